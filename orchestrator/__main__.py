@@ -1,0 +1,66 @@
+"""`python -m orchestrator`: a worker for one worker group."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from orchestrator.definition import load_workflows
+from orchestrator.engine import connect
+from orchestrator.errors import StartRefused
+from orchestrator.logs import configure_logging, logger
+from orchestrator.settings import load_settings
+from orchestrator.worker import equip
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
+REFUSED = 2
+
+
+def main() -> int:
+    """Run a worker until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
+    parser = argparse.ArgumentParser(prog="python -m orchestrator", description="A worker for one worker group.")
+    parser.add_argument("--group", help="the worker group (default: COUNTERSIGN_GROUP)")
+    arguments = parser.parse_args()
+
+    try:
+        settings = load_settings()
+        configure_logging(settings.log)
+        asyncio.run(_work(settings, arguments.group or settings.group))
+    except StartRefused as error:
+        print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
+        return REFUSED
+
+    return 0
+
+
+async def _work(settings: Settings, group: str) -> None:
+    if settings.engine.kind in {"embedded", "memory"}:
+        msg = (
+            "COUNTERSIGN_ENGINE names an embedded engine, which one process owns: "
+            "`python -m receiver` runs its workers, start nothing else"
+        )
+        raise StartRefused(msg)
+
+    workflows = load_workflows(settings.workflows)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    engine = await connect(settings, group=group, work=True)
+    equip(engine, settings, workflows.values())
+    engine.start()
+    logger.info("working for group %s on %s", group, settings.engine.display)
+    await stop.wait()
+    logger.info("stopping")
+    await engine.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

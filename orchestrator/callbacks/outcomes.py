@@ -1,0 +1,151 @@
+"""What a settled wait holds: one envelope of ours, never a caller's JSON as it came.
+
+A caller's body is kept as the JSON *text* it was, inside the envelope. So nothing in it can be taken for a field of
+ours or for one that the SDK acts on (`__py_pickle`), and numbers come out exactly as they went in.
+
+An engine settles a wait at its deadline by itself, with no value at all: that reads as `expired`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from orchestrator.jsonvalues import json_equal, loads_strict
+
+if TYPE_CHECKING:
+    from resonate.types import PromiseRecord
+
+FORMAT: Final = 1
+
+type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "cancel", "workflow", "engine"]
+
+#: The outcomes that close a wait without an answer to its question.
+CLOSED: Final = frozenset({"expired", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a wait ended.
+
+    `kind` is `succeeded`, `failed`, `died`, `expired`, `cancelled`, or a decision the workflow allowed. `body` is the
+    JSON text that came with it, None where none did. `by` says who settled the wait: the caller itself, the watcher
+    that found the job dead, the deadline, a cancel. `subject` is the label of the token that was presented.
+    """
+
+    kind: str
+    callback: str
+    by: By
+    body: str | None = None
+    subject: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the caller reported success."""
+        return self.kind == "succeeded"
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - any JSON value
+        """The JSON value that came with the outcome, None where none did."""
+        return None if self.body is None else loads_strict(self.body.encode())
+
+    @property
+    def message(self) -> str:
+        """The reason a failed or died outcome gives, an empty text where it gives none."""
+        value = self.value
+        return str(value.get("message", "")) if isinstance(value, dict) else ""
+
+    @property
+    def details(self) -> Any:  # noqa: ANN401 - any JSON value
+        """What else a failed or died outcome says, None where it says nothing."""
+        value = self.value
+        return value.get("details") if isinstance(value, dict) else None
+
+    def same_as(self, other: Outcome) -> bool:
+        """Whether both ended alike with bodies that are equal as JSON values."""
+        if self.kind != other.kind or (self.body is None) != (other.body is None):
+            return False
+
+        return self.body == other.body or json_equal(self.value, other.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A wait that is over, as the engine records it.
+
+    `ikey` and `delivery` are None where nobody delivered an answer. `settled_at` is in milliseconds since the epoch.
+    """
+
+    outcome: Outcome
+    ikey: str | None
+    delivery: str | None
+    settled_at: int
+
+
+def envelope(promise_id: str, outcome: Outcome, *, ikey: str, delivery: str) -> dict[str, object]:
+    """Return what a promise is resolved with: a JSON object of ours, bound to this one promise."""
+    return {
+        "countersign": FORMAT,
+        "promise": promise_id,
+        "callback": outcome.callback,
+        "outcome": outcome.kind,
+        "body": outcome.body,
+        "by": outcome.by,
+        "subject": outcome.subject,
+        "ikey": ikey,
+        "delivery": delivery,
+    }
+
+
+def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
+    """Return how the promise of this record was settled, or None while it is pending.
+
+    `callback` names the wait where the record itself does not (its deadline passed, somebody cancelled it outside
+    Countersign). A value that is not an envelope for this very promise reads as `cancelled` by `engine`: someone with
+    access to the store wrote it, and it answers nothing.
+    """
+    if record.state == "pending":
+        return None
+
+    settled_at = record.settled_at or 0
+    value = record.value.data
+
+    if record.state == "resolved" and value is None or record.state == "rejected_timedout":
+        outcome = Outcome(kind="expired", callback=callback, by="deadline")
+        return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
+
+    if record.state == "resolved" and is_envelope(value, record.id):
+        return Settled(
+            outcome=read_outcome(value), ikey=value["ikey"], delivery=value["delivery"], settled_at=settled_at
+        )
+
+    outcome = Outcome(kind="cancelled", callback=callback, by="engine")
+
+    return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
+
+
+def is_envelope(value: object, promise_id: str) -> bool:
+    """Whether this decoded value is an envelope of ours, written for this promise."""
+    return isinstance(value, dict) and value.get("countersign") == FORMAT and value.get("promise") == promise_id
+
+
+def read_outcome(value: dict[str, Any]) -> Outcome:
+    """Return the outcome an envelope holds."""
+    return Outcome(
+        kind=value["outcome"],
+        callback=value["callback"],
+        by=value["by"],
+        body=value["body"],
+        subject=value["subject"],
+    )
+
+
+def body_of(message: str, details: object = None) -> str:
+    """Return the body of a failed, died or cancelled outcome as JSON text."""
+    document: dict[str, object] = {"message": message}
+
+    if details is not None:
+        document["details"] = details
+
+    return json.dumps(document, allow_nan=False)

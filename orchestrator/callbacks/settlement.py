@@ -1,0 +1,75 @@
+"""Settling a wait with an idempotency key, over an engine that lets the first writer win and says nothing.
+
+The engine answers every settlement with the record that stands, whoever wrote it. So the key, the outcome and a random
+delivery id go into what is written, and the answer is compared with them: our delivery id means that this very request
+settled the wait, our key with our outcome means that it was settled by an earlier delivery of the same answer.
+
+It never rejects a promise: a rejected promise's value is unpickled by the worker that awaits it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, envelope, read_settled
+from orchestrator.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.engine.promises import Promises
+
+type Verdict = Literal["applied", "duplicate", "ikey_reused", "other", "closed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """What became of one delivery.
+
+    `applied`: it settled the wait. `duplicate`: the same key with the same outcome did so earlier. `ikey_reused`: the
+    same key came with another outcome, and the first one stands. `other`: somebody else settled it. `closed`: the
+    deadline or a cancel did.
+    """
+
+    verdict: Verdict
+    settled: Settled
+
+
+async def resolve(
+    promises: Promises,
+    promise_id: str,
+    *,
+    ikey: str,
+    outcome: Outcome,
+    new_delivery: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> Settlement:
+    """Settle the wait with this outcome unless it is over already, and say which of the two happened.
+
+    Does not check that anybody may do this: the caller has verified a token.
+
+    Raises:
+        UnknownPromise: the engine holds no such promise.
+        EngineUnavailable: no answer in time. Whether the wait is settled is then unknown; the same call again is safe.
+    """
+    delivery = new_delivery()
+    record = await promises.resolve(promise_id, envelope(promise_id, outcome, ikey=ikey, delivery=delivery))
+    settled = read_settled(record, callback=outcome.callback)
+
+    if settled is None:
+        msg = "the engine took a settlement and left the promise pending"
+        raise EngineUnavailable(msg)
+
+    return Settlement(verdict="applied" if settled.delivery == delivery else judge(settled, ikey, outcome), settled=settled)
+
+
+def judge(settled: Settled, ikey: str, outcome: Outcome) -> Verdict:
+    """Return what a delivery of this outcome under this key is, given how the wait was settled before it."""
+    if settled.outcome.kind in CLOSED:
+        return "closed"
+
+    if settled.ikey != ikey:
+        return "other"
+
+    return "duplicate" if settled.outcome.same_as(outcome) else "ikey_reused"

@@ -1,0 +1,176 @@
+"""Callback tokens: what lets a stranger settle one wait, and nothing else.
+
+A token is `PAYLOAD.SIGNATURE`, both unpadded base64url. The payload is the claims as JSON with sorted keys, so that the
+same wait always gives the same link; the signature is itsdangerous' HMAC-SHA256 under a salt of its own for every
+audience and format version. The text is not encrypted and nothing secret goes into it.
+
+This file refuses to be lenient: several spellings of one base64 text decode to the same bytes, and only the spelling we
+mint is accepted. Claims evolve by appending to them; a change of meaning is a new version with a new salt, and an old
+version stays readable as long as a wait minted with it can be open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from itsdangerous import BadSignature, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+
+from orchestrator.errors import TokenExpired, TokenInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.secret import Secret
+
+type Audience = Literal["machine", "approver"]
+
+VERSION: Final = 1
+MAX_TOKEN_LENGTH: Final = 2048
+
+_GRAMMAR: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """What a token says.
+
+    `expires_at` is in whole seconds since the epoch. `question` and `digest` are set on approver tokens only: which
+    stored question the person answers, and the SHA-256 of it in hex.
+    """
+
+    promise_id: str
+    callback: str
+    audience: Audience
+    subject: str
+    outcomes: tuple[str, ...]
+    expires_at: int
+    question: str | None = None
+    digest: str | None = None
+
+    @property
+    def ikey(self) -> str:
+        """The idempotency key of a delivery that brings none: the same for every delivery under equal claims.
+
+        Independent of the signing key and the expiry, so that it survives a key rotation.
+        """
+        parts = (self.promise_id, self.callback, self.audience, self.subject)
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+        return f"claims:{digest}"
+
+
+class TokenSigner:
+    """Mints and verifies callback tokens under a list of keys, oldest first: the last one signs, all verify."""
+
+    def __init__(self, keys: Sequence[Secret], *, clock: Callable[[], float] = time.time) -> None:
+        if not keys:
+            msg = "a token signer needs at least one key"
+            raise ValueError(msg)
+
+        secrets = [key.reveal() for key in keys]
+        self._clock = clock
+        self._signers: Final[dict[Audience, Signer]] = {
+            "machine": _signer(secrets, "machine"),
+            "approver": _signer(secrets, "approver"),
+        }
+
+    def mint(self, claims: Claims) -> str:
+        """Return the token of these claims: the same text every time, until the signing key is rotated.
+
+        Raises:
+            ValueError: the claims are so long that no verifier would take the token.
+        """
+        payload = base64_encode(_encode(claims))
+        token = self._signers[claims.audience].sign(payload).decode()
+
+        if len(token) > MAX_TOKEN_LENGTH:
+            msg = f"the token of {claims.promise_id} would be longer than {MAX_TOKEN_LENGTH} characters"
+            raise ValueError(msg)
+
+        return token
+
+    def verify(self, token: str, *, audience: Audience) -> Claims:
+        """Return the claims of a token this signer minted for this audience, or raise.
+
+        The signature is checked before anything in the token is looked at, and before the expiry, so an expired token
+        is known to be ours while an invalid one may be anybody's. Verifying does not spend the token: it stays good
+        until it expires, and single use comes from the promise settling once.
+
+        Raises:
+            TokenExpired: genuine, but later than its `expires_at`; carries the claims.
+            TokenInvalid: not minted by a current key, for another audience, or malformed.
+        """
+        if len(token) > MAX_TOKEN_LENGTH or _GRAMMAR.fullmatch(token) is None:
+            raise TokenInvalid
+
+        payload, _, signature = token.encode().rpartition(b".")
+
+        try:
+            self._signers[audience].unsign(token)
+            document = base64_decode(payload)
+
+            if base64_encode(document) != payload or base64_encode(base64_decode(signature)) != signature:
+                raise TokenInvalid
+
+        except BadSignature:
+            # Its text holds the presented signature, so it must not travel as a cause either.
+            raise TokenInvalid from None
+
+        claims = _decode(document, audience)
+
+        if self._clock() > claims.expires_at:
+            raise TokenExpired(claims)
+
+        return claims
+
+
+def _signer(secrets: list[bytes], audience: Audience) -> Signer:
+    return Signer(
+        secrets,
+        salt=f"countersign.callback.v{VERSION}.{audience}",
+        sep=".",
+        key_derivation="hmac",
+        digest_method=hashlib.sha256,
+    )
+
+
+def _encode(claims: Claims) -> bytes:
+    document: dict[str, object] = {
+        "v": VERSION,
+        "p": claims.promise_id,
+        "c": claims.callback,
+        "a": claims.audience,
+        "s": claims.subject,
+        "o": list(claims.outcomes),
+        "x": claims.expires_at,
+    }
+
+    if claims.question is not None:
+        document |= {"q": claims.question, "d": claims.digest}
+
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _decode(document: bytes, audience: Audience) -> Claims:
+    fields = json.loads(document)
+
+    # Only we can have signed this, so these cannot differ unless a key is used for something else as well.
+    if fields["v"] != VERSION or fields["a"] != audience:
+        raise TokenInvalid
+
+    return Claims(
+        promise_id=fields["p"],
+        callback=fields["c"],
+        audience=audience,
+        subject=fields["s"],
+        outcomes=tuple(fields["o"]),
+        expires_at=fields["x"],
+        question=fields.get("q"),
+        digest=fields.get("d"),
+    )

@@ -1,0 +1,113 @@
+"""Cancelling a workflow: withdraw its open callbacks, wake it from whatever else it waits for, until it has ended.
+
+The request is a durable promise of its own, with a task. So it outlives the process that took it, and is pursued until
+the workflow is over. The workflow itself decides what its end looks like: it sees the callback it waits for as
+cancelled, compensates, and ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.callbacks.outcomes import Outcome, body_of
+from orchestrator.callbacks.settlement import resolve
+from orchestrator.context import CALLBACK_TAG
+from orchestrator.engine import Engine
+from orchestrator.errors import UnknownPromise
+from orchestrator.lineage import walk
+from orchestrator.roots import cancel_id, create_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resonate.context import Context as SDKContext
+
+    from orchestrator.engine.promises import Promises
+
+logger = logging.getLogger(__name__)
+
+PURSUE: Final = "countersign.cancel"
+
+_FIRST_PAUSE: Final = 1.0
+_SLOWEST: Final = 60.0
+_KEPT: Final = timedelta(days=7)
+
+
+async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] = time.time) -> bool:
+    """Ask, durably, for this workflow to be cancelled, and withdraw at once what it waits for now.
+
+    Returns whether the workflow was still running. Repeating it is harmless.
+
+    Raises:
+        UnknownPromise: no workflow of this id.
+        EngineUnavailable: whether the request is recorded is unknown; asking again is safe.
+    """
+    root = await engine.promises.get(root_id)
+
+    if root.state != "pending":
+        return False
+
+    requested = await create_task(
+        engine,
+        cancel_id(root_id),
+        function=PURSUE,
+        argument={"root": root_id},
+        target=root.tags["resonate:target"],
+        timeout_at=int((clock() + _KEPT.total_seconds()) * 1000),
+    )
+    await withdraw(engine.promises, root_id, requested_at=requested.created_at)
+
+    return True
+
+
+async def withdraw(promises: Promises, root_id: str, *, requested_at: int) -> None:
+    """Settle what this workflow waits for: its open callbacks as cancelled, its other waits without a value.
+
+    Sleeps and calls to other worker groups that began after the request (milliseconds since the epoch) are left alone:
+    they belong to the compensation.
+
+    Raises:
+        EngineUnavailable: some may be withdrawn already; the same call again is safe.
+    """
+    body = body_of("the workflow was cancelled")
+
+    async for record in walk(promises, root_id):
+        if record.state != "pending" or record.tags.get("resonate:scope") != "global":
+            continue
+
+        if CALLBACK_TAG in record.tags:
+            outcome = Outcome(kind="cancelled", callback=record.tags[CALLBACK_TAG], by="cancel", body=body)
+            await resolve(promises, record.id, ikey="cancel", outcome=outcome)
+        elif record.created_at <= requested_at:
+            await promises.cancel(record.id)
+
+
+async def pursue_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
+    """Withdraw again and again, until the workflow is over: it may have opened another callback meanwhile."""
+    root_id = request["root"]
+    pause = _FIRST_PAUSE
+
+    while not await ctx.run(_withdraw_once, root_id):
+        await ctx.sleep(timedelta(seconds=pause))
+        pause = min(pause * 2, _SLOWEST)
+
+
+async def _withdraw_once(ctx: SDKContext, root_id: str) -> bool:
+    promises = ctx.get_dependency(Engine).promises
+
+    try:
+        root = await promises.get(root_id)
+    except UnknownPromise:
+        return True
+
+    if root.state != "pending":
+        return True
+
+    requested = await promises.get(cancel_id(root_id))
+    await withdraw(promises, root_id, requested_at=requested.created_at)
+    logger.info("withdrew what %s waited for", root_id)
+
+    return False

@@ -1,0 +1,102 @@
+"""What workflow code gets as `ctx`, and every place where we reach below the SDK's public surface.
+
+The SDK's own context can create a promise that somebody outside settles, but not one that every engine closes at its
+deadline by itself, and it gives steps no names. Both need the request the SDK builds before it sends it. Those reaches
+are kept here, under a test that pins what they rely on, for the one minor version of the SDK that we allow.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+from resonate.context import Context as SDKContext
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from orchestrator.callbacks.waiting import Callback
+    from resonate.context import ResonateFuture
+    from resonate.effects import Effects
+    from resonate.types import PromiseCreateReq, PromiseRecord
+
+#: Names in the store, readable there: what a promise is for, never what it holds.
+STEP_TAG: Final = "countersign:step"
+CALLBACK_TAG: Final = "countersign:callback"
+
+_step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+
+
+class Context(SDKContext):
+    """The SDK's context, with named steps and waits that close at their deadline."""
+
+    @classmethod
+    def over(cls, ctx: SDKContext) -> Self:
+        """Return this kind of context over the state of the SDK's own; one of this kind as it is."""
+        if isinstance(ctx, cls):
+            return ctx
+
+        state = ctx._state  # noqa: SLF001
+
+        if not isinstance(state.effects, _NamingEffects):
+            state.effects = _NamingEffects(state.effects)
+
+        return cls(state, ctx.opts)
+
+    def __init__(self, state: Any, opts: Any) -> None:  # noqa: ANN401 - the SDK's private state
+        super().__init__(state, opts)
+        #: The callbacks that the workflow opened, in order.
+        self.opened: Final[list[Callback]] = []
+
+    def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:  # type: ignore[override]  # noqa: ANN401
+        """Run a step once and for all: its result is stored, and a replay gets the stored one.
+
+        A step that raises is tried again a few times. What must not be tried again is returned as a value.
+        """
+        name = fn if isinstance(fn, str) else getattr(fn, "__name__", type(fn).__name__)
+        mark = _step.set(name)
+
+        try:
+            return super().run(fn, *args, **kwargs)
+        finally:
+            _step.reset(mark)
+
+    def wait(self, name: str, *, deadline: timedelta) -> ResonateFuture[Any]:
+        """Open a promise for somebody outside to settle, and return the future of its value.
+
+        To an engine it is a timer that is due at the deadline and whose task is delayed until then: so every engine
+        resolves it with no value when the deadline passes, and no worker hears of it before. It shares the branch of
+        the workflow, so that a resumed workflow gets it with its task and need not ask again.
+        """
+        state = self._state
+        state.workflow = True
+        link = state.chain.link()
+        request = self._global_req(
+            self._next_id(), deadline, timer=True, external=True, target=state.target_resolver(self.opts.target)
+        )
+        tags = request.tags | {
+            "resonate:branch": state.branch_id,
+            "resonate:delay": str(request.timeout_at - 1),
+            CALLBACK_TAG: name,
+        }
+
+        return self._remote_future(msgspec.structs.replace(request, tags=tags), link)
+
+
+class _NamingEffects:
+    """Adds the name of the step to the promise that is created for it."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+
+    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
+        name = _step.get()
+
+        if name is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+
+        return await self._effects.create_promise(req)
+
+    async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        return await self._effects.settle_promise(id, result)

@@ -1,0 +1,121 @@
+"""One process's connection to its engine, whichever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final, Protocol
+
+from orchestrator.engine.promises import Promises
+from orchestrator.errors import EngineUnavailable, UnknownPromise
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from resonate.resonate import Resonate
+    from resonate.types import PromiseRecord
+
+#: An id that no workflow can have.
+_PROBE: Final = "countersign~probe"
+
+_POLL_FIRST: Final = 0.05
+_POLL_SLOWEST: Final = 1.0
+
+
+class _Waiter(Protocol):
+    async def __call__(self, promise_id: str, seconds: float) -> bool: ...
+
+
+class Engine:
+    """One process's connection to its engine.
+
+    `promises` is bounded in time and safe to use from anywhere; `resonate` is the SDK's own client for what registers
+    and runs workflows.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of one connection, put together in one place below
+        self,
+        resonate: Resonate,
+        *,
+        kind: str,
+        seconds: float,
+        address_of: Callable[[str], str],
+        probe: Callable[[], Awaitable[None]] | None = None,
+        wait: _Waiter | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.resonate: Final = resonate
+        self.kind: Final = kind
+        self.seconds: Final = seconds
+        self.promises: Final = Promises(resonate.promises, seconds=seconds)
+        self.address_of: Final = address_of
+        self._probe = probe
+        self._wait = wait
+        self._close = close
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the engine lives in this process, so that workers must too."""
+        return self.kind in {"embedded", "memory"}
+
+    def start(self) -> None:
+        """Begin to take tasks. Workflows must be registered by now."""
+        self.resonate.start()
+
+    async def check(self) -> None:
+        """Return when the engine answers.
+
+        Raises:
+            EngineUnavailable: it does not, in time; the message says what is wrong where that is known.
+        """
+        try:
+            async with asyncio.timeout(self.seconds):
+                if self._probe is not None:
+                    await self._probe()
+
+                await self.promises.get(_PROBE)
+
+        except TimeoutError as error:
+            msg = f"the engine did not answer within {self.seconds:g} s"
+            raise EngineUnavailable(msg) from error
+        except UnknownPromise:
+            return
+
+    async def wait_settled(self, promise_id: str, *, seconds: float) -> PromiseRecord:
+        """Return the promise's record as soon as it is settled, or as it is when the seconds are over.
+
+        Holds no connection and no thread meanwhile: a remote engine is asked again at growing intervals.
+
+        Raises:
+            UnknownPromise, EngineUnavailable: as for any call.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        pause = _POLL_FIRST
+        record = await self.promises.get(promise_id)
+
+        while record.state == "pending" and (left := end - loop.time()) > 0:
+            if self._wait is not None:
+                await self._wait(promise_id, left)
+            else:
+                await asyncio.sleep(min(left, pause * random.uniform(0.8, 1.2)))  # noqa: S311 - spreads load
+                pause = min(pause * 1.5, _POLL_SLOWEST)
+
+            record = await self.promises.get(promise_id)
+
+        return record
+
+    async def stop(self, *, seconds: float = 5) -> None:
+        """Take no more tasks, let running steps finish for so many seconds, then let go of the engine.
+
+        A step that does not finish is done again by whoever has its task next.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.resonate.stop()
+
+        except TimeoutError:
+            pass
+        finally:
+            if self._close is not None:
+                await self._close()

@@ -1,0 +1,119 @@
+"""Connecting to the engine that the settings name by URL.
+
+A process either works (it runs workflows, so it listens for tasks) or only sends (the receiver of a remote engine). The
+embedded engine lives in the process that opened it, and that process always works.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from resonate.connections.sse import resolve_target as poll_address
+from resonate.observability import BackgroundTaskFailed, Dropped
+from resonate.resonate import Resonate
+from resonate.retry import Exponential
+
+from orchestrator.engine.client import Engine
+from orchestrator.engine.embedded import EmbeddedConnection, LeaseKeeper
+from orchestrator.engine.encryption import PayloadCipher
+from orchestrator.engine.postgres import AutocommitSessions, PostgresConnection, check_schema
+from orchestrator.errors import StartRefused
+
+if TYPE_CHECKING:
+    from resonate.observability import Event
+
+    from orchestrator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: How long a worker's lease on a task lasts without a heartbeat: after a `kill -9` another worker takes over then.
+LEASE: Final = timedelta(seconds=20)
+
+#: A step that raises is tried again after 1, 2, 4 ... 60 seconds, eight times in all, then the workflow sees the error.
+STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8)
+
+#: Tasks one worker runs at once. On Postgres each running task wants a connection; eight are the fastest there, more
+#: only queue for the pool.
+_TASKS: Final = {"embedded": 64, "memory": 64, "server": 64, "postgres": 8}
+
+
+async def connect(settings: Settings, *, group: str | None = None, work: bool) -> Engine:
+    """Return the engine the settings name, its file opened where it is embedded, and nothing started yet.
+
+    `work` says whether this process will run workflows, those of `group`; an embedded engine is only opened to work.
+
+    Raises:
+        StartRefused: an embedded engine that this process cannot have.
+    """
+    address = settings.engine
+    own_group = group if group is not None else settings.group
+    seconds = settings.engine_timeout
+
+    match address.kind:
+        case "embedded" | "memory":
+            if not work:
+                msg = "an embedded engine runs its workers in the receiver: start `python -m receiver` alone"
+                raise StartRefused(msg)
+
+            embedded = EmbeddedConnection(address.path)
+            await embedded.open()
+            resonate = _resonate(
+                settings, network=embedded, heartbeat=LeaseKeeper(embedded), subscription_refresh_secs=0
+            )
+
+            return Engine(
+                resonate,
+                kind=address.kind,
+                seconds=seconds,
+                address_of=embedded.resolve_target,
+                wait=embedded.wait_settled,
+                close=embedded.stop,
+            )
+        case "server":
+            token = settings.resonate_token.text() if settings.resonate_token is not None else None
+            resonate = _resonate(
+                settings, url=address.url.text(), sources=None if work else [], group=own_group, token=token
+            )
+
+            return Engine(resonate, kind=address.kind, seconds=seconds, address_of=poll_address)
+        case "postgres":
+            sessions = AutocommitSessions(address.url.text(), seconds=seconds)
+            resonate = _resonate(
+                settings,
+                network=PostgresConnection(group=own_group, sessions=sessions),
+                sources=None if work else [],
+                group=own_group,
+            )
+
+            return Engine(
+                resonate,
+                kind=address.kind,
+                seconds=seconds,
+                address_of=poll_address,
+                probe=lambda: check_schema(sessions),
+            )
+
+
+def _resonate(settings: Settings, **connection: Any) -> Resonate:  # noqa: ANN401 - the SDK's own parameters
+    return Resonate(
+        **connection,
+        encryptor=PayloadCipher(settings.payload_keys) if settings.payload_keys else None,
+        ttl=LEASE,
+        retry_policy=STEP_RETRIES,
+        max_concurrent_tasks=_TASKS[settings.engine.kind],
+        observer=_observe,
+        # Everything ambient comes from the settings.
+        env={},
+        autostart=False,
+    )
+
+
+def _observe(event: Event) -> None:
+    """Log what the SDK swallows. Its own observer also logs every promise that it creates or settles."""
+    match event:
+        case Dropped(what=what, id=promise_id, cause=cause):
+            logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", cause)
+        case BackgroundTaskFailed(cause=cause):
+            logger.error("a task of the SDK failed: %s", cause)

@@ -1,0 +1,190 @@
+"""What the journal holds of promises and tasks: images of the records a request changed, as JSON.
+
+Images rather than the requests: reading them back needs neither the state machine nor its order across lineages, so
+one lineage can be folded, archived or deleted without the others, and a later version of the state machine cannot give
+old requests another meaning. The fixed part of a promise (its parameter, tags and times) is written once, when it is
+created.
+Nothing here decides what has changed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+
+import msgspec
+from resonate.connections.local import DurablePromise, ScheduleStub, Task, TaskState
+from resonate.types import PromiseState  # noqa: TC002 - the decoder reads the annotations
+
+CHECKSUM_BYTES: Final = 4
+
+
+class NewPromise(msgspec.Struct, array_like=True, tag="P", frozen=True):
+    """A whole promise."""
+
+    id: str
+    state: PromiseState
+    param: Any
+    value: Any
+    tags: dict[str, str]
+    timeout_at: int
+    created_at: int
+    settled_at: int | None
+    awaiters: set[str]
+    subscribers: set[str]
+
+
+class ChangedPromise(msgspec.Struct, array_like=True, tag="p", frozen=True):
+    """The part of a promise that changes after it was created."""
+
+    id: str
+    state: PromiseState
+    value: Any
+    settled_at: int | None
+    awaiters: set[str]
+    subscribers: set[str]
+
+
+class TaskImage(msgspec.Struct, array_like=True, tag="t", frozen=True):
+    """A whole task."""
+
+    id: str
+    state: TaskState
+    version: int
+    pid: str | None
+    ttl: int | None
+    resumes: set[str]
+
+
+class ScheduleImage(msgspec.Struct, array_like=True, tag="s", frozen=True):
+    """A schedule, or None where it was deleted."""
+
+    id: str
+    schedule: ScheduleStub | None
+
+
+type Image = NewPromise | ChangedPromise | TaskImage | ScheduleImage
+
+_decoder: Final = msgspec.json.Decoder(list[NewPromise | ChangedPromise | TaskImage | ScheduleImage])
+_encoder: Final = msgspec.json.Encoder()
+
+
+class ImageError(ValueError):
+    """An image that this engine cannot have written."""
+
+
+def new_promise(promise: DurablePromise) -> NewPromise:
+    """Return the image of a whole promise."""
+    return NewPromise(
+        promise.id,
+        promise.state,
+        promise.param,
+        promise.value,
+        promise.tags,
+        promise.timeout_at,
+        promise.created_at,
+        promise.settled_at,
+        promise.awaiters,
+        promise.subscribers,
+    )
+
+
+def changed_promise(promise: DurablePromise) -> ChangedPromise:
+    """Return the image of the part of a promise that changes."""
+    return ChangedPromise(
+        promise.id, promise.state, promise.value, promise.settled_at, promise.awaiters, promise.subscribers
+    )
+
+
+def task_image(task: Task) -> TaskImage:
+    """Return the image of a task."""
+    return TaskImage(task.id, task.state, task.version, task.pid, task.ttl, task.resumes)
+
+
+def encode(images: list[Image]) -> bytes:
+    """Return the images as one checksummed piece of bytes."""
+    body = _encoder.encode(images)
+    return zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "big") + body
+
+
+def decode(data: bytes) -> list[NewPromise | ChangedPromise | TaskImage | ScheduleImage]:
+    """Return the images in what `encode` gave.
+
+    Raises:
+        ImageError: the bytes are not what was written.
+    """
+    body = data[CHECKSUM_BYTES:]
+
+    if zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "big") != data[:CHECKSUM_BYTES]:
+        msg = "the checksum does not fit"
+        raise ImageError(msg)
+
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        msg = "the record is not one of ours"
+        raise ImageError(msg) from error
+
+
+class LineageImage:
+    """The records of one lineage, brought up to date image by image."""
+
+    __slots__ = ("promises", "schedules", "tasks")
+
+    def __init__(self) -> None:
+        self.promises: dict[str, DurablePromise] = {}
+        self.tasks: dict[str, Task] = {}
+        self.schedules: dict[str, ScheduleStub] = {}
+
+    def apply(self, images: list[NewPromise | ChangedPromise | TaskImage | ScheduleImage]) -> None:
+        """Bring the records up to date.
+
+        Raises:
+            ImageError: a change of a promise that was never created.
+        """
+        for image in images:
+            if isinstance(image, TaskImage):
+                self.tasks[image.id] = Task(
+                    id=image.id,
+                    state=image.state,
+                    version=image.version,
+                    pid=image.pid,
+                    ttl=image.ttl,
+                    resumes=image.resumes,
+                )
+            elif isinstance(image, NewPromise):
+                self.promises[image.id] = _promise(image)
+            elif isinstance(image, ChangedPromise):
+                self._change(image)
+            elif image.schedule is None:
+                self.schedules.pop(image.id, None)
+            else:
+                self.schedules[image.id] = image.schedule
+
+    def _change(self, image: ChangedPromise) -> None:
+        promise = self.promises.get(image.id)
+
+        if promise is None:
+            msg = "a promise is changed before it was created"
+            raise ImageError(msg)
+
+        promise.state = image.state
+        promise.value = image.value
+        promise.settled_at = image.settled_at
+        promise.awaiters = image.awaiters
+        promise.subscribers = image.subscribers
+
+
+def _promise(image: NewPromise) -> DurablePromise:
+    return DurablePromise(
+        id=image.id,
+        state=image.state,
+        param=image.param,
+        value=image.value,
+        tags=image.tags,
+        timeout_at=image.timeout_at,
+        created_at=image.created_at,
+        settled_at=image.settled_at,
+        awaiters=image.awaiters,
+        subscribers=image.subscribers,
+    )

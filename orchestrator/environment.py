@@ -1,0 +1,120 @@
+"""What the environment gives: spelt right, not empty, printable. What a value means is decided in `settings`.
+
+It refuses a name of ours that does not exist, since a misspelt setting would otherwise be a default in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+
+from dotenv.parser import parse_stream
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: Every variable of ours. Others that begin like these are taken for misspelt.
+PREFIX: Final = "COUNTERSIGN_"
+VARIABLES: Final = tuple(
+    PREFIX + name
+    for name in (
+        *("ENGINE", "SIGNING_KEYS", "PUBLIC_URL", "PAYLOAD_KEYS", "API_KEYS", "CALLER_SECRETS", "SOURCES", "WORKFLOWS"),
+        *("GROUP", "MAIL", "LLM", "FETCH_ALLOW", "LOG", "HOST", "PORT", "MAX_BODY", "ENGINE_TIMEOUT"),
+    )
+)
+_SHOWN: Final = 64
+
+
+class Given:
+    """Values by name, read only. Its methods raise ConfigurationError, which never holds a value."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values: Final = values
+
+        for name in sorted(values):
+            if name.upper().startswith(PREFIX) and name not in VARIABLES:
+                raise ConfigurationError(_shown(name), f"is not a setting{_suggestion(name)}")
+
+    def __contains__(self, variable: str) -> bool:
+        return variable in self._values
+
+    def pick(self, variable: str, default: str | None = None) -> tuple[str, str]:
+        """Return the variable's name and its value, the default where it is not set; without one it is required."""
+        value = self._values.get(variable, default)
+
+        if value is None:
+            raise ConfigurationError(variable, "is required")
+
+        if variable in self._values and not value.strip():
+            raise ConfigurationError(variable, "is empty: give it a value or leave it out")
+
+        if not value.isprintable():
+            raise ConfigurationError(variable, "must hold no control characters")
+
+        return variable, value.strip()
+
+    def members(self, variable: str, default: str | None = None) -> tuple[str, list[str]]:
+        """Return the variable's name and the members of its comma-separated value; an empty default has none."""
+        _, value = self.pick(variable, default)
+        members = [member.strip() for member in value.split(",")] if value else []
+
+        if "" in members:
+            raise ConfigurationError(variable, "holds a blank between its commas")
+
+        return variable, members
+
+    def of_others(self, prefix: str) -> dict[str, Secret]:
+        """Return what other programs read from variables of this prefix, empty values left out as they do."""
+        names = [name for name, value in self._values.items() if name.startswith(prefix) and value]
+
+        return {name: Secret(self.pick(name)[1]) for name in names}
+
+
+def read_file(file: Path) -> dict[str, str]:
+    """Return what a `.env` file gives, nothing where there is none (a directory of that name is none).
+
+    Nothing is interpolated, so a `$` in a password stays one.
+
+    Raises:
+        ConfigurationError: naming `.env`: unreadable, not UTF-8, or a line that is no statement; or naming a variable
+            of ours that stands there twice.
+    """
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            statements = list(parse_stream(stream))
+
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {}
+    except UnicodeDecodeError:
+        raise ConfigurationError(".env", "must be UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(".env", f"cannot be read: {error.strerror}") from None
+
+    values: dict[str, str] = {}
+
+    for statement in statements:
+        if statement.error:
+            raise ConfigurationError(".env", f"holds no setting in line {statement.original.line}")
+
+        if statement.key in values and statement.key in VARIABLES:
+            raise ConfigurationError(statement.key, "stands twice in .env")
+
+        if statement.key is not None:
+            values[statement.key] = statement.value or ""
+
+    return values
+
+
+def _shown(name: str) -> str:
+    return name[:_SHOWN] if name.isprintable() else ascii(name[:_SHOWN])
+
+
+def _suggestion(name: str) -> str:
+    known = [variable.removeprefix(PREFIX) for variable in VARIABLES]
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, n=1)
+
+    return f"; did you mean {PREFIX}{near[0]}?" if near else ""

@@ -1,0 +1,119 @@
+"""The error tree: everything Countersign raises for a caller to act on.
+
+Errors carry data and their message is a plain sentence. No message holds a token, a key, a body or the value of a
+setting: every one of these texts may end in a log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from orchestrator.callbacks.tokens import Claims
+
+
+class CountersignError(Exception):
+    """The root of the tree."""
+
+
+class StartRefused(CountersignError):
+    """The process must not start: exit code 2 and this message, in one line, on stderr."""
+
+
+class ConfigurationError(StartRefused):
+    """A setting is missing or unusable. Names the variable, never its value."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(f"{variable} {reason}")
+        self.variable = variable
+        self.reason = reason
+
+
+class EngineInUse(StartRefused):
+    """Another process owns the embedded engine's file."""
+
+
+class JournalUnusable(StartRefused):
+    """The embedded engine's file is damaged, or not one of ours; nothing was changed in it."""
+
+
+class EngineUnavailable(CountersignError):
+    """The engine did not answer in time, or answered garbage. Whether it acted is unknown; asking again is safe."""
+
+
+class UnknownPromise(CountersignError):
+    """The engine holds no promise of this id."""
+
+    def __init__(self, promise_id: str) -> None:
+        super().__init__(f"there is no promise {promise_id}")
+        self.promise_id = promise_id
+
+
+class TokenError(CountersignError):
+    """A callback token that may not be used."""
+
+
+class TokenInvalid(TokenError):
+    """Not minted by a current key, for another audience, or malformed. Deliberately says no more than that."""
+
+
+class TokenExpired(TokenError):
+    """Genuine, but presented after its expiry; carries the verified `claims`."""
+
+    def __init__(self, claims: Claims) -> None:
+        super().__init__("the token has expired")
+        self.claims = claims
+
+
+class WorkflowEnded(CountersignError):
+    """Raised by a workflow's code to end it as anything but succeeded.
+
+    `error` is what the workflow API shows: a JSON object, `message` at least.
+    """
+
+    state: Literal["failed", "expired", "cancelled"]
+
+    def __init__(self, message: str, **error: object) -> None:
+        super().__init__(message)
+        self.error: dict[str, object] = {"message": message, **error}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.error))
+
+
+def _rebuild(kind: type[WorkflowEnded], error: dict[str, object]) -> WorkflowEnded:
+    rest = {name: value for name, value in error.items() if name != "message"}
+    return kind(str(error["message"]), **rest)
+
+
+class WorkflowFailed(WorkflowEnded):
+    """The workflow ends `failed`, at once and without a retry."""
+
+    state = "failed"
+
+
+class WorkflowExpired(WorkflowEnded):
+    """The workflow ends `expired`: a wait reached its deadline."""
+
+    state = "expired"
+
+
+class WorkflowCancelled(WorkflowEnded):
+    """The workflow ends `cancelled`, after it has compensated."""
+
+    state = "cancelled"
+
+
+class StepRefused(CountersignError):
+    """An outside system refused for good: asking again cannot help. The message is its reason, fit to show."""
+
+
+class StepUnavailable(CountersignError):
+    """An outside system could not be reached or asked to come back later; asking again may help.
+
+    `retry_after` is in seconds, None where the system named no time.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -1,0 +1,230 @@
+"""What may serve as a key: long enough, spelt in one way only, used once, and known to nobody yet.
+
+Everything secret in the configuration passes through one `Admission`, so that a key is not used for two purposes. It
+cannot tell a good key from one that somebody else knows as well: it refuses what is evidently not random, and what this
+repository has published.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SIGNING_KEY_BYTES: Final = 32
+PAYLOAD_KEY_BYTES: Final = 32
+CALLER_SECRET_BYTES: Final = range(24, 65)
+CALLER_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every one of them begins with
+
+#: SHA-256, in hex, of every key that this repository's documents and tests print, one a line.
+PUBLISHED: Final = Path(__file__).with_name("published.sha256")
+
+#: What people leave in a template. The longer words are looked for inside a key too: a random one holds one of them
+#: less than once in a million times.
+_PLACEHOLDERS: Final = (
+    *("", "apikey", "api-key", "change", "changeit", "changeme", "change-me", "changethis", "default", "dummy"),
+    *(
+        "example",
+        "fixme",
+        "foobar",
+        "insert",
+        "none",
+        "notasecret",
+        "null",
+        "off",
+        "password",
+        "placeholder",
+        "replace",
+    ),
+    *("replaceme", "replace-me", "sample", "secret", "secretkey", "todo", "xxx", "xxxx", "xxxxxxxx", "yourkey"),
+    *("yourkeyhere", "your-key-here", "yoursecret", "yourtoken", "your-token-here"),
+)
+_WORD_INSIDE: Final = 6
+_FEW_STEPS: Final = (-1, 0, 1)
+
+_API_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+class Admission:
+    """Admits keys one after another and remembers their digests, so that none is admitted twice.
+
+    Each method returns the keys in the order given, or raises ConfigurationError naming the variable and the position.
+    """
+
+    def __init__(self, published: frozenset[str] | None = None) -> None:
+        self._published: Final = published_digests() if published is None else published
+        self._seen: Final[set[bytes]] = set()
+
+    def signing_keys(self, variable: str, members: Sequence[str]) -> tuple[Secret, ...]:
+        """Return token signing keys: unpadded base64url, 32 bytes at least."""
+        keys = []
+
+        for position, spelling in enumerate(members, 1):
+            material = _base64url(spelling)
+
+            if material is None:
+                raise ConfigurationError(variable, f"must hold unpadded base64url, which entry {position} is not")
+
+            if len(material) < SIGNING_KEY_BYTES:
+                raise ConfigurationError(variable, f"is too short: entry {position} has fewer than 32 bytes")
+
+            keys.append(self._admit(variable, position, spelling, material))
+
+        return tuple(keys)
+
+    def payload_keys(self, variable: str, members: Sequence[str]) -> tuple[Secret, ...]:
+        """Return payload encryption keys: base64url of exactly 32 bytes, padded or not."""
+        keys = []
+
+        for position, spelling in enumerate(members, 1):
+            bare = spelling.removesuffix("=")
+            material = _base64url(bare)
+
+            if material is None or len(material) != PAYLOAD_KEY_BYTES:
+                raise ConfigurationError(
+                    variable, f"must hold base64url of exactly 32 bytes, which entry {position} is not"
+                )
+
+            keys.append(self._admit(variable, position, bare, material))
+
+        return tuple(keys)
+
+    def caller_secrets(self, variable: str, members: Sequence[str]) -> tuple[Secret, ...]:
+        """Return Standard Webhooks secrets, decoded: `whsec_` and standard base64 of 24 to 64 bytes."""
+        keys = []
+
+        for position, spelling in enumerate(members, 1):
+            material = _base64(spelling.removeprefix(CALLER_SECRET_PREFIX))
+
+            if not spelling.startswith(CALLER_SECRET_PREFIX) or material is None:
+                raise ConfigurationError(
+                    variable, f"must hold whsec_ followed by standard base64, which entry {position} is not"
+                )
+
+            if len(material) not in CALLER_SECRET_BYTES:
+                raise ConfigurationError(variable, f"must hold 24 to 64 bytes, which entry {position} does not")
+
+            keys.append(self._admit(variable, position, spelling, material))
+
+        return tuple(keys)
+
+    def api_keys(self, variable: str, members: Sequence[str]) -> Mapping[str, bytes]:
+        """Return SHA-256 digests of API keys by name from `name:hex`. To be called last: it compares with all others.
+
+        Only the digest is known here, so a short key goes unnoticed unless it is a placeholder.
+        """
+        digests: dict[str, bytes] = {}
+
+        for position, entry in enumerate(members, 1):
+            name, _, spelling = entry.partition(":")
+
+            if not _API_NAME.fullmatch(name) or not _SHA256_HEX.fullmatch(spelling):
+                raise ConfigurationError(
+                    variable, f"must hold name:sha256-hex-of-the-key, which entry {position} is not"
+                )
+
+            if name in digests:
+                raise ConfigurationError(variable, f"gives a name twice, in entry {position}")
+
+            digest = bytes.fromhex(spelling)
+
+            if digest in _placeholder_digests():
+                raise ConfigurationError(variable, f"holds a placeholder: entry {position} is the digest of one")
+
+            if digest.hex() in self._published:
+                raise ConfigurationError(variable, f"holds a published key: entry {position} is the digest of one")
+
+            if digest in self._seen:
+                raise ConfigurationError(variable, f"repeats a key: entry {position} is in use already")
+
+            digests[name] = self._admit(variable, position, spelling.lower(), digest).reveal()
+            self._seen.add(digest)
+
+        return digests
+
+    def bearer(self, variable: str, token: str) -> Secret:
+        """Return a bearer token that somebody else minted: of any length and form, but no placeholder."""
+        if token.lower() in _PLACEHOLDERS:
+            raise ConfigurationError(variable, "holds a placeholder, not a token")
+
+        return self._remember(variable, "", token, token.encode())
+
+    def _admit(self, variable: str, position: int, spelling: str, material: bytes) -> Secret:
+        if is_placeholder(spelling) or is_placeholder(material.decode("latin-1")):
+            raise ConfigurationError(variable, f"holds a placeholder, not a random key: entry {position}")
+
+        return self._remember(variable, f": entry {position}", spelling, material)
+
+    def _remember(self, variable: str, where: str, spelling: str, material: bytes) -> Secret:
+        digests = {hashlib.sha256(spelling.encode()).digest(), hashlib.sha256(material).digest()}
+
+        if any(digest.hex() in self._published for digest in digests):
+            raise ConfigurationError(variable, f"holds a published key, known to everybody{where}")
+
+        if not self._seen.isdisjoint(digests):
+            raise ConfigurationError(variable, f"repeats a key that is in use already{where}")
+
+        self._seen.update(digests)
+
+        return Secret(material)
+
+
+def is_placeholder(text: str) -> bool:
+    """True for a key that is evidently not random: template words, repetition, counting. A random one passes."""
+    letters = re.sub(r"[^a-z0-9]", "", text.lower())
+
+    if any(word in letters for word in _PLACEHOLDERS if len(word) >= _WORD_INSIDE):
+        return True
+
+    if any(text == (text[:period] * len(text))[: len(text)] for period in range(1, len(text) // 2 + 1)):
+        return True
+
+    steps = [ord(after) - ord(before) for before, after in pairwise(text)]
+    small = sum(step in _FEW_STEPS for step in steps)
+
+    return max([small, *map(steps.count, steps)]) * 4 >= len(steps) * 3
+
+
+def published_digests(file: Path = PUBLISHED) -> frozenset[str]:
+    """Return the digests of published keys, from a file with one in hex per line and comments after `#`."""
+    lines = (line.partition("#")[0].strip() for line in file.read_text("ascii").splitlines())
+
+    return frozenset(line for line in lines if line)
+
+
+def _placeholder_digests() -> frozenset[bytes]:
+    return frozenset(hashlib.sha256(word.encode()).digest() for word in _PLACEHOLDERS)
+
+
+def _base64url(text: str) -> bytes | None:
+    """Return what unpadded base64url says, None where it is not that or not the only spelling of it."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]*", text):
+        return None
+
+    try:
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error:
+        return None
+
+    return decoded if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() == text else None
+
+
+def _base64(text: str) -> bytes | None:
+    """Return what padded standard base64 says, None where it is not that or not the only spelling of it."""
+    try:
+        decoded = base64.b64decode(text.encode(), validate=True)
+    except binascii.Error:
+        return None
+
+    return decoded if base64.b64encode(decoded).decode() == text else None

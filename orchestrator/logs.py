@@ -1,0 +1,3 @@
+import logging
+logger = logging.getLogger("orchestrator")
+from receiver.telemetry import configure_logging

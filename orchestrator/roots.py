@@ -1,0 +1,236 @@
+"""Root promises: how a workflow is started once per id, and what its root says about it from then on.
+
+A root is created by whoever starts it, as a durable promise with a task for the workflow's worker group; creating one
+that exists changes nothing and gives the record that stands. Its param holds the input, its value how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from pydantic_core import to_jsonable_python
+from resonate.types import TaskData
+
+from orchestrator.engine import Engine
+from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowFailed
+from orchestrator.jsonvalues import loads_strict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from resonate.context import Context as SDKContext
+    from resonate.types import PromiseRecord
+
+type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
+
+FORMAT: Final = 1
+NONCE_TAG: Final = "countersign:nonce"
+
+#: Marks promises that only drive something and tell nothing once they are over: an engine may drop them soon.
+TRANSIENT_TAG: Final = "countersign:transient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a workflow is started with: the input's JSON text, bound to this root so that it fits no other."""
+
+    root_id: str
+    text: str
+
+    @property
+    def request(self) -> Any:  # noqa: ANN401 - any JSON value
+        """The input as a JSON value."""
+        return loads_strict(self.text.encode())
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that rests in the root's param."""
+        return {"countersign": FORMAT, "root": self.root_id, "request": self.text}
+
+    @classmethod
+    def read(cls, stored: object, *, root_id: str) -> Self:
+        """Return what a root was started with.
+
+        Raises:
+            WorkflowFailed: it was not started by us, or is the input of another root.
+        """
+        if not isinstance(stored, dict) or stored.get("countersign") != FORMAT or stored.get("root") != root_id:
+            msg = "the stored input is not one that was started under this id"
+            raise WorkflowFailed(msg)
+
+        return cls(root_id=root_id, text=stored["request"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others."""
+
+    state: State
+    result: str | None = None
+    error: Mapping[str, Any] | None = None
+
+    @classmethod
+    def succeeded(cls, result: object) -> Self:
+        """Return the ending of a workflow that returned this.
+
+        Raises:
+            ValueError: the result cannot be written as JSON.
+        """
+        return cls(state="succeeded", result=json.dumps(to_jsonable_python(result), allow_nan=False))
+
+    @classmethod
+    def failed(cls, message: str) -> Self:
+        """Return the ending of a workflow that broke."""
+        return cls(state="failed", error={"message": message})
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that rests in the root's value."""
+        error = None if self.error is None else json.dumps(to_jsonable_python(self.error), allow_nan=False)
+
+        return {"countersign": FORMAT, "state": self.state, "result": self.result, "error": error}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootView:
+    """A workflow as its root promise shows it. `created` says whether this very call started it."""
+
+    root_id: str
+    state: State
+    result: str | None
+    error: str | None
+    request: str
+    created: bool = False
+    started_at: int
+    ended_at: int | None
+
+
+async def start_root(  # noqa: PLR0913 - one call, all of it named
+    engine: Engine,
+    *,
+    name: str,
+    workflow_id: str,
+    text: str,
+    group: str,
+    timeout: timedelta,
+    clock: Callable[[], float] = time.time,
+    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> RootView:
+    """Start the workflow unless its id is taken, and return what stands; `created` tells which.
+
+    Does not compare the inputs: the caller sees the one that stands in the view.
+
+    Raises:
+        EngineUnavailable: whether it started is unknown; the same call again is safe.
+    """
+    root_id = f"{name}.{workflow_id}"
+    nonce = new_nonce()
+    record = await create_task(
+        engine,
+        root_id,
+        function=name,
+        argument=Start(root_id=root_id, text=text).stored(),
+        target=engine.address_of(group),
+        timeout_at=int((clock() + timeout.total_seconds()) * 1000),
+        tags={NONCE_TAG: nonce},
+    )
+
+    return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
+
+
+async def create_task(  # noqa: PLR0913 - one call, all of it named
+    engine: Engine,
+    promise_id: str,
+    *,
+    function: str,
+    argument: object,
+    target: str,
+    timeout_at: int,
+    tags: Mapping[str, str] | None = None,
+    due_at: int | None = None,
+) -> PromiseRecord:
+    """Create a root promise whose task runs a registered function, unless it exists, and return what stands.
+
+    Times are in milliseconds since the epoch. `due_at` asks the engine to deliver the task no earlier; one engine
+    knows no such thing and delivers at once, so the function must look at the clock itself.
+
+    Raises:
+        EngineUnavailable: whether it exists now is unknown; the same call again is safe.
+    """
+    all_tags = {
+        "resonate:origin": promise_id,
+        "resonate:branch": promise_id,
+        "resonate:parent": promise_id,
+        "resonate:scope": "global",
+        "resonate:target": target,
+        **(tags or {}),
+    }
+
+    if due_at is not None:
+        all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
+
+    return await engine.promises.create(
+        promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
+    )
+
+
+def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
+    """Return the workflow as this root record shows it.
+
+    Raises:
+        EngineUnavailable: the record is not one of a workflow that we started.
+    """
+    state: State
+    result = error = None
+    value = record.value.data
+
+    match record.state:
+        case "pending":
+            state = "running"
+        case "resolved" if isinstance(value, dict) and value.get("countersign") == FORMAT:
+            state, result, error = value["state"], value["result"], value["error"]
+        case "rejected_timedout":
+            state, error = "expired", json.dumps({"message": "the workflow's own time was over"})
+        case "rejected_canceled":
+            state, error = "cancelled", json.dumps({"message": "cancelled in the engine"})
+        case _:
+            # Never with what the record holds: a rejected promise's value is not ours to interpret.
+            state, error = "failed", json.dumps({"message": "the workflow's code could not be run"})
+
+    return RootView(
+        root_id=record.id,
+        state=state,
+        result=result,
+        error=error,
+        request=_request_of(record),
+        created=created,
+        started_at=record.created_at,
+        ended_at=record.settled_at,
+    )
+
+
+def cancel_id(root_id: str) -> str:
+    """Return the id of the promise whose existence says that a cancel was asked for."""
+    return f"{root_id}~cancel"
+
+
+async def cancel_requested(ctx: SDKContext) -> bool:
+    """Tell, as a step, whether somebody asked to cancel this workflow."""
+    try:
+        await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
+    except UnknownPromise:
+        return False
+
+    return True
+
+
+def _request_of(record: PromiseRecord) -> str:
+    match record.param.data:
+        case {"args": [{"countersign": 1, "root": record.id, "request": str(text)}]}:
+            return text
+        case _:
+            msg = f"the root {record.id} was not started by Countersign"
+            raise EngineUnavailable(msg)

@@ -1,0 +1,236 @@
+"""Turns the environment into one frozen object, checked as a whole before anything starts.
+
+The only place that reads the process environment. It refuses rather than guesses: a fault names the variable and never
+its value. Nothing named by a setting is opened or connected to here, except that the sources file must exist.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import keyword
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+from orchestrator.addresses import (
+    NO_MAIL,
+    EngineAddress,
+    MailAddress,
+    engine_address,
+    is_host,
+    is_loopback,
+    llm_address,
+    mail_address,
+    public_url,
+)
+from orchestrator.environment import Given, read_file
+from orchestrator.errors import ConfigurationError
+from orchestrator.keys import Admission
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Network, IPv6Network
+
+    from orchestrator.secret import Secret
+
+__all__ = ["EngineAddress", "MailAddress", "Settings", "group_name", "load_settings", "read_environment"]
+
+_GROUP: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LARGEST_BODY: Final = 2**30
+_SMALLEST_BODY: Final = 1024
+_LONGEST_TIMEOUT: Final = 300
+_LOGS: Final[Mapping[str, Literal["debug", "info", "warning"]]] = MappingProxyType(
+    {"debug": "debug", "info": "info", "warning": "warning"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One process's configuration. Everything secret in it is masked when printed.
+
+    `payload_keys` empty means that payloads are stored readable; `api_keys` are SHA-256 digests by name, and none of
+    them means that nobody may use the workflow API; `max_body` is in bytes, `engine_timeout` in seconds; `port` 0 takes
+    any free port. `databricks` holds the DATABRICKS_* variables, those of the .env file included.
+    """
+
+    engine: EngineAddress
+    signing_keys: tuple[Secret, ...]
+    public_url: str
+    payload_keys: tuple[Secret, ...]
+    api_keys: Mapping[str, bytes] = field(default=MappingProxyType({}), repr=False)
+    caller_secrets: tuple[Secret, ...] = ()
+    sources: Path | None = None
+    workflows: tuple[str, ...] = ("orchestrator.workflows",)
+    group: str = "default"
+    mail: MailAddress = NO_MAIL
+    llm: Secret | None = None
+    fetch_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    log: Literal["debug", "info", "warning"] = "info"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_body: int = 65536
+    engine_timeout: float = 5.0
+    resonate_token: Secret | None = None
+    databricks: Mapping[str, Secret] = MappingProxyType({})
+
+
+def read_environment(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
+    """Return the environment over the `.env` file of the directory: what stands in both is the environment's.
+
+    Raises:
+        ConfigurationError: `.env` cannot be read.
+    """
+    values = read_file((Path.cwd() if directory is None else directory) / ".env")
+    values.update(os.environ if environ is None else environ)
+
+    return values
+
+
+def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
+    """Return the settings, all of them checked.
+
+    `environ` stands for the process environment and `directory` for the working directory.
+
+    Raises:
+        ConfigurationError: the first fault, as one line that names the variable and never its value.
+    """
+    directory = Path.cwd() if directory is None else directory
+    given = Given(read_environment(environ, directory))
+
+    engine = engine_address(*given.pick("COUNTERSIGN_ENGINE", "sqlite:///.countersign/engine.db"), directory)
+    base = public_url(*given.pick("COUNTERSIGN_PUBLIC_URL"))
+    admission = Admission()
+
+    return Settings(
+        engine=engine,
+        signing_keys=admission.signing_keys(*given.members("COUNTERSIGN_SIGNING_KEYS")),
+        public_url=base,
+        payload_keys=_payload_keys(given, engine, admission),
+        caller_secrets=admission.caller_secrets(*given.members("COUNTERSIGN_CALLER_SECRETS", "")),
+        resonate_token=admission.bearer(*given.pick("RESONATE_TOKEN")) if "RESONATE_TOKEN" in given else None,
+        api_keys=MappingProxyType(admission.api_keys(*given.members("COUNTERSIGN_API_KEYS", ""))),
+        sources=_sources(given, directory),
+        workflows=_workflows(*given.members("COUNTERSIGN_WORKFLOWS", "orchestrator.workflows")),
+        group=group_name(*given.pick("COUNTERSIGN_GROUP", "default")),
+        mail=_mail(given, directory, loopback=is_loopback(urlsplit(base).hostname or "")),
+        llm=llm_address(*given.pick("COUNTERSIGN_LLM")) if "COUNTERSIGN_LLM" in given else None,
+        fetch_allow=_networks(*given.members("COUNTERSIGN_FETCH_ALLOW", "")),
+        log=_log(*given.pick("COUNTERSIGN_LOG", "info")),
+        host=_host(*given.pick("COUNTERSIGN_HOST", "127.0.0.1")),
+        port=_whole(*given.pick("COUNTERSIGN_PORT", "8000"), 0, 65535),
+        max_body=_whole(*given.pick("COUNTERSIGN_MAX_BODY", "65536"), _SMALLEST_BODY, _LARGEST_BODY),
+        engine_timeout=_seconds(*given.pick("COUNTERSIGN_ENGINE_TIMEOUT", "5")),
+        databricks=MappingProxyType(given.of_others("DATABRICKS_")),
+    )
+
+
+def group_name(variable: str, value: str) -> str:
+    """Return a worker group's name in lower case: a group is part of an address, and a server lowers those."""
+    if not _GROUP.fullmatch(value):
+        raise ConfigurationError(variable, "must be 1 to 64 letters, digits, - or _")
+
+    return value.lower()
+
+
+def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> tuple[Secret, ...]:
+    if "COUNTERSIGN_PAYLOAD_KEYS" not in given and engine.kind in {"embedded", "memory"}:
+        return ()
+
+    if "COUNTERSIGN_PAYLOAD_KEYS" not in given:
+        raise ConfigurationError(
+            "COUNTERSIGN_PAYLOAD_KEYS", "is required with this engine: keys, or off to store payloads readable"
+        )
+
+    variable, members = given.members("COUNTERSIGN_PAYLOAD_KEYS")
+
+    if members == ["off"]:
+        return ()
+
+    if "off" in members:
+        raise ConfigurationError(variable, "must be off alone, or keys alone")
+
+    return admission.payload_keys(variable, members)
+
+
+def _mail(given: Given, directory: Path, *, loopback: bool) -> MailAddress:
+    # Unset and public: whoever sends no mail needs no mail server, and no link is ever printed.
+    if "COUNTERSIGN_MAIL" not in given and not loopback:
+        return NO_MAIL
+
+    trusted = given.of_others("SSL_CERT_FILE").get("SSL_CERT_FILE")
+    ca_file = None if trusted is None else directory / trusted.text()
+
+    return mail_address(*given.pick("COUNTERSIGN_MAIL", "console:"), loopback=loopback, ca_file=ca_file)
+
+
+def _sources(given: Given, directory: Path) -> Path | None:
+    if "COUNTERSIGN_SOURCES" not in given:
+        return None
+
+    variable, name = given.pick("COUNTERSIGN_SOURCES")
+    file = directory / name
+
+    try:
+        found = file.is_file()
+    except OSError:
+        found = False
+
+    if not found:
+        raise ConfigurationError(variable, "names a file that does not exist")
+
+    return file
+
+
+def _workflows(variable: str, members: list[str]) -> tuple[str, ...]:
+    for name in members:
+        if not all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
+            raise ConfigurationError(variable, "must hold names of Python modules")
+
+    if len(set(members)) < len(members):
+        raise ConfigurationError(variable, "holds a module twice")
+
+    return tuple(members)
+
+
+def _networks(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        networks = tuple(ipaddress.ip_network(member) for member in members)
+    except ValueError:
+        raise ConfigurationError(variable, "must hold networks in CIDR notation, host bits zero") from None
+
+    if len(set(networks)) < len(networks):
+        raise ConfigurationError(variable, "holds a network twice")
+
+    return networks
+
+
+def _log(variable: str, value: str) -> Literal["debug", "info", "warning"]:
+    if value not in _LOGS:
+        raise ConfigurationError(variable, "must be debug, info or warning")
+
+    return _LOGS[value]
+
+
+def _host(variable: str, value: str) -> str:
+    if not is_host(value):
+        raise ConfigurationError(variable, "must be an IP address or a host name")
+
+    return value
+
+
+def _whole(variable: str, value: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
+        raise ConfigurationError(variable, f"must be a whole number from {least} to {most}")
+
+    return int(value)
+
+
+def _seconds(variable: str, value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", value) or not 0 < float(value) <= _LONGEST_TIMEOUT:
+        raise ConfigurationError(variable, f"must be a number of seconds, more than 0 and at most {_LONGEST_TIMEOUT}")
+
+    return float(value)

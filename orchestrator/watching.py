@@ -1,0 +1,146 @@
+"""The watcher: asks the Jobs API about a run that has not called back, so that a job that died is not waited for.
+
+Each look is a small durable task of its own that arranges the next one. So watching a run for a day costs no process, no
+growing history in the workflow, and goes on wherever a worker is left. A look settles nothing but a dead run's wait, and
+a real callback that arrives first wins.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from resonate.retry import Exponential
+
+from orchestrator.callbacks.outcomes import Outcome, body_of
+from orchestrator.callbacks.settlement import resolve
+from orchestrator.engine import Engine
+from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
+from orchestrator.roots import TRANSIENT_TAG, create_task
+from orchestrator.steps.databricks import Databricks, Run, RunGone
+
+if TYPE_CHECKING:
+    from resonate.context import Context as SDKContext
+
+logger = logging.getLogger(__name__)
+
+LOOK: Final = "countersign.look"
+
+#: A look that breaks is tried again until it works: nobody else would notice that a run is not watched any more.
+PERSISTENT: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=1_000_000)
+
+_SLACK: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """One run under watch: which wait it answers for, how often to look (seconds), and how many looks there were."""
+
+    promise_id: str
+    callback: str
+    run_id: int
+    interval: int
+    looks: int = 0
+
+
+async def arrange_look(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
+    """Arrange the next look at a run, one interval from now; the same call again arranges nothing more. For a step.
+
+    Raises:
+        EngineUnavailable, UnknownPromise: raised in a step, it lets the step be tried again.
+    """
+    engine = ctx.get_dependency(Engine)
+    wait = await engine.promises.get(watch.promise_id)
+    due_at = int(((time.time() if now is None else now) + watch.interval) * 1000)
+    origin = watch.promise_id.replace(":", "~")
+
+    await create_task(
+        engine,
+        f"{origin}~look{watch.looks}",
+        function=LOOK,
+        argument={"watch": asdict(watch), "due_at": due_at},
+        target=wait.tags["resonate:target"],
+        timeout_at=max(wait.timeout_at, due_at) + int(_SLACK.total_seconds() * 1000),
+        tags={TRANSIENT_TAG: "true"},
+        due_at=due_at,
+    )
+
+
+async def look(ctx: SDKContext, task: dict[str, Any]) -> str:
+    """Look at a run once: settle its wait if the run is over, else arrange the next look. Returns what was seen."""
+    early = task["due_at"] / 1000 - time.time()
+
+    if early > 0:
+        # An engine that delivers at once, whatever was asked for.
+        await ctx.sleep(timedelta(seconds=early))
+
+        return await ctx.options(retry_policy=PERSISTENT).run(_look_once, Watch(**task["watch"]))
+
+    return await _look_once(ctx, Watch(**task["watch"]))
+
+
+async def _look_once(ctx: SDKContext, watch: Watch) -> str:
+    promises = ctx.get_dependency(Engine).promises
+
+    try:
+        wait = await promises.get(watch.promise_id)
+    except UnknownPromise:
+        return "the wait is gone"
+
+    if wait.state != "pending":
+        return "the wait is over"
+
+    try:
+        run = await ctx.get_dependency(Databricks).read(watch.run_id)
+    except StepUnavailable as error:
+        logger.warning("could not look at run %s: %s", watch.run_id, error)
+        seen = "unavailable"
+    except RunGone as error:
+        await _settle(ctx, watch.promise_id, watch.callback, watch.run_id, body_of(f"{error}, and it did not call back"))
+
+        return "gone"
+    except StepRefused as error:
+        logger.warning("may not look at run %s: %s", watch.run_id, error)
+        seen = "refused"
+    else:
+        if run.over:
+            await settle_dead(ctx, watch.promise_id, watch.callback, run)
+
+            return f"over: {run.life_cycle_state}"
+
+        seen = run.life_cycle_state
+
+    await arrange_look(ctx, replace(watch, looks=watch.looks + 1))
+
+    return seen
+
+
+async def settle_dead(ctx: SDKContext, promise_id: str, callback: str, run: Run) -> None:
+    """Settle the wait of a run that is over as died, unless a callback was first. For a step.
+
+    Raises:
+        EngineUnavailable: raised in a step, it lets the step be tried again.
+    """
+    details = {
+        "life_cycle_state": run.life_cycle_state,
+        "result_state": run.result_state,
+        "state_message": run.message,
+        "run_page_url": run.page_url,
+    }
+    body = body_of(f"run {run.run_id} ended without calling back ({_end_of(run)})", details)
+    await _settle(ctx, promise_id, callback, run.run_id, body)
+
+
+async def _settle(ctx: SDKContext, promise_id: str, callback: str, run_id: int, body: str) -> None:  # noqa: PLR0913
+    outcome = Outcome(kind="died", callback=callback, by="watcher", body=body)
+    settlement = await resolve(
+        ctx.get_dependency(Engine).promises, promise_id, ikey=f"watcher:{run_id}", outcome=outcome
+    )
+    logger.info("run %s is over, its wait %s: %s", run_id, promise_id, settlement.verdict)
+
+
+def _end_of(run: Run) -> str:
+    return run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"

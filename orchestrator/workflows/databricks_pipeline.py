@@ -1,0 +1,235 @@
+"""A Databricks job as one step of a workflow: triggered once, answered by a signed callback, never waited for in vain."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from resonate.error import ApplicationError
+
+from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.callbacks.waiting import Address, Callback, open_callback
+from orchestrator.context import Context
+from orchestrator.definition import workflow
+from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.steps.databricks import Databricks, idempotency_token
+from orchestrator.steps.mail import EmailAddress, Mailer, Message
+from orchestrator.watching import Watch, arrange_look, settle_dead
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger(__name__)
+
+#: The job parameter that carries the callback's link.
+CALLBACK_PARAMETER: Final = "callback_url"
+
+_LONGEST: Final = 365 * 86400
+_FIRST_PAUSE: Final = 2.0
+_SLOWEST: Final = 300.0
+
+#: How often an outside system that is away is asked once nothing waits for its answer any more: for about an hour.
+_TRIES: Final = 18
+
+#: The same where the pipeline's own end waits for it: for about two minutes.
+_FEW_TRIES: Final = 6
+
+
+class PipelineRequest(BaseModel):
+    """What to run and how long to wait for it; times in seconds, `deadline` for each attempt."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    job_id: Annotated[int, Field(gt=0, lt=2**63)]
+    parameters: dict[str, str] = Field(default_factory=dict)
+    deadline: Annotated[int, Field(ge=1, le=_LONGEST)] = 86400
+    watch_interval: Annotated[int, Field(ge=1, le=86400)] = 60
+    attempts: Annotated[int, Field(ge=1, le=20)] = 1
+    notify: EmailAddress | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _leave_room_for_ours(cls, parameters: dict[str, str]) -> dict[str, str]:
+        if CALLBACK_PARAMETER in parameters:
+            msg = f"{CALLBACK_PARAMETER} is set by the pipeline itself"
+            raise ValueError(msg)
+
+        return parameters
+
+
+@workflow()
+async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
+    """Run a Databricks job and wait for its callback.
+
+    One run per attempt, whatever crashes: its idempotency token is derived from the callback it answers. A further
+    attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own.
+    """
+    for attempt in range(1, request.attempts + 1):
+        callback = await open_callback(
+            ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=f"job {request.job_id}"
+        )
+        run_id = await _triggered(ctx, request, callback)
+        outcome = await callback
+
+        if outcome.succeeded:
+            await _notified(ctx, request, f"succeeded (run {run_id})")
+
+            return {"run_id": run_id, "outcome": "succeeded", "result": outcome.value}
+
+        if outcome.kind in {"expired", "cancelled"}:
+            if run_id is not None:
+                await _until_done(ctx, _TRIES, stop_run, run_id)
+
+            break
+
+        if attempt < request.attempts:
+            logger.info("%s: attempt %s %s, trying again", ctx.info.id, attempt, outcome.kind)
+
+    await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {_message(outcome)}")
+
+    raise _ending(outcome, run_id)
+
+
+async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback) -> int | None:
+    """Return the run's id once Databricks has taken the job; None if it could not be asked before the wait was over.
+
+    An outage is slept through durably, holding nothing meanwhile.
+    """
+    pause = _FIRST_PAUSE
+    late = 0
+
+    while late < _FEW_TRIES:
+        reply = await ctx.run(trigger_job, request, callback.address)
+
+        if "run_id" in reply:
+            return int(reply["run_id"])
+
+        if "refused" in reply:
+            raise WorkflowFailed(reply["refused"], outcome="failed", run_id=None)
+
+        late += reply["over"]
+        await _pause(ctx, max(pause, reply["retry_after"] or 0))
+        pause = min(pause * 2, _SLOWEST)
+
+    return None
+
+
+async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) -> dict[str, Any]:
+    """Trigger the job with the callback's link, and put its run under watch.
+
+    Asked for even when the wait is over already: a trigger before a crash may have started the run, and only its id
+    lets us stop it.
+    """
+    databricks = ctx.get_dependency(Databricks)
+    parameters = {**request.parameters, CALLBACK_PARAMETER: await address.url(ctx)}
+
+    try:
+        run_id = await databricks.trigger(
+            request.job_id, idempotency_token=idempotency_token(address.promise_id), parameters=parameters
+        )
+    except StepRefused as error:
+        return {"refused": str(error)}
+    except StepUnavailable as error:
+        logger.warning("%s: job %s is not triggered yet: %s", address.promise_id, request.job_id, error)
+
+        return {"retry_after": error.retry_after, "over": await address.settled(ctx) is not None}
+
+    watch = Watch(
+        promise_id=address.promise_id, callback=address.callback, run_id=run_id, interval=request.watch_interval
+    )
+    await arrange_look(ctx, watch)
+    await _settle_if_over(ctx, watch)
+
+    return {"run_id": run_id}
+
+
+async def _settle_if_over(ctx: Context, watch: Watch) -> None:
+    """Settle the wait at once where the token named a run that ended long ago, which the trigger does not tell."""
+    try:
+        run = await ctx.get_dependency(Databricks).read(watch.run_id)
+    except (StepRefused, StepUnavailable) as error:
+        logger.info("run %s is left to the watcher: %s", watch.run_id, error)
+        return
+
+    if run.over:
+        await settle_dead(ctx, watch.promise_id, watch.callback, run)
+
+
+async def stop_run(ctx: Context, run_id: int) -> bool:
+    """Cancel the run. Returns whether there is nothing more to do about it."""
+    try:
+        await ctx.get_dependency(Databricks).cancel(run_id)
+    except StepRefused as error:
+        logger.warning("run %s may not be cancelled: %s", run_id, error)
+    except StepUnavailable as error:
+        logger.warning("run %s is not cancelled yet: %s", run_id, error)
+
+        return False
+
+    return True
+
+
+async def notify(ctx: Context, address: str, pipeline: str, what: str) -> bool:
+    """Mail how the pipeline ended. Returns whether there is nothing more to do about it."""
+    message = Message(to=address, subject=f"{pipeline} {what.partition(':')[0]}", text=f"{pipeline}\n{what}\n")
+
+    try:
+        await ctx.get_dependency(Mailer).send(message, message_id=f"notify.{pipeline}")
+    except StepRefused as error:
+        logger.warning("%s: the notification was refused: %s", pipeline, error)
+    except StepUnavailable as error:
+        logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
+
+        return False
+
+    return True
+
+
+async def _until_done(ctx: Context, tries: int, step: Callable[..., Awaitable[bool]], *args: Any) -> None:  # noqa: ANN401
+    """Repeat a step, sleeping durably in between, until it is done or was tried so often; neither fails the pipeline."""
+    pause = _FIRST_PAUSE
+
+    for _ in range(tries):
+        if await ctx.run(step, *args):
+            return
+
+        await _pause(ctx, pause)
+        pause = min(pause * 2, _SLOWEST)
+
+
+async def _pause(ctx: Context, seconds: float) -> None:
+    # A cancel cuts a sleep short. What the workflow waits for then says so, and what it has begun is still undone.
+    with contextlib.suppress(ApplicationError):
+        await ctx.sleep(timedelta(seconds=seconds))
+
+
+async def _notified(ctx: Context, request: PipelineRequest, what: str) -> None:
+    if request.notify is not None:
+        await _until_done(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
+
+
+def _message(outcome: Outcome) -> str:
+    texts = {
+        "expired": "the deadline passed without a callback",
+        "cancelled": "the pipeline was cancelled",
+    }
+
+    return texts.get(outcome.kind) or outcome.message
+
+
+def _ending(outcome: Outcome, run_id: int | None) -> WorkflowFailed | WorkflowExpired | WorkflowCancelled:
+    fields: dict[str, Any] = {"outcome": outcome.kind, "run_id": run_id}
+
+    if outcome.details is not None and outcome.kind in {"failed", "died"}:
+        fields["details"] = outcome.details
+
+    match outcome.kind:
+        case "expired":
+            return WorkflowExpired(_message(outcome), **fields)
+        case "cancelled":
+            return WorkflowCancelled(_message(outcome), **fields)
+        case _:
+            return WorkflowFailed(_message(outcome), **fields)

@@ -1,0 +1,105 @@
+"""The receiver, put together: surfaces, handler table, what surrounds every request.
+
+The application is built by a function and holds no globals. It starts without its engine: `/readyz` tells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from orchestrator.callbacks.tokens import TokenSigner
+from orchestrator.errors import EngineUnavailable, UnknownPromise
+from receiver.auth import ApiKeys
+from receiver.callbacks import Callbacks
+from receiver.guards import BadTokens, RequestGuard
+from receiver.openapi import document
+from receiver.problems import Problem, exception_handlers
+from receiver.telemetry import Metrics
+from receiver.workflows import Workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, ExceptionHandler
+
+    from orchestrator.definition import Workflow
+    from orchestrator.engine import Engine
+    from orchestrator.settings import Settings
+
+
+def create_app(settings: Settings, engine: Engine, workflows: Mapping[str, Workflow[Any]]) -> ASGIApp:
+    """Return the receiver's application over this engine. It neither opens nor closes the engine."""
+    metrics = Metrics()
+    api_keys = ApiKeys(settings.api_keys)
+    callbacks = Callbacks(
+        engine,
+        TokenSigner(settings.signing_keys),
+        caller_secrets=settings.caller_secrets,
+        bad_tokens=BadTokens(),
+        metrics=metrics,
+        max_body=settings.max_body,
+    )
+    starting = Workflows(engine, workflows, api_keys=api_keys, max_body=settings.max_body)
+    operations = _Operations(engine, api_keys, metrics, workflows)
+    app = Starlette(
+        routes=[*callbacks.routes(), *starting.routes(), *operations.routes()],
+        exception_handlers=_handlers(metrics),
+    )
+    # It would answer a path with a trailing slash with a redirect that reflects Host and token.
+    app.router.redirect_slashes = False
+
+    return RequestGuard(app, max_body=settings.max_body, metrics=metrics)
+
+
+class _Operations:
+    """What operators and clients' tools ask for."""
+
+    def __init__(
+        self, engine: Engine, api_keys: ApiKeys, metrics: Metrics, workflows: Mapping[str, Workflow[Any]]
+    ) -> None:
+        self._engine = engine
+        self._api_keys = api_keys
+        self._metrics = metrics
+        self._document = document(workflows.values())
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/healthz", self.alive, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
+        ]
+
+    async def alive(self, _: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready(self, _: Request) -> Response:
+        await self._engine.check()
+
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self, request: Request) -> Response:
+        self._api_keys.identify(request.headers.getlist("authorization"))
+        text, media_type = self._metrics.render()
+
+        return Response(text, media_type=media_type)
+
+    async def openapi(self, _: Request) -> Response:
+        return JSONResponse(self._document)
+
+
+def _handlers(metrics: Metrics) -> dict[Any, ExceptionHandler]:
+    async def engine_unavailable(_: Request, error: Exception) -> Response:
+        metrics.engine_error()
+
+        return Problem("engine-unavailable", str(error)).response()
+
+    async def unknown_promise(_: Request, __: Exception) -> Response:
+        return Problem("unknown-promise").response()
+
+    return {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}

@@ -1,0 +1,240 @@
+"""Machine callbacks: a job, or another service, presents the token of one wait and settles it.
+
+The token is verified before anything else happens, so a forged one costs no engine call and no reading of a body. What
+is answered follows the record that the engine holds, never what this process believes. A GET settles nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
+from orchestrator.callbacks.settlement import judge, resolve
+from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
+from receiver.auth import NotBearer, bearer_token
+from receiver.bodies import json_body
+from receiver.problems import Problem
+from receiver.schemes import SignatureRefused, verify_standard_webhook
+from receiver.telemetry import name_callback
+from receiver.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from orchestrator.callbacks.settlement import Verdict
+    from orchestrator.callbacks.tokens import Claims, TokenSigner
+    from orchestrator.engine import Engine
+    from orchestrator.secret import Secret
+    from receiver.guards import BadTokens
+    from receiver.telemetry import Metrics
+
+#: 1 to 255 visible ASCII characters.
+_IKEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_FAILURE_FIELDS: Final = {"message", "details"}
+
+
+class Callbacks:
+    """The surface `/callbacks`."""
+
+    def __init__(  # noqa: PLR0913 - what the surface needs, put together once
+        self,
+        engine: Engine,
+        signer: TokenSigner,
+        *,
+        caller_secrets: Sequence[Secret],
+        bad_tokens: BadTokens,
+        metrics: Metrics,
+        max_body: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._signer = signer
+        self._caller_secrets = caller_secrets
+        self._bad_tokens = bad_tokens
+        self._metrics = metrics
+        self._max_body = max_body
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this surface."""
+        return [
+            Route("/callbacks", self.succeeded, methods=["POST"]),
+            Route("/callbacks", self.show, methods=["GET"]),
+            Route("/callbacks/failure", self.failed, methods=["POST"]),
+            Route("/callbacks/{token}", self.succeeded, methods=["POST"]),
+            Route("/callbacks/{token}", self.show, methods=["GET"]),
+            Route("/callbacks/{token}/failure", self.failed, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Say what this callback is. Settles nothing, whoever asks and however often."""
+        claims, _ = self._verified(request)
+        record = await self._engine.promises.get(claims.promise_id)
+        settled = read_settled(record, callback=claims.callback)
+
+        if settled is None:
+            state = "pending" if self._clock() <= claims.expires_at else "expired"
+        else:
+            state = "expired" if settled.outcome.kind in CLOSED else "settled"
+
+        return JSONResponse(
+            {"callback": claims.callback, "state": state, "expires_at": rfc3339(claims.expires_at * 1000)}
+        )
+
+    async def succeeded(self, request: Request) -> Response:
+        """Settle the wait as succeeded; the body is the result."""
+        return await self._settle(request, "succeeded")
+
+    async def failed(self, request: Request) -> Response:
+        """Settle the wait as failed; the body is a message and details."""
+        return await self._settle(request, "failed")
+
+    async def _settle(self, request: Request, kind: str) -> Response:
+        claims, expired = self._verified(request)
+
+        if kind not in claims.outcomes:
+            raise Problem("invalid-token")
+
+        ikey = _ikey_of(request, claims)
+        text = await self._body(request, kind)
+        outcome = Outcome(kind=kind, callback=claims.callback, by="callback", body=text, subject=claims.subject)
+
+        if expired:
+            verdict, settled = await self._as_it_stands(claims, ikey, outcome)
+        else:
+            settlement = await resolve(self._engine.promises, claims.promise_id, ikey=ikey, outcome=outcome)
+            verdict, settled = settlement.verdict, settlement.settled
+
+        self._metrics.callback(verdict)
+
+        return _answer(claims, verdict, settled)
+
+    async def _as_it_stands(self, claims: Claims, ikey: str, outcome: Outcome) -> tuple[Verdict, Settled]:
+        """Return what a delivery with an expired token is: it can repeat what is recorded and change nothing."""
+        try:
+            record = await self._engine.promises.get(claims.promise_id)
+        except UnknownPromise:
+            raise _expired(claims) from None
+
+        settled = read_settled(record, callback=claims.callback)
+
+        if settled is None or settled.ikey != ikey:
+            raise _expired(claims)
+
+        return judge(settled, ikey, outcome), settled
+
+    async def _body(self, request: Request, kind: str) -> str:
+        body = await json_body(request, limit=self._max_body)
+        self._prove(request, body.text.encode())
+
+        if kind == "failed" and not _is_failure(body.value):
+            raise Problem("malformed-body", 'A failure is {"message": text, "details": anything}, details optional.')
+
+        return body.text
+
+    def _prove(self, request: Request, data: bytes) -> None:
+        if not self._caller_secrets:
+            return
+
+        try:
+            verify_standard_webhook(self._caller_secrets, request.headers.raw, data, now=self._clock)
+        except SignatureRefused:
+            self._metrics.callback("refused")
+            raise Problem("invalid-proof") from None
+
+    def _verified(self, request: Request) -> tuple[Claims, bool]:
+        """Return the claims of the request's token, and whether it has expired."""
+        try:
+            claims, expired = self._signer.verify(_token_of(request), audience="machine"), False
+        except TokenExpired as error:
+            claims, expired = error.claims, True
+        except TokenInvalid:
+            self._metrics.callback("refused")
+            wait = self._bad_tokens.count(request.client.host if request.client else None)
+
+            if wait:
+                raise Problem("rate-limited", headers={"Retry-After": str(wait)}) from None
+
+            raise Problem("invalid-token") from None
+
+        name_callback(request.scope, claims.promise_id, claims.callback)
+
+        return claims, expired
+
+
+def _token_of(request: Request) -> str:
+    """Return the one token a request carries, in its path or as a bearer token.
+
+    Raises:
+        Problem: `two-tokens`.
+        TokenInvalid: none at all.
+    """
+    in_path = request.path_params.get("token")
+    headers = request.headers.getlist("authorization")
+
+    try:
+        in_header = bearer_token(headers)
+    except NotBearer:
+        if len(headers) > 1:
+            raise Problem("two-tokens") from None
+
+        in_header = None
+
+    if in_path is not None and in_header is not None:
+        raise Problem("two-tokens")
+
+    token = in_path if in_path is not None else in_header
+
+    if token is None:
+        raise TokenInvalid
+
+    return token
+
+
+def _ikey_of(request: Request, claims: Claims) -> str:
+    keys = request.headers.getlist("idempotency-key")
+
+    if not keys:
+        return claims.ikey
+
+    if len(keys) > 1 or _IKEY.fullmatch(keys[0]) is None:
+        raise Problem("invalid-key", "An Idempotency-Key is 1 to 255 visible ASCII characters, given once.")
+
+    return f"header:{keys[0]}"
+
+
+def _is_failure(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("message"), str) and value.keys() <= _FAILURE_FIELDS
+
+
+def _answer(claims: Claims, verdict: Verdict, settled: Settled) -> Response:
+    settled_at = rfc3339(settled.settled_at)
+
+    match verdict:
+        case "applied" | "duplicate":
+            return JSONResponse(
+                {
+                    "state": "settled",
+                    "duplicate": verdict == "duplicate",
+                    "callback": claims.callback,
+                    "settled_at": settled_at,
+                }
+            )
+        case "ikey_reused":
+            raise Problem("ikey-reused", "What was recorded first stands.", settled_at=settled_at)
+        case "other":
+            raise Problem("already-settled", settled_at=settled_at, by=settled.outcome.by)
+        case "closed":
+            raise _expired(claims)
+
+
+def _expired(claims: Claims) -> Problem:
+    return Problem("expired", expires_at=rfc3339(claims.expires_at * 1000))

@@ -1,0 +1,207 @@
+"""Every refusal of the HTTP edge: RFC 9457 problem documents, by name.
+
+A handler raises `Problem`, the table turns it into an answer. This file never puts the text of an unexpected exception
+into an answer or a log: such a text may quote a body or a token, so only its type and the places in our code are named.
+"""
+
+from __future__ import annotations
+
+import http
+import json
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ExceptionHandler
+
+_log = logging.getLogger(__name__)
+
+ProblemName = Literal[
+    "already-settled",
+    "engine-unavailable",
+    "expired",
+    "headers-too-large",
+    "id-reused",
+    "ikey-reused",
+    "internal-error",
+    "invalid-id",
+    "invalid-input",
+    "invalid-key",
+    "invalid-proof",
+    "invalid-token",
+    "malformed-body",
+    "method-not-allowed",
+    "not-found",
+    "rate-limited",
+    "request-timeout",
+    "too-large",
+    "two-tokens",
+    "unauthorized",
+    "unknown-id",
+    "unknown-promise",
+    "unknown-workflow",
+    "unsupported-media-type",
+]
+
+PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
+    "two-tokens": (400, "A token was given in two places"),
+    "invalid-key": (400, "The idempotency key is not usable"),
+    "malformed-body": (400, "The body is not what was expected"),
+    "invalid-token": (401, "The token is not valid here"),
+    "invalid-proof": (401, "The caller's proof does not hold"),
+    "unauthorized": (401, "A valid API key is needed"),
+    "not-found": (404, "There is nothing here"),
+    "unknown-promise": (404, "The engine holds no such promise"),
+    "unknown-workflow": (404, "There is no such workflow"),
+    "unknown-id": (404, "There is no workflow of this id"),
+    "method-not-allowed": (405, "This method is not allowed here"),
+    "request-timeout": (408, "The request was not received in time"),
+    "already-settled": (409, "Somebody else settled it"),
+    "id-reused": (409, "This id was used with another input"),
+    "expired": (410, "The time to answer is over"),
+    "too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "The body must be application/json, not encoded"),
+    "ikey-reused": (422, "This key was used with another outcome"),
+    "invalid-id": (422, "This is not a usable id"),
+    "invalid-input": (422, "The input does not fit this workflow"),
+    "rate-limited": (429, "Too many bad tokens from this address"),
+    "headers-too-large": (431, "Too many headers, or too large ones"),
+    "internal-error": (500, "Something went wrong here"),
+    "engine-unavailable": (503, "The engine did not answer in time"),
+}
+"""The status and title of each name. Names are a promise to clients: they are added, never changed."""
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+# What goes with a status, unless the problem says otherwise. A connection whose request was not read to its end is
+# closed after 408, and after 431 since whatever follows is not worth reading.
+_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    408: {"Connection": "close"},
+    429: {"Retry-After": "60"},
+    431: {"Connection": "close"},
+    503: {"Retry-After": "2"},
+}
+
+
+class Problem(Exception):
+    """A request that is refused, by one of the names in `PROBLEMS`.
+
+    `detail` is a sentence for the caller and must not quote the request. Other keywords become members of the document.
+    `headers` replace those that go with the status, name by name.
+    """
+
+    def __init__(
+        self,
+        name: ProblemName,
+        detail: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(name)
+        self.name = name
+        self.status, self.title = PROBLEMS[name]
+        self.detail = detail
+        self.headers = {**_HEADERS.get(self.status, {}), **(headers or {})}
+        self.members = members
+
+    def document(self) -> dict[str, object]:
+        """Return the RFC 9457 document."""
+        document: dict[str, object] = {
+            "type": f"urn:countersign:{self.name}",
+            "title": self.title,
+            "status": self.status,
+        }
+        if self.detail is not None:
+            document["detail"] = self.detail
+
+        return document | {name: value for name, value in self.members.items() if name not in document}
+
+    def response(self) -> Response:
+        """Return the document as an answer."""
+        return _json_response(self.document(), self.status, self.headers)
+
+
+def describe_crash(error: BaseException) -> str:
+    """Return an exception's type and where it came from, with its causes, and nothing of its text or values."""
+    return " <- ".join(_describe(link) for link in _causes(error))
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _http_exception(_request: Request, error: Exception) -> Response:
+    """Answer what the framework itself refuses, in our words and with its headers (`Allow`)."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == http.HTTPStatus.NOT_FOUND:
+        return Problem("not-found", headers=headers).response()
+
+    if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = sorted(filter(None, headers.pop("Allow", "").split(", ")))
+        return Problem("method-not-allowed", headers={**headers, "Allow": ", ".join(allowed)}).response()
+
+    status = http.HTTPStatus(error.status_code)
+    return _json_response({"type": "about:blank", "title": status.phrase, "status": status.value}, status, headers)
+
+
+async def _client_gone(_request: Request, _error: Exception) -> Response:
+    """Stop without a word: nobody is there to read the answer, only the metrics see its status."""
+    return Response(status_code=CLIENT_GONE)
+
+
+async def _crash(_request: Request, error: Exception) -> Response:
+    _log.error("a request failed: %s", describe_crash(error))
+    return Problem("internal-error").response()
+
+
+CLIENT_GONE: Final = 499
+"""The status that stands in logs and metrics for a client that left before it was answered."""
+
+exception_handlers: Final[dict[Any, ExceptionHandler]] = {
+    Problem: _problem,
+    HTTPException: _http_exception,
+    ClientDisconnect: _client_gone,
+    Exception: _crash,
+}
+
+
+def _json_response(document: Mapping[str, object], status: int, headers: Mapping[str, str]) -> Response:
+    body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return Response(body, status, headers, MEDIA_TYPE)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    pending: list[BaseException] = [error]
+    while pending:
+        link = pending.pop(0)
+        if id(link) in seen:
+            continue
+
+        seen.add(id(link))
+        yield link
+        if isinstance(link, BaseExceptionGroup):
+            pending.extend(link.exceptions)
+
+        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if cause is not None:
+            pending.append(cause)
+
+
+def _describe(error: BaseException) -> str:
+    kind = type(error)
+    places = " > ".join(
+        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+    )
+    return f"{kind.__module__}.{kind.__qualname__} at {places or 'an unknown place'}"

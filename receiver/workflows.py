@@ -1,0 +1,243 @@
+"""The workflow API: start a workflow once per id, look at it, wait for it, cancel it.
+
+Nothing about a workflow is kept here: every answer is read from the engine, so any replica gives it, before and after a
+restart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.routing import Route
+
+from orchestrator.cancelling import request_cancel
+from orchestrator.definition import field_of
+from orchestrator.errors import UnknownPromise
+from orchestrator.jsonvalues import json_equal, loads_strict
+from orchestrator.lineage import name_of, walk
+from orchestrator.roots import start_root, view_root
+from receiver.bodies import json_body
+from receiver.problems import Problem
+from receiver.times import rfc3339
+from receiver.timeline import TimelineStep, TimelineView, page_headers, render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resonate.types import PromiseRecord
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from orchestrator.definition import Workflow
+    from orchestrator.engine import Engine
+    from orchestrator.roots import RootView
+    from receiver.auth import ApiKeys
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_WAIT: Final = re.compile(r"wait\s*=\s*(\d{1,6})", re.ASCII | re.IGNORECASE)
+_LONGEST_WAIT: Final = 30
+_LONGEST_NAME: Final = 100
+_MOST_FAULTS: Final = 50
+
+_STEP_STATES: Final = {
+    "pending": "running",
+    "resolved": "succeeded",
+    "rejected": "failed",
+    "rejected_canceled": "cancelled",
+    "rejected_timedout": "expired",
+}
+
+
+class Workflows:
+    """The surface `/workflows`."""
+
+    def __init__(
+        self, engine: Engine, workflows: Mapping[str, Workflow[Any]], *, api_keys: ApiKeys, max_body: int
+    ) -> None:
+        self._engine = engine
+        self._workflows = workflows
+        self._api_keys = api_keys
+        self._max_body = max_body
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this surface."""
+        path = "/workflows/{name}/{id:path}"
+
+        return [
+            Route(path, self.start, methods=["PUT"]),
+            Route(path, self.show, methods=["GET"]),
+            Route(path, self.cancel, methods=["DELETE"]),
+        ]
+
+    async def start(self, request: Request) -> Response:
+        """Start the workflow unless its id is taken; 201 when this request started it."""
+        self._authorise(request)
+        workflow = self._workflow(request)
+        workflow_id = _id_of(request)
+        body = await json_body(request, limit=self._max_body)
+        _check_input(workflow, body.value)
+        view = await start_root(
+            self._engine,
+            name=workflow.name,
+            workflow_id=workflow_id,
+            text=body.text,
+            group=workflow.group,
+            timeout=workflow.timeout,
+        )
+
+        if not view.created and not json_equal(loads_strict(view.request.encode()), body.value):
+            raise Problem("id-reused", "The input that was given first stands.")
+
+        created = view.created
+        view = await self._waited(request, view)
+
+        return JSONResponse({**_shown(request, view), "created": created}, status_code=201 if created else 200)
+
+    async def show(self, request: Request) -> Response:
+        """Say where the workflow stands, as JSON or as a page."""
+        self._authorise(request)
+        self._workflow(request)
+        root_id = f"{request.path_params['name']}.{_id_of(request)}"
+
+        try:
+            view = view_root(await self._engine.promises.get(root_id))
+        except UnknownPromise:
+            raise Problem("unknown-id") from None
+
+        view = await self._waited(request, view)
+
+        if _wants_page(request):
+            return await self._page(request, view)
+
+        answer = _shown(request, view)
+
+        if request.query_params.get("steps") == "1":
+            answer["steps"] = await self._steps(root_id)
+
+        return JSONResponse(answer, headers={"Vary": "Accept"})
+
+    async def cancel(self, request: Request) -> Response:
+        """Ask for the workflow to be cancelled; without effect on one that is over."""
+        self._authorise(request)
+        self._workflow(request)
+        root_id = f"{request.path_params['name']}.{_id_of(request)}"
+
+        try:
+            await request_cancel(self._engine, root_id)
+            view = view_root(await self._engine.promises.get(root_id))
+        except UnknownPromise:
+            raise Problem("unknown-id") from None
+
+        return JSONResponse(_shown(request, view), status_code=202)
+
+    def _authorise(self, request: Request) -> None:
+        self._api_keys.identify(request.headers.getlist("authorization"))
+
+    def _workflow(self, request: Request) -> Workflow[Any]:
+        try:
+            return self._workflows[request.path_params["name"]]
+        except KeyError:
+            raise Problem("unknown-workflow") from None
+
+    async def _waited(self, request: Request, view: RootView) -> RootView:
+        seconds = _wait_of(request)
+
+        if view.state != "running" or not seconds:
+            return view
+
+        return view_root(await self._engine.wait_settled(view.root_id, seconds=seconds))
+
+    async def _steps(self, root_id: str) -> list[dict[str, Any]]:
+        return [_step(record) async for record in walk(self._engine.promises, root_id)]
+
+    async def _page(self, request: Request, view: RootView) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        page = TimelineView(
+            workflow=request.path_params["name"],
+            id=request.path_params["id"],
+            state=view.state,
+            started_at=rfc3339(view.started_at),
+            ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
+            result=view.result,
+            error=view.error,
+            steps=tuple(TimelineStep(**step) for step in await self._steps(view.root_id)),
+        )
+
+        return HTMLResponse(render(page, nonce), headers={**page_headers(nonce), "Vary": "Accept"})
+
+
+def _id_of(request: Request) -> str:
+    workflow_id: str = request.path_params["id"]
+
+    if _ID.fullmatch(workflow_id) is None:
+        raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ -")
+
+    return workflow_id
+
+
+def _check_input(workflow: Workflow[Any], value: object) -> None:
+    if not isinstance(value, dict):
+        raise Problem("invalid-input", "The input must be a JSON object.", errors=[])
+
+    try:
+        workflow.request.model_validate(value, extra="forbid")
+    except ValidationError as error:
+        faults = [
+            {"field": field_of(fault["loc"])[:_LONGEST_NAME], "message": fault["msg"]}
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FAULTS]
+        ]
+        names = ", ".join(dict.fromkeys(fault["field"] for fault in faults))
+        raise Problem("invalid-input", f"These fields do not fit: {names}.", errors=faults) from None
+
+
+def _wait_of(request: Request) -> float:
+    """Return the seconds that `Prefer: wait=N` asks for, at most 30; 0 where it asks for none or is malformed."""
+    for header in request.headers.getlist("prefer"):
+        for preference in header.split(","):
+            match = _WAIT.fullmatch(preference.partition(";")[0].strip())
+
+            if match is not None:
+                return min(int(match[1]), _LONGEST_WAIT)
+
+    return 0
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a browser asks: `text/html` is named, and not behind JSON."""
+    accepted = request.headers.get("accept", "")
+    page, data = accepted.find("text/html"), accepted.find("application/json")
+
+    return page >= 0 and (data < 0 or page < data)
+
+
+def _shown(request: Request, view: RootView) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "workflow": request.path_params["name"],
+        "id": request.path_params["id"],
+        "state": view.state,
+    }
+
+    if view.state == "succeeded" and view.result is not None:
+        answer["result"] = json.loads(view.result)
+
+    if view.error is not None:
+        answer["error"] = json.loads(view.error)
+
+    return answer
+
+
+def _step(record: PromiseRecord) -> dict[str, Any]:
+    ended = record.settled_at
+
+    return {
+        "id": record.id,
+        "name": name_of(record),
+        "state": _STEP_STATES[record.state],
+        "started_at": rfc3339(record.created_at),
+        "ended_at": None if ended is None else rfc3339(ended),
+    }

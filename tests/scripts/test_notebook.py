@@ -1,0 +1,493 @@
+"""The notebook, run as a process of its own against a small server that keeps what it is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import notebook
+import pytest
+from standardwebhooks import Webhook
+
+NOTEBOOK = Path(notebook.__file__)
+TOKEN = "eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+SETTLED = json.dumps({"state": "settled", "duplicate": False})
+PROOF = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@dataclass(frozen=True)
+class Received:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.body)
+
+
+@dataclass
+class Receiver:
+    """Answers as told, one after the other; the last answer stays."""
+
+    port: int = 0
+    answers: list[tuple[int, dict[str, str], str]] = field(default_factory=lambda: [(200, {}, SETTLED)])
+    received: list[Received] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/base/callbacks/{TOKEN}"
+
+    def answer(self, *answers: tuple[int, dict[str, str], str]) -> None:
+        self.answers = [*answers]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    kept = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            kept.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            status, headers, text = kept.answers.pop(0) if len(kept.answers) > 1 else kept.answers[0]
+            self.send_response(status)
+
+            for name, value in {**headers, "Content-Length": str(len(text.encode()))}.items():
+                self.send_header(name, value)
+
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    kept.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield kept
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    output: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(receiver: Receiver) -> Run:
+    def run(source: Path = NOTEBOOK, environment: dict[str, str] | None = None, **parameters: object) -> Ran:
+        given = {"callback_url": receiver.url, "callback_delay": 0.001, "callback_timeout": 30, **parameters}
+        variables = {f"COUNTERSIGN_PARAM_{name.upper()}": str(value) for name, value in given.items()}
+        process = subprocess.run(
+            [sys.executable, "-W", "error", source],
+            env={"PATH": os.environ["PATH"], **(environment or {}), **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert TOKEN not in process.stdout
+        assert TOKEN.partition(".")[0] not in process.stdout
+        return Ran(process.returncode, process.stdout)
+
+    return run
+
+
+@pytest.fixture
+def working(tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of the notebook whose work is this code, as a user would edit it."""
+
+    def edited(code: str) -> Path:
+        before, _, rest = NOTEBOOK.read_text().partition("# vvvv")
+        _, _, after = rest.partition("# ^^^^")
+        work = "def work(parameters):\n" + "\n".join(f"    {line}" for line in code.splitlines())
+        copy = tmp_path / "edited.py"
+        copy.write_text(f"{before}# vvvv\n{work}\n\n# ^^^^{after}")
+        return copy
+
+    return edited
+
+
+# Reporting
+
+
+def test_the_result_is_posted_as_json(receiver: Receiver, run: Run) -> None:
+    assert run(rows=4).code == 0
+
+    (report,) = receiver.received
+    assert report.path == f"/base/callbacks/{TOKEN}"
+    assert report.headers["content-type"] == "application/json"
+    assert report.json == {"rows": 4, "sum": 14}
+
+
+def test_parameters_are_taken_from_arguments_too(receiver: Receiver) -> None:
+    arguments = [f"callback_url={receiver.url}", "rows=1"]
+
+    subprocess.run([sys.executable, NOTEBOOK, *arguments], env={}, check=True, capture_output=True, timeout=60)
+
+    assert receiver.received[0].json == {"rows": 1, "sum": 0}
+
+
+def test_a_repetition_of_what_is_recorded_is_success(receiver: Receiver, run: Run) -> None:
+    receiver.answer((200, {}, json.dumps({"state": "settled", "duplicate": True})))
+
+    assert run().code == 0
+
+
+def test_no_idempotency_key_is_sent_so_that_the_receiver_derives_it(receiver: Receiver, run: Run) -> None:
+    run()
+
+    assert "idempotency-key" not in receiver.received[0].headers
+
+
+def test_an_exception_is_reported_with_where_it_was_raised_and_fails_the_run(receiver: Receiver, run: Run) -> None:
+    ran = run(fail="the table is empty")
+
+    (report,) = receiver.received
+    assert ran.code != 0
+    assert "RuntimeError: the table is empty" in ran.output
+    assert report.path == f"/base/callbacks/{TOKEN}/failure"
+    assert isinstance(report.json, dict)
+    assert report.json["message"] == "RuntimeError: the table is empty"
+    assert report.json["details"]["exception"] == "RuntimeError"
+    assert "in work" in report.json["details"]["traceback"]
+
+
+def test_a_failure_report_holds_no_variables_and_no_token(
+    receiver: Receiver, run: Run, working: Callable[[str], Path]
+) -> None:
+    source = working('password = "hun" + "ter2"\nraise RuntimeError("cannot use " + parameter("callback_url")[-80:-9])')
+
+    subprocess_output = run_anyhow(run, source)
+
+    (report,) = receiver.received
+    assert b"hunter2" not in report.body
+    assert subprocess_output != 0
+
+
+def run_anyhow(run: Run, source: Path) -> int:
+    return run(source).code
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ('return "x" * 65_535', "65537 bytes"),
+        ("return {1, 2}", "not JSON serializable"),
+        ('return float("nan")', "not JSON compliant"),
+        (r'return "\ud800"', "surrogates"),
+        ("deep = []\nfor _ in range(100_000): deep = [deep]\nreturn deep", "nested too deeply"),
+    ],
+)
+def test_a_result_that_cannot_be_sent_is_reported_as_the_failure_it_is(
+    receiver: Receiver, run: Run, working: Callable[[str], Path], code: str, message: str
+) -> None:
+    assert run(working(code)).code != 0
+
+    (report,) = receiver.received
+    assert report.path.endswith("/failure")
+    assert isinstance(report.json, dict)
+    assert message in report.json["message"]
+
+
+def test_the_largest_result_that_fits_is_sent(receiver: Receiver, run: Run, working: Callable[[str], Path]) -> None:
+    assert run(working('return "x" * 65_534')).code == 0
+    assert len(receiver.received[0].body) == 65_536
+
+
+def test_the_failure_of_the_work_is_shown_even_when_reporting_it_fails(receiver: Receiver, run: Run) -> None:
+    receiver.answer((410, {}, "{}"))
+
+    ran = run(fail="the table is empty")
+
+    assert ran.code != 0
+    assert "RuntimeError: the table is empty" in ran.output
+    assert "the failure could not be reported" in ran.output
+
+
+# Trying again
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_again_with_the_same_report(receiver: Receiver, run: Run, status: int) -> None:
+    receiver.answer((status, {}, ""), (status, {}, "{"), (200, {}, SETTLED))
+
+    assert run().code == 0
+    assert len(receiver.received) == 3
+    assert len({report.body for report in receiver.received}) == 1
+
+
+@pytest.mark.parametrize("page", ["<html>sign in</html>", "{}", "[]", '{"state": "pending"}', ""])
+def test_a_200_that_is_no_receipt_is_tried_again(receiver: Receiver, run: Run, page: str) -> None:
+    receiver.answer((200, {}, page), (200, {}, SETTLED))
+
+    assert run().code == 0
+    assert len(receiver.received) == 2
+
+
+def test_a_receiver_that_is_away_is_tried_until_the_time_is_up(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    ran = run(callback_url=f"http://127.0.0.1:{port}/callbacks/{TOKEN}", callback_timeout=0.2, callback_delay=0.01)
+
+    assert ran.code != 0
+    assert ran.output.count("not reported yet: ConnectionRefusedError") > 1
+    assert f"gave up reporting to http://127.0.0.1:{port}/****" in ran.output
+
+
+def test_a_receiver_that_comes_back_gets_the_report(receiver: Receiver, run: Run) -> None:
+    # An answer cut short is a connection lost.
+    receiver.answer((200, {"Content-Length": "9"}, ""), (200, {}, SETTLED))
+    receiver.answers[0] = (200, {"Transfer-Encoding": "chunked"}, "zz")
+
+    assert run().code == 0
+    assert len(receiver.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        (None, 0.0),
+        ("soon", 0.0),
+        ("-5", 0.0),
+        ("٣", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+    ],
+)
+def test_a_retry_after_is_read_as_seconds(header: str | None, seconds: float) -> None:
+    assert notebook._seconds(header) == seconds
+
+
+def test_a_retry_after_given_as_a_date_is_the_time_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook.time, "time", lambda: 1_445_412_470.0)
+
+    assert notebook._seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 10.0
+
+
+def test_a_retry_after_is_honoured(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(notebook.time, "sleep", slept.append)
+    receiver.answer((503, {"Retry-After": "17"}, ""), (503, {}, ""), (200, {}, SETTLED))
+
+    notebook.Callback(receiver.url, delay=0.01).succeeded(b"1")
+
+    assert slept[0] == 17
+    assert slept[1] < 1
+
+
+def test_the_pauses_grow_up_to_a_minute(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(notebook.time, "sleep", slept.append)
+    receiver.answer(*[(503, {}, "")] * 9, (200, {}, SETTLED))
+
+    notebook.Callback(receiver.url).succeeded(b"1")
+
+    assert all(0.5 * 2**n <= pause <= 2**n for n, pause in enumerate(slept[:6]))
+    assert all(30 <= pause <= 60 for pause in slept[6:])
+
+
+def test_a_retry_after_beyond_the_time_given_ends_it_at_once(receiver: Receiver, run: Run) -> None:
+    receiver.answer((503, {"Retry-After": "3600"}, ""))
+
+    ran = run()
+
+    assert ran.code != 0
+    assert "gave up" in ran.output
+    assert len(receiver.received) == 1
+
+
+# Stopping
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "said"),
+    [
+        (400, "malformed-body", "malformed-body"),
+        (401, "invalid-token", "not accepted"),
+        (404, "unknown-promise", "nobody waits"),
+        (409, "already-settled", "somebody else"),
+        (410, "expired", "the wait is over"),
+        (413, "too-large", "too large"),
+        (422, "ikey-reused", "another outcome"),
+    ],
+)
+def test_a_refusal_ends_it_at_once_and_fails_the_run(
+    receiver: Receiver, run: Run, status: int, name: str, said: str
+) -> None:
+    receiver.answer((status, {}, json.dumps({"type": f"urn:countersign:{name}", "detail": TOKEN})))
+
+    ran = run()
+
+    assert ran.code != 0
+    assert len(receiver.received) == 1
+    assert f"{status} ({name})" in ran.output
+    assert said in ran.output
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(receiver: Receiver, run: Run, status: int) -> None:
+    receiver.answer((status, {"Location": "/elsewhere"}, ""))
+
+    ran = run()
+
+    assert ran.code != 0
+    assert [report.path for report in receiver.received] == [f"/base/callbacks/{TOKEN}"]
+    assert f"refused the report with {status}" in ran.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "callbacks",
+        f"ftp://127.0.0.1/{TOKEN}",
+        f"file:///etc/{TOKEN}",
+        f"http://example.com/callbacks/{TOKEN}",
+        f"http://127.0.0.1.example.com/callbacks/{TOKEN}",
+        f"https://user:pass@example.com/{TOKEN}",
+        f"https://example.com/callbacks/{TOKEN}?x=1",
+        f"https://example.com/callbacks/{TOKEN}#x",
+        f"https://example.com:x/callbacks/{TOKEN}",
+        f"https://[::1/callbacks/{TOKEN}",
+        f"https://example.com/callbacks/{TOKEN} x",
+    ],
+)
+def test_an_address_that_would_give_the_token_away_or_is_none_stops_the_run_before_it_works(
+    receiver: Receiver, run: Run, url: str
+) -> None:
+    ran = run(callback_url=url, fail="worked")
+
+    assert ran.code != 0
+    assert "ReportFailed: callback_url" in ran.output
+    assert receiver.received == []
+    assert "RuntimeError" not in ran.output
+
+
+@pytest.mark.parametrize("setting", [{"callback_timeout": "nan"}, {"callback_timeout": -1}, {"callback_delay": "inf"}])
+def test_a_time_without_end_stops_the_run_before_it_works(
+    receiver: Receiver, run: Run, setting: dict[str, str]
+) -> None:
+    assert "out of range" in run(**setting).output
+    assert receiver.received == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tmp_path: Path, run: Run) -> None:
+    with tls_server(tmp_path) as url:
+        ran = run(callback_url=f"{url}/callbacks/{TOKEN}")
+
+    assert ran.code != 0
+    assert "no certificate trusted here" in ran.output
+
+
+# Proof of the caller
+
+
+def test_the_proof_verifies_by_the_official_library_and_is_made_afresh_for_every_try(
+    receiver: Receiver, run: Run
+) -> None:
+    receiver.answer((503, {"Retry-After": "1"}, ""), (200, {}, SETTLED))
+
+    ran = run(environment={"COUNTERSIGN_SECRET_JOBS_CALLER": PROOF}, proof_scope="jobs", proof_key="caller")
+
+    assert ran.code == 0
+    first, second = receiver.received
+
+    for report in (first, second):
+        Webhook(PROOF).verify(report.body, report.headers)
+
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
+
+
+def test_a_failure_carries_the_proof_too(receiver: Receiver, run: Run) -> None:
+    run(environment={"COUNTERSIGN_SECRET_JOBS_CALLER": PROOF}, proof_scope="jobs", proof_key="caller", fail="no")
+
+    (report,) = receiver.received
+    Webhook(PROOF).verify(report.body, report.headers)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!!!!", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+def test_a_secret_that_is_none_stops_the_run_without_showing_it(receiver: Receiver, run: Run, secret: str) -> None:
+    ran = run(environment={"COUNTERSIGN_SECRET_JOBS_CALLER": secret}, proof_scope="jobs", proof_key="caller")
+
+    assert ran.code != 0
+    assert "proof_scope and proof_key" in ran.output
+    assert "MfKQ9r8" not in ran.output
+    assert receiver.received == []
+
+
+# In Databricks
+
+
+class Widgets:
+    """What dbutils.widgets does in a job: a widget that is made takes the job parameter's value."""
+
+    def __init__(self, given: dict[str, str]) -> None:
+        self.given = given
+        self.made: dict[str, str] = {}
+
+    def text(self, name: str, default: str) -> None:
+        self.made[name] = self.given.get(name, default)
+
+    def get(self, name: str) -> str:
+        return self.made[name]
+
+
+class Secrets:
+    def get(self, scope: str, key: str) -> str:
+        return {("jobs", "caller"): PROOF}[scope, key]
+
+
+class Utilities:
+    def __init__(self, **given: str) -> None:
+        self.widgets = Widgets(given)
+        self.secrets = Secrets()
+
+
+def test_in_databricks_parameters_come_from_widgets_and_secrets_from_scopes(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_PARAM_ROWS", "9")
+    given = Utilities(callback_url=receiver.url, rows="2", proof_scope="jobs", proof_key="caller")
+    monkeypatch.setattr(notebook, "dbutils", given, raising=False)
+
+    notebook.main()
+
+    (report,) = receiver.received
+    Webhook(PROOF).verify(report.body, report.headers)
+    assert report.json == {"rows": 2, "sum": 1}
+
+
+def test_the_file_is_a_notebook_that_databricks_imports() -> None:
+    lines = NOTEBOOK.read_text().splitlines()
+
+    assert lines[0] == "# Databricks notebook source"
+    assert lines.count("# COMMAND ----------") >= 5
+    assert "# MAGIC %md" in lines
+
+
+def test_an_address_is_not_in_a_callbacks_repr(receiver: Receiver) -> None:
+    assert TOKEN not in repr(notebook.Callback(receiver.url, b"key"))
+    assert "key" not in repr(notebook.Callback(receiver.url, b"key"))
