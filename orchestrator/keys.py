@@ -31,23 +31,12 @@ PUBLISHED: Final = Path(__file__).with_name("published.sha256")
 
 #: What people leave in a template. The longer words are looked for inside a key too: a random one holds one of them
 #: less than once in a million times.
-_PLACEHOLDERS: Final = (
-    *("", "apikey", "api-key", "change", "changeit", "changeme", "change-me", "changethis", "default", "dummy"),
-    *(
-        "example",
-        "fixme",
-        "foobar",
-        "insert",
-        "none",
-        "notasecret",
-        "null",
-        "off",
-        "password",
-        "placeholder",
-        "replace",
-    ),
-    *("replaceme", "replace-me", "sample", "secret", "secretkey", "todo", "xxx", "xxxx", "xxxxxxxx", "yourkey"),
-    *("yourkeyhere", "your-key-here", "yoursecret", "yourtoken", "your-token-here"),
+_PLACEHOLDERS: Final = frozenset(
+    """
+    apikey api-key change changeit changeme change-me changethis default dummy example fixme foobar insert keyhere none
+    notasecret null off password placeholder replace replaceme replace-me sample secret secretkey signingkey todo xxx
+    xxxx xxxxxxxx yourkey yourkeyhere your-key-here yoursecret yourtoken
+    """.split()  # noqa: SIM905 - words are read best as words
 )
 _WORD_INSIDE: Final = 6
 _FEW_STEPS: Final = (-1, 0, 1)
@@ -204,7 +193,7 @@ def published_digests(file: Path = PUBLISHED) -> frozenset[str]:
 
 
 def _placeholder_digests() -> frozenset[bytes]:
-    return frozenset(hashlib.sha256(word.encode()).digest() for word in _PLACEHOLDERS)
+    return frozenset(hashlib.sha256(word.encode()).digest() for word in ("", *_PLACEHOLDERS))
 
 
 def _base64url(text: str) -> bytes | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.errors import EngineUnavailable, UnknownPromise
@@ -18,6 +17,7 @@ from receiver.callbacks import Callbacks
 from receiver.guards import BadTokens, RequestGuard
 from receiver.openapi import document
 from receiver.problems import Problem, exception_handlers
+from receiver.routing import route
 from receiver.telemetry import Metrics
 from receiver.workflows import Workflows
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+    from starlette.routing import Route
     from starlette.types import ASGIApp, ExceptionHandler
 
     from orchestrator.definition import Workflow
@@ -69,10 +70,10 @@ class _Operations:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/healthz", self.alive, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
-            Route("/metrics", self.metrics, methods=["GET"]),
-            Route("/openapi.json", self.openapi, methods=["GET"]),
+            route("/healthz", GET=self.alive),
+            route("/readyz", GET=self.ready),
+            route("/metrics", GET=self.metrics),
+            route("/openapi.json", GET=self.openapi),
         ]
 
     async def alive(self, _: Request) -> Response:

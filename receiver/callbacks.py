@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
 from orchestrator.callbacks.settlement import judge, resolve
@@ -19,6 +18,7 @@ from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
 from receiver.auth import NotBearer, bearer_token
 from receiver.bodies import json_body
 from receiver.problems import Problem
+from receiver.routing import route
 from receiver.schemes import SignatureRefused, verify_standard_webhook
 from receiver.telemetry import name_callback
 from receiver.times import rfc3339
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from orchestrator.callbacks.settlement import Verdict
     from orchestrator.callbacks.tokens import Claims, TokenSigner
@@ -66,12 +67,10 @@ class Callbacks:
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
         return [
-            Route("/callbacks", self.succeeded, methods=["POST"]),
-            Route("/callbacks", self.show, methods=["GET"]),
-            Route("/callbacks/failure", self.failed, methods=["POST"]),
-            Route("/callbacks/{token}", self.succeeded, methods=["POST"]),
-            Route("/callbacks/{token}", self.show, methods=["GET"]),
-            Route("/callbacks/{token}/failure", self.failed, methods=["POST"]),
+            route("/callbacks", GET=self.show, POST=self.succeeded),
+            route("/callbacks/failure", POST=self.failed),
+            route("/callbacks/{token}", GET=self.show, POST=self.succeeded),
+            route("/callbacks/{token}/failure", POST=self.failed),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -164,6 +163,10 @@ class Callbacks:
                 raise Problem("rate-limited", headers={"Retry-After": str(wait)}) from None
 
             raise Problem("invalid-token") from None
+
+        # A wait is below a root. A root is settled by its own worker and nobody else.
+        if ":" not in claims.promise_id:
+            raise Problem("invalid-token")
 
         name_callback(request.scope, claims.promise_id, claims.callback)
 

@@ -10,7 +10,7 @@ import http
 import json
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -136,22 +136,21 @@ def describe_crash(error: BaseException) -> str:
 
 
 async def _problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return error.response()
+    return cast("Problem", error).response()
 
 
 async def _http_exception(_request: Request, error: Exception) -> Response:
     """Answer what the framework itself refuses, in our words and with its headers (`Allow`)."""
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == http.HTTPStatus.NOT_FOUND:
+    refused = cast("HTTPException", error)
+    headers = dict(refused.headers or {})
+    if refused.status_code == http.HTTPStatus.NOT_FOUND:
         return Problem("not-found", headers=headers).response()
 
-    if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+    if refused.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = sorted(filter(None, headers.pop("Allow", "").split(", ")))
         return Problem("method-not-allowed", headers={**headers, "Allow": ", ".join(allowed)}).response()
 
-    status = http.HTTPStatus(error.status_code)
+    status = http.HTTPStatus(refused.status_code)
     return _json_response({"type": "about:blank", "title": status.phrase, "status": status.value}, status, headers)
 
 

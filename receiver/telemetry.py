@@ -122,7 +122,7 @@ def name_callback(scope: Scope, promise_id: str, callback: str) -> None:
 
 def route_template(scope: Scope) -> str:
     """Return the path as the route was declared, `/callbacks/{token}`, or `unmatched`; never the path as requested."""
-    path = getattr(scope.get("route"), "path", None)
+    path = getattr(scope.get("route"), "path_format", None)
     return path if isinstance(path, str) else "unmatched"
 
 

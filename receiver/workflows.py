@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 from starlette.responses import HTMLResponse, JSONResponse
-from starlette.routing import Route
 
 from orchestrator.cancelling import request_cancel
 from orchestrator.definition import field_of
@@ -23,6 +22,7 @@ from orchestrator.lineage import name_of, walk
 from orchestrator.roots import start_root, view_root
 from receiver.bodies import json_body
 from receiver.problems import Problem
+from receiver.routing import route
 from receiver.times import rfc3339
 from receiver.timeline import TimelineStep, TimelineView, page_headers, render
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
@@ -66,13 +67,8 @@ class Workflows:
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        path = "/workflows/{name}/{id:path}"
-
-        return [
-            Route(path, self.start, methods=["PUT"]),
-            Route(path, self.show, methods=["GET"]),
-            Route(path, self.cancel, methods=["DELETE"]),
-        ]
+        # An id that is none is told so, whatever is in it.
+        return [route("/workflows/{name}/{id:path}", GET=self.show, PUT=self.start, DELETE=self.cancel)]
 
     async def start(self, request: Request) -> Response:
         """Start the workflow unless its id is taken; 201 when this request started it."""

@@ -13,7 +13,7 @@ then `emulator.url`, `emulator.token` and the methods of `emulator.workspace`. T
 It is as strict as the real thing where the real thing is known: idempotency tokens, undeclared parameters, bearer
 tokens, error shapes. It refuses fields it does not know, where Databricks would ignore them, so that nothing passes
 here by being ignored. What an error says beyond its code is a guess where the documentation is silent. With a state
-file, runs outlive the emulator, but their processes do not: those runs come back as INTERNAL_ERROR.
+file, runs outlive the emulator, but their processes do not: those runs come back as failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 
     from starlette.requests import Request
 
@@ -157,6 +157,7 @@ class Workspace:
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._stopping = threading.Event()
         self._load()
 
     # What a test or the demo asks
@@ -200,14 +201,20 @@ class Workspace:
 
     def wait_over(self, run_id: int, timeout: float = 30.0) -> Run:
         """Return the run when it is over; raises TimeoutError after `timeout` seconds."""
+        return self.wait_until(run_id, OVER, timeout)
+
+    def wait_until(self, run_id: int, states: Container[str], timeout: float = 30.0) -> Run:
+        """Return the run when it is in one of these states; raises TimeoutError after `timeout` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._runs[run_id].life_cycle_state in OVER, timeout):
+            if not self._changed.wait_for(lambda: self._runs[run_id].life_cycle_state in states, timeout):
                 raise TimeoutError(f"run {run_id} is {self._runs[run_id].life_cycle_state}")
 
             return self._runs[run_id]
 
     def stop(self) -> None:
-        """Kill every notebook that still runs."""
+        """Kill every notebook that still runs, and start none any more."""
+        self._stopping.set()
+
         with self._lock:
             processes = list(self._processes.values())
 
@@ -349,9 +356,9 @@ class Workspace:
             if run.life_cycle_state in OVER:
                 return {}
 
-            if process is None and run.life_cycle_state != "PENDING":
+            if process is None:
                 self.move(run.run_id, "TERMINATED", "CANCELED", "Run cancelled.")
-            elif process is not None:
+            else:
                 run.life_cycle_state = "TERMINATING"
                 process.terminate()
                 killer = threading.Timer(CANCEL_GRACE, process.kill)
@@ -383,11 +390,10 @@ class Workspace:
         return run
 
     def _execute(self, run: Run, job: Job) -> None:
-        time.sleep(self._startup)
+        self._stopping.wait(self._startup)
 
         with self._lock:
-            if run.cancel_asked:
-                self.move(run.run_id, "TERMINATED", "CANCELED", "Run cancelled.")
+            if self._stopping.is_set() or run.life_cycle_state != "PENDING":
                 return
 
             # In the environment and not in argv: the process list is everybody's.
@@ -402,15 +408,14 @@ class Workspace:
                 text=True,
             )
             self._processes[run.run_id] = process
-            run.life_cycle_state, run.message, run.pid = "RUNNING", "In run", process.pid
-            self._save()
+            run.pid = process.pid
+            self.move(run.run_id, "RUNNING", message="In run")
 
         output = process.communicate()[0]
 
         with self._lock:
             del self._processes[run.run_id]
             run.exit_code, run.output = process.returncode, output[-10_000:]
-
             self.move(run.run_id, "TERMINATED", *self._outcome(run))
 
     @staticmethod

@@ -22,8 +22,11 @@ def fresh_key(size: int = 32) -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
 
 
-def environment(engine: str = "memory://", **variables: str) -> dict[str, str]:
-    """Return the environment of a process: complete, valid, and changed by the variables (without their prefix)."""
+def environment(engine: str = "memory://", **variables: str | None) -> dict[str, str]:
+    """Return the environment of a process: complete, valid, and changed by the variables (without their prefix).
+
+    None takes a variable away.
+    """
     remote = not engine.startswith(("memory:", "sqlite:"))
     complete = {
         "COUNTERSIGN_ENGINE": engine,
@@ -35,9 +38,11 @@ def environment(engine: str = "memory://", **variables: str) -> dict[str, str]:
     if remote:
         complete["COUNTERSIGN_PAYLOAD_KEYS"] = fresh_key()
 
-    return complete | {f"COUNTERSIGN_{name}": value for name, value in variables.items()}
+    changed = complete | {f"COUNTERSIGN_{name}": value for name, value in variables.items()}
+
+    return {name: value for name, value in changed.items() if value is not None}
 
 
-def settings(directory: Path, engine: str = "memory://", **variables: str) -> Settings:
+def settings(directory: Path, engine: str = "memory://", **variables: str | None) -> Settings:
     """Return such an environment's settings; `directory` is the working directory, without a .env file."""
     return load_settings(environment(engine, **variables), directory)

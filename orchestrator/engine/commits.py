@@ -1,8 +1,8 @@
 """Group commit: what is waiting when the disk is free goes there in one transaction, and only then is it answered.
 
 The event loop never waits for the disk; one thread does. Whoever must not answer before something is on disk holds a
-future of the batch it is in. After a failed transaction everything that was waiting fails, and nothing is accepted until
-the owner has gone back to what the file holds (`restart`): memory is ahead of the disk then, and must not be shown.
+future of the batch it is in. After a failed transaction everything that was waiting fails, and nothing is accepted
+until the owner has gone back to what the file holds (`restart`): memory is ahead of the disk, and must not be shown.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class GroupCommit:
         *,
         fill: Callable[[Batch], None],
         committed: Callable[[Batch], None],
-        failed: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._journal = journal
         self._fill = fill
@@ -213,7 +213,7 @@ class GroupCommit:
         self.lost = True
         waiting, self._open = self._open, Batch()
         self._unwritten.clear()
-        self._failed()
+        self._failed(error)
 
         for unwritten in (batch, waiting):
             if unwritten is not None:

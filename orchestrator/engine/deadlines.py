@@ -8,7 +8,7 @@ leftovers outnumber the entries. It knows no clock and fires nothing.
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 SLACK = 1000
 
 
-class Deadline(NamedTuple):
-    """One entry: when (milliseconds), its place in the order of insertion, a kind the caller chooses, whose it is."""
-
-    at: int
-    order: int
-    kind: int
-    id: str
+#: When (milliseconds), its place in the order of insertion, whose it is, a kind the caller chooses. A plain tuple: the
+#: garbage collector need not look at those.
+type Deadline = tuple[int, int, str, int]
 
 
 class Deadlines:
@@ -42,8 +38,8 @@ class Deadlines:
         return len(self._entries)
 
     def items(self) -> list[tuple[str, int, int]]:
-        """Return (id, kind, at) of every entry, in order of insertion."""
-        return [(entry.id, entry.kind, entry.at) for entry in sorted(self._entries.values(), key=_by_order)]
+        """Return (id, kind, when) of every entry, in order of insertion."""
+        return [(id_, kind, at) for at, _, id_, kind in sorted(self._entries.values(), key=_by_order)]
 
     def set(self, id_: str, kind: int, at: int) -> bool:
         """Add or move the deadline of an id; True when it had none. A moved one keeps its place in the order."""
@@ -52,7 +48,7 @@ class Deadlines:
         if old is None:
             self._order += 1
 
-        entry = Deadline(at, self._order if old is None else old.order, kind, id_)
+        entry = (at, self._order if old is None else old[1], id_, kind)
         self._entries[id_] = entry
         heapq.heappush(self._heap, entry)
 
@@ -71,8 +67,8 @@ class Deadlines:
         while self._heap:
             top = self._heap[0]
 
-            if self._entries.get(top.id) is top:
-                return top.at
+            if self._entries.get(top[2]) is top:
+                return top[0]
 
             heapq.heappop(self._heap)
 
@@ -94,9 +90,9 @@ class Deadlines:
     def forget(self, due: Iterable[Deadline]) -> None:
         """Remove those entries that nobody has moved since `due` gave them."""
         for entry in due:
-            if self._entries.get(entry.id) is entry:
-                del self._entries[entry.id]
+            if self._entries.get(entry[2]) is entry:
+                del self._entries[entry[2]]
 
 
 def _by_order(entry: Deadline) -> int:
-    return entry.order
+    return entry[1]

@@ -31,10 +31,12 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 class Delivery:
-    """Gives messages to receivers. A message that comes while there is no receiver is lost, as upstream."""
+    """Gives messages to receivers. One that comes while there is none is lost, but it is known which tasks it was."""
 
     def __init__(self) -> None:
         self.receivers: list[Callable[[str], None]] = []
+        #: Tasks whose announcement nobody has received.
+        self.missed: dict[str, None] = {}
         self._releases: dict[str, tuple[int, int]] = {}
         self._held: dict[str, OutgoingMessage] = {}
         self._times: list[tuple[int, str]] = []
@@ -97,6 +99,9 @@ class Delivery:
 
     def _deliver(self, message: OutgoingMessage) -> None:
         if not self.receivers:
+            if (task_id := _announced(message)) is not None:
+                self.missed[task_id] = None
+
             return
 
         text = _encoder.encode(message.message).decode()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.engine.journal import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from orchestrator.engine.commits import Batch, GroupCommit
     from orchestrator.engine.state import IndexedState
@@ -36,6 +35,11 @@ class Housekeeping:
         self.archived: set[str] = set()
         #: Lineages in memory that came back unchanged, so that they need not be written again.
         self._unchanged: set[str] = set()
+
+    def restart(self, archived: set[str]) -> None:
+        """Go on with these lineages on disk only."""
+        self.archived = archived
+        self._unchanged.clear()
 
     def came_back(self, origin: str) -> None:
         """Take note that an archived lineage is in memory again."""

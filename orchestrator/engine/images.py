@@ -18,14 +18,16 @@ from resonate.types import PromiseState  # noqa: TC002 - the decoder reads the a
 
 CHECKSUM_BYTES: Final = 4
 
+_NULL: Final = msgspec.Raw(b"null")
+
 
 class NewPromise(msgspec.Struct, array_like=True, tag="P", frozen=True):
     """A whole promise."""
 
     id: str
     state: PromiseState
-    param: Any
-    value: Any
+    param: msgspec.Raw
+    value: msgspec.Raw
     tags: dict[str, str]
     timeout_at: int
     created_at: int
@@ -39,7 +41,7 @@ class ChangedPromise(msgspec.Struct, array_like=True, tag="p", frozen=True):
 
     id: str
     state: PromiseState
-    value: Any
+    value: msgspec.Raw
     settled_at: int | None
     awaiters: set[str]
     subscribers: set[str]
@@ -73,13 +75,21 @@ class ImageError(ValueError):
     """An image that this engine cannot have written."""
 
 
+def packed(value: Any) -> msgspec.Raw | None:
+    """Return a JSON value as its text, in one object that is sent and stored as it is; None is left alone."""
+    if value is None or isinstance(value, msgspec.Raw):
+        return value
+
+    return msgspec.Raw(_encoder.encode(value))
+
+
 def new_promise(promise: DurablePromise) -> NewPromise:
     """Return the image of a whole promise."""
     return NewPromise(
         promise.id,
         promise.state,
-        promise.param,
-        promise.value,
+        promise.param if promise.param is not None else _NULL,
+        promise.value if promise.value is not None else _NULL,
         promise.tags,
         promise.timeout_at,
         promise.created_at,
@@ -92,7 +102,12 @@ def new_promise(promise: DurablePromise) -> NewPromise:
 def changed_promise(promise: DurablePromise) -> ChangedPromise:
     """Return the image of the part of a promise that changes."""
     return ChangedPromise(
-        promise.id, promise.state, promise.value, promise.settled_at, promise.awaiters, promise.subscribers
+        promise.id,
+        promise.state,
+        promise.value if promise.value is not None else _NULL,
+        promise.settled_at,
+        promise.awaiters,
+        promise.subscribers,
     )
 
 
@@ -169,7 +184,7 @@ class LineageImage:
             raise ImageError(msg)
 
         promise.state = image.state
-        promise.value = image.value
+        promise.value = _own(image.value)
         promise.settled_at = image.settled_at
         promise.awaiters = image.awaiters
         promise.subscribers = image.subscribers
@@ -179,8 +194,8 @@ def _promise(image: NewPromise) -> DurablePromise:
     return DurablePromise(
         id=image.id,
         state=image.state,
-        param=image.param,
-        value=image.value,
+        param=_own(image.param),
+        value=_own(image.value),
         tags=image.tags,
         timeout_at=image.timeout_at,
         created_at=image.created_at,
@@ -188,3 +203,8 @@ def _promise(image: NewPromise) -> DurablePromise:
         awaiters=image.awaiters,
         subscribers=image.subscribers,
     )
+
+
+def _own(value: msgspec.Raw) -> msgspec.Raw | None:
+    """Return the value without the buffer it was decoded from; None where there is none."""
+    return None if value == _NULL else value.copy()

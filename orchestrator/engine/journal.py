@@ -17,13 +17,14 @@ import os
 import sqlite3
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.engine.images import ImageError, LineageImage, decode
 from orchestrator.errors import EngineInUse, JournalUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 APPLICATION_ID: Final = 0x43536A31  # "CSj1"
@@ -48,8 +49,7 @@ PRAGMA journal_mode = WAL;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A change of one lineage at a time (milliseconds). No images: the lineage was dropped."""
 
     seq: int
@@ -128,7 +128,7 @@ class Journal:
             raise
 
         db = self._connection()
-        db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, False)  # noqa: FBT003 - sqlite3's own signature
+        db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, False)
         db.execute("PRAGMA wal_autocheckpoint = 1000")
 
         return recovered
@@ -272,7 +272,7 @@ class Journal:
         self._db = db = sqlite3.connect(
             self.path, isolation_level=None, timeout=0, check_same_thread=False, cached_statements=256
         )
-        db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # noqa: FBT003 - sqlite3's own signature
+        db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA synchronous = FULL")
@@ -360,7 +360,7 @@ def _insert(rows: int) -> str:
 
 
 def _flat(rows: list[Row]) -> list[object]:
-    return [value for row in rows for value in (row.seq, row.origin, row.at, row.images)]
+    return list(chain.from_iterable(rows))
 
 
 def _delete(db: sqlite3.Connection, table: str, origins: list[str]) -> None:

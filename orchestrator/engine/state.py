@@ -26,10 +26,10 @@ from resonate.connections.local import (
 from resonate.ids import ORIGIN_SEP
 
 from orchestrator.engine.deadlines import Deadlines
-from orchestrator.engine.images import ScheduleImage, changed_promise, encode, new_promise, task_image
+from orchestrator.engine.images import ScheduleImage, changed_promise, encode, new_promise, packed, task_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orchestrator.engine.images import Image, LineageImage
 
@@ -51,7 +51,7 @@ class Changes(msgspec.Struct, frozen=True):
     settled: list[str]
 
 
-class Lineage(msgspec.Struct):
+class Lineage(msgspec.Struct, gc=False):
     """Bookkeeping of one lineage: its promises in order of creation, how many of its tasks may still run."""
 
     promises: list[str]
@@ -118,10 +118,10 @@ class IndexedState(ServerState):
         if not promises and not tasks:
             return
 
-        lapsing = [entry for entry in tasks if not (entry.kind == LEASE and self._prolong(entry.id, leases))]
-        self.p_timeouts = [PTimeout(id=entry.id, timeout=entry.at) for entry in promises]
-        self.t_timeouts = [TTimeout(id=entry.id, typ=entry.kind, timeout=entry.at) for entry in lapsing]
-        self._unreported = {entry.id for entry in lapsing if entry.kind == RETRY}
+        lapsing = [entry for entry in tasks if not (entry[3] == LEASE and self._prolong(entry[2], leases))]
+        self.p_timeouts = [PTimeout(id=id_, timeout=at) for at, _, id_, _ in promises]
+        self.t_timeouts = [TTimeout(id=id_, typ=kind, timeout=at) for at, _, id_, kind in lapsing]
+        self._unreported = {id_ for _, _, id_, kind in lapsing if kind == RETRY}
 
         try:
             super().tick(now)
@@ -152,6 +152,7 @@ class IndexedState(ServerState):
 
         for promise_id, is_new in self._changed_promises.items():
             promise = self.promises[promise_id]
+            promise.value = packed(promise.value)
             image = new_promise(promise) if is_new else changed_promise(promise)
             images.setdefault(origin_of(promise_id), []).append(image)
 
@@ -167,6 +168,22 @@ class IndexedState(ServerState):
 
         self._forget_changes()
         return Changes([(origin, encode(batch)) for origin, batch in images.items()], settled)
+
+    def announce(self, task_ids: Iterable[str], now: int) -> list[OutgoingMessage]:
+        """Return an announcement of those of the tasks that nobody has taken and whose time has come."""
+        for task_id in task_ids:
+            task = self.tasks.get(task_id)
+
+            if task is None or task.state != "pending":
+                continue
+
+            promise = self.promises[task_id]
+            address = promise.tags.get("resonate:target")
+
+            if address is not None and _delay(promise) <= now:
+                self.send_execute_message(address, task_id, task.version)
+
+        return self.take_outgoing()
 
     # Lineages
 
@@ -450,6 +467,7 @@ class IndexedState(ServerState):
 
     def _promise_added(self, promise: DurablePromise) -> None:
         origin = origin_of(promise.id)
+        promise.param = packed(promise.param)
         promise.tags = {self._shared(key): self._shared(value, promise.id) for key, value in promise.tags.items()}
         self._lineage(origin).promises.append(promise.id)
         self._changed_promises[promise.id] = True
@@ -472,9 +490,8 @@ class IndexedState(ServerState):
             self.set_p_timeout(task.id, promise.timeout_at)
 
         if task.state == "pending":
-            delay = promise.tags.get("resonate:delay", "")
-            later = int(delay) if delay.isdecimal() else 0
-            self.set_t_timeout(task.id, RETRY, later if later > now else now + PENDING_RETRY_TTL)
+            delay = _delay(promise)
+            self.set_t_timeout(task.id, RETRY, delay if delay > now else now + PENDING_RETRY_TTL)
         elif task.state == "acquired":
             self.set_t_timeout(task.id, LEASE, now + (task.ttl or PENDING_RETRY_TTL))
 
@@ -528,3 +545,11 @@ class IndexedState(ServerState):
             self._strings[text] = text
 
         return text
+
+
+def _delay(promise: DurablePromise) -> int:
+    """Return before when, in milliseconds, the task of a promise is not announced; 0 for no such time."""
+    try:
+        return int(promise.tags.get("resonate:delay", 0))
+    except ValueError:
+        return 0

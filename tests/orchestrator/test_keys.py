@@ -90,6 +90,13 @@ def test_a_caller_secret_has_its_prefix_and_its_padding() -> None:
     assert "whsec_" in refused(Admission().caller_secrets, "whsec_ä")
 
 
+def test_a_caller_secret_whose_last_character_has_spare_bits_is_refused() -> None:
+    text = b64(secrets.token_bytes(31) + b"\x00")
+
+    assert text.endswith("A=")
+    assert "whsec_" in refused(Admission().caller_secrets, f"whsec_{text[:-2]}B=")
+
+
 def test_an_api_key_is_a_name_and_a_digest_in_either_case() -> None:
     digest = hashlib.sha256(secrets.token_bytes(8)).hexdigest()
 

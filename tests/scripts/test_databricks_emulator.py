@@ -1,0 +1,322 @@
+"""The emulator, asked in plain HTTP: it must be as strict as the API that it stands for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import databricks_emulator
+import pytest
+from databricks_emulator import Emulator, Fault, Job
+
+HELD, SUM, DECLARING, SLEEPING = 1, 2, 3, 4
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[Emulator]:
+    (tmp_path / "printing.py").write_text("import os, sys\nprint(os.environ['COUNTERSIGN_PARAM_DAY'], len(sys.argv))\n")
+    (tmp_path / "sleeping.py").write_text("import time\ntime.sleep(3600)\n")
+    jobs = {
+        HELD: Job(fate="hold"),
+        SUM: Job(notebook=str(tmp_path / "printing.py")),
+        DECLARING: Job(fate="hold", parameters={"day": "monday", "callback_url": ""}),
+        SLEEPING: Job(notebook=str(tmp_path / "sleeping.py")),
+    }
+
+    with Emulator(jobs=jobs) as one:
+        yield one
+
+
+def ask(emulator: Emulator, path: str, body: object = None, method: str | None = None, token: str | None = None) -> Any:
+    """Return the status and the JSON of the answer, None where there is none."""
+    api = path if path.startswith("/") else f"/api/2.2/jobs/{path}"
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        emulator.url + api,
+        data=None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {emulator.token}" if token is None else token},
+        method=method,
+    )
+
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - loopback
+            content = response.read()
+            return response.status, json.loads(content) if content else None
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def run_now(emulator: Emulator, job_id: int, **body: object) -> int:
+    status, answer = ask(emulator, "run-now", {"job_id": job_id, **body})
+    assert status == 200
+    return int(answer["run_id"])
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+
+    return True
+
+
+def state(emulator: Emulator, run_id: int) -> tuple[str, str | None]:
+    answer = ask(emulator, f"runs/get?run_id={run_id}")[1]["state"]
+    return answer["life_cycle_state"], answer.get("result_state")
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize(("token", "status"), [("", 401), ("Basic abc", 401), ("Bearer other", 403)])
+def test_nobody_gets_in_without_the_token(emulator: Emulator, token: str, status: int) -> None:
+    answer = ask(emulator, "run-now", {"job_id": HELD}, token=token)
+
+    assert answer[0] == status
+    assert set(answer[1]) == {"error_code", "message"}
+    assert emulator.workspace.runs() == []
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "MALFORMED_REQUEST"),
+        ([], "MALFORMED_REQUEST"),
+        ({}, "MALFORMED_REQUEST"),
+        ({"job_id": "x"}, "MALFORMED_REQUEST"),
+        ({"job_id": HELD, "notebook_params": {}}, "MALFORMED_REQUEST"),
+        ({"job_id": HELD, "job_parameters": {"day": 1}}, "MALFORMED_REQUEST"),
+        ({"job_id": 99}, "INVALID_PARAMETER_VALUE"),
+        ({"job_id": HELD, "idempotency_token": "t" * 65}, "INVALID_PARAMETER_VALUE"),
+        ({"job_id": DECLARING, "job_parameters": {"colour": "red"}}, "INVALID_PARAMETER_VALUE"),
+    ],
+)
+def test_a_request_that_databricks_would_refuse_is_refused(emulator: Emulator, body: object, code: str) -> None:
+    status, answer = ask(emulator, "run-now", body)
+
+    assert (status, answer["error_code"]) == (400, code)
+    assert emulator.workspace.runs() == []
+
+
+def test_an_unknown_job_or_run_is_named_as_databricks_names_it(emulator: Emulator) -> None:
+    assert ask(emulator, "run-now", {"job_id": 99})[1]["message"] == "Job 99 does not exist."
+    assert ask(emulator, "runs/get?run_id=7")[1]["message"] == "Run 7 does not exist."
+    assert ask(emulator, "runs/cancel", {"run_id": 7})[1]["message"] == "Run 7 does not exist."
+
+
+# Idempotency tokens
+
+
+def test_a_token_stands_for_one_run_whatever_its_state(emulator: Emulator) -> None:
+    run_id = run_now(emulator, HELD, idempotency_token="t" * 64)
+    emulator.workspace.move(run_id, "TERMINATED", "FAILED")
+
+    assert run_now(emulator, HELD, idempotency_token="t" * 64) == run_id
+    assert run_now(emulator, HELD, idempotency_token="u") != run_id
+    assert run_now(emulator, HELD) != run_now(emulator, HELD)
+
+
+def test_many_requests_at_once_with_one_token_start_one_run(emulator: Emulator) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        runs = set(pool.map(lambda _: run_now(emulator, HELD, idempotency_token="t"), range(64)))
+
+    assert len(runs) == 1
+    assert emulator.workspace.runs_created("t") == 1
+
+
+def test_the_token_of_a_deleted_run_is_an_error_for_good(emulator: Emulator) -> None:
+    run_id = run_now(emulator, HELD, idempotency_token="t")
+    assert ask(emulator, "runs/delete", {"run_id": run_id})[1]["error_code"] == "INVALID_STATE"
+
+    emulator.workspace.move(run_id, "TERMINATED", "SUCCESS")
+    assert ask(emulator, "runs/delete", {"run_id": run_id}) == (200, {})
+    assert ask(emulator, f"runs/get?run_id={run_id}")[0] == 400
+    assert ask(emulator, "run-now", {"job_id": HELD, "idempotency_token": "t"})[0] == 400
+    assert emulator.workspace.runs_created("t") == 1
+
+
+# Notebooks
+
+
+def test_a_notebook_runs_as_a_process_with_the_parameters_in_its_environment(emulator: Emulator) -> None:
+    run = emulator.workspace.wait_over(run_now(emulator, SUM, job_parameters={"day": "tuesday"}))
+
+    assert run.output == "tuesday 1\n"
+    assert (run.life_cycle_state, run.result_state, run.exit_code) == ("TERMINATED", "SUCCESS", 0)
+
+
+def test_a_notebook_that_fails_makes_a_failed_run(emulator: Emulator) -> None:
+    run = emulator.workspace.wait_over(run_now(emulator, SUM))
+
+    assert (run.life_cycle_state, run.result_state) == ("TERMINATED", "FAILED")
+    assert "KeyError" in run.output
+
+
+def test_cancelling_ends_the_notebook(emulator: Emulator) -> None:
+    run_id = run_now(emulator, SLEEPING)
+    emulator.workspace.wait_until(run_id, {"RUNNING"})
+    assert ask(emulator, "runs/cancel", {"run_id": run_id}) == (200, {})
+
+    run = emulator.workspace.wait_over(run_id)
+
+    assert (run.life_cycle_state, run.result_state) == ("TERMINATED", "CANCELED")
+    assert run.pid is not None
+    assert not alive(run.pid)
+    assert ask(emulator, "runs/cancel", {"run_id": run_id}) == (200, {})
+
+
+def test_a_run_cancelled_before_it_started_never_starts() -> None:
+    with Emulator(jobs={HELD: Job()}, startup=3_600) as emulator:
+        run_id = run_now(emulator, HELD)
+        assert state(emulator, run_id) == ("PENDING", None)
+        assert ask(emulator, "runs/cancel", {"run_id": run_id}) == (200, {})
+        assert state(emulator, run_id) == ("TERMINATED", "CANCELED")
+
+    assert emulator.workspace.runs()[0].pid is None
+
+
+def test_stopping_the_emulator_leaves_no_notebook_behind(emulator: Emulator) -> None:
+    run = emulator.workspace.wait_until(run_now(emulator, SLEEPING), {"RUNNING"})
+    assert run.pid is not None
+    assert alive(run.pid)
+
+    emulator.stop()
+
+    assert not alive(run.pid)
+
+
+# What a run tells
+
+
+@pytest.mark.parametrize(
+    ("fate", "old", "new"),
+    [
+        ("hold", ("RUNNING", None), "RUNNING"),
+        ("blocked", ("BLOCKED", None), "BLOCKED"),
+        ("succeeds", ("TERMINATED", "SUCCESS"), "TERMINATED"),
+        ("fails", ("TERMINATED", "FAILED"), "TERMINATED"),
+        ("dies", ("INTERNAL_ERROR", "FAILED"), "TERMINATED"),
+        ("skipped", ("SKIPPED", "MAXIMUM_CONCURRENT_RUNS_REACHED"), "TERMINATED"),
+    ],
+)
+def test_a_fate_shows_in_the_old_and_the_new_state(
+    emulator: Emulator, fate: databricks_emulator.Fate, old: tuple[str, str | None], new: str
+) -> None:
+    emulator.workspace.add_job(9, Job(fate=fate))
+    run_id = run_now(emulator, 9)
+
+    assert state(emulator, run_id) == old
+    assert ask(emulator, f"runs/get?run_id={run_id}")[1]["status"]["state"] == new
+
+
+def test_a_run_tells_every_declared_parameter(emulator: Emulator) -> None:
+    run_id = run_now(emulator, DECLARING, job_parameters={"callback_url": "here"})
+
+    assert ask(emulator, f"runs/get?run_id={run_id}")[1]["job_parameters"] == [
+        {"name": "day", "default": "monday", "value": "monday"},
+        {"name": "callback_url", "default": "", "value": "here"},
+    ]
+
+
+# Faults
+
+
+def test_a_lost_answer_was_acted_on_and_a_refused_one_was_not(emulator: Emulator) -> None:
+    for kind, created in (("refused", 0), ("lost", 1)):
+        ask(emulator, "/emulator/faults", {"kind": kind, "on": "run-now"})
+
+        with pytest.raises(ConnectionError):
+            run_now(emulator, HELD, idempotency_token="t")
+
+        assert emulator.workspace.runs_created("t") == created
+
+    run_now(emulator, HELD, idempotency_token="t")
+    assert emulator.workspace.runs_created("t") == 1
+
+
+def test_faults_happen_as_often_as_asked_and_where_asked(emulator: Emulator) -> None:
+    emulator.workspace.fail_next(Fault(kind="status", on="runs/get", count=2))
+    run_id = run_now(emulator, HELD)
+
+    assert [ask(emulator, f"runs/get?run_id={run_id}")[0] for _ in range(3)] == [503, 503, 200]
+
+
+def test_faults_can_be_taken_back(emulator: Emulator) -> None:
+    emulator.workspace.fail_next(Fault(kind="status", on="*", count=9))
+
+    ask(emulator, "/emulator/faults", method="DELETE")
+
+    run_now(emulator, HELD)
+
+
+# Another process
+
+
+def test_another_process_can_add_jobs_move_runs_and_count(emulator: Emulator) -> None:
+    assert ask(emulator, "/emulator/jobs/9", {"fate": "blocked", "parameters": {"day": ""}}, "PUT")[0] == 204
+    run_id = run_now(emulator, 9, idempotency_token="t")
+    moved = {"life_cycle_state": "SKIPPED", "result_state": "EXCLUDED", "message": "no"}
+    assert ask(emulator, f"/emulator/runs/{run_id}", moved)[0] == 204
+    run_now(emulator, 9, idempotency_token="t")
+    ask(emulator, "runs/cancel", {"run_id": run_id})
+
+    seen = ask(emulator, "/emulator/state")[1]
+
+    assert seen["runs_created"] == {"t": 1}
+    assert seen["runs_asked_for"] == {"t": 2}
+    assert seen["cancels"] == {str(run_id): 1}
+    assert [each["life_cycle_state"] for each in seen["runs"]] == ["SKIPPED"]
+    assert [each["path"] for each in seen["requests"]] == ["run-now", "run-now", "runs/cancel"]
+
+
+def test_runs_outlive_the_emulator_in_a_file_and_their_processes_do_not(tmp_path: Path) -> None:
+    jobs = {HELD: Job(fate="hold"), SUM: Job()}
+    kept = tmp_path / "runs.json"
+
+    with Emulator(jobs=jobs, state=kept, startup=3_600) as before:
+        held, working = run_now(before, HELD, idempotency_token="t"), run_now(before, SUM)
+
+    with Emulator(jobs=jobs, state=kept) as after:
+        assert run_now(after, HELD, idempotency_token="t") == held
+        assert state(after, held) == ("RUNNING", None)
+        assert state(after, working) == ("INTERNAL_ERROR", "FAILED")
+
+
+def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
+    program = [
+        sys.executable,
+        databricks_emulator.__file__,
+        "--job",
+        "1=hold",
+        "--declare",
+        "day=monday",
+        "--token",
+        "t",
+    ]
+
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{url}/api/2.2/jobs/run-now",
+            data=b'{"job_id": 1, "job_parameters": {"day": "friday"}}',
+            headers={"Authorization": "Bearer t"},
+        )
+
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - loopback
+            assert response.status == 200
+
+        process.terminate()
+        assert process.wait(timeout=30) == 0

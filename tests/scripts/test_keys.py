@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+import keys
+
+from orchestrator.environment import read_file
+from orchestrator.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_is_printed_is_accepted_as_an_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(keys.env_file())
+    loaded = load_settings({"COUNTERSIGN_PUBLIC_URL": "http://localhost:8000"}, tmp_path)
+
+    assert len(loaded.signing_keys) == len(loaded.payload_keys) == len(loaded.caller_secrets) == 1
+    assert list(loaded.api_keys) == ["operator"]
+
+
+def test_the_api_key_is_printed_with_its_digest(tmp_path: Path) -> None:
+    text = keys.env_file()
+    (tmp_path / ".env").write_text(text)
+    found = re.search(r"^# Authorization: Bearer (\S+)$", text, re.MULTILINE)
+
+    assert found is not None
+    assert read_file(tmp_path / ".env")["COUNTERSIGN_API_KEYS"] == (
+        f"operator:{hashlib.sha256(found[1].encode()).hexdigest()}"
+    )
+
+
+def test_no_value_is_printed_twice() -> None:
+    values = [re.findall(r"[A-Za-z0-9_/+-]{43,}", keys.env_file()) for _ in range(5)]
+
+    assert len({value for found in values for value in found}) == sum(map(len, values)) == 25
+
+
+def test_the_program_prints_an_env_file_wherever_it_is_started(tmp_path: Path) -> None:
+    result = subprocess.run([ROOT / "scripts/keys"], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert not result.stderr
+    assert "COUNTERSIGN_SIGNING_KEYS=" in result.stdout
+    assert list(tmp_path.iterdir()) == []
