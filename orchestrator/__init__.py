@@ -1,6 +1,6 @@
 """Countersign's durable side: what a workflow author imports.
 
-    from orchestrator import Context, open_callback, workflow
+from orchestrator import Context, open_callback, workflow
 """
 
 from orchestrator.callbacks.outcomes import Outcome

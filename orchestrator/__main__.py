@@ -12,7 +12,7 @@ from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import StartRefused
 from orchestrator.logs import configure_logging, logger
-from orchestrator.settings import load_settings
+from orchestrator.settings import group_name, load_settings
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log)
-        asyncio.run(_work(settings, arguments.group or settings.group))
+        group = settings.group if arguments.group is None else group_name("--group", arguments.group)
+        asyncio.run(_work(settings, group))
     except StartRefused as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
         return REFUSED

@@ -16,10 +16,11 @@ from resonate.context import Context as SDKContext
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from orchestrator.callbacks.waiting import Callback
     from resonate.context import ResonateFuture
     from resonate.effects import Effects
     from resonate.types import PromiseCreateReq, PromiseRecord
+
+    from orchestrator.callbacks.waiting import Callback
 
 #: Names in the store, readable there: what a promise is for, never what it holds.
 STEP_TAG: Final = "countersign:step"
@@ -44,12 +45,12 @@ class Context(SDKContext):
 
         return cls(state, ctx.opts)
 
-    def __init__(self, state: Any, opts: Any) -> None:  # noqa: ANN401 - the SDK's private state
+    def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
         #: The callbacks that the workflow opened, in order.
         self.opened: Final[list[Callback]] = []
 
-    def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:  # type: ignore[override]  # noqa: ANN401
+    def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step once and for all: its result is stored, and a replay gets the stored one.
 
         A step that raises is tried again a few times. What must not be tried again is returned as a value.

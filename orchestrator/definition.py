@@ -48,7 +48,7 @@ class Workflow[Request: BaseModel]:
     timeout: timedelta
     summary: str
 
-    async def __call__(self, ctx: SDKContext, start: Any) -> Any:  # noqa: ANN401 - JSON in and out, for the SDK
+    async def __call__(self, ctx: SDKContext, start: Any) -> Any:
         """Run the workflow's code and return how it ended, as the root promise holds it: never an exception.
 
         An unexpected error ends the workflow as failed, with its text, or as cancelled where that was asked for.
@@ -71,7 +71,7 @@ class Workflow[Request: BaseModel]:
             fields = ", ".join(field_of(fault["loc"]) for fault in error.errors(include_input=False))
 
             return Ending.failed(f"the stored input does not fit this version of the workflow: {fields}")
-        except Exception as error:  # noqa: BLE001 - the workflow's code may raise anything, and must end all the same
+        except Exception as error:
             if await flow.run(cancel_requested):
                 return Ending(state="cancelled", error=WorkflowCancelled("the workflow was cancelled").error)
 
@@ -144,7 +144,7 @@ def field_of(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) or "input"
 
 
-def _request_model(body: Callable[..., Any], name: str) -> Any:  # noqa: ANN401 - the model's own type
+def _request_model(body: Callable[..., Any], name: str) -> Any:
     parameters = list(inspect.signature(body).parameters)
     wanted = 2
 

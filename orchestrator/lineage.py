@@ -1,7 +1,7 @@
 """The durable call graph below a root, read from the engine's promises.
 
-Child ids are positional, so walking `root:1`, `root:2`, ... until one is missing finds every step on every engine, where
-a search over promises exists on some of them only.
+Child ids are positional, so walking `root:1`, `root:2`, ... until one is missing finds every step on every engine; a
+search over promises exists on some of them only.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Start:
     text: str
 
     @property
-    def request(self) -> Any:  # noqa: ANN401 - any JSON value
+    def request(self) -> Any:
         """The input as a JSON value."""
         return loads_strict(self.text.encode())
 
@@ -115,7 +115,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     workflow_id: str,
     text: str,
     group: str,
-    timeout: timedelta,
+    timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
     clock: Callable[[], float] = time.time,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> RootView:

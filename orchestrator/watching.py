@@ -1,8 +1,8 @@
 """The watcher: asks the Jobs API about a run that has not called back, so that a job that died is not waited for.
 
-Each look is a small durable task of its own that arranges the next one. So watching a run for a day costs no process, no
-growing history in the workflow, and goes on wherever a worker is left. A look settles nothing but a dead run's wait, and
-a real callback that arrives first wins.
+Each look is a small durable task of its own that arranges the next one. So watching a run for a day costs no process
+and no growing history in the workflow, and goes on wherever a worker is left. A look settles nothing but a dead run's
+wait, and a real callback that arrives first wins.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ async def _look_once(ctx: SDKContext, watch: Watch) -> str:
         logger.warning("could not look at run %s: %s", watch.run_id, error)
         seen = "unavailable"
     except RunGone as error:
-        await _settle(ctx, watch.promise_id, watch.callback, watch.run_id, body_of(f"{error}, and it did not call back"))
+        await _settle(
+            ctx, watch.promise_id, watch.callback, watch.run_id, body_of(f"{error}, and it did not call back")
+        )
 
         return "gone"
     except StepRefused as error:
@@ -134,7 +136,7 @@ async def settle_dead(ctx: SDKContext, promise_id: str, callback: str, run: Run)
     await _settle(ctx, promise_id, callback, run.run_id, body)
 
 
-async def _settle(ctx: SDKContext, promise_id: str, callback: str, run_id: int, body: str) -> None:  # noqa: PLR0913
+async def _settle(ctx: SDKContext, promise_id: str, callback: str, run_id: int, body: str) -> None:
     outcome = Outcome(kind="died", callback=callback, by="watcher", body=body)
     settlement = await resolve(
         ctx.get_dependency(Engine).promises, promise_id, ikey=f"watcher:{run_id}", outcome=outcome

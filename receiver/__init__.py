@@ -1,0 +1,1 @@
+"""The HTTP edge. Stateless: everything it answers is read from the engine."""

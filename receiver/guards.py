@@ -176,12 +176,12 @@ class _Answer:
         self.complete = False
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if not self.started:
             self.started = True
             self.status = message["status"]
             given = [pair for pair in message.get("headers", ()) if pair[0] not in _ALWAYS_NAMES]
             message = {**message, "headers": [*given, *_ALWAYS]}
-        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+        elif not message.get("more_body", False):
             self.complete = True
 
         await self._send(message)

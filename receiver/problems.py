@@ -127,7 +127,9 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the document as an answer."""
-        return _json_response(self.document(), self.status, self.headers)
+        plain = self.detail is None and not self.members
+        body = _PLAIN[self.name] if plain else _encode(self.document())
+        return Response(body, self.status, self.headers, MEDIA_TYPE)
 
 
 def describe_crash(error: BaseException) -> str:
@@ -151,7 +153,8 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
         return Problem("method-not-allowed", headers={**headers, "Allow": ", ".join(allowed)}).response()
 
     status = http.HTTPStatus(refused.status_code)
-    return _json_response({"type": "about:blank", "title": status.phrase, "status": status.value}, status, headers)
+    body = _encode({"type": "about:blank", "title": status.phrase, "status": status.value})
+    return Response(body, status, headers, MEDIA_TYPE)
 
 
 async def _client_gone(_request: Request, _error: Exception) -> Response:
@@ -175,9 +178,8 @@ exception_handlers: Final[dict[Any, ExceptionHandler]] = {
 }
 
 
-def _json_response(document: Mapping[str, object], status: int, headers: Mapping[str, str]) -> Response:
-    body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-    return Response(body, status, headers, MEDIA_TYPE)
+def _encode(document: Mapping[str, object]) -> bytes:
+    return _ENCODER.encode(document).encode()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -204,3 +206,9 @@ def _describe(error: BaseException) -> str:
         f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
     )
     return f"{kind.__module__}.{kind.__qualname__} at {places or 'an unknown place'}"
+
+
+_ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+# Refusing must be cheap, and most refusals say nothing beyond their name.
+_PLAIN: Final[Mapping[ProblemName, bytes]] = {name: _encode(Problem(name).document()) for name in PROBLEMS}

@@ -29,15 +29,16 @@ _crashes = logging.getLogger("receiver.crash")
 
 REDACTED: Final = "[redacted]"
 
-# Each run of token characters is entered once, at its beginning, and never given back: linear on any text.
+# Each run of token characters is entered once and never given back, so masking is linear on any text; and most patterns
+# begin with a plain character, since every line that is logged pays for all of them.
 _SECRETS: Final = (
     (re.compile(r"(?<![\w-])[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII), REDACTED),
-    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
+    (re.compile(r"eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
     (re.compile(r"\b(bearer|basic)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.ASCII | re.IGNORECASE), rf"\1\2{REDACTED}"),
     (re.compile(r"whsec_[\w+/=-]*", re.ASCII), REDACTED),
     (re.compile(r"://[^/?#\s]*@"), f"://{REDACTED}@"),
-    (re.compile(r"\b(password|passwd|secret|token)=[^\s&'\",;)\]}]+", re.ASCII | re.IGNORECASE), rf"\1={REDACTED}"),
-    (re.compile(r"\bdapi[0-9a-f]{32}"), REDACTED),
+    (re.compile(r"=(?:(?<=password=)|(?<=secret=)|(?<=token=))[^\s&'\",;)\]}]+", re.IGNORECASE), f"={REDACTED}"),
+    (re.compile(r"dapi[0-9a-f]{32}"), REDACTED),
 )
 
 # Loggers of these libraries print requests, with their addresses or bodies, below the level given here.

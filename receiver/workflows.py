@@ -23,8 +23,8 @@ from orchestrator.roots import start_root, view_root
 from receiver.bodies import json_body
 from receiver.problems import Problem
 from receiver.routing import route
-from receiver.times import rfc3339
 from receiver.timeline import TimelineStep, TimelineView, page_headers, render
+from receiver.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

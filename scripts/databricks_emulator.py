@@ -107,7 +107,7 @@ class Fault:
 
 @dataclass(kw_only=True)
 class Run:
-    """A run of a job. `pid` and `exit_code` are its notebook's, where it has one."""
+    """A run of a job. `pid`, `exit_code` and `output`, as far as it came, are its notebook's, where it has one."""
 
     run_id: int
     job_id: int
@@ -411,11 +411,14 @@ class Workspace:
             run.pid = process.pid
             self.move(run.run_id, "RUNNING", message="In run")
 
-        output = process.communicate()[0]
+        for line in process.stdout or ():
+            run.output = (run.output + line)[-10_000:]
+
+        process.wait()
 
         with self._lock:
             del self._processes[run.run_id]
-            run.exit_code, run.output = process.returncode, output[-10_000:]
+            run.exit_code = process.returncode
             self.move(run.run_id, "TERMINATED", *self._outcome(run))
 
     @staticmethod

@@ -23,9 +23,10 @@ def anyio_backend() -> str:
 def database() -> Iterator[Database]:
     """A Postgres server for the whole session; every test takes a database of its own from it."""
     # Not below pytest's own folder: run as root, the server is another user's, who may not look into that.
-    with tempfile.TemporaryDirectory(prefix="countersign-", ignore_cleanup_errors=True) as folder:
-        with postgres(Path(folder)) as one:
-            yield one
+    folder = tempfile.TemporaryDirectory(prefix="countersign-", ignore_cleanup_errors=True)
+
+    with folder as name, postgres(Path(name)) as one:
+        yield one
 
 
 @pytest.fixture(params=KINDS)

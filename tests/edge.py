@@ -94,6 +94,10 @@ class Edge:
             timeout=timedelta(days=1),
         )
 
+        return await self.token(workflow_id)
+
+    async def token(self, workflow_id: str = "1") -> str:
+        """Return the token of the workflow's callback once it was handed out."""
         for _ in range(int(PATIENCE * 50)):
             if (link := self.outbox.links.get(f"ask.{workflow_id}:1")) is not None:
                 return link.rpartition("/")[2]
@@ -133,7 +137,7 @@ async def edge(directory: Path, engine_url: str = "memory://", **variables: str 
 
 def minted(edge: Edge) -> Links:
     """Return what mints the application's links."""
-    links: Links = edge.engine.resonate._deps.get(Links)  # noqa: SLF001
+    links: Links = edge.engine.resonate._deps.get(Links)
     return links
 
 

@@ -89,7 +89,7 @@ def resonate_server(directory: Path) -> Iterator[str]:
     ]  # fmt: skip
 
     with (directory / "resonate.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)  # noqa: S603 - found on PATH
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
 
         try:
             url = f"http://127.0.0.1:{port}"

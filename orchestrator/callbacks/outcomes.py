@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
 from orchestrator.jsonvalues import json_equal, loads_strict
 
@@ -46,7 +46,7 @@ class Outcome:
         return self.kind == "succeeded"
 
     @property
-    def value(self) -> Any:  # noqa: ANN401 - any JSON value
+    def value(self) -> Any:
         """The JSON value that came with the outcome, None where none did."""
         return None if self.body is None else loads_strict(self.body.encode())
 
@@ -57,7 +57,7 @@ class Outcome:
         return str(value.get("message", "")) if isinstance(value, dict) else ""
 
     @property
-    def details(self) -> Any:  # noqa: ANN401 - any JSON value
+    def details(self) -> Any:
         """What else a failed or died outcome says, None where it says nothing."""
         value = self.value
         return value.get("details") if isinstance(value, dict) else None
@@ -111,7 +111,7 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
     settled_at = record.settled_at or 0
     value = record.value.data
 
-    if record.state == "resolved" and value is None or record.state == "rejected_timedout":
+    if (record.state == "resolved" and value is None) or record.state == "rejected_timedout":
         outcome = Outcome(kind="expired", callback=callback, by="deadline")
         return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
 
@@ -125,7 +125,7 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
     return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
 
 
-def is_envelope(value: object, promise_id: str) -> bool:
+def is_envelope(value: object, promise_id: str) -> TypeGuard[dict[str, Any]]:
     """Whether this decoded value is an envelope of ours, written for this promise."""
     return isinstance(value, dict) and value.get("countersign") == FORMAT and value.get("promise") == promise_id
 

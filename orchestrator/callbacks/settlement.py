@@ -61,7 +61,9 @@ async def resolve(
         msg = "the engine took a settlement and left the promise pending"
         raise EngineUnavailable(msg)
 
-    return Settlement(verdict="applied" if settled.delivery == delivery else judge(settled, ikey, outcome), settled=settled)
+    return Settlement(
+        verdict="applied" if settled.delivery == delivery else judge(settled, ikey, outcome), settled=settled
+    )
 
 
 def judge(settled: Settled, ikey: str, outcome: Outcome) -> Verdict:

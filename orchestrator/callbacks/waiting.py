@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
 
-    from orchestrator.context import Context
     from orchestrator.callbacks.outcomes import By
     from orchestrator.callbacks.tokens import Audience
+    from orchestrator.context import Context
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SHORTEST: Final = timedelta(seconds=1)
@@ -162,7 +162,8 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
 
     At the deadline, at least one second away and never later than the workflow's own, the wait ends as `expired`,
     whether or not any process of ours is alive then. `name` tells this wait from the workflow's others and travels in
-    the token; `subject` is a label for who may answer. A callback that nobody awaits is withdrawn when its workflow ends.
+    the token; `subject` is a label for who may answer. A callback that nobody awaits is withdrawn when its workflow
+    ends.
 
     Raises:
         ValueError: a name that is not 1 to 64 of `A-Za-z0-9._-`, or a deadline under a second.

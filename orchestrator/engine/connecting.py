@@ -96,7 +96,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
             )
 
 
-def _resonate(settings: Settings, **connection: Any) -> Resonate:  # noqa: ANN401 - the SDK's own parameters
+def _resonate(settings: Settings, **connection: Any) -> Resonate:
     return Resonate(
         **connection,
         encryptor=PayloadCipher(settings.payload_keys) if settings.payload_keys else None,

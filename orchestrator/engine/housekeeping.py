@@ -22,8 +22,8 @@ SLICE: Final = 64
 #: Milliseconds for which a finished lineage stays in memory: who started it is likely to ask for it now.
 LINGER: Final = 10_000
 #: The journal may have this many rows, or so many per lineage in memory, whichever is more.
-SHORTEST_JOURNAL: Final = 10_000
-ROWS_PER_LINEAGE: Final = 4
+SHORTEST_JOURNAL: Final = 20_000
+ROWS_PER_LINEAGE: Final = 8
 
 
 class Housekeeping:

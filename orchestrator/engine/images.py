@@ -21,7 +21,7 @@ CHECKSUM_BYTES: Final = 4
 _NULL: Final = msgspec.Raw(b"null")
 
 
-class NewPromise(msgspec.Struct, array_like=True, tag="P", frozen=True):
+class NewPromise(msgspec.Struct, array_like=True, tag="P", frozen=True, gc=False):
     """A whole promise."""
 
     id: str
@@ -36,7 +36,7 @@ class NewPromise(msgspec.Struct, array_like=True, tag="P", frozen=True):
     subscribers: set[str]
 
 
-class ChangedPromise(msgspec.Struct, array_like=True, tag="p", frozen=True):
+class ChangedPromise(msgspec.Struct, array_like=True, tag="p", frozen=True, gc=False):
     """The part of a promise that changes after it was created."""
 
     id: str
@@ -47,7 +47,7 @@ class ChangedPromise(msgspec.Struct, array_like=True, tag="p", frozen=True):
     subscribers: set[str]
 
 
-class TaskImage(msgspec.Struct, array_like=True, tag="t", frozen=True):
+class TaskImage(msgspec.Struct, array_like=True, tag="t", frozen=True, gc=False):
     """A whole task."""
 
     id: str
@@ -58,7 +58,7 @@ class TaskImage(msgspec.Struct, array_like=True, tag="t", frozen=True):
     resumes: set[str]
 
 
-class ScheduleImage(msgspec.Struct, array_like=True, tag="s", frozen=True):
+class ScheduleImage(msgspec.Struct, array_like=True, tag="s", frozen=True, gc=False):
     """A schedule, or None where it was deleted."""
 
     id: str

@@ -43,7 +43,7 @@ class Promises:
         promise_id: str,
         *,
         timeout_at: int,
-        param: Any,  # noqa: ANN401 - whatever the SDK's codec takes
+        param: Any,
         tags: Mapping[str, str],
     ) -> PromiseRecord:
         """Create the promise unless it exists, and return the record that stands, which may be an earlier one.

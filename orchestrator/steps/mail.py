@@ -24,7 +24,9 @@ from orchestrator.errors import StepRefused, StepUnavailable
 if TYPE_CHECKING:
     from orchestrator.settings import MailAddress
 
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{1,253}$)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
+_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{1,253}$)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*"
+)
 _SECONDS: Final = 20.0
 _PERMANENT: Final = 500
 
@@ -64,10 +66,11 @@ class Mailer:
             StepRefused: the server will never take it; the reason is the server's.
             StepUnavailable: it may take it later.
         """
+        self._require_mail()
         mail = self._compose(message, message_id)
 
         if self._address.kind == "console":
-            print(f"--- mail ---\n{mail.as_string()}------------", file=self._console or sys.stdout, flush=True)  # noqa: T201
+            print(f"--- mail ---\n{mail.as_string()}------------", file=self._console or sys.stdout, flush=True)
             return
 
         await anyio.to_thread.run_sync(self._deliver, mail, abandon_on_cancel=True)
@@ -78,8 +81,15 @@ class Mailer:
         Raises:
             StepRefused, StepUnavailable: as for `send`.
         """
+        self._require_mail()
+
         if self._address.kind != "console":
             await anyio.to_thread.run_sync(self._deliver, None, abandon_on_cancel=True)
+
+    def _require_mail(self) -> None:
+        if self._address.kind == "none":
+            msg = "COUNTERSIGN_MAIL is not set, so no mail is sent"
+            raise StepRefused(msg)
 
     def _compose(self, message: Message, message_id: str) -> EmailMessage:
         digest = hashlib.sha256(f"{message_id}\0{message.to}".encode()).hexdigest()[:32]
@@ -118,7 +128,7 @@ class Mailer:
 
     def _connected(self) -> smtplib.SMTP:
         host, port = self._address.host, self._address.port
-        trust = ssl.create_default_context()
+        trust = ssl.create_default_context(cafile=self._address.ca_file)
 
         if self._address.kind == "smtps":
             return smtplib.SMTP_SSL(host, port, timeout=_SECONDS, context=trust)

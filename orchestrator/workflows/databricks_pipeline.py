@@ -1,4 +1,4 @@
-"""A Databricks job as one step of a workflow: triggered once, answered by a signed callback, never waited for in vain."""
+"""A Databricks job as a step of a workflow: triggered once, answered by a signed callback, never waited for in vain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from resonate.error import ApplicationError
 
-from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
-from orchestrator.context import Context
 from orchestrator.definition import workflow
 from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
 from orchestrator.steps.databricks import Databricks, idempotency_token
@@ -21,6 +19,9 @@ from orchestrator.watching import Watch, arrange_look, settle_dead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from orchestrator.callbacks.outcomes import Outcome
+    from orchestrator.context import Context
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,10 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
     One run per attempt, whatever crashes: its idempotency token is derived from the callback it answers. A further
     attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own.
     """
-    for attempt in range(1, request.attempts + 1):
+    attempt = 0
+
+    while True:
+        attempt += 1
         callback = await open_callback(
             ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=f"job {request.job_id}"
         )
@@ -85,8 +89,10 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
             break
 
-        if attempt < request.attempts:
-            logger.info("%s: attempt %s %s, trying again", ctx.info.id, attempt, outcome.kind)
+        if attempt == request.attempts:
+            break
+
+        logger.info("%s: attempt %s %s, trying again", ctx.info.id, attempt, outcome.kind)
 
     await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {_message(outcome)}")
 
@@ -188,8 +194,8 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> bool:
     return True
 
 
-async def _until_done(ctx: Context, tries: int, step: Callable[..., Awaitable[bool]], *args: Any) -> None:  # noqa: ANN401
-    """Repeat a step, sleeping durably in between, until it is done or was tried so often; neither fails the pipeline."""
+async def _until_done(ctx: Context, tries: int, step: Callable[..., Awaitable[bool]], *args: Any) -> None:
+    """Repeat a step, sleeping durably in between, until it is done or was tried so often. Fails in neither case."""
     pause = _FIRST_PAUSE
 
     for _ in range(tries):

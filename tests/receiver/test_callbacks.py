@@ -355,6 +355,8 @@ async def test_looking_says_what_the_callback_is_and_never_settles_it(here: Edge
     token = await here.asked()
     bearer = {"Authorization": f"Bearer {token}"}
 
+    seen: dict[str, Any] = {}
+
     for _ in range(100):
         seen = (await here.client.get(f"/callbacks/{token}")).json()
         assert (seen["callback"], seen["state"]) == ("answer", "pending")
@@ -445,7 +447,7 @@ async def test_an_engine_that_says_nothing_is_503_in_time_and_nothing_is_lost(tm
     async with edge(tmp_path, ENGINE_TIMEOUT="0.2") as here:
         token = await here.asked()
         sender = here.engine.resonate.promises.sender
-        send, sender.transport.send = sender.transport.send, silence  # type: ignore[method-assign]
+        send, sender.transport.send = sender.transport.send, silence  # type: ignore[assignment,method-assign]
 
         answer = await here.post(token, 1)
         problem(answer, 503, "engine-unavailable")
@@ -465,7 +467,7 @@ async def test_an_answer_lost_after_settling_is_a_duplicate_when_asked_again(tmp
             await send(*request)
             await silence()
 
-        transport.send = acts_and_says_nothing  # type: ignore[method-assign]
+        transport.send = acts_and_says_nothing  # type: ignore[assignment,method-assign]
         problem(await here.post(token, 1), 503, "engine-unavailable")
         transport.send = send  # type: ignore[method-assign]
 
@@ -474,5 +476,3 @@ async def test_an_answer_lost_after_settling_is_a_duplicate_when_asked_again(tmp
 
 async def silence(*_: object) -> Any:
     await pause(3600)
-
-

@@ -33,13 +33,6 @@ async def get(here: Edge, path: str = ASK, **headers: str) -> httpx2.Response:
     return await here.client.get(path, headers=AUTHORISED | headers)
 
 
-async def token(here: Edge, workflow_id: str = "1") -> str:
-    while (link := here.outbox.links.get(f"ask.{workflow_id}:1")) is None:
-        await asyncio.sleep(0.01)
-
-    return link.rpartition("/")[2]
-
-
 # -- starting -----------------------------------------------------------------
 
 
@@ -67,7 +60,7 @@ async def test_the_same_id_with_another_input_is_refused_and_equal_json_is_not_a
 
 async def test_a_start_after_the_end_gives_the_stored_outcome(here: Edge) -> None:
     await put(here)
-    await here.post(await token(here), 7)
+    await here.post(await here.token(), 7)
     ended = await here.ended()
 
     assert (await put(here)).json() == ended | {"created": False}
@@ -126,7 +119,7 @@ async def test_an_unknown_id_is_not_found(here: Edge) -> None:
 
 async def test_waiting_holds_the_answer_until_the_result_is_there(here: Edge) -> None:
     held = asyncio.create_task(put(here, Prefer="wait=30"))
-    await here.post(await token(here), 7)
+    await here.post(await here.token(), 7)
 
     answer = await held
     assert answer.status_code == 201
@@ -146,7 +139,7 @@ async def test_a_malformed_preference_is_ignored(here: Edge, preference: str) ->
 async def test_a_hundred_waiters_are_all_told(here: Edge) -> None:
     await put(here)
     held = [asyncio.create_task(get(here, Prefer="wait=30")) for _ in range(100)]
-    await here.post(await token(here), 7)
+    await here.post(await here.token(), 7)
 
     assert {(await one).json()["state"] for one in held} == {"succeeded"}
 
@@ -160,7 +153,7 @@ async def test_a_workflow_that_breaks_has_failed_with_the_reason(here: Edge) -> 
 
 async def test_the_steps_are_named_and_timed(here: Edge) -> None:
     await put(here)
-    await here.post(await token(here), 7)
+    await here.post(await here.token(), 7)
     await here.ended()
 
     steps = (await get(here, f"{ASK}?steps=1")).json()["steps"]
@@ -173,7 +166,7 @@ async def test_the_steps_are_named_and_timed(here: Edge) -> None:
 
 async def test_a_browser_gets_the_graph_as_a_page(here: Edge) -> None:
     await put(here)
-    await token(here)
+    await here.token()
     answer = await get(here, Accept="text/html,application/xhtml+xml,*/*;q=0.8")
 
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -199,7 +192,7 @@ async def test_a_client_that_takes_anything_gets_json(here: Edge) -> None:
 
 async def test_a_cancel_withdraws_the_callback_at_once_and_the_workflow_sees_it(here: Edge) -> None:
     await put(here)
-    answering = await token(here)
+    answering = await here.token()
     answer = await here.client.delete(ASK, headers=AUTHORISED)
 
     assert answer.status_code == 202
@@ -213,7 +206,7 @@ async def test_a_cancel_withdraws_the_callback_at_once_and_the_workflow_sees_it(
 
 async def test_a_cancel_of_a_workflow_that_is_over_changes_nothing(here: Edge) -> None:
     await put(here)
-    await here.post(await token(here), 7)
+    await here.post(await here.token(), 7)
     ended = await here.ended()
 
     assert (await here.client.delete(ASK, headers=AUTHORISED)).status_code == 202
