@@ -29,16 +29,17 @@ _crashes = logging.getLogger("receiver.crash")
 
 REDACTED: Final = "[redacted]"
 
-# Each run of token characters is entered once and never given back, so masking is linear on any text; and most patterns
-# begin with a plain character, since every line that is logged pays for all of them.
+# What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
+# Each run of token characters is entered once and never given back: masking is linear on any text.
 _SECRETS: Final = (
-    (re.compile(r"(?<![\w-])[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII), REDACTED),
-    (re.compile(r"eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
-    (re.compile(r"\b(bearer|basic)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.ASCII | re.IGNORECASE), rf"\1\2{REDACTED}"),
-    (re.compile(r"whsec_[\w+/=-]*", re.ASCII), REDACTED),
-    (re.compile(r"://[^/?#\s]*@"), f"://{REDACTED}@"),
-    (re.compile(r"=(?:(?<=password=)|(?<=secret=)|(?<=token=))[^\s&'\",;)\]}]+", re.IGNORECASE), f"={REDACTED}"),
-    (re.compile(r"dapi[0-9a-f]{32}"), REDACTED),
+    (".", re.compile(r"(?<![\w-])[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII), REDACTED),
+    ("eyj", re.compile(r"eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
+    ("bearer", re.compile(r"(bearer)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
+    ("basic", re.compile(r"\b(basic)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
+    ("whsec_", re.compile(r"whsec_[\w+/=-]*", re.ASCII), REDACTED),
+    ("://", re.compile(r"://[^/?#\s]*@"), f"://{REDACTED}@"),
+    ("=", re.compile(r"=(?:(?<=password=)|(?<=secret=)|(?<=token=))[^\s&'\",;)\]}]+", re.IGNORECASE), f"={REDACTED}"),
+    ("dapi", re.compile(r"dapi[0-9a-f]{32}"), REDACTED),
 )
 
 # Loggers of these libraries print requests, with their addresses or bodies, below the level given here.
@@ -73,8 +74,10 @@ _TOO_MANY: Final = 429
 
 def redact(text: str) -> str:
     """Return `text` with everything in it that looks like a secret masked."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+    lowered = text.lower()
+    for needle, pattern, replacement in _SECRETS:
+        if needle in lowered:
+            text = pattern.sub(replacement, text)
 
     return text
 
@@ -95,6 +98,8 @@ def configure_logging(level: Level, stream: TextIO | None = None) -> None:
     """
     handler = _Handler(sys.stderr if stream is None else stream)
     handler.setFormatter(_Formatter())
+    # No line shows these, and each costs something on every record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for old in tuple(root.handlers):
         root.removeHandler(old)

@@ -411,10 +411,9 @@ class Workspace:
             run.pid = process.pid
             self.move(run.run_id, "RUNNING", message="In run")
 
-        for line in process.stdout or ():
-            run.output = (run.output + line)[-10_000:]
-
-        process.wait()
+        with process:
+            for line in process.stdout or ():
+                run.output = (run.output + line)[-10_000:]
 
         with self._lock:
             del self._processes[run.run_id]

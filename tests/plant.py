@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from configuration import settings
 from databricks_emulator import Emulator
 
@@ -80,14 +82,16 @@ class Plant:
 
         raise UnknownPromise(promise_id)
 
+    @staticmethod
+    def now() -> float:
+        return time.time()
+
     async def steps(self, workflow_id: str) -> list[PromiseRecord]:
         return [record async for record in walk(self.engine.promises, self.root(workflow_id))]
 
 
 async def pause(seconds: float) -> None:
     """Let other processes get on."""
-    import anyio  # noqa: PLC0415
-
     await anyio.sleep(seconds)
 
 

@@ -230,7 +230,12 @@ class IndexedState(ServerState):
 
         `finished_at` is when it counts as over, should it be; by default when its last promise was settled.
         """
-        self._now = now
+        settled = [promise.settled_at for promise in image.promises.values() if promise.settled_at is not None]
+        self._now = max(settled, default=now) if finished_at is None else finished_at
+
+        for id_, stub in image.schedules.items():
+            self.schedules[id_] = stub
+            self._lineage(origin_of(id_)).schedules += 1
 
         for promise in image.promises.values():
             self.promises[promise.id] = promise
@@ -241,16 +246,7 @@ class IndexedState(ServerState):
         for task in image.tasks.values():
             self._adopt_task(task, now)
 
-        for id_, stub in image.schedules.items():
-            self.schedules[id_] = stub
-            self._lineage(origin_of(id_)).schedules += 1
-
-        settled = [promise.settled_at for promise in image.promises.values() if promise.settled_at is not None]
-        over = max(settled, default=now) if finished_at is None else finished_at
-
-        for origin in {origin_of(id_) for id_ in image.promises}:
-            self._check_finished(origin, over)
-
+        self._now = now
         self._forget_changes()
 
     def drop(self, origin: str) -> bool:
@@ -282,8 +278,7 @@ class IndexedState(ServerState):
             self._task_deadlines.remove(id_)
 
         del self._lineages[origin]
-        self._finished[0].pop(origin, None)
-        self._finished[1].pop(origin, None)
+        self._not_finished(origin)
         return True
 
     # Overridden: what upstream finds by scanning
@@ -339,8 +334,7 @@ class IndexedState(ServerState):
         if self._promise_deadlines.set(promise_id, 0, timeout):
             origin = origin_of(promise_id)
             self._lineage(origin).running += 1
-            self._finished[0].pop(origin, None)
-            self._finished[1].pop(origin, None)
+            self._not_finished(origin)
 
     def del_p_timeout(self, promise_id: str) -> None:
         """Remove the deadline of a promise. Upstream calls this for every promise it settles."""
@@ -350,7 +344,7 @@ class IndexedState(ServerState):
         if self._promise_deadlines.remove(promise_id):
             self._lineage(origin).running -= 1
 
-        self._check_finished(origin, self._now)
+        self._check_finished(origin)
 
     def set_t_timeout(self, task_id: str, typ: int, timeout: int) -> None:
         """Set when the lease of a task lapses, or when it is announced again."""
@@ -440,6 +434,7 @@ class IndexedState(ServerState):
         if response["status"] == 201:  # noqa: PLR2004
             self._changed_schedules[req["id"]] = None
             self._lineage(origin_of(req["id"])).schedules += 1
+            self._not_finished(origin_of(req["id"]))
 
         return response
 
@@ -451,7 +446,7 @@ class IndexedState(ServerState):
             self._changed_schedules[req["id"]] = None
             origin = origin_of(req["id"])
             self._lineage(origin).schedules -= 1
-            self._check_finished(origin, self._now)
+            self._check_finished(origin)
 
         return response
 
@@ -477,7 +472,7 @@ class IndexedState(ServerState):
             self._branches.setdefault(branch, []).append(promise.id)
 
         if promise.state != "pending":
-            self._check_finished(origin, self._now)
+            self._check_finished(origin)
 
     def _task_added(self, task: Task) -> None:
         self._changed_tasks[task.id] = None
@@ -495,14 +490,18 @@ class IndexedState(ServerState):
         elif task.state == "acquired":
             self.set_t_timeout(task.id, LEASE, now + (task.ttl or PENDING_RETRY_TTL))
 
-    def _check_finished(self, origin: str, at: int) -> None:
+    def _check_finished(self, origin: str) -> None:
         root = self.promises.get(origin)
         lineage = self._lineages.get(origin)
 
         if root is None or root.state == "pending" or lineage is None or lineage.running or lineage.schedules:
             return
 
-        self._finished[root.tags.get(TRANSIENT_TAG) == "true"].setdefault(origin, at)
+        self._finished[root.tags.get(TRANSIENT_TAG) == "true"].setdefault(origin, self._now)
+
+    def _not_finished(self, origin: str) -> None:
+        self._finished[0].pop(origin, None)
+        self._finished[1].pop(origin, None)
 
     def _prolong(self, task_id: str, leases: Mapping[str, int]) -> bool:
         task = self.tasks.get(task_id)

@@ -37,6 +37,7 @@ TOKEN = "eyJ2IjoxLCJwIjoicGlwZWxpbmUuMTox.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYm
 BASE64_TOKEN = "W3sicCI6InBpcGVsaW5lLjE6MSJ9XQ_-.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
 
 
+KEPT = ("logThreads", "logProcesses", "logMultiprocessing")
 Start = Callable[[Level], io.StringIO]
 
 
@@ -51,6 +52,7 @@ def start() -> Iterator[Start]:
     known = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     before = {logger.name: (logger.level, logger.handlers[:], logger.propagate) for logger in known}
     hooks = sys.excepthook, threading.excepthook
+    kept = {name: getattr(logging, name) for name in KEPT}
 
     def configure(level: Level) -> io.StringIO:
         stream = io.StringIO()
@@ -61,6 +63,9 @@ def start() -> Iterator[Start]:
     yield configure
     logging.captureWarnings(capture=False)
     sys.excepthook, threading.excepthook = hooks
+    for name, value in kept.items():
+        setattr(logging, name, value)
+
     root.handlers[:] = handlers
     root.setLevel(level)
     for logger in root.manager.loggerDict.values():

@@ -1,0 +1,152 @@
+"""Kill -9, anywhere, any number of times: one run per attempt, every acknowledged answer kept, every workflow ends."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from databricks_emulator import Emulator, Fault, Job
+from engines import resonate_server
+from service import Service, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOTEBOOK, HOLDS, DIES = 1, 2, 3
+JOBS = {NOTEBOOK: Job(), HOLDS: Job(fate="hold"), DIES: Job(fate="dies")}
+CRASHING = str(Path(__file__).with_name("crashing_receiver.py"))
+QUICK = {"callback_delay": "0.1"}
+
+#: A pipeline that succeeds changes the engine so many times, from its start to its end: start, take the task, open the
+#: wait, begin the trigger, arrange the watcher, record the trigger, suspend, settle, take the task again, end.
+CHANGES = 10
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(jobs=JOBS) as one:
+        yield one
+
+
+def environment(emulator: Emulator) -> dict[str, str]:
+    return {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
+
+
+def start(service: Service, name: str, **request: object) -> int:
+    """Start a pipeline, asking again for as long as nobody answers; return the status of the answer."""
+    return asked(service, "PUT", f"/workflows/databricks_pipeline/{name}", request)
+
+
+def asked(service: Service, method: str, path: str, body: object, token: str | None = None) -> int:
+    end = time.monotonic() + 60
+
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            status = service.ask(method, path, body, token=token).status
+
+            if status != 503:
+                return status
+
+        if service.died():
+            service.start()
+
+        time.sleep(0.05)
+
+    pytest.fail(f"{method} {path} was never answered")
+
+
+def ended(service: Service, name: str) -> dict[str, object]:
+    path = f"/workflows/databricks_pipeline/{name}"
+    wait_until(f"{name} is over", lambda: service.ask("GET", path).document.get("state") != "running", seconds=90)
+    document: dict[str, object] = service.ask("GET", path).document
+    return document
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_at_every_change_of_the_engine_costs_no_second_run_and_no_answer(
+    tmp_path: Path, emulator: Emulator, moment: str
+) -> None:
+    crashes = 0
+
+    for number in range(1, CHANGES + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        created = emulator.workspace.runs_created()
+        engine = f"sqlite:///{folder}/engine.db"
+        # One workspace for all: under the same id it would have the same token, and so the run that is there.
+        name = f"a{number}"
+
+        with Service(folder, engine, environment=environment(emulator), command=[CRASHING]) as crashing:
+            crashing.start(str(number), moment)
+
+            with contextlib.suppress(OSError):
+                crashing.ask("PUT", f"/workflows/databricks_pipeline/{name}", {"job_id": NOTEBOOK, "parameters": QUICK})
+
+            wait_until("it died", crashing.died)
+            crashes += 1
+            crashing.start("0", moment)
+            start(crashing, name, job_id=NOTEBOOK, parameters=QUICK)
+
+            assert ended(crashing, name)["state"] == "succeeded"
+            assert emulator.workspace.runs_created() == created + 1
+
+    assert crashes == CHANGES
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["sqlite", "server", "postgres"])
+def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_nothing(
+    tmp_path: Path, emulator: Emulator, kind: str, request: pytest.FixtureRequest
+) -> None:
+    chance = random.Random(kind)  # noqa: S311 - the same moments every time
+    pipelines = {f"p{n}": (NOTEBOOK, HOLDS, DIES)[n % 3] for n in range(18)}
+
+    with contextlib.ExitStack() as stack:
+        match kind:
+            case "server":
+                engine = stack.enter_context(resonate_server(tmp_path))
+            case "postgres":
+                engine = request.getfixturevalue("database").fresh()
+            case _:
+                engine = f"sqlite:///{tmp_path}/engine.db"
+
+        service = stack.enter_context(Service(tmp_path, engine, environment=environment(emulator)))
+        service.start()
+        emulator.workspace.fail_next(Fault(kind="lost", on="run-now", count=4))
+        acknowledged = 0
+
+        for n, (name, job) in enumerate(pipelines.items()):
+            assert start(service, name, job_id=job, watch_interval=1, attempts=2, parameters=QUICK) in {200, 201}
+
+            if n % 4 == 3:
+                time.sleep(chance.uniform(0, 0.5))
+                service.kill()
+                service.start()
+
+        wait_until("all jobs are triggered", lambda: emulator.workspace.runs_created() >= len(pipelines), seconds=90)
+
+        for n, run in enumerate(run for run in emulator.workspace.runs() if run.job_id == HOLDS):
+            token = run.parameters["callback_url"].rpartition("/")[2]
+            acknowledged += asked(service, "POST", "/callbacks", {"n": n}, token=token) == 200
+
+            if n % 2:
+                service.kill()
+                service.start()
+
+        outcomes = {name: ended(service, name) for name in pipelines}
+
+    held = [name for name, job in pipelines.items() if job == HOLDS]
+    assert acknowledged == len(held)
+    results = [outcomes[name]["result"]["result"]["n"] for name in held]  # type: ignore[index]
+    assert sorted(results) == list(range(len(held)))
+    assert {outcomes[name]["state"] for name, job in pipelines.items() if job == NOTEBOOK} == {"succeeded"}
+    assert {outcomes[name]["error"]["outcome"] for name, job in pipelines.items() if job == DIES} == {"died"}  # type: ignore[index]
+
+    # A dead job has two attempts, each with a token of its own; all others have one.
+    tokens = [run.idempotency_token for run in emulator.workspace.runs()]
+    assert len(tokens) == len(set(tokens)) == sum(2 if job == DIES else 1 for job in pipelines.values())

@@ -1,0 +1,177 @@
+"""The commands as an operator runs them: starts and refused starts, readiness, draining, and what the log holds."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from configuration import environment, fresh_key
+from databricks_emulator import Emulator, Job
+from service import ROOT, Service, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOLDS = 1
+PIPELINE = "/workflows/databricks_pipeline/a"
+
+
+def run(module: str, folder: Path, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command until it ends by itself."""
+    return subprocess.run(  # noqa: S603 - our own module, by this very interpreter
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "COUNTERSIGN_PORT": str(free_port())} | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(ended: subprocess.CompletedProcess[str]) -> str:
+    """Check that this was a refused start, and return its one line."""
+    assert ended.returncode == 2, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with Emulator(jobs={HOLDS: Job(fate="hold")}) as emulator:
+        databricks = {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
+        with Service(tmp_path, f"sqlite:///{tmp_path}/engine.db", environment=databricks) as one:
+            yield one
+
+
+@pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+def test_a_bad_setting_refuses_the_start_with_its_name_and_not_its_value(tmp_path: Path, module: str) -> None:
+    bad = "not-a-key-but-secret"
+    line = refused(run(module, tmp_path, environment(SIGNING_KEYS=bad)))
+
+    assert "COUNTERSIGN_SIGNING_KEYS" in line
+    assert bad not in line
+
+
+def test_a_port_that_is_taken_refuses_the_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        assert "COUNTERSIGN_PORT" in refused(run("receiver", tmp_path, environment(PORT=port)))
+
+
+def test_an_unknown_workflow_module_refuses_the_start(tmp_path: Path) -> None:
+    assert "COUNTERSIGN_WORKFLOWS" in refused(run("receiver", tmp_path, environment(WORKFLOWS="no.such.module")))
+
+
+def test_a_worker_with_an_embedded_engine_refuses_to_start_and_says_why(tmp_path: Path) -> None:
+    line = refused(run("orchestrator", tmp_path, environment(f"sqlite:///{tmp_path}/engine.db")))
+
+    assert "python -m receiver" in line
+
+
+def test_a_second_process_on_the_same_file_is_refused(service: Service, tmp_path: Path) -> None:
+    service.start()
+
+    assert "engine.db" in refused(run("receiver", tmp_path, service.environment | {"COUNTERSIGN_PORT": "0"}))
+    assert service.ask("GET", "/readyz").status == 200
+
+
+def test_the_embedded_engine_runs_from_any_directory_and_leaves_its_file_to_its_owner(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with Service(tmp_path / "elsewhere", "sqlite:///state/engine.db") as service:
+        service.start()
+
+    file = tmp_path / "elsewhere/state/engine.db"
+    assert file.is_file()
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_receiver_starts_without_its_engine_and_says_so(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    receiver = Service(tmp_path, nobody, environment={"COUNTERSIGN_ENGINE_TIMEOUT": "1"})
+    receiver._receiver = receiver._process("-m", "receiver")  # noqa: SLF001 - without the worker, which is not needed
+
+    with receiver:
+        wait_until("the receiver answers", lambda: answers(receiver, "/healthz"))
+        refusal = receiver.ask("GET", "/readyz")
+        assert (refusal.status, refusal.document["type"]) == (503, "urn:countersign:engine-unavailable")
+        assert receiver.ask("PUT", PIPELINE, {"job_id": 1}).status == 503
+
+
+def test_sigterm_lets_a_request_finish_and_ends_with_exit_code_0(service: Service) -> None:
+    service.start()
+    service.ask("PUT", PIPELINE, {"job_id": HOLDS})
+    held: list[int] = []
+    waiter = threading.Thread(
+        target=lambda: held.append(service.ask("GET", PIPELINE, headers={"Prefer": "wait=2"}).status)
+    )
+    waiter.start()
+    time.sleep(0.3)
+
+    assert service.stop() == 0
+    waiter.join()
+    assert held == [200]
+
+
+def test_sigterm_does_not_wait_for_a_request_that_takes_too_long(service: Service) -> None:
+    service.start()
+    service.ask("PUT", PIPELINE, {"job_id": HOLDS})
+    waiter = threading.Thread(target=lambda: ignoring(service, {"Prefer": "wait=30"}), daemon=True)
+    waiter.start()
+    time.sleep(0.3)
+    service._receiver.terminate()  # type: ignore[union-attr]  # noqa: SLF001
+
+    # The contract's ten seconds; the process is killed by the test's end otherwise.
+    assert service._receiver.wait(10) == 0  # type: ignore[union-attr]  # noqa: SLF001
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_no_log_line_holds_a_token_a_key_or_a_body(service: Service, tmp_path: Path, level: str) -> None:
+    service.environment["COUNTERSIGN_LOG"] = level
+    service.start()
+    service.ask("PUT", PIPELINE, {"job_id": HOLDS, "parameters": {"marker": "body-of-the-start"}})
+    wait_until("the link is out", lambda: len(service.ask("GET", f"{PIPELINE}?steps=1").document["steps"]) == 2)
+    token = "A" * 200 + "." + "B" * 43
+    service.ask("POST", f"/callbacks/{token}", "body-of-the-callback", token="x")
+    service.ask("POST", "/callbacks", "body-of-the-callback", token=token)
+    service.ask("DELETE", PIPELINE)
+    wait_until("it is over", lambda: service.ask("GET", PIPELINE).document["state"] == "cancelled")
+    service.stop()
+
+    log = service.log.read_text()
+    assert "POST /callbacks" in log
+    secrets = [token, service.api_key, "body-of-the", *(service.environment[name] for name in service.environment
+        if name.endswith("_KEYS") or name == "DATABRICKS_TOKEN")]  # fmt: skip
+    assert [secret for secret in secrets if secret in log] == []
+    assert (tmp_path / "engine.db").read_bytes().find(b"body-of-the-start") == -1
+
+
+def test_a_changed_payload_key_cannot_read_what_was_stored_and_says_so(service: Service) -> None:
+    service.start()
+    service.ask("PUT", PIPELINE, {"job_id": HOLDS})
+    service.stop()
+    service.environment["COUNTERSIGN_PAYLOAD_KEYS"] = fresh_key()
+    service.start()
+
+    assert service.ask("GET", PIPELINE).status == 503
+
+
+def answers(service: Service, path: str) -> bool:
+    try:
+        return service.ask("GET", path).status == 200
+    except OSError:
+        return False
+
+
+def ignoring(service: Service, headers: dict[str, str]) -> None:
+    try:
+        service.ask("GET", PIPELINE, headers=headers)
+    except OSError:
+        return
