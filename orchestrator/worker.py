@@ -31,7 +31,7 @@ def equip(
     resonate = engine.resonate
     resonate.with_dependency(engine)
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
-    resonate.with_dependency(databricks if databricks is not None else Databricks())
+    resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
     resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail))
 
     for one in workflows:

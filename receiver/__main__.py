@@ -21,7 +21,9 @@ from receiver.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
+    from orchestrator.engine import Engine
     from orchestrator.settings import Settings
 
 REFUSED: Final = 2
@@ -59,6 +61,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         engine.start()
 
     server = _Server(
+        engine,
         uvicorn.Config(
             create_app(settings, engine, workflows),
             http="httptools",
@@ -70,7 +73,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_DRAIN,
             forwarded_allow_ips="127.0.0.1",
-        )
+        ),
     )
     host, port = listener.getsockname()[:2]
     logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
@@ -83,6 +86,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 
 class _Server(uvicorn.Server):
     """A server that ends on a signal, where uvicorn's own raises the signal again and so dies of it."""
+
+    def __init__(self, engine: Engine, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._engine.hurry()
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -69,8 +69,10 @@ async def check_databricks(settings: Settings, databricks: Databricks | None = N
     if databricks is None and not settings.databricks:
         return "not configured: no DATABRICKS_* is set"
 
+    workspace = databricks if databricks is not None else Databricks(variables=settings.databricks)
+
     with contextlib.suppress(RunGone):
-        await (databricks if databricks is not None else Databricks()).read(_SOME_RUN)
+        await workspace.read(_SOME_RUN)
 
     return "the Jobs API takes our credentials"
 

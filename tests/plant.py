@@ -18,7 +18,8 @@ from orchestrator.engine import connect
 from orchestrator.errors import UnknownPromise
 from orchestrator.lineage import walk
 from orchestrator.roots import start_root, view_root
-from orchestrator.steps.databricks import Databricks, workspace_client
+from orchestrator.steps.databricks import Databricks
+from orchestrator.steps.databricks_sdk import connect as connect_workspace
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ async def plant(
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
         engine = await connect(chosen, work=True)
-        databricks = Databricks(lambda: workspace_client(host=emulator.url, token=emulator.token))
+        databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
         equip(engine, chosen, [workflow] if workflow else shipped.values(), databricks=databricks)
         engine.start()
         try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from resonate.resonate import Resonate
     from resonate.types import PromiseRecord
@@ -23,7 +23,7 @@ _POLL_SLOWEST: Final = 1.0
 
 
 class _Waiter(Protocol):
-    async def __call__(self, promise_id: str, seconds: float) -> bool: ...
+    def __call__(self, promise_id: str, seconds: float, /) -> Coroutine[Any, Any, bool]: ...
 
 
 class Engine:
@@ -49,6 +49,7 @@ class Engine:
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.address_of: Final = address_of
+        self._hurry = asyncio.Event()
         self._probe = probe
         self._wait = wait
         self._close = close
@@ -84,7 +85,8 @@ class Engine:
     async def wait_settled(self, promise_id: str, *, seconds: float) -> PromiseRecord:
         """Return the promise's record as soon as it is settled, or as it is when the seconds are over.
 
-        Holds no connection and no thread meanwhile: a remote engine is asked again at growing intervals.
+        Holds no connection and no thread meanwhile: a remote engine is asked again at growing intervals. A process that
+        is about to end does not wait at all.
 
         Raises:
             UnknownPromise, EngineUnavailable: as for any call.
@@ -94,16 +96,30 @@ class Engine:
         pause = _POLL_FIRST
         record = await self.promises.get(promise_id)
 
-        while record.state == "pending" and (left := end - loop.time()) > 0:
+        while record.state == "pending" and (left := end - loop.time()) > 0 and not self._hurry.is_set():
             if self._wait is not None:
-                await self._wait(promise_id, left)
+                await self._unless_hurried(self._wait(promise_id, left))
             else:
-                await asyncio.sleep(min(left, pause * random.uniform(0.8, 1.2)))  # noqa: S311 - spreads load
+                # Spread, so that many waiters do not ask in step.
+                await self._unless_hurried(asyncio.sleep(min(left, pause * random.uniform(0.8, 1.2))))  # noqa: S311
                 pause = min(pause * 1.5, _POLL_SLOWEST)
 
             record = await self.promises.get(promise_id)
 
         return record
+
+    def hurry(self) -> None:
+        """Let nobody wait any more: whoever does is answered at once, with what there is."""
+        self._hurry.set()
+
+    async def _unless_hurried(self, wait: Coroutine[Any, Any, object]) -> None:
+        waits = {asyncio.ensure_future(wait), asyncio.ensure_future(self._hurry.wait())}
+
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
 
     async def stop(self, *, seconds: float = 5) -> None:
         """Take no more tasks, let running steps finish for so many seconds, then let go of the engine.

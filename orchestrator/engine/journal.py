@@ -214,6 +214,11 @@ class Journal:
                 db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, not checkpoint)
                 db.close()
 
+            wal = self.path.with_name(self.path.name + "-wal")
+
+            if wal.exists() and wal.stat().st_size == 0:  # SQLite leaves an empty one when it may not tidy up
+                wal.unlink()
+
         if lock is not None:
             os.close(lock)
 

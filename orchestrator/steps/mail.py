@@ -24,8 +24,9 @@ from orchestrator.errors import StepRefused, StepUnavailable
 if TYPE_CHECKING:
     from orchestrator.settings import MailAddress
 
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{1,253}$)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*"
+    rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII
 )
 _SECONDS: Final = 20.0
 _PERMANENT: Final = 500
@@ -67,12 +68,14 @@ class Mailer:
             StepUnavailable: it may take it later.
         """
         self._require_mail()
-        mail = self._compose(message, message_id)
 
         if self._address.kind == "console":
-            print(f"--- mail ---\n{mail.as_string()}------------", file=self._console or sys.stdout, flush=True)
+            lines = (f"To: {message.to}", f"Subject: {_one_line(message.subject)}", "", message.text.rstrip("\n"))
+            print("--- mail ---", *lines, "------------", sep="\n", file=self._console or sys.stdout, flush=True)
+
             return
 
+        mail = self._compose(message, message_id)
         await anyio.to_thread.run_sync(self._deliver, mail, abandon_on_cancel=True)
 
     async def check(self) -> None:
@@ -96,7 +99,7 @@ class Mailer:
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._address.sender
         mail["To"] = message.to
-        mail["Subject"] = " ".join(message.subject.split())
+        mail["Subject"] = _one_line(message.subject)
         mail["Message-ID"] = f"<{digest}@{self._address.sender.rpartition('@')[2] or 'localhost'}>"
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text)
@@ -146,6 +149,10 @@ class Mailer:
 
 def _failure(code: int, reason: bytes | str) -> StepRefused | StepUnavailable:
     text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-    message = f"the mail server answered {code} {' '.join(text.split())[:200]}"
+    message = f"the mail server answered {code} {_one_line(text)[:200]}"
 
     return StepRefused(message) if code >= _PERMANENT else StepUnavailable(message)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

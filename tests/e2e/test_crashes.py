@@ -16,6 +16,8 @@ from service import Service, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from databricks_emulator import Run
+
 NOTEBOOK, HOLDS, DIES = 1, 2, 3
 JOBS = {NOTEBOOK: Job(), HOLDS: Job(fate="hold"), DIES: Job(fate="dies")}
 CRASHING = str(Path(__file__).with_name("crashing_receiver.py"))
@@ -64,6 +66,10 @@ def ended(service: Service, name: str) -> dict[str, object]:
     wait_until(f"{name} is over", lambda: service.ask("GET", path).document.get("state") != "running", seconds=90)
     document: dict[str, object] = service.ask("GET", path).document
     return document
+
+
+def runs_of(emulator: Emulator, job: int) -> list[Run]:
+    return [run for run in emulator.workspace.runs() if run.job_id == job]
 
 
 @pytest.mark.timeout(300)
@@ -128,9 +134,10 @@ def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_n
                 service.kill()
                 service.start()
 
-        wait_until("all jobs are triggered", lambda: emulator.workspace.runs_created() >= len(pipelines), seconds=90)
+        held = [name for name, job in pipelines.items() if job == HOLDS]
+        wait_until("the jobs are triggered", lambda: len(runs_of(emulator, HOLDS)) == len(held), seconds=90)
 
-        for n, run in enumerate(run for run in emulator.workspace.runs() if run.job_id == HOLDS):
+        for n, run in enumerate(runs_of(emulator, HOLDS)):
             token = run.parameters["callback_url"].rpartition("/")[2]
             acknowledged += asked(service, "POST", "/callbacks", {"n": n}, token=token) == 200
 
@@ -140,7 +147,6 @@ def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_n
 
         outcomes = {name: ended(service, name) for name in pipelines}
 
-    held = [name for name, job in pipelines.items() if job == HOLDS]
     assert acknowledged == len(held)
     results = [outcomes[name]["result"]["result"]["n"] for name in held]  # type: ignore[index]
     assert sorted(results) == list(range(len(held)))

@@ -356,6 +356,18 @@ async def test_an_answer_that_breaks_off_is_cut_and_not_ended_as_if_whole(caplog
     assert "ValueError" in caplog.text
 
 
+async def test_an_answer_that_breaks_off_is_an_error_to_whatever_server_without_the_reason() -> None:
+    async def nothing(*_: object) -> Any:
+        await asyncio.sleep(0)
+
+    scope: Scope = {"type": "http", "method": "GET", "path": "/breaks", "headers": [], "query_string": b""}
+    with pytest.raises(RuntimeError, match=r"^an answer was cut short$") as cut:
+        await Edge().app(scope, nothing, nothing)
+
+    assert cut.value.__cause__ is None
+    assert cut.value.__suppress_context__
+
+
 async def test_requests_are_counted_and_logged_by_route_and_never_by_path(caplog: pytest.LogCaptureFixture) -> None:
     edge = Edge()
     with caplog.at_level(logging.INFO):

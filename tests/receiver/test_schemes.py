@@ -179,6 +179,14 @@ def test_what_the_official_library_takes_and_we_do_not(identity: bytes, timestam
         verify(headers, now=moment)
 
 
+def test_a_timestamp_is_signed_in_its_one_spelling() -> None:
+    for timestamp in (b"0" + TIMESTAMP, TIMESTAMP + b".0"):
+        digest = hmac.digest(KEY, b"%b.%b.%b" % (ID, timestamp, BODY), hashlib.sha256)
+
+        with pytest.raises(SignatureRefused):
+            verify(headers_of(timestamp=timestamp, signature=b"v1," + base64.b64encode(digest)))
+
+
 def test_a_signed_body_that_is_not_text_is_refused_as_the_official_library_does() -> None:
     body = b"\xff\xfe"
     digest = hmac.digest(KEY, b"%b.%b.%b" % (ID, TIMESTAMP, body), hashlib.sha256)
