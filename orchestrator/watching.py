@@ -42,7 +42,7 @@ class Watch:
     promise_id: str
     callback: str
     run_id: int
-    interval: int
+    interval: float
     looks: int = 0
 
 

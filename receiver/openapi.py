@@ -6,25 +6,35 @@ routes follow it, and a document derived from code would follow the code's mista
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from receiver.openapi_parts import (
+    ANSWER_HEADERS,
+    IKEY,
+    PREFER,
+    PROOF,
+    SCHEMAS,
+    STEPS,
+    WORKFLOW_ID,
+    json_answer,
+    ref,
+)
+from receiver.openapi_parts import schemas as shared_schemas
 from receiver.problems import MEDIA_TYPE, PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from pydantic import BaseModel
 
+    from receiver.openapi_parts import Json
     from receiver.problems import ProblemName
 
-type Json = dict[str, Any]
 Group = Literal["callbacks", "workflows", "operations"]
 
 ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "workflows", "operations")
 
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
-_STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
-_SCHEMAS: Final = "#/components/schemas/"
 
 
 class Described(Protocol):
@@ -45,7 +55,7 @@ class Described(Protocol):
 
 def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_GROUPS, version: str = "0.1.0") -> Json:
     """Return the OpenAPI document for these workflows and the groups of routes that this receiver serves."""
-    schemas = _schemas()
+    schemas = shared_schemas()
     paths: Json = {}
     if "callbacks" in groups:
         paths |= _callback_paths()
@@ -92,7 +102,7 @@ def _callback_paths() -> Json:
             "get": _operation(
                 f"show_callback_{where}",
                 "What this callback is; settles nothing",
-                {"200": _json("The callback.", _ref("Callback"))},
+                {"200": json_answer("The callback.", ref("Callback"))},
                 ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "engine-unavailable"),
                 security=security,
                 parameters=parameters,
@@ -100,7 +110,7 @@ def _callback_paths() -> Json:
             "post": _settling(f"succeed_{where}", "It succeeded; the body is the result", {}, security, parameters),
         }
         paths[f"{path}/failure"] = {
-            "post": _settling(f"fail_{where}", "It failed; the body says why", _ref("Failure"), security, parameters)
+            "post": _settling(f"fail_{where}", "It failed; the body says why", ref("Failure"), security, parameters)
         }
 
     return paths
@@ -110,7 +120,11 @@ def _settling(name: str, summary: str, body: Json, security: list[Json], paramet
     return _operation(
         name,
         summary,
-        {"200": _json("Settled, by this request or by an earlier one of the same key and outcome.", _ref("Settled"))},
+        {
+            "200": json_answer(
+                "Settled, by this request or by an earlier one of the same key and outcome.", ref("Settled")
+            )
+        },
         (
             "two-tokens",
             "invalid-key",
@@ -126,7 +140,7 @@ def _settling(name: str, summary: str, body: Json, security: list[Json], paramet
             "engine-unavailable",
         ),
         security=security,
-        parameters=[*parameters, _IKEY, *_PROOF],
+        parameters=[*parameters, IKEY, *PROOF],
         body=body,
     )
 
@@ -142,17 +156,20 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         "schema": {"type": "string", "enum": list(inputs)},
     }
     security: list[Json] = [{"apiKey": []}]
-    shown = _json("Where it stands.", _ref("Workflow"))
+    shown = json_answer("Where it stands.", ref("Workflow"))
     known: tuple[ProblemName, ...] = ("unauthorized", "unknown-workflow", "invalid-id", "engine-unavailable")
     return {
-        "parameters": [name, _ID],
+        "parameters": [name, WORKFLOW_ID],
         "put": _operation(
             "start_workflow",
             "Start it, once per id; the body is its input",
-            {"201": _json("Started.", _ref("Started")), "200": _json("It was there already.", _ref("Started"))},
+            {
+                "201": json_answer("Started.", ref("Started")),
+                "200": json_answer("It was there already.", ref("Started")),
+            },
             (*known, "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
             security=security,
-            parameters=[_PREFER],
+            parameters=[PREFER],
             body={"anyOf": list(inputs.values())},
         ),
         "get": _operation(
@@ -161,12 +178,12 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
             {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
             (*known, "unknown-id"),
             security=security,
-            parameters=[_PREFER, _STEPS],
+            parameters=[PREFER, STEPS],
         ),
         "delete": _operation(
             "cancel_workflow",
             "Cancel it; without effect on one that is over",
-            {"202": _json("Asked for.", _ref("Workflow"))},
+            {"202": json_answer("Asked for.", ref("Workflow"))},
             (*known, "unknown-id"),
             security=security,
         ),
@@ -175,16 +192,16 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
 
 def _add_input(workflow: Described, schemas: Json) -> Json:
     """Add the schema of a workflow's input, and those it refers to; return a reference to it."""
-    schema = workflow.request.model_json_schema(ref_template=f"{_SCHEMAS}{workflow.name}.{{model}}")
+    schema = workflow.request.model_json_schema(ref_template=f"{SCHEMAS}{workflow.name}.{{model}}")
     for name, part in schema.pop("$defs", {}).items():
         schemas[f"{workflow.name}.{name}"] = part
 
     schemas[f"{workflow.name}.input"] = schema
-    return _ref(f"{workflow.name}.input")
+    return ref(f"{workflow.name}.input")
 
 
 def _operation_paths() -> Json:
-    alive = _json("It is.", {"type": "object"})
+    alive = json_answer("It is.", {"type": "object"})
     metrics = {"description": "In the Prometheus text format.", "content": {"text/plain": {}}}
     return {
         "/healthz": {"get": _operation("alive", "Whether the process lives", {"200": alive})},
@@ -233,97 +250,8 @@ def _problem_answers(names: Iterable[ProblemName]) -> Json:
         kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
         answers[str(status)] = {
             "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
-            "headers": _HEADERS.get(status, {}),
-            "content": {MEDIA_TYPE: {"schema": {"allOf": [_ref("Problem"), kinds]}}},
+            "headers": ANSWER_HEADERS.get(status, {}),
+            "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
         }
 
     return answers
-
-
-def _schemas() -> Json:
-    moment = {"type": "string", "format": "date-time"}
-    text = {"type": "string"}
-    workflow = {
-        "workflow": text,
-        "id": text,
-        "state": {"enum": list(_STATES)},
-        "result": {"description": "What it returned, once it succeeded."},
-        "error": _object({"message": text}, ("message",)),
-    }
-    step = {
-        "id": text,
-        "name": text,
-        "state": {"enum": list(_STATES)},
-        "started_at": moment,
-        "ended_at": {**moment, "type": ["string", "null"]},
-    }
-    required = ("workflow", "id", "state")
-    return {
-        "Callback": _object(
-            {"callback": text, "state": {"enum": ["pending", "settled", "expired"]}, "expires_at": moment}
-        ),
-        "Failure": {**_object({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
-        "Settled": _object(
-            {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
-        ),
-        "Workflow": _object({**workflow, "steps": {"type": "array", "items": _ref("Step")}}, required),
-        "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object(step),
-        "Problem": _object(
-            {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
-        ),
-    }
-
-
-def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
-    names = list(properties if required is None else required)
-    return {"type": "object", "properties": dict(properties), "required": names}
-
-
-def _json(description: str, schema: Json) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"{_SCHEMAS}{name}"}
-
-
-_HEADERS: Final[dict[int, Json]] = {
-    401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
-    429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-    503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-}
-_ID: Final[Json] = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "description": "Chosen by the caller; a workflow is started once per id.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-}
-_IKEY: Final[Json] = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Names the delivery within its promise; derived from the token where it is not sent.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-}
-_PROOF: Final[tuple[Json, ...]] = tuple(
-    {
-        "name": name,
-        "in": "header",
-        "description": "Standard Webhooks; needed where the operator asks for the caller's proof.",
-        "schema": {"type": "string"},
-    }
-    for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
-)
-_PREFER: Final[Json] = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "`wait=N` holds the answer for up to N seconds, at most 30, for the workflow to end.",
-    "schema": {"type": "string"},
-}
-_STEPS: Final[Json] = {
-    "name": "steps",
-    "in": "query",
-    "description": "1 adds the durable call graph.",
-    "schema": {"const": "1"},
-}

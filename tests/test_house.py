@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,14 @@ ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 300
 
 #: Third parties that one file each knows, so that they can be replaced, and their errors translated, in one place.
-EXCLUSIVE = ("itsdangerous", "databricks", "smtplib", "cryptography", "psycopg", "resonate_pg", "prometheus_client")
+EXCLUSIVE = (
+    *("itsdangerous", "databricks", "google", "smtplib", "cryptography"),
+    *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client"),
+)
+
+#: What takes long to import and is not needed by every process, and the files that are imported late for its sake.
+HEAVY = {"databricks", "google", "psycopg", "psycopg_pool", "resonate_pg"}
+LATE = {"orchestrator/steps/databricks_sdk.py", "orchestrator/engine/postgres.py"}
 
 #: Calls that do something to the world; at import, nothing may.
 EFFECTS = {
@@ -83,6 +92,22 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
 
         yield child
         yield from at_import(child)
+
+
+def heavy_at_import(module: ast.Module) -> Iterator[str]:
+    late = {file.removesuffix(".py").replace("/", ".") for file in LATE}
+
+    for node in at_import(module):
+        match node:
+            case ast.Import(names=names):
+                found = {alias.name for alias in names}
+            case ast.ImportFrom(module=str(source), names=names, level=0):
+                found = {source, *(f"{source}.{alias.name}" for alias in names)}
+            case _:
+                continue
+
+        if any(each in late or each.partition(".")[0] in HEAVY for each in found):
+            yield f"line {node.lineno} imports what should be imported late"
 
 
 def effects_at_import(module: ast.Module) -> Iterator[str]:
@@ -186,6 +211,12 @@ def test_the_product_keeps_the_rule(rule: Rule) -> None:
         (effects_at_import, "class A:\n    data = Path('x').read_text()"),
         (effects_at_import, "def f(a=sqlite3.connect('x')): ..."),
         (effects_at_import, "if A:\n    settings = load_settings()"),
+        (heavy_at_import, "import databricks.sdk"),
+        (heavy_at_import, "from google.auth.exceptions import GoogleAuthError"),
+        (heavy_at_import, "if A:\n    from psycopg import Error"),
+        (heavy_at_import, "from orchestrator.steps import databricks_sdk"),
+        (heavy_at_import, "from orchestrator.steps.databricks_sdk import connect"),
+        (heavy_at_import, "class A:\n    import orchestrator.engine.postgres"),
         (global_state, "cache = {}"),
         (global_state, "cache: dict[str, str] = {}"),
         (global_state, "seen: Final = set()"),
@@ -209,6 +240,9 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
     [
         (effects_at_import, "def f():\n    return open('x')\nread = lambda: open('y')\nP = Path('x')"),
         (effects_at_import, "if __name__ == '__main__':\n    print(open('x'))"),
+        (heavy_at_import, "from orchestrator.steps import databricks\nfrom orchestrator.engine import connect"),
+        (heavy_at_import, "def f():\n    from orchestrator.steps.databricks_sdk import connect"),
+        (heavy_at_import, "if TYPE_CHECKING:\n    from databricks.sdk import WorkspaceClient"),
         (
             global_state,
             "NAMES = {1: 2}\nEMPTY = frozenset()\nNONE: Final[Mapping[str, int]] = {}\ndef f():\n    found = []",
@@ -249,6 +283,18 @@ def test_the_product_imports_neither_tests_nor_scripts() -> None:
 @pytest.mark.parametrize("library", EXCLUSIVE)
 def test_a_third_party_is_known_to_one_file(library: str) -> None:
     assert len([name(file) for file in product() if library in imported(tree(file))]) == 1
+
+
+def test_what_is_heavy_is_imported_late() -> None:
+    assert violations(heavy_at_import, [file for file in product() if name(file) not in LATE]) == []
+
+
+def test_a_process_that_has_started_has_imported_nothing_heavy() -> None:
+    program = "import sys, receiver.__main__, orchestrator.__main__; print(*sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert HEAVY & {module.partition(".")[0] for module in ran.stdout.split()} == set()
 
 
 @pytest.mark.parametrize(

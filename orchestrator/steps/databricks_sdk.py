@@ -57,8 +57,8 @@ _OAUTH_REFUSALS: Final = ("invalid_client", "invalid_grant", "invalid_scope", "u
 # Everything the library is known to raise: its own errors, those of requests and the built-in TimeoutError are
 # OSErrors; credentials raise ValueError and, on Google Cloud, GoogleAuthError; an answer of another shape than the
 # API's is a KeyError, TypeError or AttributeError inside it.
-_API_ERRORS: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError)
-_LIBRARY_ERRORS: Final = (*_API_ERRORS, GoogleAuthError)
+_BUILT_IN: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError)
+_LIBRARY_ERRORS: Final = (*_BUILT_IN, GoogleAuthError)
 
 _DEBUG_INFO: Final = re.compile(r"\.? ?(?:Config|Env): .*|This is likely a bug in the Databricks SDK.*", re.DOTALL)
 _UNREACHABLE: Final = "Databricks could not be reached"
@@ -71,15 +71,9 @@ def workspace_client(**settings: Any) -> WorkspaceClient:
 
     Raises: whatever the library raises; `connect` translates it.
     """
-    bounded = {
-        "http_timeout_seconds": HTTP_TIMEOUT,
-        "retry_timeout_seconds": RETRY_TIMEOUT,
-        "clock": _ImpatientClock(),
-        "product": "countersign",
-        "product_version": "0.1.0",
-    }
-    config = Config(**{**bounded, **settings})
-    return WorkspaceClient(config=config)
+    bounded = {"http_timeout_seconds": HTTP_TIMEOUT, "retry_timeout_seconds": RETRY_TIMEOUT, "clock": _ImpatientClock()}
+    product = {"product": "countersign", "product_version": "0.1.0"}
+    return WorkspaceClient(config=Config(**{**bounded, **product, **settings}))
 
 
 def connect(variables: Mapping[str, Secret] = MappingProxyType({}), **settings: Any) -> SdkWorkspace:
@@ -125,9 +119,8 @@ class SdkWorkspace:
         """Return the run's id as the answer tells it, without waiting for the run's end."""
 
         def ask() -> int:
-            wait = self._client.jobs.run_now(
-                job_id, idempotency_token=idempotency_token, job_parameters=dict(parameters)
-            )
+            given = dict(parameters)
+            wait = self._client.jobs.run_now(job_id, idempotency_token=idempotency_token, job_parameters=given)
             return int(wait.bind()["run_id"])
 
         return _answer(ask, hidden=parameters.values())

@@ -46,8 +46,8 @@ class PipelineRequest(BaseModel):
 
     job_id: Annotated[int, Field(gt=0, lt=2**63)]
     parameters: dict[str, str] = Field(default_factory=dict)
-    deadline: Annotated[int, Field(ge=1, le=_LONGEST)] = 86400
-    watch_interval: Annotated[int, Field(ge=1, le=86400)] = 60
+    deadline: Annotated[float, Field(ge=1, le=_LONGEST)] = 86400
+    watch_interval: Annotated[float, Field(ge=1, le=86400)] = 60
     attempts: Annotated[int, Field(ge=1, le=20)] = 1
     notify: EmailAddress | None = None
 

@@ -17,13 +17,15 @@ from typing import Any
 
 import anyio
 import pytest
-from databricks.sdk import WorkspaceClient
 from databricks.sdk.clock import RealClock
 from databricks.sdk.core import CredentialsStrategy
 from databricks_emulator import Emulator, Fault, Job
 
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.steps.databricks import Databricks, RunGone, idempotency_token, workspace_client
+from orchestrator.secret import Secret
+from orchestrator.steps.databricks import Databricks, RunGone, Workspace, idempotency_token
+from orchestrator.steps.databricks_sdk import connect as connect_workspace
+from orchestrator.steps.databricks_sdk import workspace_client
 
 URL = "https://example.com/base/callbacks/eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 PASSWORD = "hunter2-hunter2"
@@ -71,8 +73,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return naps
 
 
-def connector(emulator: Emulator, **settings: Any) -> Callable[[], WorkspaceClient]:
-    return functools.partial(workspace_client, **({"host": emulator.url, "token": emulator.token} | settings))
+def connector(emulator: Emulator, **settings: Any) -> Callable[[], Workspace]:
+    return functools.partial(connect_workspace, **({"host": emulator.url, "token": emulator.token} | settings))
 
 
 def sent(emulator: Emulator, path: str) -> int:
@@ -176,7 +178,7 @@ async def test_a_refusing_status_is_refused(emulator: Emulator, databricks: Data
 
 async def test_a_client_without_any_configuration_is_refused() -> None:
     with pytest.raises(StepRefused, match="not configured"):
-        await Databricks(workspace_client).read(1)
+        await Databricks().read(1)
 
 
 async def test_a_client_with_two_kinds_of_credentials_is_refused_without_showing_them(emulator: Emulator) -> None:
@@ -300,7 +302,7 @@ async def test_a_sign_in_that_could_not_be_discovered_is_unavailable(emulator: E
 async def test_a_silent_workspace_is_given_up_and_a_fresh_client_is_tried_next(emulator: Emulator) -> None:
     built = []
 
-    def connect() -> WorkspaceClient:
+    def connect() -> Workspace:
         built.append(threading.current_thread())
         return connector(emulator)()
 
@@ -327,12 +329,13 @@ def test_a_process_told_to_stop_does_not_wait_for_a_silent_workspace(emulator: E
     program = f"""
         import anyio
         from functools import partial
-        from orchestrator.steps.databricks import Databricks, workspace_client
+        from orchestrator.steps.databricks import Databricks
+        from orchestrator.steps.databricks_sdk import connect
 
         async def main():
-            connect = partial(workspace_client, host={emulator.url!r}, token="t", http_timeout_seconds=3600)
+            silent = partial(connect, host={emulator.url!r}, token="t", http_timeout_seconds=3600)
             with anyio.move_on_after(1):
-                await Databricks(connect).read(1)
+                await Databricks(silent).read(1)
 
         anyio.run(main)
         print("stopped")
@@ -351,7 +354,7 @@ def test_a_process_told_to_stop_does_not_wait_for_a_silent_workspace(emulator: E
 async def test_the_client_is_built_once_when_first_needed_and_in_a_thread(emulator: Emulator) -> None:
     built = []
 
-    def connect() -> WorkspaceClient:
+    def connect() -> Workspace:
         built.append(threading.current_thread())
         return connector(emulator)()
 
@@ -367,12 +370,12 @@ async def test_the_client_is_built_once_when_first_needed_and_in_a_thread(emulat
 
 
 async def test_a_client_that_could_not_be_built_is_tried_again(emulator: Emulator) -> None:
-    answers: list[Callable[[], WorkspaceClient]] = [
+    answers: list[Callable[[], Workspace]] = [
         connector(emulator),
         connector(emulator, password="x", username="y"),
     ]
 
-    def connect() -> WorkspaceClient:
+    def connect() -> Workspace:
         return answers.pop()()
 
     databricks = Databricks(connect)
@@ -383,8 +386,53 @@ async def test_a_client_that_could_not_be_built_is_tried_again(emulator: Emulato
     await databricks.cancel(7)
 
 
+def named(emulator: Emulator, **others: str) -> dict[str, Secret]:
+    variables = {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token, **others}
+    return {name: Secret(value) for name, value in variables.items()}
+
+
+async def test_a_host_and_a_token_that_stand_in_the_variables_alone_are_used(emulator: Emulator) -> None:
+    databricks = Databricks(variables=named(emulator))
+
+    await databricks.trigger(HELD, idempotency_token="t", parameters={})
+
+    assert emulator.workspace.runs_created("t") == 1
+
+
+async def test_variables_win_over_the_process_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABRICKS_TOKEN", "another")
+
+    await Databricks(variables=named(emulator)).trigger(HELD, idempotency_token="t", parameters={})
+
+    assert emulator.workspace.runs_created("t") == 1
+
+
+async def test_without_variables_the_library_finds_its_profile_itself(emulator: Emulator, tmp_path: Path) -> None:
+    (tmp_path / ".databrickscfg").write_text(f"[DEFAULT]\nhost = {emulator.url}\ntoken = {emulator.token}\n")
+
+    await Databricks().trigger(HELD, idempotency_token="t", parameters={})
+
+    assert emulator.workspace.runs_created("t") == 1
+
+
+async def test_a_token_file_is_named_by_its_older_variable_too(emulator: Emulator) -> None:
+    variables = named(emulator, DATABRICKS_OIDC_TOKEN_FILE="token", DATABRICKS_CONFIG_FILE="none")
+
+    with pytest.raises(StepRefused, match="more than one authorization method configured: file-oidc and pat"):
+        await Databricks(variables=variables).read(1)
+
+
+async def test_what_a_variable_holds_is_not_in_the_refusal(emulator: Emulator) -> None:
+    variables = named(emulator, DATABRICKS_USERNAME="somebody", DATABRICKS_PASSWORD=PASSWORD)
+
+    with pytest.raises(StepRefused) as refused:
+        await Databricks(variables=variables).read(1)
+
+    assert not [value for value in variables.values() if value.text() in spoken(refused.value)]
+
+
 def test_the_client_waits_half_a_minute_for_an_answer_and_retries_for_less(emulator: Emulator) -> None:
-    config = connector(emulator)().config
+    config = workspace_client(host=emulator.url, token=emulator.token).config
 
     assert (config.http_timeout_seconds, config.retry_timeout_seconds) == (30, 20)
 

@@ -1,0 +1,109 @@
+"""The named parts of the OpenAPI document: the schemas of what is sent and answered, the parameters, the headers.
+
+Plain values, so that the contract can be read off them; no route and no workflow is known here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+type Json = dict[str, Any]
+
+SCHEMAS: Final = "#/components/schemas/"
+
+_STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
+
+
+def schemas() -> Json:
+    """Return the schemas that are the same for every receiver; the inputs of workflows are added to them."""
+    moment = {"type": "string", "format": "date-time"}
+    text = {"type": "string"}
+    workflow = {
+        "workflow": text,
+        "id": text,
+        "state": {"enum": list(_STATES)},
+        "result": {"description": "What it returned, once it succeeded."},
+        "error": _object({"message": text}, ("message",)),
+    }
+    step = {
+        "id": text,
+        "name": text,
+        "state": {"enum": list(_STATES)},
+        "started_at": moment,
+        "ended_at": {**moment, "type": ["string", "null"]},
+    }
+    required = ("workflow", "id", "state")
+    return {
+        "Callback": _object(
+            {"callback": text, "state": {"enum": ["pending", "settled", "expired"]}, "expires_at": moment}
+        ),
+        "Failure": {**_object({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
+        "Settled": _object(
+            {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
+        ),
+        "Workflow": _object({**workflow, "steps": {"type": "array", "items": ref("Step")}}, required),
+        "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
+        "Step": _object(step),
+        "Problem": _object(
+            {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
+        ),
+    }
+
+
+def ref(name: str) -> Json:
+    """Return a reference to a schema."""
+    return {"$ref": f"{SCHEMAS}{name}"}
+
+
+def json_answer(description: str, schema: Json) -> Json:
+    """Return an answer in JSON."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
+    names = list(properties if required is None else required)
+    return {"type": "object", "properties": dict(properties), "required": names}
+
+
+ANSWER_HEADERS: Final[dict[int, Json]] = {
+    401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+    429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+    503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+}
+WORKFLOW_ID: Final[Json] = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "Chosen by the caller; a workflow is started once per id.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+IKEY: Final[Json] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Names the delivery within its promise; derived from the token where it is not sent.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+PROOF: Final[tuple[Json, ...]] = tuple(
+    {
+        "name": name,
+        "in": "header",
+        "description": "Standard Webhooks; needed where the operator asks for the caller's proof.",
+        "schema": {"type": "string"},
+    }
+    for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+)
+PREFER: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=N` holds the answer for up to N seconds, at most 30, for the workflow to end.",
+    "schema": {"type": "string"},
+}
+STEPS: Final[Json] = {
+    "name": "steps",
+    "in": "query",
+    "description": "1 adds the durable call graph.",
+    "schema": {"const": "1"},
+}

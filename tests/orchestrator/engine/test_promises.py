@@ -1,0 +1,86 @@
+"""The engine's promises behind a deadline: an answer, an unknown promise, or an engine that is not available."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from resonate.codec import Codec, NoopEncryptor
+from resonate.error import ConnectorError, DecodingError, ServerError
+from resonate.promises import Promises as SDKPromises
+from resonate.types import PromiseRecord, Value
+
+from orchestrator.engine.promises import Promises
+from orchestrator.errors import EngineUnavailable, UnknownPromise
+
+
+class Sender:
+    """An engine that answers every request with the same thing, or raises it."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def __getattr__(self, _: str) -> Any:
+        async def request(*_arguments: object) -> Any:
+            if isinstance(self.answer, BaseException):
+                raise self.answer
+
+            if self.answer is None:
+                await asyncio.sleep(3600)
+
+            return self.answer
+
+        return request
+
+
+def promises(answer: object) -> Promises:
+    return Promises(SDKPromises(Sender(answer), Codec(NoopEncryptor())), seconds=0.05)  # type: ignore[arg-type]
+
+
+def calls(client: Promises) -> list[Any]:
+    return [
+        client.get("a"),
+        client.create("a", timeout_at=1, param=None, tags={}),
+        client.resolve("a", {}),
+        client.cancel("a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        ConnectorError(OSError("refused")),
+        ServerError(500, "broken"),
+        ServerError(429, "busy"),
+        DecodingError("garbage"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "garbage"),
+        PromiseRecord(id="a", state="pending", timeout_at=1, param=Value(data="not base64!")),
+        PromiseRecord(id="a", state="pending", timeout_at=1, param=Value(data="bm8ganNvbg==")),
+        PromiseRecord(id="a", state="pending", timeout_at=1, param=Value(data=7)),
+    ],
+    ids=lambda answer: type(answer).__name__,
+)
+async def test_an_engine_that_fails_in_any_way_is_unavailable(answer: object) -> None:
+    for call in calls(promises(answer)):
+        with pytest.raises(EngineUnavailable):
+            await call
+
+
+async def test_a_missing_promise_is_unknown() -> None:
+    for call in calls(promises(ServerError(404, "not found"))):
+        with pytest.raises(UnknownPromise):
+            await call
+
+
+async def test_a_fault_of_our_own_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await promises(ZeroDivisionError()).get("a")
+
+
+async def test_an_error_says_nothing_of_what_the_engine_said() -> None:
+    with pytest.raises(EngineUnavailable) as caught:
+        await promises(ServerError(500, "the token eyJh.secret")).get("a")
+
+    assert "secret" not in str(caught.value)
