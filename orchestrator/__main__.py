@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import StartRefused
-from orchestrator.logs import configure_logging, logger
+from orchestrator.logs import configure_logging
 from orchestrator.settings import group_name, load_settings
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
+
+logger = logging.getLogger("orchestrator")
 
 REFUSED = 2
 

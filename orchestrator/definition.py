@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.callbacks.waiting import close_callbacks
 from orchestrator.context import Context
 from orchestrator.errors import ConfigurationError, WorkflowCancelled, WorkflowEnded
+from orchestrator.logs import redact
 from orchestrator.roots import Ending, Start, cancel_requested
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Workflow[Request: BaseModel]:
 
             logger.error("workflow %s failed", flow.info.id, exc_info=error)  # noqa: TRY400 - as raised, not from here
 
-            return Ending.failed(f"{type(error).__name__}: {error}")
+            # What it says may quote anything, a link it failed to hand out too.
+            return Ending.failed(redact(f"{type(error).__name__}: {error}"))
 
 
 def workflow[Request: BaseModel](

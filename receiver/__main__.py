@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -14,7 +15,7 @@ import uvicorn
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StartRefused
-from orchestrator.logs import configure_logging, logger
+from orchestrator.logs import configure_logging
 from orchestrator.settings import load_settings
 from orchestrator.worker import equip
 from receiver.app import create_app
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from orchestrator.engine import Engine
     from orchestrator.settings import Settings
+
+logger = logging.getLogger("receiver")
 
 REFUSED: Final = 2
 

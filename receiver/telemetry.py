@@ -1,124 +1,28 @@
-"""What the operator sees: one log line per event, and metrics; neither ever holds a token, a key, a secret or a body.
+"""What the operator sees of requests: an access line each, and metrics; neither ever holds a path, a token or a body.
 
-The code that logs is expected to name things by promise id and callback name. This file is the second line of
-defence: it masks what looks like a secret in any text on its way out, keeps libraries that print requests quiet, and
-takes metric labels from fixed sets. It cannot recognise a body or an API key of the operator's own shape; those must
-not be logged.
+A callback is named by its promise id and its own name. Metric labels come from fixed sets, so that nothing a caller
+sends becomes one.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import sys
-import threading
-import time
-from typing import TYPE_CHECKING, Final, Literal, TextIO, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
     from starlette.types import Scope
 
 _access = logging.getLogger("receiver.access")
-_crashes = logging.getLogger("receiver.crash")
 
-REDACTED: Final = "[redacted]"
-
-# What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
-# Each run of token characters is entered once and never given back: masking is linear on any text.
-_SECRETS: Final = (
-    (".", re.compile(r"(?<![\w-])[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII), REDACTED),
-    ("eyj", re.compile(r"eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
-    ("bearer", re.compile(r"(bearer)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
-    ("basic", re.compile(r"\b(basic)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
-    ("whsec_", re.compile(r"whsec_[\w+/=-]*", re.ASCII), REDACTED),
-    ("://", re.compile(r"://[^/?#\s]*@"), f"://{REDACTED}@"),
-    ("=", re.compile(r"=(?:(?<=password=)|(?<=secret=)|(?<=token=))[^\s&'\",;)\]}]+", re.IGNORECASE), f"={REDACTED}"),
-    ("dapi", re.compile(r"dapi[0-9a-f]{32}"), REDACTED),
-)
-
-# Loggers of these libraries print requests, with their addresses or bodies, below the level given here.
-_QUIET: Final[Mapping[str, int]] = {
-    "aiohttp": logging.WARNING,
-    "aiosmtplib": logging.WARNING,
-    "asyncio": logging.WARNING,
-    "databricks": logging.WARNING,
-    "google": logging.WARNING,
-    "httpcore": logging.WARNING,
-    "httpcore2": logging.WARNING,
-    "httpx": logging.WARNING,
-    "httpx2": logging.WARNING,
-    "mail": logging.WARNING,
-    "openai": logging.WARNING,
-    "psycopg": logging.WARNING,
-    "requests": logging.WARNING,
-    "resonate": logging.INFO,
-    "resonate_base": logging.INFO,
-    "resonate_pg": logging.INFO,
-    "urllib3": logging.WARNING,
-}
-
-Level = Literal["debug", "info", "warning"]
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLBACK_KEY: Final = "countersign.callback"
 _TOO_MANY: Final = 429
-
-
-def redact(text: str) -> str:
-    """Return `text` with everything in it that looks like a secret masked."""
-    lowered = text.lower()
-    for needle, pattern, replacement in _SECRETS:
-        if needle in lowered:
-            text = pattern.sub(replacement, text)
-
-    return text
-
-
-def one_line(text: str) -> str:
-    r"""Return `text` with every control and other unprintable character escaped, a newline as `\n`."""
-    if text.isprintable():
-        return text
-
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def configure_logging(level: Level, stream: TextIO | None = None) -> None:
-    """Make one handler on `stream` (standard error by default) the only way out, for everything that is logged.
-
-    Only our own loggers follow `level` down to debug; others stay at INFO and those that print requests above that. The
-    HTTP server's access log, which holds paths, is off. Uncaught exceptions and warnings are logged the same way.
-    """
-    handler = _Handler(sys.stderr if stream is None else stream)
-    handler.setFormatter(_Formatter())
-    # No line shows these, and each costs something on every record.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    root = logging.getLogger()
-    for old in tuple(root.handlers):
-        root.removeHandler(old)
-
-    root.addHandler(handler)
-    chosen = logging.getLevelNamesMapping()[level.upper()]
-    root.setLevel(max(chosen, logging.INFO))
-    for own in ("orchestrator", "receiver"):
-        logging.getLogger(own).setLevel(chosen)
-
-    for library, least in _QUIET.items():
-        logging.getLogger(library).setLevel(max(chosen, least))
-
-    uvicorn_access = logging.getLogger("uvicorn.access")
-    uvicorn_access.handlers.clear()
-    uvicorn_access.propagate = False
-    logging.captureWarnings(capture=True)
-    sys.excepthook = _log_uncaught
-    threading.excepthook = _log_uncaught_in_thread
 
 
 def name_callback(scope: Scope, promise_id: str, callback: str) -> None:
@@ -200,49 +104,5 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
-class _Formatter(logging.Formatter):
-    """Formats first and masks then, so that a secret put together from several arguments is seen too."""
-
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        # A text that another handler cached on the record was made without us.
-        record.exc_text = None
-        text = super().format(record)
-        record.exc_text = None
-        return one_line(redact(text))
-
-
-class _Handler(logging.StreamHandler[TextIO]):
-    """A stream handler whose own failure does not print the arguments of the record it failed on."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the library's name
-        kind = sys.exception().__class__.__name__
-        try:
-            self.stream.write(f"a record of logger {one_line(record.name)} could not be written: {kind}\n")
-            self.flush()
-        except (OSError, ValueError):
-            return  # standard error itself is gone
-
-
 def _method(method: str) -> str:
     return method if method in _METHODS else "other"
-
-
-def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        return
-
-    _crashes.critical("uncaught exception", exc_info=(kind, error, trace))
-
-
-def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
-    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
-        _crashes.critical(
-            "uncaught exception in a thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
-        )

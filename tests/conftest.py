@@ -1,16 +1,60 @@
-"""What every test gets: asyncio as the backend, a loop that refuses blocking calls, and the engines."""
+"""What tests share: asyncio as the backend, logging as a program has it, and the engines."""
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from engines import KINDS, Database, postgres, resonate_server
 
+from orchestrator.logs import Level, configure_logging
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+KEPT = ("logThreads", "logProcesses", "logMultiprocessing")
+Start = Callable[[Level], io.StringIO]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Configures logging as a program does, on a stream of the test; everything is put back afterwards.
+
+    Called by the test itself, since the test runner puts handlers of its own in place just before.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    known = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    before = {logger.name: (logger.level, logger.handlers[:], logger.propagate) for logger in known}
+    hooks = sys.excepthook, threading.excepthook
+    kept = {name: getattr(logging, name) for name in KEPT}
+
+    def configure(level: Level) -> io.StringIO:
+        stream = io.StringIO()
+        logging.captureWarnings(capture=False)
+        configure_logging(level, stream)
+        return stream
+
+    yield configure
+    logging.captureWarnings(capture=False)
+    sys.excepthook, threading.excepthook = hooks
+    for name, value in kept.items():
+        setattr(logging, name, value)
+
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            own_level, logger.handlers[:], logger.propagate = before.get(logger.name, (logging.NOTSET, [], True))
+            logger.setLevel(own_level)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def postgres(directory: Path) -> Iterator[Database]:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
 
         with psycopg.connect(_with_database(url, _TEMPLATE), autocommit=True) as connection:
-            connection.execute(schema.read_text())  # type: ignore[arg-type]
+            connection.execute(schema.read_text())
 
         yield Database(url)
 

@@ -24,7 +24,7 @@ PIPELINE = "/workflows/databricks_pipeline/a"
 
 def run(module: str, folder: Path, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command until it ends by itself."""
-    return subprocess.run(  # noqa: S603 - our own module, by this very interpreter
+    return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "COUNTERSIGN_PORT": str(free_port())} | variables,
@@ -96,7 +96,7 @@ def test_the_embedded_engine_runs_from_any_directory_and_leaves_its_file_to_its_
 def test_a_receiver_starts_without_its_engine_and_says_so(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     receiver = Service(tmp_path, nobody, environment={"COUNTERSIGN_ENGINE_TIMEOUT": "1"})
-    receiver._receiver = receiver._process("-m", "receiver")  # noqa: SLF001 - without the worker, which is not needed
+    receiver._receiver = receiver._process("-m", "receiver")
 
     with receiver:
         wait_until("the receiver answers", lambda: answers(receiver, "/healthz"))
@@ -126,10 +126,10 @@ def test_sigterm_does_not_wait_for_a_request_that_takes_too_long(service: Servic
     waiter = threading.Thread(target=lambda: ignoring(service, {"Prefer": "wait=30"}), daemon=True)
     waiter.start()
     time.sleep(0.3)
-    service._receiver.terminate()  # type: ignore[union-attr]  # noqa: SLF001
+    service._receiver.terminate()  # type: ignore[union-attr]
 
     # The contract's ten seconds; the process is killed by the test's end otherwise.
-    assert service._receiver.wait(10) == 0  # type: ignore[union-attr]  # noqa: SLF001
+    assert service._receiver.wait(10) == 0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])

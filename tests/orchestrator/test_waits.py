@@ -165,7 +165,7 @@ async def test_the_same_wait_gives_the_same_link_and_it_holds_the_deadline(works
         await pause(0.02)
 
     token = TOKENS[wait].rpartition("/")[2]
-    links: Links = works.engine.resonate._deps.get(Links)  # noqa: SLF001
+    links: Links = works.engine.resonate._deps.get(Links)
     claims = links.signer.verify(token, audience="machine")
     assert claims.expires_at == -(-record.timeout_at // 1000)
     assert links.url(claims) == TOKENS[wait]

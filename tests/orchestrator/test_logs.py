@@ -1,0 +1,255 @@
+"""The log: one masked line per record, whatever is logged and however it goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
+
+from orchestrator.logs import REDACTED, one_line, redact
+
+if TYPE_CHECKING:
+    from conftest import Start
+
+TOKEN = "eyJ2IjoxLCJwIjoicGlwZWxpbmUuMTox.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
+BASE64_TOKEN = "W3sicCI6InBpcGVsaW5lLjE6MSJ9XQ_-.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        pytest.param(f"called {TOKEN}", f"called {REDACTED}", id="token"),
+        pytest.param(f"called {BASE64_TOKEN}", f"called {REDACTED}", id="token of another shape"),
+        pytest.param(f"{TOKEN}{TOKEN}", None, id="two tokens joined"),
+        pytest.param(
+            f"GET https://host/callbacks/{TOKEN}?a=1", f"GET https://host/callbacks/{REDACTED}?a=1", id="link"
+        ),
+        pytest.param(f"callback_url=https%3A%2F%2Fh%2Fcallbacks%2F{TOKEN}", None, id="link in a query"),
+        pytest.param(f"{{'callback_url': 'https://h/{TOKEN}'}}", None, id="link in a dict"),
+        pytest.param(TOKEN[:40], REDACTED, id="token cut short"),
+        pytest.param("Authorization: Bearer abc", f"Authorization: Bearer {REDACTED}", id="bearer"),
+        pytest.param(
+            "[(b'authorization', b'bearer abc')]", f"[(b'authorization', b'bearer {REDACTED}')]", id="raw header"
+        ),
+        pytest.param("Authorization: Basic dXNlcjpwYXNz", f"Authorization: Basic {REDACTED}", id="basic"),
+        pytest.param("key whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD/=", f"key {REDACTED}", id="webhook secret"),
+        pytest.param("postgresql://me:s3cret@db/x", f"postgresql://{REDACTED}@db/x", id="userinfo"),
+        pytest.param("smtp://me:p@ss@mail:587", f"smtp://{REDACTED}@mail:587", id="userinfo with an at sign"),
+        pytest.param("http://me@host", f"http://{REDACTED}@host", id="user alone"),
+        pytest.param("host=db password=s3cret user=me", f"host=db password={REDACTED} user=me", id="conninfo"),
+        pytest.param("?token=abc&x=1", f"?token={REDACTED}&x=1", id="token parameter"),
+        pytest.param("dapi0123456789abcdef0123456789abcdef", REDACTED, id="Databricks token"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str, kept: str | None) -> None:
+    masked = redact(text)
+
+    assert REDACTED in masked
+    assert "Zm9vYmFy" not in masked
+    assert "eyJ2" not in masked
+    assert kept is None or masked == kept
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=20), min_size=1), st.binary(min_size=1))
+def test_any_token_of_the_signing_library_is_masked(claims: dict[str, str], key: bytes) -> None:
+    for kind in (URLSafeSerializer, URLSafeTimedSerializer):
+        signer: Any = kind(key, signer_kwargs={"digest_method": hashlib.sha256})
+        text: str = signer.dumps({"callback": "wait", "claims": claims})
+        signature = text.rpartition(".")[2]
+
+        assert signature not in redact(f"got {text} from somebody")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "POST /callbacks/{token} 200 1.2ms promise=databricks_pipeline.nightly-2026-11-21:1 callback=job",
+        "receiver.guards.RequestGuard at /usr/lib/python3/site-packages/receiver/guards.py:80 _serve",
+        "engine at http://127.0.0.1:8001/path?x=1 answered",
+        "a digest e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 stands alone",
+        "mail for the approver of order 7 was sent",
+    ],
+)
+def test_what_is_no_secret_is_left_alone(text: str) -> None:
+    assert redact(text) == text
+    assert one_line(text) == text
+
+
+@given(st.text())
+@example("a\r\nb\x00\x1b[2J\x7f\x85\u2028\u2029\u202e\ud800")
+def test_any_text_becomes_one_printable_line(text: str) -> None:
+    line = one_line(text)
+
+    assert line.isprintable()
+    assert len(line.splitlines()) <= 1
+    line.encode()
+
+
+@pytest.mark.timeout(20)  # where one pattern is quadratic this takes many minutes
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("a", "a.", "eyJ", "eyJaaaaaaaa.", "://", "a@", "://a@", "bearer ", "bearer", "whsec_", "token=", "-", "."),
+        *("bearer\\n", "basic ", "=", "password= ", "dapi"),
+    ],
+)
+def test_masking_is_linear_on_hostile_text(piece: str) -> None:
+    redact(piece * (500_000 // len(piece)) + ".eyJ:// = basic bearer whsec_ dapi")
+
+
+def test_a_record_is_one_line_with_its_traceback_and_without_secrets(start: Start) -> None:
+    stream = start("debug")
+
+    def fail() -> None:
+        try:
+            dict[str, str]()[TOKEN]
+        except KeyError as error:
+            raise ValueError(f"line one\nBearer {TOKEN}\r\n\x1b[31mred") from error
+
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("receiver.x").exception("went wrong:\n%s and %s", TOKEN, {"url": f"http://u:p@h/{TOKEN}"})
+
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    assert r"Traceback (most recent call last):\n" in text
+    assert r"line one\nBearer [redacted]" in text
+    assert r"\x1b[31mred" in text
+    assert "eyJ" not in text
+    assert "u:p" not in text
+
+
+def test_a_secret_put_together_from_arguments_is_masked(start: Start) -> None:
+    stream = start("debug")
+    head, _, signature = TOKEN.partition(".")
+    logging.getLogger("receiver.x").info("%s.%s", head, signature)
+
+    assert REDACTED in stream.getvalue()
+    assert signature not in stream.getvalue()
+
+
+def test_text_that_another_handler_cached_is_not_trusted(start: Start) -> None:
+    stream = start("debug")
+    error = ValueError(TOKEN)
+    failure = (ValueError, error, None)
+    record = logging.getLogger("receiver.x").makeRecord("receiver.x", logging.ERROR, "x.py", 1, "failed", (), failure)
+    record.exc_text = f"hoarded {TOKEN}"
+    logging.getLogger("receiver.x").handle(record)
+
+    assert "hoarded" not in stream.getvalue()
+    assert TOKEN not in stream.getvalue()
+
+
+def test_a_record_that_cannot_be_formatted_does_not_print_its_arguments(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = start("debug")
+    logging.getLogger("receiver.x").info("%d", TOKEN)
+
+    assert stream.getvalue() == "a record of logger receiver.x could not be written: TypeError\n"
+    assert TOKEN not in "".join(capsys.readouterr())
+
+
+def test_a_closed_standard_error_is_no_further_trouble(start: Start) -> None:
+    stream = start("debug")
+    stream.close()
+    logging.getLogger("receiver.x").info("nobody hears this")
+
+
+def test_at_debug_only_our_own_loggers_speak_at_debug(start: Start) -> None:
+    start("debug")
+    quiet = {
+        "resonate": logging.INFO,
+        "resonate.transport": logging.INFO,
+        "resonate_pg.connection": logging.INFO,
+        "someone.else": logging.INFO,
+        "httpx2": logging.WARNING,
+        "httpcore2.http11": logging.WARNING,
+        "httpx": logging.WARNING,
+        "databricks.sdk": logging.WARNING,
+        "urllib3.connectionpool": logging.WARNING,
+        "aiohttp.client": logging.WARNING,
+        "aiosmtplib": logging.WARNING,
+        "psycopg.pool": logging.WARNING,
+        "asyncio": logging.WARNING,
+        "receiver.x": logging.DEBUG,
+        "orchestrator.callbacks": logging.DEBUG,
+    }
+
+    assert {name: logging.getLogger(name).getEffectiveLevel() for name in quiet} == quiet
+
+
+def test_the_server_s_access_log_is_off(start: Start) -> None:
+    stream = start("debug")
+    access = logging.getLogger("uvicorn.access")
+    access.warning('%s - "GET /callbacks/%s"', "192.0.2.1", "path")
+
+    assert not access.hasHandlers()
+    assert stream.getvalue() == ""
+
+
+def test_at_warning_everything_below_is_silent(start: Start) -> None:
+    stream = start("warning")
+    for name in ("receiver.x", "orchestrator", "resonate", "other"):
+        logging.getLogger(name).info("quiet")
+
+    assert stream.getvalue() == ""
+
+
+def test_configuring_twice_leaves_one_handler(start: Start) -> None:
+    start("info")
+    stream = start("info")
+    logging.getLogger("receiver.x").info("once")
+
+    assert stream.getvalue().count("once") == 1
+
+
+def test_warnings_are_logged_as_lines(start: Start) -> None:
+    stream = start("debug")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"deprecated\n{TOKEN}", UserWarning, stacklevel=1)
+
+    assert stream.getvalue().count("\n") == 1
+    assert r"deprecated\n[redacted]" in stream.getvalue()
+
+
+def test_an_exception_nobody_caught_ends_in_one_masked_line(start: Start) -> None:
+    stream = start("debug")
+
+    def fail() -> None:
+        raise ValueError(TOKEN)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    quiet = threading.Thread(target=sys.exit)
+    quiet.start()
+    quiet.join()
+
+    assert stream.getvalue().count("\n") == 1
+    assert "ValueError: [redacted]" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("failure", "last"), [(f"raise ValueError('{TOKEN}')", r"ValueError: [redacted]"), ("raise KeyboardInterrupt", "")]
+)
+def test_a_process_that_dies_of_an_exception_prints_one_masked_line(failure: str, last: str) -> None:
+    program = f"from orchestrator.logs import configure_logging\nconfigure_logging('info')\n{failure}\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == (1 if last else 0)
+    assert done.stderr.strip().endswith(last)
+    assert TOKEN not in done.stderr
