@@ -19,6 +19,7 @@ from orchestrator.logs import configure_logging
 from orchestrator.settings import load_settings
 from orchestrator.worker import equip
 from receiver.app import create_app
+from receiver.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ def main() -> int:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     workflows = load_workflows(settings.workflows)
+    sources = Sources(settings, workflows)
     embedded = settings.engine.kind in {"embedded", "memory"}
     engine = await connect(settings, work=embedded)
 
@@ -66,7 +68,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     server = _Server(
         engine,
         uvicorn.Config(
-            create_app(settings, engine, workflows),
+            create_app(settings, engine, workflows, sources),
             http="httptools",
             ws="none",
             lifespan="off",
@@ -80,6 +82,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     host, port = listener.getsockname()[:2]
     logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, sources.reload)
 
     try:
         await server.serve(sockets=[listener])

@@ -49,7 +49,9 @@ def verify_standard_webhook(
     now: Callable[[], float] = time.time,
     family: bytes = b"webhook",
 ) -> Signed:
-    """Return what is signed if one of `secrets` signed the raw `body` and its id, `WINDOW` seconds ago at most, or ahead.
+    """Return what is signed if one of `secrets` signed the raw `body` and its id, now.
+
+    Now is at most `WINDOW` seconds ago or ahead.
 
     Raises:
         SignatureRefused: in every other case, and nothing else whatever the bytes are.
