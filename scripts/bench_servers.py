@@ -26,7 +26,7 @@ from resonate.connections import LocalConnection
 from resonate.resonate import Resonate
 from resonate.types import TaskData, Value
 from resonate_pg import PostgresConnection
-from service import Service, free_port, wait_until
+from service import ROOT, Service, free_port, wait_until
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -192,10 +192,12 @@ class Program:
 
     def __init__(self, folder: Path, name: str, url: str = "") -> None:
         self.port = free_port()
+        command = [sys.executable, __file__, name, str(self.port), url]
+        environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
 
         with (folder / "programs.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - this very file
-                [sys.executable, __file__, name, str(self.port), url], cwd=folder, stdout=log, stderr=log
+                command, cwd=folder, env=environment, stdout=log, stderr=log
             )
 
         if name != "raw-worker":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from resonate_base import ConnectorError
 
-from orchestrator.engine.journal import Row, Writes
+from orchestrator.engine.writes import Row, Writes
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from resonate.connections.local import OutgoingMessage
 
-    from orchestrator.engine.journal import Journal, Recovered
+    from orchestrator.engine.journal import Journal
+    from orchestrator.engine.writes import Recovered
 
 
 class Batch:

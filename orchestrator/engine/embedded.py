@@ -33,8 +33,10 @@ from orchestrator.engine.commits import Batch, GroupCommit
 from orchestrator.engine.delivery import Delivery
 from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.images import ImageError
-from orchestrator.engine.journal import Journal, Recovered
-from orchestrator.engine.state import IndexedState, origin_of
+from orchestrator.engine.journal import Journal
+from orchestrator.engine.lineages import origin_of
+from orchestrator.engine.state import IndexedState
+from orchestrator.engine.writes import Recovered
 from orchestrator.errors import EngineUnavailable, JournalUnusable
 
 if TYPE_CHECKING:
@@ -522,6 +524,7 @@ class EmbeddedConnection:
         """Go on from what is on disk. A lease is only kept for what still runs here; other tasks are given back."""
         before, self.state = self.state, state
         self._at = max(self._at, recovered.at)
+        self._swept_at = self._time()
         self._housekeeping.restart(recovered.archived)
         if self._commits is not None:
             self._commits.restart(recovered)

@@ -15,7 +15,8 @@ from resonate.connections.local import DurablePromise, ServerState, Task
 from resonate.error import ServerError
 
 from orchestrator.engine.images import LineageImage, decode
-from orchestrator.engine.state import IndexedState, origin_of
+from orchestrator.engine.lineages import origin_of
+from orchestrator.engine.state import IndexedState
 
 IDS = ("a", "b", "a:1", "a:2", "a:1.1", "b:1", "c:1")
 FOREVER = (1 << 63) - 1
@@ -256,8 +257,8 @@ def test_what_it_reports_as_changed_is_enough_to_make_it_again(
         id_: at for id_, _, at in state._promise_deadlines.items()
     }
     assert again._awaiting == {id_: awaited for id_, awaited in state._awaiting.items() if awaited}
-    assert set(again._finished[0]) == set(state._finished[0])
-    assert set(again._finished[1]) == set(state._finished[1])
+    assert set(again._lineages._finished[0]) == set(state._lineages._finished[0])
+    assert set(again._lineages._finished[1]) == set(state._lineages._finished[1])
     assert promises(again) == promises(state)
 
 
