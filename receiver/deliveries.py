@@ -164,8 +164,8 @@ async def _read_form(data: bytes) -> JsonBody:
 
     fields = dict(pairs)
 
-    if len(fields) != len(pairs):
-        raise Problem("malformed-body", "The form repeats a field.")
+    if not fields or len(fields) != len(pairs):
+        raise Problem("malformed-body", "The form is empty or repeats a field.")
 
     if fields.keys() == {"payload"}:
         return await read_json(fields["payload"].encode())

@@ -174,7 +174,7 @@ class Webhooks:
         return self._answer(delivery, claims, settlement.verdict, settlement.settled.settled_at)
 
     async def _is_first(self, request: Request, delivery: Delivery, claims: Claims) -> bool:
-        """Whether this wait is the one that the delivery answers: a token in the path is not signed, so it need not be."""
+        """Whether this wait is the one that the delivery answers: a token in the path is not signed."""
         if "token" not in request.path_params:
             return True
 
