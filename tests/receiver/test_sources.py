@@ -12,7 +12,6 @@ from edge import ask
 from senders import SIGNED, senders, sources_file, whsec
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.settings import load_settings
 from receiver.sources import Source, Sources
 
 if TYPE_CHECKING:

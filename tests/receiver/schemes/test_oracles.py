@@ -114,11 +114,11 @@ def stripe_requests(draw: st.DrawFn) -> tuple[Headers, bytes, float]:
     now = time.time()
     stamp, body = str(int(now) + draw(moments)), draw(bodies)
     good = hexdigest(stamp.encode() + b"." + body)
-    shapes = (
-        "t={t},v1={s} t={t},v1={s} v1={s},t={t} t={t},v0={s} t={t},v1=,v1={s} t={t},t=1,v1={s} t={t},v1={s},v2=x {s} "
-        "t={t},v1={s}, ,t={t},v1={s} t={t},v1={s}= t={t}=1,v1={s} t=1,t={t},v1={s} T={t},v1={s} t={t},v1={u} "
-        "t={t};v1={s} t={t},v1={s},v1=é"
-    ).split()
+    shapes = [
+        *("t={t},v1={s}", "t={t},v1={s}", "v1={s},t={t}", "t={t},v0={s}", "t={t},v1=,v1={s}", "t={t},t=1,v1={s}"),
+        *("t={t},v1={s},v2=x", "{s}", "t={t},v1={s},", ",t={t},v1={s}", "t={t}, v1={s}", "t={t},v1={s}="),
+        *("t={t}=1,v1={s}", "t=1,t={t},v1={s}", "T={t},v1={s}", "t={t},v1={u}", "t={t};v1={s}", "t={t},v1={s},v1=é"),
+    ]
     header = draw(st.sampled_from(shapes)).format(t=draw(stamps).format(stamp), s=good, u=good.upper())
 
     return stripe_headers(header), body, now
