@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +17,9 @@ from orchestrator.errors import ConfigurationError
 from receiver.sources import Source, Sources
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.settings import Settings
 
+ROOT = Path(__file__).parents[2]
 WORKFLOWS: Any = {"ask": ask}
 HUB = 'scheme = "github"\nsecrets = ["env:HUB"]'
 
@@ -97,6 +98,22 @@ def test_the_contracts_own_example_is_taken(tmp_path: Path) -> None:
     assert source.token is not None
     assert source.token.find({"data": {"object": {"metadata": {"callback_token": "x"}}}}) == "x"
     assert source.events == {"invoice.paid"}
+
+
+def test_the_readmes_own_example_is_taken(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "shopify").write_text(secrets.token_hex(32))
+    (tmp_path / "s.toml").write_text(example.replace("/run/secrets/shopify", "shopify"))
+    environ = {"BILLING_SECRET": f"whsec_{secrets.token_hex(16)}"}
+    workflows: Any = {"process_order": ask}
+    shop = one(Sources(settings(tmp_path, SOURCES="s.toml"), workflows, environ=environ), "shop")
+
+    assert shop.input is not None
+    assert shop.input.find({"name": "#1", "line_items": [{"sku": "A"}, {"sku": "B"}], "email": "a@b", "more": 1}) == {
+        "order_id": "#1",
+        "items": ["A", "B"],
+        "customer": "a@b",
+    }
 
 
 def test_a_secret_is_read_from_the_environment_the_env_file_or_a_file(tmp_path: Path) -> None:
