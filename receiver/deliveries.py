@@ -103,13 +103,20 @@ class Delivery:
         return int(text)
 
     def input(self) -> JsonBody:
-        """Return what the workflow that it starts gets."""
+        """Return what the workflow that it starts gets.
+
+        Raises:
+            Problem: `malformed-body`: the expression finds what is no JSON, as the sum of two very large numbers.
+        """
         if self.source.input is None:
             return JsonBody(text=self.text, value=self.value)
 
         value = _found(self.source.input, self.value)
 
-        return JsonBody(text=json.dumps(value, allow_nan=False), value=value)
+        try:
+            return JsonBody(text=json.dumps(value, allow_nan=False), value=value)
+        except (TypeError, ValueError):
+            raise _unfit() from None  # the original quotes the value
 
 
 async def read_delivery(source: Source, data: bytes, signed: Signed) -> Delivery:
@@ -177,7 +184,7 @@ def _found(expression: Expression, value: object) -> Any:
     try:
         return expression.find(value)
     except Misfit:
-        raise Problem("malformed-body", "The body is not made as this source's settings expect.") from None
+        raise _unfit() from None
 
 
 def _identity_of(expression: Expression | None, value: object) -> str:
@@ -190,6 +197,10 @@ def _identity_of(expression: Expression | None, value: object) -> str:
         raise Problem("malformed-body", "The delivery has no identity where this source's settings expect it.")
 
     return found
+
+
+def _unfit() -> Problem:
+    return Problem("malformed-body", "The body is not made as this source's settings expect.")
 
 
 def _digest(data: bytes) -> str:

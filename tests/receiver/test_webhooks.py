@@ -624,6 +624,15 @@ async def test_an_input_that_does_not_fit_is_malformed_and_starts_nothing(starti
     assert (await starting.deliver("github", {"question": {}})).json()["created"] is True
 
 
+@pytest.mark.parametrize("expression", ["{deadline: sum(a)}", "{deadline: to_number(b)}", "not_null(&a)", "length(c)"])
+async def test_an_input_that_is_no_json_is_malformed(tmp_path: Path, expression: str) -> None:
+    known = senders()
+    lines = f'workflow = "ask"\ninput = "{expression}"'
+    async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, lines)) as here:
+        body = {"a": [1e308, 1e308], "b": "1e999", "c": 1}
+        problem(await Post(here, known).deliver("github", body), 400, "malformed-body")
+
+
 async def test_a_source_that_starts_workflows_takes_no_token(starting: Post) -> None:
     token = await starting.here.asked()
 
