@@ -118,6 +118,10 @@ class Sources:
         """Return the source of this name, None where there is none."""
         return self._current.get(name)
 
+    def names(self) -> list[str]:
+        """Return the names of the sources, as the file has them."""
+        return list(self._current)
+
     def reload(self) -> bool:
         """Read the file again and use it from now on; a faulty one changes nothing. Returns whether it is in use.
 

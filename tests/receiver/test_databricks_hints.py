@@ -181,10 +181,10 @@ async def test_a_run_that_databricks_does_not_know_is_taken_and_changes_nothing(
     await looked(here, 4711, 1)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [{}, [], 1, None, *(notification(run) for run in (None, 0, -1, "x", "1 2", "", True, 1.5, "9" * 20, {}))],
-)
+NO_RUNS: list[object] = [None, 0, -1, "x", "1 2", "", True, 1.5, "9" * 20, {}]
+
+
+@pytest.mark.parametrize("body", [{}, [], 1, None, *map(notification, NO_RUNS)])
 async def test_a_notification_without_a_run_is_malformed(here: Bricks, body: object) -> None:
     problem(await here.tell(body), 400, "malformed-body")
 

@@ -123,8 +123,8 @@ async def test_a_token_is_cut_out_in_whatever_spelling_it_stands(inside: Post) -
     body = f'{{"meta": {{"token": "{spelt}"}}, "n": 12345678901234567890.10, "quote": "\\"{token}\\\\"}}'
 
     assert (await inside.deliver("github", body)).status_code == 200
-    settled = (await inside.here.engine.promises.get("ask.1:1")).value.data["body"]
-    assert settled == f'{{"meta": {{"token": "{CUT}"}}, "n": 12345678901234567890.10, "quote": "\\"{CUT}\\\\"}}'
+    settled: Any = (await inside.here.engine.promises.get("ask.1:1")).value.data
+    assert settled["body"] == f'{{"meta": {{"token": "{CUT}"}}, "n": 12345678901234567890.10, "quote": "\\"{CUT}\\\\"}}'
 
 
 @pytest.mark.parametrize("name", SIGNED)
@@ -396,7 +396,7 @@ async def test_hostile_bytes_are_refused_and_never_a_crash(post: Post, name: str
 
     for key in good:
         for value in hostile:
-            answer = await post.send(name, b"{}", {**good, key: value}, token="x")  # type: ignore[dict-item]
+            answer = await post.send(name, b"{}", {**good, key: value}, token="x")
             problem(answer, 401, "invalid-signature")
 
     for body in (b"", b"\xff", b"\x00" * 100, b"[" * 60_000):
@@ -491,7 +491,8 @@ async def test_a_signed_delivery_with_a_bad_token_is_told_so(
             answer = await post.deliver("github", body, token=None if place == "inside" else make())
             problem(answer, 400, "bad-token")
 
-        for nothing in ({}, {"meta": 1}, {"meta": {"token": 1}}, {"meta": {"token": [token]}}, [], None):
+        without: list[object] = [{}, {"meta": 1}, {"meta": {"token": 1}}, {"meta": {"token": [token]}}, [], None]
+        for nothing in without:
             problem(await post.deliver("github", nothing), 400, "bad-token")
 
         assert await untouched(post)
@@ -533,7 +534,8 @@ async def test_events_that_are_not_wanted_are_acknowledged_and_change_nothing(tm
         post = Post(here, known)
         token = await here.asked()
 
-        for body in ({"type": "invoice.sent"}, {"type": None}, {"type": ["invoice.paid"]}, {}, [], 1):
+        others: list[object] = [{"type": "invoice.sent"}, {"type": None}, {"type": ["invoice.paid"]}, {}, [], 1]
+        for body in others:
             answer = await post.deliver("stripe", body, token=token, more={"X-GitHub-Event": "invoice.paid"})
             assert (answer.status_code, answer.json()) == (200, {"state": "ignored"})
 

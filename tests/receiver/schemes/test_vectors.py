@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -29,15 +29,15 @@ class Vector:
 
     def verify(self) -> None:
         key = (Secret(self.key),)
-        scheme: Scheme = {
+        schemes: dict[str, Callable[[], Scheme]] = {
             "standard": lambda: StandardWebhooks(secrets=key),
             "stripe": lambda: StripeSignature(secrets=key),
             "github": lambda: HeaderSignature.github(key),
             "slack": lambda: HeaderSignature.slack(key),
             "shopify": lambda: HeaderSignature.shopify(key),
             "databricks": lambda: BasicPassword(secrets=key),
-        }[self.scheme]()
-        scheme.verify(self.headers, self.body, now=lambda: self.now)
+        }
+        schemes[self.scheme]().verify(self.headers, self.body, now=lambda: self.now)
 
 
 VECTORS = {
