@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import errno
 import logging
-import signal
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Final

@@ -49,7 +49,7 @@ class Bricks:
             for run in self.works.emulator.workspace.runs():
                 steps = await self.works.steps(workflow_id)
                 # Triggered, and the step that did so is over.
-                if [step.state for step in steps[1:]] == ["resolved"]:
+                if len(steps) > 1 and {step.state for step in steps[1:]} == {"resolved"}:
                     return run
 
             await pause(0.02)
