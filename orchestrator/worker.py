@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import PURSUE, pursue_cancel
+from orchestrator.hinting import HINT, follow_hint
 from orchestrator.steps.databricks import Databricks
 from orchestrator.steps.mail import Mailer
 from orchestrator.watching import LOOK, PERSISTENT, look
@@ -38,4 +39,5 @@ def equip(
         resonate.register(one, name=one.name)
 
     resonate.register(pursue_cancel, name=PURSUE)
+    resonate.register(follow_hint, name=HINT)
     resonate.register(look, name=LOOK, retry_policy=PERSISTENT)

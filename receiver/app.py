@@ -18,7 +18,9 @@ from receiver.guards import BadTokens, RequestGuard
 from receiver.openapi import document
 from receiver.problems import Problem, exception_handlers
 from receiver.routing import route
+from receiver.sources import Sources
 from receiver.telemetry import Metrics
+from receiver.webhooks import Webhooks
 from receiver.workflows import Workflows
 
 if TYPE_CHECKING:
@@ -33,22 +35,39 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 
-def create_app(settings: Settings, engine: Engine, workflows: Mapping[str, Workflow[Any]]) -> ASGIApp:
-    """Return the receiver's application over this engine. It neither opens nor closes the engine."""
+def create_app(
+    settings: Settings, engine: Engine, workflows: Mapping[str, Workflow[Any]], sources: Sources | None = None
+) -> ASGIApp:
+    """Return the receiver's application over this engine. It neither opens nor closes the engine.
+
+    Without `sources` the file that the settings name is read here.
+
+    Raises:
+        ConfigurationError: that file cannot be used.
+    """
     metrics = Metrics()
+    signer = TokenSigner(settings.signing_keys)
     api_keys = ApiKeys(settings.api_keys)
     callbacks = Callbacks(
         engine,
-        TokenSigner(settings.signing_keys),
+        signer,
         caller_secrets=settings.caller_secrets,
         bad_tokens=BadTokens(),
+        metrics=metrics,
+        max_body=settings.max_body,
+    )
+    webhooks = Webhooks(
+        engine,
+        signer,
+        sources if sources is not None else Sources(settings, workflows),
+        group=settings.group,
         metrics=metrics,
         max_body=settings.max_body,
     )
     starting = Workflows(engine, workflows, api_keys=api_keys, max_body=settings.max_body)
     operations = _Operations(engine, api_keys, metrics, workflows)
     app = Starlette(
-        routes=[*callbacks.routes(), *starting.routes(), *operations.routes()],
+        routes=[*callbacks.routes(), *webhooks.routes(), *starting.routes(), *operations.routes()],
         exception_handlers=_handlers(metrics),
     )
     # It would answer a path with a trailing slash with a redirect that reflects Host and token.

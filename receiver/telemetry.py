@@ -19,6 +19,8 @@ _access = logging.getLogger("receiver.access")
 
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
 
+WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "prompted", "refused"]
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLBACK_KEY: Final = "countersign.callback"
@@ -70,6 +72,12 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._webhooks: Final = Counter(
+            "countersign_webhooks",
+            "Third-party deliveries by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
             "Requests the engine did not answer in time, or answered with garbage.",
@@ -78,6 +86,9 @@ class Metrics:
         # An outcome that has not happened yet is shown as zero, so that a rate can be taken from the first one on.
         for outcome in get_args(CallbackOutcome):
             self._callbacks.labels(outcome)
+
+        for became in get_args(WebhookOutcome):
+            self._webhooks.labels(became)
 
         # Finding a labelled child costs more than observing it, so each is looked up once.
         self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
@@ -94,6 +105,10 @@ class Metrics:
     def callback(self, outcome: CallbackOutcome) -> None:
         """Count one machine callback; `other` lost to somebody else, `closed` came after the wait was over."""
         self._callbacks.labels(outcome).inc()
+
+    def webhook(self, outcome: WebhookOutcome) -> None:
+        """Count one delivery of a third party; `over` came for a wait that had ended, `ignored` was not wanted."""
+        self._webhooks.labels(outcome).inc()
 
     def engine_error(self) -> None:
         """Count one request that the engine failed."""
