@@ -119,7 +119,7 @@ async def test_a_mail_server_that_is_not_there_is_a_failure_without_the_password
     lines: list[str] = []
 
     assert not await doctor.examine(replace(settings(tmp_path), mail=address), lines.append)
-    assert "failed" in lines[2]
+    assert "failed" in lines[3]
     assert "hunter2" not in "\n".join(lines)
 
 
@@ -157,7 +157,7 @@ def test_all_is_well(in_environment: Callable[[str], None], capsys: pytest.Captu
         assert doctor.main() == 0
 
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        *("configuration", "engine", "Databricks", "mail", "public")
+        *("configuration", "engine", "workers", "Databricks", "mail", "public")
     ]
 
 
