@@ -20,10 +20,11 @@ from orchestrator.lineage import walk
 from orchestrator.roots import start_root, view_root
 from orchestrator.steps.databricks import Databricks
 from orchestrator.steps.databricks_sdk import connect as connect_workspace
+from orchestrator.steps.orders import OrderBook
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from databricks_emulator import Job
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
     from orchestrator.roots import RootView
+    from orchestrator.settings import Settings
 
 PATIENCE = 30.0
 
@@ -40,8 +42,9 @@ PATIENCE = 30.0
 class Plant:
     """A worker and its engine. Workflow ids are given without the workflow's name."""
 
-    def __init__(self, engine: Engine, workflow: Workflow[Any], emulator: Emulator) -> None:
+    def __init__(self, engine: Engine, chosen: Settings, workflow: Workflow[Any], emulator: Emulator) -> None:
         self.engine = engine
+        self.settings = chosen
         self.workflow = workflow
         self.emulator = emulator
 
@@ -100,15 +103,31 @@ async def pause(seconds: float) -> None:
 async def plant(
     directory: Path, engine_url: str, workflow: Workflow[Any] | None = None, *, jobs: Mapping[int, Job] | None = None
 ) -> AsyncIterator[Plant]:
-    """Run a worker over this engine, for one workflow or all that ship."""
+    """Run a worker over this engine, for one workflow or all that ship; other groups than its own are absent."""
     chosen = settings(directory, engine_url)
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
-        engine = await connect(chosen, work=True)
         databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
-        equip(engine, chosen, [workflow] if workflow else shipped.values(), databricks=databricks)
-        engine.start()
-        try:
-            yield Plant(engine, workflow or shipped["databricks_pipeline"], emulator)
-        finally:
-            await engine.stop()
+        known = [workflow] if workflow else shipped.values()
+        async with worker(directory, chosen, known, databricks=databricks) as engine:
+            yield Plant(engine, chosen, workflow or shipped["databricks_pipeline"], emulator)
+
+
+@contextlib.asynccontextmanager
+async def worker(
+    directory: Path,
+    chosen: Settings,
+    workflows: Iterable[Workflow[Any]],
+    *,
+    group: str = "default",
+    databricks: Databricks | None = None,
+) -> AsyncIterator[Engine]:
+    """Run a worker of this group; over an embedded engine it is the only one, and works for all groups."""
+    engine = await connect(chosen, group=group, work=True)
+    own = None if engine.embedded else group
+    equip(engine, chosen, workflows, group=own, databricks=databricks, order_book=OrderBook(directory / "orders.db"))
+    engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()

@@ -1,0 +1,266 @@
+"""Several receivers and workers of two groups, as processes, over the engines that many machines share."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import itertools
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from configuration import environment
+from databricks_emulator import Emulator, Job
+from engines import ResonateServer, free_port, resonate_server
+from service import ROOT, Answer, Service, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+HOLDS = 1
+GROUPS = ("default", "default", "db")
+CUSTOMERS = ("ada", "grace", "edsger")
+ORDERS = 36
+PIPELINES = 10
+
+#: What the contract lets a client that does everything right be told, however the machines behind it fare.
+CONTRACT = {"PUT": {200, 201, 503}, "POST": {200, 503}, "GET": {200, 404, 503}}
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(jobs={HOLDS: Job(fate="hold")}) as one:
+        yield one
+
+
+class Engine:
+    """A shared engine: its URL, and how to take it away for a while."""
+
+    def __init__(self, url: str, away: Callable[[], AbstractContextManager[None]]) -> None:
+        self.url = url
+        self.away = away
+
+
+@pytest.fixture(params=["postgres", "server"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "postgres":
+        database = request.getfixturevalue("database")
+        yield Engine(database.fresh(), database.away)
+    else:
+        with resonate_server(tmp_path) as server:
+            yield Engine(server.url, server.away)
+
+
+class Client:
+    """A client that does everything right: asks any receiver, and asks again when there is no answer or a 503."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._turns = itertools.count()
+        self.seen: Counter[tuple[str, int]] = Counter()
+
+    def ask(self, method: str, path: str, body: object = None, **options: Any) -> Answer:
+        end = time.monotonic() + 90
+
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                receiver = next(self._turns) % len(self._service.ports)
+                answer = self._service.ask(method, path, body, receiver=receiver, **options)
+                self.seen[method, answer.status] += 1
+
+                if answer.status != 503:
+                    return answer
+
+            time.sleep(0.1)
+
+        pytest.fail(f"{method} {path} was never answered")
+
+    def ended(self, path: str) -> dict[str, Any]:
+        end = time.monotonic() + 90
+
+        while time.monotonic() < end:
+            answer = self.ask("GET", path, headers={"Prefer": "wait=10"})
+
+            if answer.document.get("state") not in {"running", None}:
+                return answer.document
+
+        pytest.fail(f"{path} did not end")
+
+
+class Chaos(threading.Thread):
+    """Kills one process after the other and starts it again, and takes the engine away now and then."""
+
+    def __init__(self, service: Service, engine: Engine) -> None:
+        super().__init__()
+        self._service = service
+        self._engine = engine
+        self._enough = threading.Event()
+        self.kills: Counter[str] = Counter()
+
+    def run(self) -> None:
+        chance = random.Random(5)  # noqa: S311 - the same order every time
+        names = itertools.cycle(chance.sample(self._service.names, len(self._service.names)))
+
+        for turn in itertools.count(1):
+            if self._enough.wait(chance.uniform(0.2, 0.8)):
+                return
+
+            if turn % 4 == 3:
+                with self._engine.away():
+                    self.kills["the engine"] += 1
+                    self._enough.wait(1)
+            else:
+                self._service.kill(name := next(names))
+                self.kills[name.partition("-")[0]] += 1
+                self._service.launch(name)
+
+    def end(self) -> None:
+        self._enough.set()
+        self.join()
+
+
+@pytest.mark.timeout(240)
+def test_whatever_is_killed_nothing_is_lost_and_nothing_done_twice(
+    tmp_path: Path, emulator: Emulator, engine: Engine
+) -> None:
+    databricks = {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
+
+    with Service(tmp_path, engine.url, environment=databricks, receivers=2, groups=GROUPS) as service:
+        service.start()
+        client = Client(service)
+        chaos = Chaos(service, engine)
+        chaos.start()
+
+        try:
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda n: order(client, n), range(ORDERS)))
+                list(pool.map(lambda n: pipeline(client, n), range(PIPELINES)))
+                wait_until("the jobs run", lambda: emulator.workspace.runs_created() == PIPELINES, seconds=90)
+                runs = emulator.workspace.runs()
+                answers = list(pool.map(lambda run: report(client, run.parameters["callback_url"], run.run_id), runs))
+        finally:
+            chaos.end()
+
+        service.start()
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            orders = list(pool.map(lambda n: client.ended(f"/workflows/process_order/o{n}"), range(ORDERS)))
+            pipelines = list(pool.map(lambda n: client.ended(f"/workflows/databricks_pipeline/p{n}"), range(PIPELINES)))
+
+    assert set(chaos.kills) == {"the engine", "receiver", "worker"}
+    assert {(method, status) for method, status in client.seen if status not in CONTRACT[method]} == set()
+    assert {one["state"] for one in orders + pipelines} == {"succeeded"}
+
+    # Of each customer's orders every one has its own place: none was entered twice, none is missing.
+    for customer in CUSTOMERS:
+        places = [orders[n]["result"]["earlier_orders"] for n in range(ORDERS) if customer_of(n) == customer]
+        assert sorted(places) == list(range(len(places)))
+
+    with contextlib.closing(sqlite3.connect(tmp_path / ".countersign/orders.db")) as book:
+        assert book.execute("SELECT count(*) FROM orders").fetchone() == (ORDERS,)
+
+    # One run for each pipeline, and each ends with the very answer that was acknowledged to its own run.
+    assert emulator.workspace.runs_created() == PIPELINES
+    assert {one["result"]["run_id"]: one["result"]["result"] for one in pipelines} == dict(answers)
+
+
+def customer_of(n: int) -> str:
+    return CUSTOMERS[n % len(CUSTOMERS)]
+
+
+def order(client: Client, n: int) -> None:
+    body = {"order_id": str(n), "items": ["tea", "tea", f"cup-{n}"], "customer": customer_of(n)}
+    assert client.ask("PUT", f"/workflows/process_order/o{n}", body).document["id"] == f"o{n}"
+
+
+def pipeline(client: Client, n: int) -> None:
+    client.ask("PUT", f"/workflows/databricks_pipeline/p{n}", {"job_id": HOLDS, "watch_interval": 2})
+
+
+def report(client: Client, url: str, run_id: int) -> tuple[int, dict[str, int]]:
+    body = {"rows": run_id % 1000}
+    assert client.ask("POST", "/callbacks", body, token=url.rpartition("/")[2]).document["state"] == "settled"
+    return run_id, body
+
+
+@pytest.mark.timeout(180)
+def test_of_a_hundred_callbacks_at_once_over_several_receivers_one_is_applied(
+    tmp_path: Path, emulator: Emulator, engine: Engine
+) -> None:
+    databricks = {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
+
+    with Service(tmp_path, engine.url, environment=databricks, receivers=3) as service:
+        service.start()
+
+        for n in range(2):
+            service.ask("PUT", f"/workflows/databricks_pipeline/p{n}", {"job_id": HOLDS})
+
+        wait_until("the jobs run", lambda: emulator.workspace.runs_created() == 2)
+        same, others = [run.parameters["callback_url"].rpartition("/")[2] for run in emulator.workspace.runs()]
+
+        def deliver(token: str, n: int, key: str) -> Answer:
+            return service.ask(
+                "POST", "/callbacks", {"n": n}, token=token, headers={"Idempotency-Key": key}, receiver=len(key) % 3
+            )
+
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            repeated = list(
+                pool.map(lambda n: service.ask("POST", "/callbacks", 1, token=same, receiver=n % 3), range(100))
+            )
+            competing = list(pool.map(lambda n: deliver(others, n, "k" * (n + 1)), range(100)))
+
+        shown = [
+            service.ask("GET", f"/workflows/databricks_pipeline/p{n}", headers={"Prefer": "wait=20"}) for n in range(2)
+        ]
+
+    assert Counter((one.status, one.document.get("duplicate")) for one in repeated) == {
+        (200, False): 1,
+        (200, True): 99,
+    }
+    assert Counter(one.status for one in competing) == {200: 1, 409: 99}
+    winner = next(n for n, one in enumerate(competing) if one.status == 200)
+    results = {one.document["result"]["run_id"]: one.document["result"]["result"] for one in shown}
+    assert sorted(map(str, results.values())) == sorted(["1", str({"n": winner})])
+
+
+def test_a_worker_waits_for_an_engine_that_is_away_at_its_start(tmp_path: Path) -> None:
+    server = ResonateServer(tmp_path)
+
+    with Service(tmp_path, server.url) as service, contextlib.ExitStack() as stack:
+        service.launch("worker")
+        wait_until("it says so", lambda: "the engine is away" in service.log.read_text())
+        stack.callback(server.kill)
+        server.start()
+        service.start()
+        quote = {"sku": "cup", "quantity": 3}
+        answer = service.ask("PUT", "/workflows/price_quote/a", quote, headers={"Prefer": "wait=20"})
+
+    assert (answer.status, answer.document["state"]) == (201, "succeeded")
+    assert answer.document["result"].items() >= quote.items()
+
+
+def test_a_database_without_the_schema_refuses_the_worker_with_the_command_that_installs_it(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("database").fresh(template="template0")
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)} | environment(url, PORT=str(free_port())),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert "psql 'postgresql://" in ended.stderr.splitlines()[-1]
+    assert "-f resonate.sql" in ended.stderr
