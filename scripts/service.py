@@ -6,6 +6,7 @@ They can be killed and started again over the same engine. Not part of the servi
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import secrets
@@ -148,7 +149,7 @@ class Service:
         """Return the answer of this receiver; without a token the request carries the API key.
 
         Raises:
-            OSError: nobody answered.
+            OSError: nobody answered, or not to the end.
         """
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.ports[receiver]}{path}",
@@ -167,6 +168,8 @@ class Service:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(status=error.code, document=json.loads(error.read()))
+        except http.client.HTTPException as error:
+            raise ConnectionError("the answer was cut off") from error
 
     def _ready(self, name: str, number: int) -> bool:
         if self.died(name):

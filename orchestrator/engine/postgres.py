@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -48,11 +48,23 @@ _TICK: Final = 0.25
 _HELD: Final = "SELECT to_regprocedure('resonate.resonate_rpc(jsonb)') IS NOT NULL"
 
 
-class AutocommitSessions:
-    """Sessions for the connector, from one pool in autocommit mode.
+class _MaskedConnection(psycopg.AsyncConnection):
+    """A connection whose failure to connect is told without the password, to the pool's own log as well."""
 
-    Its errors say what libpq said, never with the password.
-    """
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        """Return a connection, or raise what libpq said in one line."""
+        try:
+            return await super().connect(conninfo, **options)
+        except psycopg.Error as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            password = conninfo_to_dict(conninfo).get("password")
+
+            raise type(error)(text.replace(str(password), "[redacted]") if password else text) from None
+
+
+class AutocommitSessions:
+    """Sessions for the connector, from one pool in autocommit mode."""
 
     def __init__(self, url: Secret, *, seconds: float) -> None:
         try:
@@ -63,7 +75,6 @@ class AutocommitSessions:
 
         unsaid = {name: value for name, value in _DEFAULTS.items() if name not in given}
         self._conninfo = make_conninfo(url.text(), **unsaid)
-        self._password = str(given.get("password") or "")
         self._seconds = seconds
         self._pool: AsyncConnectionPool | None = None
         self._opening = asyncio.Lock()
@@ -78,7 +89,7 @@ class AutocommitSessions:
 
     async def dedicated(self) -> PgConn:
         """Open a session that the caller owns, for LISTEN."""
-        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        connection = await _MaskedConnection.connect(self._conninfo, autocommit=True)
 
         return cast("PgConn", connection)
 
@@ -89,17 +100,12 @@ class AutocommitSessions:
         if pool is not None:
             await pool.close()
 
-    def told(self, error: psycopg.Error) -> str:
-        """Return what libpq says, in one line and without the password."""
-        text = " ".join(str(error).split()) or type(error).__name__
-
-        return text.replace(self._password, "[redacted]") if self._password else text
-
     async def _opened(self) -> AsyncConnectionPool:
         async with self._opening:
             if self._pool is None:
                 pool = AsyncConnectionPool(
                     self._conninfo,
+                    connection_class=_MaskedConnection,
                     kwargs={"autocommit": True},
                     min_size=1,
                     max_size=_POOL_SIZE,
@@ -154,7 +160,7 @@ class TimedConnection(PostgresConnection):
                 return
             except psycopg.Error as error:
                 # The connector's pump says so as well, and more.
-                logger.debug("timers are late: %s", self._own_sessions.told(error))
+                logger.debug("timers are late: %s", error)
 
             await asyncio.sleep(_TICK)
 
@@ -181,8 +187,8 @@ class SchemaProbe:
             held = await (self._by_pool() if self._seen else self._by_hand())
         except psycopg.Error as error:
             raise EngineUnavailable(
-                f"the database could not be asked ({type(error).__name__})", detail=self._sessions.told(error)
-            ) from None
+                f"the database could not be asked ({type(error).__name__})", detail=str(error)
+            ) from error
 
         if not held:
             raise SchemaMissing(

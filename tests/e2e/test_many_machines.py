@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from databricks_emulator import Run
+
 HOLDS = 1
 GROUPS = ("default", "default", "db")
 CUSTOMERS = ("ada", "grace", "edsger")
-ORDERS = 36
-PIPELINES = 10
 
 #: What the contract lets a client that does everything right be told, however the machines behind it fare.
 CONTRACT = {"PUT": {200, 201, 503}, "POST": {200, 503}, "GET": {200, 404, 503}}
@@ -102,29 +102,18 @@ class Chaos(threading.Thread):
         super().__init__()
         self._service = service
         self._engine = engine
-        self._enough = threading.Event()
-        self.kills: Counter[str] = Counter()
 
     def run(self) -> None:
         chance = random.Random(5)  # noqa: S311 - the same order every time
-        names = itertools.cycle(chance.sample(self._service.names, len(self._service.names)))
 
-        for turn in itertools.count(1):
-            if self._enough.wait(chance.uniform(0.2, 0.8)):
-                return
-
-            if turn % 4 == 3:
-                with self._engine.away():
-                    self.kills["the engine"] += 1
-                    self._enough.wait(1)
-            else:
-                self._service.kill(name := next(names))
-                self.kills[name.partition("-")[0]] += 1
+        for _ in range(2):
+            for name in chance.sample(self._service.names, len(self._service.names)):
+                time.sleep(chance.uniform(0.2, 1))
+                self._service.kill(name)
                 self._service.launch(name)
 
-    def end(self) -> None:
-        self._enough.set()
-        self.join()
+            with self._engine.away():
+                time.sleep(1)
 
 
 @pytest.mark.timeout(240)
@@ -137,58 +126,92 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_done_twice(
         service.start()
         client = Client(service)
         chaos = Chaos(service, engine)
-        chaos.start()
-
-        try:
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda n: order(client, n), range(ORDERS)))
-                list(pool.map(lambda n: pipeline(client, n), range(PIPELINES)))
-                wait_until("the jobs run", lambda: emulator.workspace.runs_created() == PIPELINES, seconds=90)
-                runs = emulator.workspace.runs()
-                answers = list(pool.map(lambda run: report(client, run.parameters["callback_url"], run.run_id), runs))
-        finally:
-            chaos.end()
-
-        service.start()
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            orders = list(pool.map(lambda n: client.ended(f"/workflows/process_order/o{n}"), range(ORDERS)))
-            pipelines = list(pool.map(lambda n: client.ended(f"/workflows/databricks_pipeline/p{n}"), range(PIPELINES)))
+            chaos.start()
+            load = Load(client, emulator, pool)
 
-    assert set(chaos.kills) == {"the engine", "receiver", "worker"}
+            while chaos.is_alive():
+                load.more()
+
+            chaos.join()
+            service.start()
+            load.rest()
+            orders = list(pool.map(lambda n: client.ended(f"/workflows/process_order/o{n}"), range(load.orders)))
+            pipelines = list(
+                pool.map(lambda n: client.ended(f"/workflows/databricks_pipeline/p{n}"), range(load.pipelines))
+            )
+
     assert {(method, status) for method, status in client.seen if status not in CONTRACT[method]} == set()
     assert {one["state"] for one in orders + pipelines} == {"succeeded"}
 
     # Of each customer's orders every one has its own place: none was entered twice, none is missing.
     for customer in CUSTOMERS:
-        places = [orders[n]["result"]["earlier_orders"] for n in range(ORDERS) if customer_of(n) == customer]
+        places = [one["result"]["earlier_orders"] for n, one in enumerate(orders) if customer_of(n) == customer]
         assert sorted(places) == list(range(len(places)))
 
     with contextlib.closing(sqlite3.connect(tmp_path / ".countersign/orders.db")) as book:
-        assert book.execute("SELECT count(*) FROM orders").fetchone() == (ORDERS,)
+        assert book.execute("SELECT count(*) FROM orders").fetchone() == (len(orders),)
 
     # One run for each pipeline, and each ends with the very answer that was acknowledged to its own run.
-    assert emulator.workspace.runs_created() == PIPELINES
-    assert {one["result"]["run_id"]: one["result"]["result"] for one in pipelines} == dict(answers)
+    assert emulator.workspace.runs_created() == len(pipelines)
+    assert {one["result"]["run_id"]: one["result"]["result"] for one in pipelines} == load.acknowledged
 
 
 def customer_of(n: int) -> str:
     return CUSTOMERS[n % len(CUSTOMERS)]
 
 
-def order(client: Client, n: int) -> None:
-    body = {"order_id": str(n), "items": ["tea", "tea", f"cup-{n}"], "customer": customer_of(n)}
-    assert client.ask("PUT", f"/workflows/process_order/o{n}", body).document["id"] == f"o{n}"
+class Load:
+    """Orders and pipelines, more and more of them, and the answers that the pipelines' jobs give."""
 
+    def __init__(self, client: Client, emulator: Emulator, pool: concurrent.futures.Executor) -> None:
+        self._client = client
+        self._workspace = emulator.workspace
+        self._pool = pool
+        self._under_way: list[concurrent.futures.Future[None]] = []
+        self.acknowledged: dict[int, dict[str, int]] = {}
+        self._reported: set[int] = set()
+        self.orders = self.pipelines = 0
 
-def pipeline(client: Client, n: int) -> None:
-    client.ask("PUT", f"/workflows/databricks_pipeline/p{n}", {"job_id": HOLDS, "watch_interval": 2})
+    def more(self) -> None:
+        for _ in range(5):
+            self._under_way.append(self._pool.submit(self._order, self.orders))
+            self.orders += 1
 
+        self._under_way.append(self._pool.submit(self._pipeline, self.pipelines))
+        self.pipelines += 1
+        self._report()
+        time.sleep(0.4)
 
-def report(client: Client, url: str, run_id: int) -> tuple[int, dict[str, int]]:
-    body = {"rows": run_id % 1000}
-    assert client.ask("POST", "/callbacks", body, token=url.rpartition("/")[2]).document["state"] == "settled"
-    return run_id, body
+    def rest(self) -> None:
+        for one in self._under_way:
+            one.result()
+
+        wait_until("the jobs run", lambda: self._workspace.runs_created() == self.pipelines, seconds=90)
+        self._report()
+
+        for one in self._under_way:
+            one.result()
+
+    def _order(self, n: int) -> None:
+        body = {"order_id": str(n), "items": ["tea", "tea", f"cup-{n}"], "customer": customer_of(n)}
+        assert self._client.ask("PUT", f"/workflows/process_order/o{n}", body).document["id"] == f"o{n}"
+
+    def _pipeline(self, n: int) -> None:
+        self._client.ask("PUT", f"/workflows/databricks_pipeline/p{n}", {"job_id": HOLDS, "watch_interval": 2})
+
+    def _report(self) -> None:
+        for run in self._workspace.runs():
+            if run.run_id not in self._reported:
+                self._reported.add(run.run_id)
+                self._under_way.append(self._pool.submit(self._answer, run))
+
+    def _answer(self, run: Run) -> None:
+        token = run.parameters["callback_url"].rpartition("/")[2]
+        body = {"rows": run.run_id % 1000}
+        assert self._client.ask("POST", "/callbacks", body, token=token).document["state"] == "settled"
+        self.acknowledged[run.run_id] = body
 
 
 @pytest.mark.timeout(180)
