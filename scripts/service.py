@@ -102,9 +102,9 @@ class Service:
     def launch(self, name: str, *extra: str) -> subprocess.Popen[bytes]:
         """Start this process and do not wait for it."""
         if name in self._groups:
-            port, arguments = 0, ("-m", "orchestrator", "--group", self._groups[name])
+            port, arguments = 0, ["-m", "orchestrator", "--group", self._groups[name]]
         else:
-            port, arguments = self._receivers[name], (*self._command, *extra)
+            port, arguments = self._receivers[name], [*self._command, *extra]
 
         with self.log.open("ab") as log:
             self._running[name] = subprocess.Popen(  # noqa: S603 - our own module, by this very interpreter

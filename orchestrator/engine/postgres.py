@@ -76,7 +76,7 @@ class AutocommitSessions:
         unsaid = {name: value for name, value in _DEFAULTS.items() if name not in given}
         self._conninfo = make_conninfo(url.text(), **unsaid)
         self._seconds = seconds
-        self._pool: AsyncConnectionPool | None = None
+        self._pool: AsyncConnectionPool[_MaskedConnection] | None = None
         self._opening = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -100,7 +100,7 @@ class AutocommitSessions:
         if pool is not None:
             await pool.close()
 
-    async def _opened(self) -> AsyncConnectionPool:
+    async def _opened(self) -> AsyncConnectionPool[_MaskedConnection]:
         async with self._opening:
             if self._pool is None:
                 pool = AsyncConnectionPool(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -151,13 +152,12 @@ async def test_a_server_without_tls_hears_nothing_from_who_requires_it() -> None
     assert b"".join(received) == SSL_REQUEST
 
 
-@pytest.mark.parametrize("options", ["?nonsense=1", "?sslmode", "%zz"])
-def test_an_address_that_libpq_does_not_take_is_refused_without_its_value(options: str) -> None:
+@pytest.mark.parametrize("rest", ["@db/orders?nonsense=1", "@db/orders?sslmode", "%zz@db/orders"])
+def test_an_address_that_libpq_does_not_take_is_refused_without_its_value(rest: str) -> None:
     with pytest.raises(ConfigurationError, match="COUNTERSIGN_ENGINE") as refused:
-        AutocommitSessions(Secret(f"postgresql://joe:{PASSWORD}@db/orders{options}"), seconds=1)
+        AutocommitSessions(Secret(f"postgresql://joe:{PASSWORD}{rest}"), seconds=1)
 
-    assert PASSWORD not in str(refused.value)
-    assert refused.value.__cause__ is None
+    assert PASSWORD not in "".join(traceback.format_exception(refused.value))
 
 
 def test_what_the_address_says_goes_before_our_defaults() -> None:
