@@ -32,7 +32,7 @@ CREATE TABLE finished(
 CREATE INDEX finished_by_time ON finished(transient, at, origin, seq);
 INSERT INTO meta VALUES ('sdk', '{version("resonate-sdk")}'), ('probe', NULL);
 PRAGMA journal_mode = WAL;
-"""
+"""  # noqa: S608 - constants
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -309,6 +309,19 @@ def test_a_damaged_record_is_refused_in_one_line_and_left_alone(
     assert fingerprint(path.parent) == before
 
 
+def test_a_file_that_is_refused_keeps_its_log_as_it_is_too(journal: Journal, path: Path) -> None:
+    journal.commit(Writes(rows=[row(seq, seq, f"w{seq}") for seq in range(1, 1001)]))
+    journal.commit(Writes(rows=[Row(1001, "a", 1, b"damaged")]))
+    journal.close(checkpoint=False)
+    before = fingerprint(path.parent)
+
+    with pytest.raises(JournalUnusable):
+        Journal(path).open()
+
+    assert "engine.db-wal" in before
+    assert fingerprint(path.parent) == before
+
+
 def test_damaged_pages_are_refused_and_left_alone(journal: Journal, path: Path) -> None:
     journal.commit(Writes(rows=[row(seq, seq, f"w{seq}") for seq in range(1, 2001)]))
     journal.close()
