@@ -65,7 +65,8 @@ class Service:
         groups: Sequence[str] = ("default",),
     ) -> None:
         self.ports = [free_port() for _ in range(receivers)]
-        self.url = f"http://127.0.0.1:{self.ports[0]}"
+        self.port = self.ports[0]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.api_key = secrets.token_urlsafe(32)
         self.log = folder / "service.log"
         self._folder = folder

@@ -107,7 +107,7 @@ async def test_it_waits_for_a_server_that_is_not_there() -> None:
     await listener.start()
     await asyncio.sleep(0.1)
 
-    async with await asyncio.start_server(script := Script(HEAD + event("a")), "127.0.0.1", port) as server:
+    async with await asyncio.start_server(script := Script(HEAD + event("a")), "127.0.0.1", port):
         await true_soon(lambda: heard == ["a"])
         await listener.stop()
 
