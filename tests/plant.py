@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 
+#: Settings by engine, so that whoever comes back to one has the keys to it.
+KNOWN: dict[str, Settings] = {}
+
 
 class Plant:
     """A worker and its engine. Workflow ids are given without the workflow's name."""
@@ -101,15 +104,23 @@ async def pause(seconds: float) -> None:
 
 @contextlib.asynccontextmanager
 async def plant(
-    directory: Path, engine_url: str, workflow: Workflow[Any] | None = None, *, jobs: Mapping[int, Job] | None = None
+    directory: Path,
+    engine_url: str,
+    workflow: Workflow[Any] | None = None,
+    *,
+    jobs: Mapping[int, Job] | None = None,
+    working: bool = True,
 ) -> AsyncIterator[Plant]:
-    """Run a worker over this engine, for one workflow or all that ship; other groups than its own are absent."""
-    chosen = settings(directory, engine_url)
+    """Run a worker over this engine, for one workflow or all that ship, and for no other group than its own.
+
+    One that is not working takes no task.
+    """
+    chosen = KNOWN.setdefault(engine_url, settings(directory, engine_url))
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
         databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
         known = [workflow] if workflow else shipped.values()
-        async with worker(directory, chosen, known, databricks=databricks) as engine:
+        async with worker(directory, chosen, known, databricks=databricks, working=working) as engine:
             yield Plant(engine, chosen, workflow or shipped["databricks_pipeline"], emulator)
 
 
@@ -121,12 +132,15 @@ async def worker(
     *,
     group: str = "default",
     databricks: Databricks | None = None,
+    working: bool = True,
 ) -> AsyncIterator[Engine]:
     """Run a worker of this group; over an embedded engine it is the only one, and works for all groups."""
     engine = await connect(chosen, group=group, work=True)
     own = None if engine.embedded else group
     equip(engine, chosen, workflows, group=own, databricks=databricks, order_book=OrderBook(directory / "orders.db"))
-    engine.start()
+    if working:
+        engine.start()
+
     try:
         yield engine
     finally:

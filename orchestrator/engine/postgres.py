@@ -171,9 +171,8 @@ class SchemaProbe:
     Until it was seen to, by a connection of its own: that fails at once and with a reason, where a pool goes on trying.
     """
 
-    def __init__(self, sessions: AutocommitSessions, *, display: str) -> None:
+    def __init__(self, sessions: AutocommitSessions) -> None:
         self._sessions = sessions
-        self._display = display
         self._seen = False
 
     async def __call__(self) -> None:
@@ -192,8 +191,8 @@ class SchemaProbe:
 
         if not held:
             raise SchemaMissing(
-                "the database holds no resonate-pg schema; install it, as a user who may create roles, with: "
-                f"psql '{self._display}' -v ON_ERROR_STOP=1 -f resonate.sql"
+                "COUNTERSIGN_ENGINE names a database without the resonate-pg schema; install it, as a user who may create "
+                'roles, with: psql "$COUNTERSIGN_ENGINE" -v ON_ERROR_STOP=1 -f resonate.sql'
             )
 
         self._seen = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from resonate.error import ApplicationError
@@ -39,6 +39,16 @@ _TRIES: Final = 18
 _FEW_TRIES: Final = 6
 
 
+class Tried(TypedDict):
+    """What became of a step that an outside system may refuse: whether to try again, and why it is not done."""
+
+    again: bool
+    why: str | None
+
+
+DONE: Final[Tried] = {"again": False, "why": None}
+
+
 class PipelineRequest(BaseModel):
     """What to run and how long to wait for it; times in seconds, `deadline` for each attempt."""
 
@@ -69,13 +79,16 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
     attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own.
     """
     attempt = 0
+    goes_on: str | None = None
 
     while True:
         attempt += 1
         callback = await open_callback(
             ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=f"job {request.job_id}"
         )
-        run_id = await _triggered(ctx, request, callback)
+        # Once the trigger may have been tried, only asking for it again tells whether there is a run to stop.
+        wanted = await ctx.run(still_wanted, callback.address)
+        run_id = await _triggered(ctx, request, callback) if wanted else None
         outcome = await callback
 
         if outcome.succeeded:
@@ -85,18 +98,17 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
         if outcome.kind in {"expired", "cancelled"}:
             if run_id is not None:
-                await _until_done(ctx, _TRIES, stop_run, run_id)
+                goes_on = await _persist(ctx, _TRIES, stop_run, run_id)
 
             break
 
         if attempt == request.attempts:
             break
 
-        logger.info("%s: attempt %s %s, trying again", ctx.info.id, attempt, outcome.kind)
+    message = _message(outcome) if goes_on is None else f"{_message(outcome)}; the run may go on: {goes_on}"
+    await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {message}")
 
-    await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {_message(outcome)}")
-
-    raise _ending(outcome, run_id)
+    raise _ending(outcome, run_id, message)
 
 
 async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback) -> int | None:
@@ -121,6 +133,11 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
         pause = min(pause * 2, _SLOWEST)
 
     return None
+
+
+async def still_wanted(ctx: Context, address: Address) -> bool:
+    """Return whether the wait is still open: a pipeline that was cancelled before its trigger starts no run."""
+    return await address.settled(ctx) is None
 
 
 async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) -> dict[str, Any]:
@@ -164,46 +181,58 @@ async def _settle_if_over(ctx: Context, watch: Watch) -> None:
         await settle_dead(ctx, watch.promise_id, watch.callback, run)
 
 
-async def stop_run(ctx: Context, run_id: int) -> bool:
-    """Cancel the run. Returns whether there is nothing more to do about it."""
+async def stop_run(ctx: Context, run_id: int) -> Tried:
+    """Cancel the run."""
     try:
         await ctx.get_dependency(Databricks).cancel(run_id)
     except StepRefused as error:
         logger.warning("run %s may not be cancelled: %s", run_id, error)
+
+        return {"again": False, "why": str(error)}
     except StepUnavailable as error:
         logger.warning("run %s is not cancelled yet: %s", run_id, error)
 
-        return False
+        return {"again": True, "why": str(error)}
 
-    return True
+    return DONE
 
 
-async def notify(ctx: Context, address: str, pipeline: str, what: str) -> bool:
-    """Mail how the pipeline ended. Returns whether there is nothing more to do about it."""
+async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
+    """Mail how the pipeline ended."""
     message = Message(to=address, subject=f"{pipeline} {what.partition(':')[0]}", text=f"{pipeline}\n{what}\n")
 
     try:
         await ctx.get_dependency(Mailer).send(message, message_id=f"notify.{pipeline}")
     except StepRefused as error:
         logger.warning("%s: the notification was refused: %s", pipeline, error)
+
+        return {"again": False, "why": str(error)}
     except StepUnavailable as error:
         logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
 
-        return False
+        return {"again": True, "why": str(error)}
 
-    return True
+    return DONE
 
 
-async def _until_done(ctx: Context, tries: int, step: Callable[..., Awaitable[bool]], *args: Any) -> None:
-    """Repeat a step, sleeping durably in between, until it is done or was tried so often. Fails in neither case."""
+async def _persist(ctx: Context, tries: int, step: Callable[..., Awaitable[Tried]], *args: Any) -> str | None:
+    """Repeat a step, sleeping durably in between, until it is done or was tried so often.
+
+    Returns why it was given up, None where it is done: neither fails the pipeline.
+    """
     pause = _FIRST_PAUSE
+    tried = DONE
 
     for _ in range(tries):
-        if await ctx.run(step, *args):
-            return
+        tried = await ctx.run(step, *args)
+
+        if not tried["again"]:
+            break
 
         await _pause(ctx, pause)
         pause = min(pause * 2, _SLOWEST)
+
+    return tried["why"]
 
 
 async def _pause(ctx: Context, seconds: float) -> None:
@@ -214,7 +243,7 @@ async def _pause(ctx: Context, seconds: float) -> None:
 
 async def _notified(ctx: Context, request: PipelineRequest, what: str) -> None:
     if request.notify is not None:
-        await _until_done(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
+        await _persist(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
 
 
 def _message(outcome: Outcome) -> str:
@@ -226,7 +255,7 @@ def _message(outcome: Outcome) -> str:
     return texts.get(outcome.kind) or outcome.message
 
 
-def _ending(outcome: Outcome, run_id: int | None) -> WorkflowFailed | WorkflowExpired | WorkflowCancelled:
+def _ending(outcome: Outcome, run_id: int | None, message: str) -> WorkflowFailed | WorkflowExpired | WorkflowCancelled:
     fields: dict[str, Any] = {"outcome": outcome.kind, "run_id": run_id}
 
     if outcome.details is not None and outcome.kind in {"failed", "died"}:
@@ -234,8 +263,8 @@ def _ending(outcome: Outcome, run_id: int | None) -> WorkflowFailed | WorkflowEx
 
     match outcome.kind:
         case "expired":
-            return WorkflowExpired(_message(outcome), **fields)
+            return WorkflowExpired(message, **fields)
         case "cancelled":
-            return WorkflowCancelled(_message(outcome), **fields)
+            return WorkflowCancelled(message, **fields)
         case _:
-            return WorkflowFailed(_message(outcome), **fields)
+            return WorkflowFailed(message, **fields)

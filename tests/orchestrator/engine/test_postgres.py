@@ -117,8 +117,8 @@ async def test_only_a_worker_drives_timers(database: Database) -> None:
 async def test_a_database_without_the_schema_is_told_with_the_command_that_installs_it(database: Database) -> None:
     sessions = AutocommitSessions(Secret(database.fresh(template="template0")), seconds=5)
 
-    with pytest.raises(SchemaMissing, match=r"psql 'postgresql://db/orders' .*-f resonate\.sql"):
-        await SchemaProbe(sessions, display="postgresql://db/orders")()
+    with pytest.raises(SchemaMissing, match=r'psql "\$COUNTERSIGN_ENGINE" .*-f resonate\.sql'):
+        await SchemaProbe(sessions)()
 
 
 async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_quotes_it(start: Start) -> None:
@@ -128,7 +128,7 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=disable"), seconds=1)
 
         with pytest.raises(EngineUnavailable) as told:
-            await SchemaProbe(sessions, display="postgresql://db/orders")()
+            await SchemaProbe(sessions)()
 
         with pytest.raises(psycopg.Error) as pooled:
             async with sessions.session():
@@ -146,7 +146,7 @@ async def test_a_server_without_tls_hears_nothing_from_who_requires_it() -> None
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=require"), seconds=1)
 
         with pytest.raises(EngineUnavailable) as told:
-            await SchemaProbe(sessions, display="postgresql://db/orders")()
+            await SchemaProbe(sessions)()
 
     assert "SSL" in told.value.detail
     assert b"".join(received) == SSL_REQUEST
