@@ -191,8 +191,8 @@ class SchemaProbe:
 
         if not held:
             raise SchemaMissing(
-                "COUNTERSIGN_ENGINE names a database without the resonate-pg schema; install it, as a user who may create "
-                'roles, with: psql "$COUNTERSIGN_ENGINE" -v ON_ERROR_STOP=1 -f resonate.sql'
+                "COUNTERSIGN_ENGINE names a database without the resonate-pg schema; install it, as a user who may "
+                'create roles, with: psql "$COUNTERSIGN_ENGINE" -v ON_ERROR_STOP=1 -f resonate.sql'
             )
 
         self._seen = True
