@@ -15,12 +15,14 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
+from orchestrator.groups import GroupStep, group_step
 
 __all__ = [
     "Address",
     "Callback",
     "Context",
     "CountersignError",
+    "GroupStep",
     "Outcome",
     "StepRefused",
     "StepUnavailable",
@@ -28,6 +30,7 @@ __all__ = [
     "WorkflowCancelled",
     "WorkflowExpired",
     "WorkflowFailed",
+    "group_step",
     "open_callback",
     "workflow",
 ]

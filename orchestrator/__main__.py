@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
-from orchestrator.errors import StartRefused
+from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
 from orchestrator.logs import configure_logging
 from orchestrator.settings import group_name, load_settings
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
+    from orchestrator.engine import Engine
     from orchestrator.settings import Settings
 
 logger = logging.getLogger("orchestrator")
 
-REFUSED = 2
+REFUSED: Final = 2
+
+#: Seconds between two tries to reach an engine that is away at the start.
+_PAUSE: Final = 1.0
 
 
 def main() -> int:
@@ -65,12 +70,42 @@ async def _work(settings: Settings, group: str) -> None:
         loop.add_signal_handler(number, stop.set)
 
     engine = await connect(settings, group=group, work=True)
-    equip(engine, settings, workflows.values())
-    engine.start()
-    logger.info("working for group %s on %s", group, settings.engine.display)
-    await stop.wait()
-    logger.info("stopping")
-    await engine.stop()
+    equip(engine, settings, workflows.values(), group=group)
+
+    try:
+        await _reached(engine, stop)
+
+        if not stop.is_set():
+            engine.start()
+            logger.info("working for group %s on %s", group, settings.engine.display)
+
+        await stop.wait()
+        logger.info("stopping")
+    finally:
+        await engine.stop()
+
+
+async def _reached(engine: Engine, stop: asyncio.Event) -> None:
+    """Return once the engine answers, or this process is to end. A new reason why it does not is told once.
+
+    Raises:
+        StartRefused: the database holds no engine, which waiting does not change.
+    """
+    told = ""
+
+    while not stop.is_set():
+        try:
+            await engine.check()
+        except SchemaMissing as error:
+            raise StartRefused(str(error)) from error
+        except EngineUnavailable as error:
+            if told != (told := f"{error} {error.detail}".strip()):
+                logger.warning("the engine is away, and is asked again every second: %s", told)
+        else:
+            return
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _PAUSE)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseCreateReq, PromiseRecord
 
     from orchestrator.callbacks.waiting import Callback
+    from orchestrator.groups import GroupStep
 
 #: Names in the store, readable there: what a promise is for, never what it holds.
 STEP_TAG: Final = "countersign:step"
@@ -62,6 +63,15 @@ class Context(SDKContext):
             return super().run(fn, *args, **kwargs)
         finally:
             _step.reset(mark)
+
+    def call[**Parameters, Result](
+        self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> ResonateFuture[Result]:
+        """Have a step done by the worker group it belongs to, once and for all.
+
+        While the group is absent the workflow waits, and holds nothing. Its result comes as plain JSON.
+        """
+        return self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
     def wait(self, name: str, *, deadline: timedelta) -> ResonateFuture[Any]:
         """Open a promise for somebody outside to settle, and return the future of its value.

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.callbacks.waiting import close_callbacks
 from orchestrator.context import Context
 from orchestrator.errors import ConfigurationError, WorkflowCancelled, WorkflowEnded
+from orchestrator.groups import DEFAULT_GROUP, check_group
 from orchestrator.logs import redact
 from orchestrator.roots import Ending, Start, cancel_requested
 
@@ -83,7 +84,7 @@ class Workflow[Request: BaseModel]:
 
 
 def workflow[Request: BaseModel](
-    *, name: str | None = None, group: str = "default", timeout: timedelta = DEFAULT_TIMEOUT
+    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT
 ) -> Callable[[Callable[[Context, Request], Awaitable[Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
@@ -91,8 +92,9 @@ def workflow[Request: BaseModel](
 
     Raises:
         TypeError: the function is not async, or its second parameter names no pydantic model.
-        ValueError: a name that is not 1 to 64 of `A-Za-z0-9_-`.
+        ValueError: a name that is not 1 to 64 of `A-Za-z0-9_-`, or a group's name that can be none.
     """
+    check_group(group)
 
     def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")

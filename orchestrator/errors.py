@@ -38,7 +38,18 @@ class JournalUnusable(StartRefused):
 
 
 class EngineUnavailable(CountersignError):
-    """The engine did not answer in time, or answered garbage. Whether it acted is unknown; asking again is safe."""
+    """The engine did not answer in time, or answered garbage. Whether it acted is unknown; asking again is safe.
+
+    `detail` is for the operator, in logs and `scripts/doctor`: it may name hosts and users, which no stranger is told.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class SchemaMissing(EngineUnavailable):
+    """The database answers and holds no engine; the message is the command that installs one."""
 
 
 class UnknownPromise(CountersignError):

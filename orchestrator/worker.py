@@ -1,15 +1,19 @@
-"""A worker: an engine with the workflows registered and everything their steps need."""
+"""A worker: an engine with what belongs to its group registered, and everything the steps need."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import PURSUE, pursue_cancel
+from orchestrator.groups import groups_of, steps_called
 from orchestrator.hinting import HINT, follow_hint
+from orchestrator.presence import PING, ping
 from orchestrator.steps.databricks import Databricks
 from orchestrator.steps.mail import Mailer
+from orchestrator.steps.orders import OrderBook
 from orchestrator.watching import LOOK, PERSISTENT, look
 
 if TYPE_CHECKING:
@@ -19,25 +23,41 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.settings import Settings
 
+logger = logging.getLogger(__name__)
 
-def equip(
+
+def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
     engine: Engine,
     settings: Settings,
     workflows: Iterable[Workflow[Any]],
     *,
+    group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
+    order_book: OrderBook | None = None,
 ) -> None:
-    """Make a worker of this engine's process. It takes no task before `engine.start()`."""
+    """Make a worker of this engine's process, for one group, or for all. It takes no task before `engine.start()`."""
+    loaded = tuple(workflows)
+    steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
     resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail))
+    resonate.with_dependency(order_book if order_book is not None else OrderBook())
 
-    for one in workflows:
-        resonate.register(one, name=one.name)
+    if group is not None and group not in groups_of(loaded):
+        logger.warning("nothing belongs to group %s; there is: %s", group, ", ".join(groups_of(loaded)))
+
+    for workflow in loaded:
+        if group in {None, workflow.group}:
+            resonate.register(workflow, name=workflow.name)
+
+    for step in steps:
+        if group in {None, step.group}:
+            resonate.register(step.body, name=step.name)
 
     resonate.register(pursue_cancel, name=PURSUE)
     resonate.register(follow_hint, name=HINT)
     resonate.register(look, name=LOOK, retry_policy=PERSISTENT)
+    resonate.register(ping, name=PING)

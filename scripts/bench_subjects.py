@@ -133,7 +133,7 @@ class Ours(Service, Subject):
 
     def start_alone(self) -> None:
         """Start the receiver without a worker, and return when it is alive: its engine is away."""
-        self._receiver = receiver = self._process("-m", "receiver")
+        receiver = self.launch("receiver")
         wait_until("the receiver listens", lambda: _listens(receiver, self.port))
 
     @override
@@ -162,7 +162,7 @@ class Ours(Service, Subject):
 
     def memory(self) -> float:
         """Return the MiB of the receiver's resident memory; 0 where the system does not tell in /proc."""
-        status = Path(f"/proc/{self._receiver.pid if self._receiver else 0}/status")
+        status = Path(f"/proc/{0 if self.died() else self._running['receiver'].pid}/status")
         lines = status.read_text().splitlines() if status.is_file() else []
 
         return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)

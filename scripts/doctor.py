@@ -1,7 +1,8 @@
-"""Reads the configuration and tries each thing it names: engine, sources, Databricks, mail, public URL. One line each.
+"""Reads the configuration and tries each thing it names, from the engine to the public URL. One line each.
 
-Changes nothing: no mail is sent, no run is triggered, no task is taken, no engine file is created. An embedded engine's
-file is held while it is looked at, so a receiver started in that very second is refused it.
+Changes next to nothing: no mail is sent, no run is triggered, no task is taken, no engine file is created. An embedded
+engine's file is held while it is looked at, so a receiver started in that very second is refused it. A remote engine
+gets one small task for each worker group, which any of its workers answers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import anyio.to_thread
 
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
-from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse
+from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse, EngineUnavailable
+from orchestrator.groups import groups_of
+from orchestrator.presence import is_served
 from orchestrator.settings import load_settings
 from orchestrator.steps.databricks import Databricks, RunGone
 from orchestrator.steps.mail import Mailer
@@ -57,6 +60,8 @@ async def check_engine(settings: Settings) -> str:
 
     try:
         await engine.check()
+    except EngineUnavailable as error:
+        raise CheckFailedError(f"{error} {error.detail}") from error
     finally:
         await engine.stop()
 
@@ -75,6 +80,29 @@ async def check_sources(settings: Settings) -> str:
     sources = await anyio.to_thread.run_sync(Sources, settings, workflows)
 
     return f"{settings.sources.name} names {', '.join(sources.names()) or 'nobody'}"
+
+
+async def check_workers(settings: Settings) -> str:
+    """Return that somebody works for each group that the workflows need. What an absent group should do waits."""
+    groups = groups_of(load_workflows(settings.workflows).values())
+
+    if settings.engine.kind in {"embedded", "memory"}:
+        return f"the receiver works for all groups: {', '.join(groups)}"
+
+    engine = await connect(settings, work=False)
+
+    try:
+        answers = await asyncio.gather(*(is_served(engine, group, seconds=_SECONDS) for group in groups))
+    finally:
+        await engine.stop()
+
+    absent = [group for group, served in zip(groups, answers, strict=True) if not served]
+
+    if absent:
+        started = ", ".join(f"python -m orchestrator --group {group}" for group in absent)
+        raise CheckFailedError(f"nobody answers for group {', '.join(absent)} within {_SECONDS:g} s; start {started}")
+
+    return f"every group answers: {', '.join(groups)}"
 
 
 async def check_databricks(settings: Settings, databricks: Databricks | None = None) -> str:
@@ -114,6 +142,7 @@ async def check_public_url(settings: Settings) -> str:
 CHECKS: Final[Mapping[str, Callable[[Settings], Awaitable[str]]]] = {
     "engine": check_engine,
     "sources": check_sources,
+    "workers": check_workers,
     "Databricks": check_databricks,
     "mail": check_mail,
     "public URL": check_public_url,

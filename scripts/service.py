@@ -1,4 +1,4 @@
-"""A receiver (and a worker, where the engine is remote) as processes of their own, for the demo, benchmark and tests.
+"""Receivers (and workers, where the engine is remote) as processes of their own, for the demo, benchmark and tests.
 
 They can be killed and started again over the same engine. Not part of the service itself.
 """
@@ -6,6 +6,7 @@ They can be killed and started again over the same engine. Not part of the servi
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import secrets
@@ -47,25 +48,34 @@ class Answer:
 
 
 class Service:
-    """A receiver on a free loopback port, with fresh keys, over the engine at `engine` (a URL)."""
+    """Receivers on free loopback ports, with fresh keys, over the engine at `engine` (a URL).
 
-    def __init__(
+    Its processes are named `receiver`, `receiver-2`, ... and, over a remote engine, `worker`, `worker-2`, ...: a worker
+    for each of the `groups`. All links point to the first receiver.
+    """
+
+    def __init__(  # noqa: PLR0913 - a whole service, all of it named
         self,
         folder: Path,
         engine: str,
         *,
         command: Sequence[str] = ("-m", "receiver"),
         environment: dict[str, str] | None = None,
+        receivers: int = 1,
+        groups: Sequence[str] = ("default",),
     ) -> None:
-        self.port = free_port()
+        self.ports = [free_port() for _ in range(receivers)]
+        self.port = self.ports[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_key = secrets.token_urlsafe(32)
         self.log = folder / "service.log"
         self._folder = folder
         self._command = command
-        self._remote = not engine.startswith(("sqlite:", "memory:"))
-        self._receiver: subprocess.Popen[bytes] | None = None
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        remote = not engine.startswith(("sqlite:", "memory:"))
+        self._groups = dict(zip(_names("worker", len(groups)), groups, strict=True)) if remote else {}
+        self._receivers = dict(zip(_names("receiver", receivers), self.ports, strict=True))
+        self.names = (*self._groups, *self._receivers)
         self.environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")]),
@@ -74,45 +84,60 @@ class Service:
             "COUNTERSIGN_PAYLOAD_KEYS": secrets.token_urlsafe(32),
             "COUNTERSIGN_API_KEYS": f"local:{hashlib.sha256(self.api_key.encode()).hexdigest()}",
             "COUNTERSIGN_PUBLIC_URL": self.url,
-            "COUNTERSIGN_PORT": str(self.port),
             **(environment or {}),
         }
 
     def start(self, *extra: str) -> float:
-        """Start the processes that do not run; return the seconds until the receiver was ready."""
+        """Start the processes that do not run; return the seconds until all receivers were ready."""
         began = time.monotonic()
 
-        if self._remote and not _runs(self._worker):
-            self._worker = self._process("-m", "orchestrator")
+        for name in self.names:
+            if self.died(name):
+                self.launch(name, *extra)
 
-        if not _runs(self._receiver):
-            self._receiver = self._process(*self._command, *extra)
-
-        wait_until("the receiver is ready", self._ready)
+        for number, name in enumerate(self._receivers):
+            wait_until(f"{name} is ready", lambda name=name, number=number: self._ready(name, number))  # type: ignore[misc]
 
         return time.monotonic() - began
 
-    def kill(self) -> None:
-        """Kill -9 whatever runs."""
-        for process in (self._receiver, self._worker):
-            if process is not None and _runs(process):
-                process.send_signal(signal.SIGKILL)
-                process.wait(PATIENCE)
+    def launch(self, name: str, *extra: str) -> subprocess.Popen[bytes]:
+        """Start this process and do not wait for it."""
+        if name in self._groups:
+            port, arguments = 0, ["-m", "orchestrator", "--group", self._groups[name]]
+        else:
+            port, arguments = self._receivers[name], [*self._command, *extra]
 
-    def died(self) -> bool:
-        """Return whether the receiver's process is gone."""
-        return not _runs(self._receiver)
+        with self.log.open("ab") as log:
+            self._running[name] = subprocess.Popen(  # noqa: S603 - our own module, by this very interpreter
+                [sys.executable, *arguments],
+                cwd=self._folder,
+                env=self.environment | {"COUNTERSIGN_PORT": str(port)},
+                stdout=log,
+                stderr=log,
+            )
+
+        return self._running[name]
+
+    def kill(self, *names: str) -> None:
+        """Kill -9 whatever runs of these, or of all."""
+        for name in names or self.names:
+            if not self.died(name):
+                self._running[name].send_signal(signal.SIGKILL)
+                self._running[name].wait(PATIENCE)
+
+    def died(self, name: str = "receiver") -> bool:
+        """Return whether this process does not run."""
+        return name not in self._running or self._running[name].poll() is not None
 
     def stop(self) -> int:
-        """Ask the processes to end with SIGTERM; return the receiver's exit code."""
-        for process in (self._worker, self._receiver):
-            if process is not None:
-                process.terminate()
-                process.wait(PATIENCE)
+        """Ask the processes to end with SIGTERM; return the first receiver's exit code."""
+        for process in self._running.values():
+            process.terminate()
+            process.wait(PATIENCE)
 
-        return -1 if self._receiver is None else self._receiver.returncode
+        return self._running["receiver"].returncode if "receiver" in self._running else -1
 
-    def ask(
+    def ask(  # noqa: PLR0913 - a whole request, all of it named
         self,
         method: str,
         path: str,
@@ -120,14 +145,15 @@ class Service:
         *,
         token: str | None = None,
         headers: dict[str, str] | None = None,
+        receiver: int = 0,
     ) -> Answer:
-        """Return the receiver's answer; without a token the request carries the API key.
+        """Return the answer of this receiver; without a token the request carries the API key.
 
         Raises:
-            OSError: nobody answered.
+            OSError: nobody answered, or not to the end.
         """
-        request = urllib.request.Request(  # noqa: S310 - a loopback address of our own
-            self.url + path,
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports[receiver]}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={
@@ -143,19 +169,15 @@ class Service:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(status=error.code, document=json.loads(error.read()))
+        except http.client.HTTPException as error:
+            raise ConnectionError("the answer was cut off") from error
 
-    def _process(self, *arguments: str) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own module, by this very interpreter
-                [sys.executable, *arguments], cwd=self._folder, env=self.environment, stdout=log, stderr=log
-            )
-
-    def _ready(self) -> bool:
-        if self.died():
-            raise NotAsExpected("the receiver ended at its start:\n" + self.log.read_text()[-2000:])
+    def _ready(self, name: str, number: int) -> bool:
+        if self.died(name):
+            raise NotAsExpected(f"{name} ended at its start:\n" + self.log.read_text()[-2000:])
 
         try:
-            return self.ask("GET", "/readyz").status == 200  # noqa: PLR2004
+            return self.ask("GET", "/readyz", receiver=number).status == 200  # noqa: PLR2004
         except OSError:
             return False
 
@@ -189,5 +211,5 @@ def free_port() -> int:
         return port
 
 
-def _runs(process: subprocess.Popen[bytes] | None) -> bool:
-    return process is not None and process.poll() is None
+def _names(kind: str, count: int) -> list[str]:
+    return [kind, *(f"{kind}-{number}" for number in range(2, count + 1))][:count]

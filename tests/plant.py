@@ -20,10 +20,11 @@ from orchestrator.lineage import walk
 from orchestrator.roots import start_root, view_root
 from orchestrator.steps.databricks import Databricks
 from orchestrator.steps.databricks_sdk import connect as connect_workspace
+from orchestrator.steps.orders import OrderBook
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from databricks_emulator import Job
@@ -44,8 +45,9 @@ KNOWN: dict[str, Settings] = {}
 class Plant:
     """A worker and its engine. Workflow ids are given without the workflow's name."""
 
-    def __init__(self, engine: Engine, workflow: Workflow[Any], emulator: Emulator) -> None:
+    def __init__(self, engine: Engine, chosen: Settings, workflow: Workflow[Any], emulator: Emulator) -> None:
         self.engine = engine
+        self.settings = chosen
         self.workflow = workflow
         self.emulator = emulator
 
@@ -109,17 +111,37 @@ async def plant(
     jobs: Mapping[int, Job] | None = None,
     working: bool = True,
 ) -> AsyncIterator[Plant]:
-    """Run a worker over this engine, for one workflow or all that ship; one that is not working takes no task."""
+    """Run a worker over this engine, for one workflow or all that ship, and for no other group than its own.
+
+    One that is not working takes no task.
+    """
     chosen = KNOWN.setdefault(engine_url, settings(directory, engine_url))
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
-        engine = await connect(chosen, work=True)
         databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
-        equip(engine, chosen, [workflow] if workflow else shipped.values(), databricks=databricks)
-        if working:
-            engine.start()
+        known = [workflow] if workflow else shipped.values()
+        async with worker(directory, chosen, known, databricks=databricks, working=working) as engine:
+            yield Plant(engine, chosen, workflow or shipped["databricks_pipeline"], emulator)
 
-        try:
-            yield Plant(engine, workflow or shipped["databricks_pipeline"], emulator)
-        finally:
-            await engine.stop()
+
+@contextlib.asynccontextmanager
+async def worker(
+    directory: Path,
+    chosen: Settings,
+    workflows: Iterable[Workflow[Any]],
+    *,
+    group: str = "default",
+    databricks: Databricks | None = None,
+    working: bool = True,
+) -> AsyncIterator[Engine]:
+    """Run a worker of this group; over an embedded engine it is the only one, and works for all groups."""
+    engine = await connect(chosen, group=group, work=True)
+    own = None if engine.embedded else group
+    equip(engine, chosen, workflows, group=own, databricks=databricks, order_book=OrderBook(directory / "orders.db"))
+    if working:
+        engine.start()
+
+    try:
+        yield engine
+    finally:
+        await engine.stop()

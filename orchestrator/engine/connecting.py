@@ -7,11 +7,13 @@ embedded engine lives in the process that opened it, and that process always wor
 from __future__ import annotations
 
 import logging
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from resonate.codec import Codec, NoopEncryptor
+from resonate.connections import HttpConnection
 from resonate.connections.sse import resolve_target as poll_address
 from resonate.error import Base64DecodeError, SerializationError
 from resonate.ids import origin_of
@@ -23,6 +25,8 @@ from resonate.types import Value
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded import EmbeddedConnection, LeaseKeeper
 from orchestrator.engine.encryption import PayloadCipher
+from orchestrator.engine.patience import PatientNetwork
+from orchestrator.engine.server import ServerListener
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 
 if TYPE_CHECKING:
@@ -51,7 +55,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
     `work` says whether this process will run workflows, those of `group`; an embedded engine is only opened to work.
 
     Raises:
-        StartRefused: an embedded engine that this process cannot have.
+        StartRefused: an embedded engine that this process cannot have, or an address that libpq does not take.
     """
     address = settings.engine
     own_group = group if group is not None else settings.group
@@ -79,26 +83,26 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 close=embedded.stop,
             )
         case "server":
-            token = settings.resonate_token.text() if settings.resonate_token is not None else None
-            resonate = _resonate(
-                settings, url=address.url.text(), sources=None if work else [], group=own_group, token=token
-            )
+            resonate = _over_server(settings, group=own_group, work=work)
 
             return Engine(resonate, kind=address.kind, seconds=seconds, address_of=poll_address)
         case "postgres":
             # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs.
             from orchestrator.engine.postgres import (  # noqa: PLC0415
                 AutocommitSessions,
-                PostgresConnection,
-                check_schema,
+                SchemaProbe,
+                TimedConnection,
             )
 
-            sessions = AutocommitSessions(address.url.text(), seconds=seconds)
+            sessions = AutocommitSessions(address.url, seconds=seconds)
+            pid = uuid.uuid4().hex
+            connection = TimedConnection(sessions, group=own_group, pid=pid, work=work)
             resonate = _resonate(
                 settings,
-                network=PostgresConnection(group=own_group, sessions=sessions),
-                sources=None if work else [],
+                network=PatientNetwork(connection, seconds=seconds, patience=_patience(work=work)),
+                sources=[connection] if work else [],
                 group=own_group,
+                pid=pid,
             )
 
             return Engine(
@@ -106,8 +110,29 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 kind=address.kind,
                 seconds=seconds,
                 address_of=poll_address,
-                probe=lambda: check_schema(sessions),
+                probe=SchemaProbe(sessions),
             )
+
+
+def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
+    url, token, pid = settings.engine.url.text(), settings.resonate_token, uuid.uuid4().hex
+    connection = HttpConnection(url, auth=None if token is None else token.text())
+
+    return _resonate(
+        settings,
+        network=PatientNetwork(connection, seconds=settings.engine_timeout, patience=_patience(work=work)),
+        sources=[ServerListener(url, group=group, pid=pid, token=token)] if work else [],
+        group=group,
+        pid=pid,
+    )
+
+
+def _patience(*, work: bool) -> float:
+    """Return the seconds for which a request is tried again. Whoever only sends is told at once, and tells its client.
+
+    A worker has other things under way, and its lease is kept by nobody else meanwhile.
+    """
+    return LEASE.total_seconds() * 3 / 4 if work else 0
 
 
 async def _opened(embedded: EmbeddedConnection, path: Path | None) -> None:

@@ -116,7 +116,7 @@ def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_n
     with contextlib.ExitStack() as stack:
         match kind:
             case "server":
-                engine = stack.enter_context(resonate_server(tmp_path))
+                engine = stack.enter_context(resonate_server(tmp_path)).url
             case "postgres":
                 engine = request.getfixturevalue("database").fresh()
             case _:

@@ -97,9 +97,9 @@ def test_the_embedded_engine_runs_from_any_directory_and_leaves_its_file_to_its_
 def test_a_receiver_starts_without_its_engine_and_says_so(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     receiver = Service(tmp_path, nobody, environment={"COUNTERSIGN_ENGINE_TIMEOUT": "1"})
-    receiver._receiver = receiver._process("-m", "receiver")
 
     with receiver:
+        receiver.launch("receiver")
         wait_until("the receiver answers", lambda: answers(receiver, "/healthz"))
         refusal = receiver.ask("GET", "/readyz")
         assert (refusal.status, refusal.document["type"]) == (503, "urn:countersign:engine-unavailable")
@@ -127,10 +127,11 @@ def test_sigterm_does_not_wait_for_a_request_that_takes_too_long(service: Servic
     waiter = threading.Thread(target=lambda: ignoring(service, {"Prefer": "wait=30"}), daemon=True)
     waiter.start()
     time.sleep(0.3)
-    service._receiver.terminate()  # type: ignore[union-attr]
+    receiver = service._running["receiver"]
+    receiver.terminate()
 
     # The contract's ten seconds; the process is killed by the test's end otherwise.
-    assert service._receiver.wait(10) == 0  # type: ignore[union-attr]
+    assert receiver.wait(10) == 0
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])

@@ -109,9 +109,7 @@ def test_sighup_takes_a_changed_file_and_keeps_the_old_one_where_the_new_one_is_
 
 
 def hang_up(service: Service) -> None:
-    process = service._receiver
-    assert process is not None
-    process.send_signal(signal.SIGHUP)
+    service._running["receiver"].send_signal(signal.SIGHUP)
 
 
 def delivered(service: Service, name: str, secret: str) -> int:

@@ -171,7 +171,7 @@ def test_all_is_well(in_environment: Callable[[str], None], capsys: pytest.Captu
         assert doctor.main() == 0
 
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        *("configuration", "engine", "sources", "Databricks", "mail", "public")
+        *("configuration", "engine", "sources", "workers", "Databricks", "mail", "public")
     ]
 
 

@@ -1,0 +1,93 @@
+"""An order in steps, each done once, one of them by the worker group that owns the database."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.definition import workflow
+from orchestrator.steps.orders import order_history
+from orchestrator.steps.prices import total_cents
+
+if TYPE_CHECKING:
+    from orchestrator.context import Context
+
+logger = logging.getLogger(__name__)
+
+#: Customers with so many orders before this one are served first.
+_REGULAR: Final = 3
+
+type Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+
+
+class OrderRequest(BaseModel):
+    """Who ordered what. An item that is ordered twice stands there twice."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    order_id: Text
+    items: Annotated[list[Text], Field(min_length=1, max_length=1000)]
+    customer: Text
+
+
+@workflow()
+async def process_order(ctx: Context, request: OrderRequest) -> dict[str, Any]:
+    """Validate an order, charge it, look the customer's history up, ship it."""
+    total = await ctx.run(validate, request)
+    payment = await ctx.run(charge, request, total)
+
+    try:
+        earlier = await ctx.call(order_history, request.order_id, request.customer, total)
+    except Exception:
+        # Cancelled while the database was away, or refused by it: what was begun is undone.
+        await ctx.run(refund, payment)
+        raise
+
+    shipment = await ctx.run(ship, request, first=earlier >= _REGULAR)
+
+    return {
+        "order_id": request.order_id,
+        "status": "shipped",
+        "total_cents": total,
+        "payment": payment,
+        "shipment": shipment,
+        "earlier_orders": earlier,
+    }
+
+
+async def validate(_: Context, request: OrderRequest) -> int:
+    """Return what the order comes to, in cents."""
+    return sum(total_cents(item, count) for item, count in Counter(request.items).items())
+
+
+async def charge(ctx: Context, _request: OrderRequest, _cents: int) -> str:
+    """Charge the customer and return the payment's reference.
+
+    A stand-in for a payment provider. Like one it takes an idempotency key, so that a step that is done again after a
+    crash finds the payment that is there.
+    """
+    payment = _reference("pay", ctx.info.origin_id)
+    logger.info("%s: charged, payment %s", ctx.info.origin_id, payment)
+
+    return payment
+
+
+async def refund(ctx: Context, payment: str) -> None:
+    """Give the payment back."""
+    logger.info("%s: refunded, payment %s", ctx.info.origin_id, payment)
+
+
+async def ship(ctx: Context, _request: OrderRequest, *, first: bool) -> str:
+    """Have the order shipped, some before others, and return the shipment's reference; under a key, as `charge`."""
+    shipment = _reference("ship", ctx.info.origin_id)
+    logger.info("%s: shipped%s, shipment %s", ctx.info.origin_id, " first" if first else "", shipment)
+
+    return shipment
+
+
+def _reference(kind: str, key: str) -> str:
+    return f"{kind}_{hashlib.sha256(f'{kind}\0{key}'.encode()).hexdigest()[:16]}"

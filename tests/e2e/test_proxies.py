@@ -1,0 +1,123 @@
+"""The reverse proxies of the README, run as they stand there, in front of two receivers."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from service import ROOT, Service, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORGED = "A" * 60 + "." + "B" * 43
+
+
+class Proxy:
+    """A running proxy: its port, and the folder of its logs."""
+
+    def __init__(self, port: int, service: Service, folder: Path) -> None:
+        self.port = port
+        self.service = service
+        self.folder = folder
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+        try:
+            connection.request(method, path, body, {"Host": "callbacks.example.org"} | (headers or {}))
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    def slowly(self, start: bytes) -> bytes:
+        """Send the start of a request and no more; return what comes back until the connection ends."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(start)
+            return b"".join(iter(lambda: connection.recv(4096), b""))
+
+    def logged(self) -> str:
+        return "".join(file.read_text() for file in self.folder.glob("*.log"))
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def to_ports(config: str, ports: list[int]) -> str:
+    return config.replace(":8000", f":{ports[0]}").replace(":8001", f":{ports[1]}")
+
+
+def nginx(port: int, ports: list[int], folder: Path) -> tuple[list[str], str]:
+    """Return the command and the configuration, without TLS and within the folder."""
+    server = re.sub(r"ssl_certificate\w* [^;]*;", "", block("nginx")).replace("443 ssl", f"127.0.0.1:{port}")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+    inside = to_ports(server.replace("/var/log/nginx", str(folder)), ports)
+    config = f"daemon off; pid {folder}/pid; events {{}} http {{ {places} {inside} }}"
+
+    return ["nginx", "-e", f"{folder}/start.log", "-c", str(folder / "config")], config
+
+
+def caddy(port: int, ports: list[int], folder: Path) -> tuple[list[str], str]:
+    """Return the command and the configuration, without TLS and without Caddy's own API."""
+    config = block("caddy").replace("callbacks.example.org {", f":{port} {{").replace("{\n", "{\n    admin off\n", 1)
+
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "config")], to_ports(config, ports)
+
+
+@pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])
+def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
+    if shutil.which(request.param.__name__) is None:
+        pytest.skip(f"no {request.param.__name__} on PATH")
+
+    url = request.getfixturevalue("database").fresh()
+
+    with Service(tmp_path, url, receivers=2, groups=()) as service:
+        service.start()
+        folder = tmp_path / "proxy"
+        folder.mkdir()
+        command, config = request.param(port := free_port(), service.ports, folder)
+        (folder / "config").write_text(config)
+
+        with (folder / "output.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=service.environment)
+
+        try:
+            one = Proxy(port, service, folder)
+            wait_until("the proxy answers", lambda: one.ask("GET", "/readyz") == 200)
+            yield one
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.mark.timeout(90)
+def test_the_proxy_of_the_readme_holds_what_uvicorn_does_not(proxy: Proxy) -> None:
+    json = {"Content-Type": "application/json"}
+    assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) == 401
+    assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1" * 70_000, json) == 413
+    assert proxy.ask("GET", "/healthz", headers={f"X-{n}": "x" * 3900 for n in range(12)}) in {0, 400, 431}
+
+    # Ten seconds for headers, ten for a body: then it is over, and no receiver has heard of either.
+    assert b"200" not in proxy.slowly(b"GET /healthz HTTP/1.1\r\nHost: callbacks.example.org\r\nX-Slow: ")[:16]
+    assert proxy.ask("GET", "/healthz") == 200
+
+    # One receiver less: the other answers, at the latest when the proxy has noticed.
+    proxy.service.kill("receiver")
+    refused = lambda: {proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) for _ in range(6)} == {401}  # noqa: E731
+    wait_until("the proxy has noticed", refused, seconds=20)
+
+    proxy.service.kill("receiver-2")
+    assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) in {502, 503}
+    assert FORGED not in proxy.logged()

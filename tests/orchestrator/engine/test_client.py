@@ -1,0 +1,57 @@
+"""Waiting for an engine that is asked again and again: how often, and by whom."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+from plant import pause
+
+from orchestrator.engine.client import Engine
+
+
+class Counting:
+    """Promises that stay pending, and how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def get(self, promise_id: str) -> Any:
+        self.asked += 1
+        return SimpleNamespace(id=promise_id, state="pending")
+
+
+def remote(promises: Counting) -> Engine:
+    resonate: Any = SimpleNamespace(promises=promises)
+    return Engine(resonate, kind="postgres", seconds=5, address_of=str)
+
+
+async def test_a_receiver_full_of_waiters_asks_no_more_often_than_the_engine_bears() -> None:
+    promises = Counting()
+    engine = remote(promises)
+    waiters = 900
+    await asyncio.gather(*(engine.wait_settled(f"p{n}", seconds=2) for n in range(waiters)))
+
+    # Once at the beginning, once at the end, and in between 220 a second.
+    assert promises.asked <= waiters * 2 + 2 * 220 * 1.3
+
+
+async def test_one_waiter_is_told_soon() -> None:
+    promises = Counting()
+    await remote(promises).wait_settled("p", seconds=1)
+
+    assert promises.asked >= 5
+
+
+async def test_nobody_waits_in_a_process_that_is_about_to_end() -> None:
+    promises = Counting()
+    engine = remote(promises)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: engine.wait_settled("p", seconds=3600))
+        await pause(0.05)
+        engine.hurry()
+
+    assert promises.asked >= 2
