@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -65,6 +66,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         equip(engine, settings, workflows.values())
         engine.start()
 
+    _collect_seldom()
     server = Server(create_app(settings, engine, workflows, sources), stopping=engine.hurry)
     host, port = listener.getsockname()[:2]
     logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
@@ -76,6 +78,16 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         await server.serve(sockets=[listener])
     finally:
         await engine.stop()
+
+
+def _collect_seldom() -> None:
+    """Spare the event loop full garbage collections: with 10 000 workflows waiting, one takes a tenth of a second.
+
+    What is there by now stays, and what requests leave behind dies young.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 1_000)
 
 
 def _bound(settings: Settings) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from resonate.resonate import Resonate
     from resonate.types import PromiseRecord
+
+logger = logging.getLogger(__name__)
 
 #: An id that no workflow can have.
 _PROBE: Final = "countersign~probe"
@@ -140,12 +143,20 @@ class Engine:
 
         A step that does not finish is done again by whoever has its task next.
         """
+        self.hurry()
+        # The SDK's own switch. Its `stop` closes the connections first, and what a step ends with then is not recorded.
+        self.resonate._runtime.stopping = True  # noqa: SLF001
+        heartbeat: Any = self.resonate._heartbeat  # noqa: SLF001
+
         try:
             async with asyncio.timeout(seconds):
+                while heartbeat.active_tasks:  # noqa: ASYNC110 - the SDK tells nobody when it is empty
+                    await asyncio.sleep(_POLL_FIRST)
+
                 await self.resonate.stop()
 
         except TimeoutError:
-            pass
+            logger.warning("not every step has finished; what has not is done again")
         finally:
             if self._close is not None:
                 await self._close()

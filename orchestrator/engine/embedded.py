@@ -53,19 +53,19 @@ class LeaseKeeper:
     """
 
     def __init__(self, connection: EmbeddedConnection) -> None:
-        self._running = connection.leases
+        self.active_tasks = connection.leases
 
     def start(self, task_id: str, task_version: int) -> None:
         """Keep the lease of a task from now on."""
-        self._running[task_id] = task_version
+        self.active_tasks[task_id] = task_version
 
     def stop(self, task_id: str) -> None:
         """Let the lease of a task lapse."""
-        self._running.pop(task_id, None)
+        self.active_tasks.pop(task_id, None)
 
     def shutdown(self) -> None:
         """Let all of them lapse."""
-        self._running.clear()
+        self.active_tasks.clear()
 
 
 class EmbeddedConnection:

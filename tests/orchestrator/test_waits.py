@@ -81,6 +81,22 @@ async def compensate(ctx: Context) -> None:
 COMPENSATED: set[str] = set()
 
 
+@workflow()
+async def lengthy(ctx: Context, request: Request) -> str:
+    """Do one step that takes its time."""
+    del request
+    return str(await ctx.run(take_time))
+
+
+async def take_time(ctx: Context) -> str:
+    BEGUN.append(ctx.info.origin_id)
+    await pause(0.5)
+    return "done"
+
+
+BEGUN: list[str] = []
+
+
 @pytest.fixture
 async def works(tmp_path: Path, engine_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Plant]:
     chosen: Workflow[Any] = getattr(request, "param", several)
@@ -204,6 +220,26 @@ async def test_a_cancel_asked_for_before_the_wait_was_open_still_reaches_it(work
     await request_cancel(works.engine, works.root("a"))
 
     assert await works.ended("a") == ("succeeded", ["cancelled"])
+
+
+async def test_a_step_that_is_under_way_when_the_worker_stops_is_finished_and_not_repeated(
+    tmp_path: Path, engine_url: str
+) -> None:
+    if engine_url == "memory://":
+        pytest.skip("an engine in memory does not outlive its worker")
+
+    BEGUN.clear()
+
+    async with plant(tmp_path, engine_url, lengthy) as stopping:
+        await stopping.start("a")
+
+        while not BEGUN:
+            await pause(0.01)
+
+    async with plant(tmp_path, engine_url, lengthy) as works:
+        assert await works.ended("a") == ("succeeded", "done")
+
+    assert BEGUN == ["lengthy.a"]
 
 
 async def test_a_start_is_once_per_id_whoever_starts_it(works: Plant) -> None:
