@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from resonate.error import ApplicationError
 
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.definition import workflow
 from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.patience import FIRST_PAUSE, SLOWEST, pause, until_done
 from orchestrator.steps.databricks import Databricks, idempotency_token
 from orchestrator.steps.mail import EmailAddress, Mailer, Message
 from orchestrator.watching import Watch, arrange_look, settle_dead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.context import Context
 
@@ -29,8 +26,6 @@ logger = logging.getLogger(__name__)
 CALLBACK_PARAMETER: Final = "callback_url"
 
 _LONGEST: Final = 365 * 86400
-_FIRST_PAUSE: Final = 2.0
-_SLOWEST: Final = 300.0
 
 #: How often an outside system that is away is asked once nothing waits for its answer any more: for about an hour.
 _TRIES: Final = 18
@@ -85,7 +80,7 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
         if outcome.kind in {"expired", "cancelled"}:
             if run_id is not None:
-                await _until_done(ctx, _TRIES, stop_run, run_id)
+                await until_done(ctx, _TRIES, stop_run, run_id)
 
             break
 
@@ -104,7 +99,7 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
 
     An outage is slept through durably, holding nothing meanwhile.
     """
-    pause = _FIRST_PAUSE
+    seconds = FIRST_PAUSE
     late = 0
 
     while late < _FEW_TRIES:
@@ -117,8 +112,8 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
             raise WorkflowFailed(reply["refused"], outcome="failed", run_id=None)
 
         late += reply["over"]
-        await _pause(ctx, max(pause, reply["retry_after"] or 0))
-        pause = min(pause * 2, _SLOWEST)
+        await pause(ctx, max(seconds, reply["retry_after"] or 0))
+        seconds = min(seconds * 2, SLOWEST)
 
     return None
 
@@ -194,27 +189,9 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> bool:
     return True
 
 
-async def _until_done(ctx: Context, tries: int, step: Callable[..., Awaitable[bool]], *args: Any) -> None:
-    """Repeat a step, sleeping durably in between, until it is done or was tried so often. Fails in neither case."""
-    pause = _FIRST_PAUSE
-
-    for _ in range(tries):
-        if await ctx.run(step, *args):
-            return
-
-        await _pause(ctx, pause)
-        pause = min(pause * 2, _SLOWEST)
-
-
-async def _pause(ctx: Context, seconds: float) -> None:
-    # A cancel cuts a sleep short. What the workflow waits for then says so, and what it has begun is still undone.
-    with contextlib.suppress(ApplicationError):
-        await ctx.sleep(timedelta(seconds=seconds))
-
-
 async def _notified(ctx: Context, request: PipelineRequest, what: str) -> None:
     if request.notify is not None:
-        await _until_done(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
+        await until_done(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
 
 
 def _message(outcome: Outcome) -> str:
