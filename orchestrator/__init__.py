@@ -3,6 +3,7 @@
 from orchestrator import Context, open_callback, workflow
 """
 
+from orchestrator.asking import Answer, Answers, ask_people
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.context import Context
@@ -15,19 +16,24 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
+from orchestrator.questions import Question
 
 __all__ = [
     "Address",
+    "Answer",
+    "Answers",
     "Callback",
     "Context",
     "CountersignError",
     "Outcome",
+    "Question",
     "StepRefused",
     "StepUnavailable",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
     "WorkflowFailed",
+    "ask_people",
     "open_callback",
     "workflow",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import PURSUE, pursue_cancel
+from orchestrator.later import PERSISTENT
+from orchestrator.reminding import REMIND, remind
 from orchestrator.steps.databricks import Databricks
 from orchestrator.steps.mail import Mailer
-from orchestrator.watching import LOOK, PERSISTENT, look
+from orchestrator.watching import LOOK, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +34,7 @@ def equip(
     resonate = engine.resonate
     resonate.with_dependency(engine)
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
+    resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
     resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail))
 
@@ -39,3 +43,4 @@ def equip(
 
     resonate.register(pursue_cancel, name=PURSUE)
     resonate.register(look, name=LOOK, retry_policy=PERSISTENT)
+    resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
