@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _access = logging.getLogger("receiver.access")
 
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
+ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -70,6 +71,12 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._approvals: Final = Counter(
+            "countersign_approvals",
+            "Decisions of people by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
             "Requests the engine did not answer in time, or answered with garbage.",
@@ -78,6 +85,9 @@ class Metrics:
         # An outcome that has not happened yet is shown as zero, so that a rate can be taken from the first one on.
         for outcome in get_args(CallbackOutcome):
             self._callbacks.labels(outcome)
+
+        for decision in get_args(ApprovalOutcome):
+            self._approvals.labels(decision)
 
         # Finding a labelled child costs more than observing it, so each is looked up once.
         self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
@@ -94,6 +104,10 @@ class Metrics:
     def callback(self, outcome: CallbackOutcome) -> None:
         """Count one machine callback; `other` lost to somebody else, `closed` came after the wait was over."""
         self._callbacks.labels(outcome).inc()
+
+    def approval(self, outcome: ApprovalOutcome) -> None:
+        """Count one decision; `duplicate` was made before, `other` lost to another one, `closed` came too late."""
+        self._approvals.labels(outcome).inc()
 
     def engine_error(self) -> None:
         """Count one request that the engine failed."""

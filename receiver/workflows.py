@@ -20,6 +20,7 @@ from orchestrator.errors import UnknownPromise
 from orchestrator.jsonvalues import json_equal, loads_strict
 from orchestrator.lineage import name_of, walk
 from orchestrator.roots import start_root, view_root
+from receiver.audit import approval_of
 from receiver.bodies import json_body
 from receiver.problems import Problem
 from receiver.routing import route
@@ -149,7 +150,7 @@ class Workflows:
         return view_root(await self._engine.wait_settled(view.root_id, seconds=seconds))
 
     async def _steps(self, root_id: str) -> list[dict[str, Any]]:
-        return [_step(record) async for record in walk(self._engine.promises, root_id)]
+        return [_audited(record) async for record in walk(self._engine.promises, root_id)]
 
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -161,7 +162,7 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**step) for step in await self._steps(view.root_id)),
+            steps=tuple([TimelineStep(**_step(record)) async for record in walk(self._engine.promises, view.root_id)]),
         )
 
         return HTMLResponse(render(page, nonce), headers={**page_headers(nonce), "Vary": "Accept"})
@@ -225,6 +226,12 @@ def _shown(request: Request, view: RootView) -> dict[str, Any]:
         answer["error"] = json.loads(view.error)
 
     return answer
+
+
+def _audited(record: PromiseRecord) -> dict[str, Any]:
+    approval = approval_of(record)
+
+    return _step(record) if approval is None else {**_step(record), "approval": approval}
 
 
 def _step(record: PromiseRecord) -> dict[str, Any]:
