@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
+    from orchestrator.secret import Secret
 
 ADA, BOB, CAT = "ada@example.org", "bob@example.org", "cat@example.org"
 
@@ -93,7 +94,8 @@ class Letters:
 class Desk:
     """The service: its application, a client, its engine and its mail."""
 
-    def __init__(self, app: Any, engine: Engine, letters: Letters) -> None:
+    def __init__(self, app: Any, engine: Engine, letters: Letters, keys: tuple[Secret, ...]) -> None:
+        self.keys = keys
         self.app = app
         self.engine = engine
         self.letters = letters
@@ -134,10 +136,12 @@ class Desk:
         headers = fields.pop("headers", {})
         return await self.client.post(link, data={"decision": decision, **fields}, headers=headers)
 
-    async def ended(self, workflow_id: str = "1", name: str = "consult", *, steps: bool = False) -> dict[str, Any]:
+    async def ended(
+        self, workflow_id: str = "1", name: str = "consult", *, steps: bool = False, wait: int = 20
+    ) -> dict[str, Any]:
         answer = await self.client.get(
             f"/workflows/{name}/{workflow_id}{'?steps=1' if steps else ''}",
-            headers={"Authorization": f"Bearer {API_KEY}", "Prefer": "wait=20"},
+            headers={"Authorization": f"Bearer {API_KEY}", "Prefer": f"wait={wait}"},
         )
         document: dict[str, Any] = answer.json()
         return document
@@ -148,7 +152,7 @@ class Desk:
 
 def link_in(text: str) -> str:
     """Return the path of the link in a mail's text."""
-    found = re.search(r"^http://127\.0\.0\.1:8000(/approvals/\S+)$", text, re.MULTILINE)
+    found = re.search(r"^http://127\.0\.0\.1:\d+(/approvals/\S+)$", text, re.MULTILINE)
     assert found, text
     return found[1]
 
@@ -186,7 +190,7 @@ async def desk(directory: Path, engine_url: str = "memory://", **variables: str 
     workflows: dict[str, Workflow[Any]] = {one.name: one for one in (consult, approve_and_ship)}
     equip(engine, chosen, workflows.values(), mailer=letters.mailer)
     engine.start()
-    one = Desk(create_app(chosen, engine, workflows), engine, letters)
+    one = Desk(create_app(chosen, engine, workflows), engine, letters, chosen.signing_keys)
     try:
         yield one
     finally:
