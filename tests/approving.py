@@ -107,7 +107,9 @@ class Desk:
         asked = Consultation(**consultation)
         await self.start(consult, workflow_id, **asked.model_dump(mode="json"))
 
-        return [await self.link(person) for person in asked.people][0]
+        links = [await self.link(person) for person in asked.people]
+
+        return links[0]
 
     async def start(self, one: Workflow[Any], workflow_id: str, **request: Any) -> None:
         await start_root(

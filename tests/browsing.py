@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from approving import Desk, desk
 from engines import free_port
+from plant import pause
 from playwright.async_api import Browser, Page, async_playwright
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def served(directory: Path) -> AsyncIterator[tuple[Desk, str]]:
         serving = asyncio.create_task(server.serve())
         try:
             while not server.started:
-                await asyncio.sleep(0.02)
+                await pause(0.02)
 
             yield one, url
         finally:

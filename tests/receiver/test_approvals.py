@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import msgspec
 import pytest
 from approving import ADA, BOB, Desk, code_in, desk, seen
 from configuration import settings
@@ -230,8 +231,8 @@ async def test_a_link_that_is_not_ours_is_one_page_whatever_is_wrong_with_it(her
 
     for bad in (token[:-1], f"{token}A", token.replace(".", "x"), machine, foreign, root, "x", "%00", "a" * 3000):
         for method in ("GET", "POST"):
-            body = {"data": {"decision": "approve"}} if method == "POST" else {}
-            pages.add(seen(await here.client.request(method, f"/approvals/{bad}", **body), 404))
+            form = {"decision": "approve"} if method == "POST" else None
+            pages.add(seen(await here.client.request(method, f"/approvals/{bad}", data=form), 404))
 
     assert len(pages) == 1
     assert await here.state() == "pending"
@@ -265,11 +266,10 @@ async def test_a_question_that_was_changed_in_the_store_is_neither_shown_nor_dec
 
     async def tampered(promise_id: str) -> Any:
         record = await get(promise_id)
-        question = {**record.param.data["question"], "title": "Something harmless?"}
-        return type(record)(
-            **{name: getattr(record, name) for name in record.__struct_fields__}
-            | {"param": Value(data={**record.param.data, "question": question})}
-        )
+        asked: Any = record.param.data
+        changed = asked | {"question": asked["question"] | {"title": "Something harmless?"}}
+
+        return msgspec.structs.replace(record, param=Value(data=changed))
 
     here.engine.promises.get = tampered  # type: ignore[method-assign]
     assert "harmless" not in seen(await here.client.get(link), 404)
@@ -565,7 +565,7 @@ async def test_with_the_engine_away_nothing_is_lost_and_the_page_says_try_again(
     async def away(*_: object) -> Any:
         raise EngineUnavailable("the engine did not answer within 5 s")
 
-    here.engine.promises.resolve = away  # type: ignore[method-assign]
+    here.engine.promises.resolve = away  # type: ignore[assignment,method-assign]
     answer = await here.post(link, "reject", comment='so "far"')
     page = seen(answer, 503)
     assert "Not recorded" in page
@@ -585,7 +585,7 @@ async def test_looking_with_the_engine_away_is_a_page(tmp_path: Path) -> None:
         async def away(*_: object) -> Any:
             raise EngineUnavailable("the engine did not answer within 5 s")
 
-        here.engine.promises.get = away  # type: ignore[method-assign]
+        here.engine.promises.get = away  # type: ignore[assignment,method-assign]
         seen(await here.client.get(link), 503)
         seen(await here.post(link), 503)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page
 
-LONG = {
+LONG: dict[str, Any] = {
     "title": "Ship order 42 to the warehouse in Gothenburg?",
     "text": "The customer asked for an earlier date.\n\nEverything is in stock.",
     "facts": [("Order", "42"), ("Value", "1,200 EUR"), ("A label without a break " + "x" * 80, "y" * 400)],
