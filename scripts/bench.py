@@ -2,8 +2,289 @@
 
 Everything runs on loopback, each server and the load generator as a process of its own. The repetitions of all
 measurements are interleaved and their medians compared, because a machine drifts: a figure means something only beside
-the others of its run, so the goals are ratios wherever they can be. A missed goal is told and is no fault; a wrong
-answer, a workflow that does not finish and a callback that is applied twice are, and the exit code is 1.
+the others of its run, so goals are ratios wherever they can be. A missed goal is no fault, it is told. A wrong answer,
+a workflow that does not finish or a callback that is applied twice is one, and the exit code is 1.
 """
 
 from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench_load import Load, request, run_load
+from bench_servers import bench_signer
+from bench_subjects import BODY, Ours, Raw, database, ids, killed, program
+from bench_table import machine, table
+from service import NotAsExpected, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench_subjects import Subject
+
+#: Workflows looked at, and callbacks repeated, after each batch of our own.
+_SAMPLE: Final = 200
+_REFUSED: Final = (401, 429)
+_UNPROCESSABLE: Final = 422
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is measured: batches of workflows, repetitions, seconds of a plain load, workflows in the other parts.
+
+    `rest` is how many seconds finished workflows get before memory is looked at: the engine keeps them for ten.
+    """
+
+    sizes: tuple[int, ...] = (200, 1000, 5000)
+    raw_sizes: tuple[int, ...] = (200, 1000)
+    repetitions: int = 3
+    seconds: float = 1.5
+    latency: int = 200
+    memory: int = 5000
+    rest: float = 12.0
+    postgres: int = 500
+    gone: int = 0
+
+
+QUICK: Final = Plan(
+    sizes=(200, 1000), raw_sizes=(200,), repetitions=1, seconds=1.0, latency=100, memory=1000, rest=11.0, postgres=200
+)
+FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_sizes=(200, 1000, 5000), memory=10_000, gone=100_000)
+
+
+class Bench:
+    """One run. Takes samples by name: rates per second, times in seconds, memory in MiB."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.samples: dict[str, list[float]] = {}
+        self._plan = plan
+        self._folder = folder
+        self._folders = 0
+
+    def run(self) -> None:
+        """Measure everything.
+
+        Raises:
+            NotAsExpected: something was wrong, which a benchmark of it would only hide.
+        """
+        plan = self._plan
+
+        with database() as fresh_database:
+            for turn in range(plan.repetitions):
+                say(f"repetition {turn + 1} of {plan.repetitions}")
+                self._ceiling()
+                self._alone()
+
+                for size in plan.sizes:
+                    self._embedded(size)
+
+                    if size in plan.raw_sizes:
+                        with killed(Raw(self._new_folder())) as raw:
+                            self._batch("raw", raw, size)
+
+                if fresh_database is not None:
+                    self._postgres(fresh_database)
+
+            say("one callback at a time")
+            self._one_by_one("embedded", self._new_engine(), prefer="wait=10")
+
+            if fresh_database is not None:
+                # A remote engine would be asked again only after a while.
+                self._one_by_one("postgres", fresh_database(), prefer=None)
+
+        say("memory, and a restart over open workflows")
+        self._memory_and_restart()
+
+        if plan.gone:
+            say(f"{plan.gone} workflows come and go")
+            self._come_and_go()
+
+    def _ceiling(self) -> None:
+        chain = [request("POST", "/callbacks", token=bench_signer().sign("c" * 200).decode(), body=BODY)]
+
+        for name in ("bare", "verified"):
+            process, port = program(self._new_folder(), name)
+            try:
+                report = run_load(Load(port=port, chains=[chain], expect="settled", seconds=self._plan.seconds))
+            finally:
+                process.kill()
+                process.wait()
+
+            self._take(name, report.rate)
+
+    def _alone(self) -> None:
+        """Measure a receiver whose engine is elsewhere, and away: what it refuses, it refuses without one."""
+        away = f"http://127.0.0.1:{free_port()}"
+
+        with killed(Ours(self._new_folder(), away, workflows="orchestrator.workflows")) as ours:
+            ours.start_alone()
+            self._take("memory alone", ours.memory())
+            genuine = ours.token("0")
+            forged = genuine[:-2] + ("AA" if genuine[-2:] != "AA" else "BA")
+            chain = [request("POST", "/callbacks", token=forged, body=BODY)]
+            report = run_load(
+                Load(port=ours.port, chains=[chain], statuses=_REFUSED, seconds=self._plan.seconds, expect="urn:")
+            )
+            self._take("forged", report.rate)
+            self._take("memory alone, busy", ours.memory())
+
+    def _embedded(self, size: int) -> None:
+        with self._ours(self._new_engine()) as ours:
+            self._batch("embedded", ours, size)
+
+    def _postgres(self, fresh_database: Callable[[], str]) -> None:
+        size = self._plan.postgres
+
+        with self._ours(fresh_database()) as ours:
+            self._batch("postgres", ours, size)
+
+        with killed(Raw(self._new_folder(), fresh_database())) as raw:
+            self._batch("raw postgres", raw, size)
+
+    def _one_by_one(self, name: str, engine: str, *, prefer: str | None) -> None:
+        batch = ids("one", self._plan.latency)
+
+        with self._ours(engine) as ours:
+            ours.suspend(batch)
+            chains = [[ours.answering(one), ours.looking(one, prefer)] for one in batch]
+            report = run_load(
+                Load(port=ours.port, chains=chains, expect='"state":"succeeded"', until=True, connections=1)
+            )
+            self._take(f"{name} latency", *report.durations)
+
+    def _memory_and_restart(self) -> None:
+        count = self._plan.memory
+
+        with self._ours(self._new_engine()) as ours:
+            self._take("memory empty", ours.memory())
+            ours.suspend(ids("first", count))
+            self._take("memory suspended", ours.memory())
+            ours.settle(ids("first", count))
+            time.sleep(self._plan.rest)
+            self._take("memory finished", ours.memory())
+
+            ours.suspend(ids("second", count))
+            self._take("memory suspended again", ours.memory())
+            ours.kill()
+            self._take("restart", ours.start())
+            ours.settle(ids("second", count))
+            self._check(ours, ids("second", count))
+
+    def _come_and_go(self) -> None:
+        few, many = self._plan.sizes[0], self._plan.sizes[-1]
+
+        with self._ours(self._new_engine()) as ours:
+            for turn in range(self._plan.repetitions):
+                self._batch("before", ours, few, f"before{turn}")
+
+            self._take("memory before", ours.memory())
+
+            for turn in range(self._plan.gone // many):
+                ours.suspend(ids(f"gone{turn}", many))
+                ours.settle(ids(f"gone{turn}", many))
+
+            time.sleep(self._plan.rest)
+            self._take("memory after", ours.memory())
+
+            for turn in range(self._plan.repetitions):
+                self._batch("after", ours, few, f"after{turn}")
+
+    def _batch(self, name: str, subject: Subject, size: int, prefix: str = "") -> None:
+        batch = ids(f"{prefix}{size}", size)
+        subject.suspend(batch)
+        callbacks, resumes = subject.settle(batch)
+        self._take(f"{name} callbacks {size}", callbacks)
+        self._take(f"{name} resumes {size}", resumes)
+
+        if isinstance(subject, Ours):
+            self._check(subject, batch)
+
+    def _check(self, ours: Ours, batch: Sequence[str]) -> None:
+        """Look whether workflows have finished, and whether their callbacks are applied a second time."""
+        some = batch[:: max(1, len(batch) // _SAMPLE)]
+        finished, again, changed = (
+            [[make(one)] for one in some]
+            for make in (ours.looking, ours.answering, lambda one: ours.answering(one, "1"))
+        )
+        run_load(Load(port=ours.port, chains=finished, expect='"state":"succeeded"', until=True))
+        run_load(Load(port=ours.port, chains=again, expect='"duplicate":true'))
+        run_load(Load(port=ours.port, chains=changed, statuses=(_UNPROCESSABLE,)))
+
+    @contextlib.contextmanager
+    def _ours(self, engine: str) -> Iterator[Ours]:
+        with killed(Ours(self._new_folder(), engine)) as ours:
+            seconds = ours.start()
+
+            if engine.startswith("sqlite:"):
+                self._take("start", seconds)
+
+            yield ours
+
+    def _new_engine(self) -> str:
+        return f"sqlite:///{self._new_folder()}/engine.db"
+
+    def _new_folder(self) -> Path:
+        self._folders += 1
+        folder = self._folder / str(self._folders)
+        folder.mkdir()
+
+        return folder
+
+    def _take(self, name: str, *values: float) -> None:
+        self.samples.setdefault(name, []).extend(values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return 0 unless something was wrong."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="The benchmark; about 3 minutes by default.")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("--quick", action="store_true", help="about 45 seconds")
+    how_much.add_argument("--full", action="store_true", help="also 10 000 workflows, and 100 000 that come and go")
+    how_much.add_argument("--size", type=int, metavar="N", help="try everything once with N workflows")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
+    chosen = parser.parse_args(arguments)
+    plan = QUICK if chosen.quick else FULL if chosen.full else Plan() if chosen.size is None else trial(chosen.size)
+    began = time.monotonic()
+
+    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
+        here = machine(Path(folder))
+        bench = Bench(plan, Path(folder))
+
+        try:
+            bench.run()
+        except NotAsExpected as error:
+            say(f"WRONG: {error}")
+
+            return 1
+
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
+
+    print(table(bench.samples, plan.sizes, plan.memory, plan.postgres), here, sep="\n\n")
+    say(f"{time.monotonic() - began:.0f} s")
+
+    return 0
+
+
+def trial(size: int) -> Plan:
+    """Return the plan of one quick look at everything."""
+    return Plan(
+        sizes=(size,), raw_sizes=(size,), repetitions=1, seconds=0.3, latency=size, memory=size, rest=0, postgres=size
+    )
+
+
+def say(text: str) -> None:
+    """Tell how far the run is, apart from its result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from service import NotAsExpected
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 32
 
 #: Seconds for one load as a whole, unless it has its own time.
-_PATIENCE: Final = 240.0
+_PATIENCE: Final = 120.0
 #: Seconds between two looks at a result that is not there yet.
 _PAUSE: Final = 0.001
 
@@ -128,8 +128,7 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():

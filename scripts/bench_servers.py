@@ -9,46 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import socket
-import subprocess
 import sys
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from bench_load import Load, fast_loop, request, run_load
+from bench_load import fast_loop
 from itsdangerous import Signer
 from pydantic import BaseModel
 from resonate.connections import LocalConnection
 from resonate.resonate import Resonate
 from resonate.types import TaskData, Value
 from resonate_pg import PostgresConnection
-from service import Service, free_port, wait_until
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from orchestrator import Context, open_callback, workflow
-from orchestrator.callbacks.tokens import Claims, TokenSigner
-from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from resonate.context import Context as SDKContext
     from resonate_base.connections import Network
     from starlette.requests import Request
 
-#: What a job answers with: 201 bytes.
-BODY: Final = '{"rows":1000,"note":"' + "x" * 178 + '"}'
-
+#: The file, in the measured processes' working directory, in which they say how far their workflows are.
+PROGRESS: Final = "progress"
 _DAY: Final = timedelta(days=1)
-#: Seconds for all workflows of a batch to get somewhere, and for the last ones to suspend once their waits are open.
-_PATIENCE: Final = 240.0
-_CALM: Final = 0.5
 
 
 class Progress:
@@ -57,29 +45,26 @@ class Progress:
     So what is observed costs an entry in a set, and one write for a whole batch. One batch at a time.
     """
 
-    def __init__(self, file: Path = Path("progress")) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._waiting: set[str] = set()
-        self._full = False
 
     def opened(self, root_id: str, of: int) -> None:
         """Take note that a workflow of a batch of so many has opened its wait, for the first time or in a replay."""
-        self._waiting.add(root_id)
+        if root_id not in self._waiting:
+            self._waiting.add(root_id)
 
-        if len(self._waiting) == of and not self._full:
-            self._full = True
-            self._tell("opened")
+            if len(self._waiting) == of:
+                self._tell("opened")
 
     def passed(self, root_id: str) -> None:
         """Take note that a workflow is past its wait."""
         self._waiting.discard(root_id)
 
         if not self._waiting:
-            self._full = False
             self._tell("passed")
 
     def _tell(self, what: str) -> None:
-        with self._file.open("a") as file:
+        with Path(PROGRESS).open("a") as file:
             file.write(f"{what} {time.time()}\n")
 
 
@@ -185,127 +170,6 @@ def _worker(network: Network) -> Resonate:
     resonate.start()
 
     return resonate
-
-
-class Program:
-    """One of these programs as a process, on a port of its own."""
-
-    def __init__(self, folder: Path, name: str, url: str = "") -> None:
-        self.port = free_port()
-
-        with (folder / "programs.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - this very file
-                [sys.executable, __file__, name, str(self.port), url], cwd=folder, stdout=log, stderr=log
-            )
-
-        if name != "raw-worker":
-            wait_until(f"{name} listens", self._listens)
-
-    def kill(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-
-    def _listens(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-class Subject:
-    """Workflows that wait, in processes that run in `folder` and serve `port`."""
-
-    #: What the answer to a callback that was applied holds.
-    applied = '"resolved"'
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port = port
-        self._progress = folder / "progress"
-
-    def starting(self, one: str, of: int) -> str:
-        """Return the request that starts a workflow, one of so many."""
-        return request("PUT", f"/workflows/{one}", body=f'{{"of":{of}}}')
-
-    def answering(self, one: str, body: str = BODY) -> str:
-        """Return the callback that one workflow waits for."""
-        return request("POST", f"/callbacks/{one}:1", body=body)
-
-    def suspend(self, batch: Sequence[str]) -> None:
-        """Start workflows and return when all of them wait."""
-        self._progress.unlink(missing_ok=True)
-        starts = [[self.starting(one, len(batch))] for one in batch]
-        run_load(Load(port=self.port, chains=starts, statuses=(200, 201), expect='"created":true'))
-        self._told("opened")
-        time.sleep(_CALM)
-
-    def settle(self, batch: Sequence[str]) -> tuple[float, float]:
-        """Answer all of them; return callbacks answered, and workflows that got past their wait, in a second."""
-        answers = [[self.answering(one)] for one in batch]
-        report = run_load(Load(port=self.port, chains=answers, expect=self.applied))
-
-        return report.rate, len(batch) / (self._told("passed") - report.began)
-
-    def _told(self, what: str) -> float:
-        """Return when the processes said that this has happened to the whole batch."""
-        wait_until(f"all workflows have {what}", lambda: self._read(what) > 0, seconds=_PATIENCE)
-
-        return self._read(what)
-
-    def _read(self, what: str) -> float:
-        lines = self._progress.read_text().splitlines() if self._progress.is_file() else []
-
-        return next((float(line.split()[1]) for line in lines if line.startswith(what)), 0.0)
-
-
-class Raw(Subject):
-    """The SDK alone: on its in-process engine, or with a URL a receiver and a worker on that Postgres."""
-
-    def __init__(self, folder: Path, url: str = "") -> None:
-        names = ("raw-receiver", "raw-worker") if url else ("raw",)
-        self._programs = [Program(folder, name, url) for name in names]
-        super().__init__(folder, self._programs[0].port)
-
-    def kill(self) -> None:
-        """End the processes."""
-        for program in self._programs:
-            program.kill()
-
-
-class Ours(Subject):
-    """Our receiver, and a worker where the engine is remote."""
-
-    applied = '"duplicate":false'
-
-    def __init__(self, folder: Path, engine: str) -> None:
-        self.service = Service(folder, engine, environment={"COUNTERSIGN_WORKFLOWS": "bench_servers"})
-        self._signer = TokenSigner(load_settings(self.service.environment, folder).signing_keys)
-        super().__init__(folder, self.service.port)
-
-    def kill(self) -> None:
-        """End the processes."""
-        self.service.kill()
-
-    def starting(self, one: str, of: int) -> str:
-        path = f"/workflows/bench_wait/{one}"
-        return request("PUT", path, token=self.service.api_key, body=f'{{"of":{of}}}')
-
-    def answering(self, one: str, body: str = BODY) -> str:
-        return request("POST", "/callbacks", token=self.token(one), body=body)
-
-    def looking(self, one: str, prefer: str | None = None) -> str:
-        """Return the request that shows how a workflow ended."""
-        return request("GET", f"/workflows/bench_wait/{one}", token=self.service.api_key, prefer=prefer)
-
-    def token(self, one: str) -> str:
-        """Return the token of the callback that one workflow waits for."""
-        claims = Claims(
-            promise_id=f"bench_wait.{one}:1",
-            callback="answer",
-            audience="machine",
-            subject="",
-            outcomes=("succeeded", "failed"),
-            expires_at=int(time.time()) + 3600,
-        )
-        return self._signer.mint(claims)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ until the owner has gone back to what the file holds (`restart`): memory is ahea
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from concurrent.futures import Future as ThreadFuture
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from resonate_base import ConnectorError
 
-from orchestrator.engine.journal import Row, Writes
+from orchestrator.engine.writes import Row, Writes
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
     from resonate.connections.local import OutgoingMessage
 
-    from orchestrator.engine.journal import Journal, Recovered
+    from orchestrator.engine.journal import Journal
+    from orchestrator.engine.writes import Recovered
+
+logger = logging.getLogger(__name__)
 
 
 class Batch:
@@ -53,8 +57,7 @@ class Batch:
 class GroupCommit:
     """Numbers changes and writes them in groups, in order.
 
-    `fill` may add housekeeping to a batch just before it goes; `committed` is told of each batch that is on disk;
-    `failed` that nothing is accepted any more.
+    `fill` may add housekeeping to a batch just before it goes; `committed` is told of each batch that is on disk.
     """
 
     def __init__(
@@ -63,17 +66,16 @@ class GroupCommit:
         *,
         fill: Callable[[Batch], None],
         committed: Callable[[Batch], None],
-        failed: Callable[[BaseException], None],
     ) -> None:
         self._journal = journal
         self._fill = fill
         self._committed = committed
-        self._failed = failed
         self._thread: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._loop = asyncio.get_running_loop()
         self._open = Batch()
         self._running: Batch | None = None
         self._scheduled = False
+        self._closed = False
         self._unwritten: dict[str, Batch] = {}
         self.lost = False
         self.first = 1
@@ -82,7 +84,14 @@ class GroupCommit:
         self.uncovered: dict[str, int] = {}
 
     async def run[T](self, step: Callable[[], T]) -> T:
-        """Run a blocking step on the journal's thread, after everything handed to it before."""
+        """Run a blocking step on the journal's thread, after everything handed to it before.
+
+        Raises:
+            ConnectorError: the file has been closed.
+        """
+        if self._closed:
+            raise ConnectorError(EngineUnavailable("the engine is not open"))
+
         return await self._loop.run_in_executor(self._thread, step)
 
     def restart(self, recovered: Recovered) -> None:
@@ -151,7 +160,9 @@ class GroupCommit:
             await asyncio.wait((everything,))
             everything.exception()
 
-        await self.run(self._journal.close)
+        closing = self._loop.run_in_executor(self._thread, self._journal.close)
+        self._closed = True
+        await closing
         self._thread.shutdown(wait=False)
 
     def _newest(self) -> Batch | None:
@@ -165,11 +176,17 @@ class GroupCommit:
     def _submit(self) -> None:
         self._scheduled = False
 
-        if self._running is not None or self.lost:
+        if self._running is not None or self.lost or self._closed:
             return
 
         batch = self._open
-        self._fill(batch)
+
+        try:
+            self._fill(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+            self.lose(batch, error)
+            return
+
         self._open = Batch()
 
         if not batch.writes:
@@ -213,7 +230,7 @@ class GroupCommit:
         self.lost = True
         waiting, self._open = self._open, Batch()
         self._unwritten.clear()
-        self._failed(error)
+        logger.error("the engine refuses requests: %s", unavailable)
 
         for unwritten in (batch, waiting):
             if unwritten is not None:

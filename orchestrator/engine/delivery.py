@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.state import IndexedState
 
-#: Milliseconds: how long the second release in a row holds the announcement back, the most that any does, and after
-#: what pause a release is the first again.
+#: Milliseconds: how long the second release in a row holds the announcement back, the most that any does (a little less
+#: than the 30 s after which the state machine repeats an announcement by itself), and after what pause a release is the
+#: first again.
 FIRST_PAUSE: Final = 100
-LONGEST_PAUSE: Final = 30_000
+LONGEST_PAUSE: Final = 29_000
 FORGIVEN_AFTER: Final = 60_000
 
 _encoder: Final = msgspec.json.Encoder()

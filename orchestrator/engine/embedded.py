@@ -12,30 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import sqlite3
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from resonate.connections.local import (
-    SCHEME,
-    extract_action_data,
-    unwrap_request_envelope,
-    wrap_response_envelope,
-)
+from resonate.connections.local import SCHEME, unwrap_request_envelope, wrap_response_envelope
 from resonate.error import DecodingError, ServerError
 from resonate.timing import now_ms, sleep
 from resonate_base import ConnectorError
 
-from orchestrator.engine.commits import Batch, GroupCommit
+from orchestrator.engine.alarm import Alarm
 from orchestrator.engine.delivery import Delivery
+from orchestrator.engine.durable import DEADLINES, DurableState
 from orchestrator.engine.housekeeping import Housekeeping
-from orchestrator.engine.images import ImageError
-from orchestrator.engine.journal import Journal, Recovered
-from orchestrator.engine.state import IndexedState, origin_of
-from orchestrator.errors import EngineUnavailable, JournalUnusable
+from orchestrator.engine.lineages import origin_of
+from orchestrator.engine.scope import told
+from orchestrator.engine.watchers import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,19 +36,13 @@ if TYPE_CHECKING:
     from resonate.connections.local import OutgoingMessage
     from resonate.timing import Clock, Sleeper
 
-logger = logging.getLogger(__name__)
+    from orchestrator.engine.state import IndexedState
 
-#: Deadlines handled before the event loop gets its turn again.
-SLICE: Final = 256
-#: Seconds: the shortest nap between two ticks.
+#: Seconds: the shortest nap between two ticks, and that between two slices of housekeeping.
 RESOLUTION: Final = 0.005
-#: Seconds between two slices of housekeeping while nothing else goes on.
 PACE: Final = 0.02
-#: Milliseconds between two looks for archived lineages whose retention is over.
-SWEEP: Final = 30_000
 
 OK: Final = 200
-
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -100,28 +86,27 @@ class EmbeddedConnection:
         retention: timedelta = timedelta(days=7),
         transient_retention: timedelta = timedelta(hours=1),
     ) -> None:
-        self.state = IndexedState()
-        #: Tasks that run in this process, with the version of their lease; see `LeaseKeeper`.
-        self.leases: Final[dict[str, int]] = {}
-        self._journal = Journal(path) if path is not None else None
-        self._commits: GroupCommit | None = None
-        self._housekeeping = Housekeeping(
+        keeping = Housekeeping(
             retention=_milliseconds(retention), transient_retention=_milliseconds(transient_retention)
         )
+        self._durable = DurableState(path, clock=clock, housekeeping=keeping, tell=self._tell, restored=self._restored)
         self._delivery = Delivery()
+        self._watchers = Watchers()
         self._clock = clock
-        self._sleeper = sleeper
         self._tick_interval = tick_interval
-        self._at = 0
-        self._opened = self._stopped = False
+        self._stopped = False
         self._ticking: asyncio.Task[None] | None = None
-        self._alarm: asyncio.Event = asyncio.Event()
-        self._wakes_at = 0
-        self._swept_at = 0
-        self._opening = asyncio.Lock()
-        self._returning = asyncio.Lock()
-        self._recovery: asyncio.Future[None] | None = None
-        self._watchers: dict[str, list[asyncio.Future[None]]] = {}
+        self._alarm = Alarm(sleeper)
+
+    @property
+    def state(self) -> IndexedState:
+        """The state in memory, which may be ahead of the disk: to look at, not to answer from."""
+        return self._durable.state
+
+    @property
+    def leases(self) -> dict[str, int]:
+        """Tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
+        return self._durable.leases
 
     # Life
 
@@ -132,22 +117,7 @@ class EmbeddedConnection:
             EngineInUse: another process has the file.
             JournalUnusable: the file is damaged or not one of ours, and left as it was.
         """
-        async with self._opening:
-            if self._opened:
-                return
-
-            if self._journal is not None:
-                commits = GroupCommit(self._journal, fill=self._fill, committed=self._committed, failed=self._failed)
-                try:
-                    recovered, state = await commits.run(partial(self._read, self._journal))
-                except BaseException:
-                    await commits.close()
-                    raise
-
-                self._commits = commits
-                self._take(recovered, state)
-
-            self._opened = True
+        await self._durable.open()
 
     async def start(self) -> None:
         """Begin to fire deadlines and to deliver, first what was left undelivered; opens the file if need be."""
@@ -170,8 +140,7 @@ class EmbeddedConnection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
 
-        if self._commits is not None:
-            await self._commits.close()
+        await self._durable.close()
 
     # The SDK's two protocols
 
@@ -187,7 +156,7 @@ class EmbeddedConnection:
         """Deliver to this callback too, undelivered tasks included."""
         self._delivery.receivers.append(callback)
 
-        self._alarm.set()
+        self._alarm.ring()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:  # noqa: ARG002 - one partition
         """Apply a request and return the answer, once all that it tells is on disk.
@@ -201,32 +170,31 @@ class EmbeddedConnection:
         except msgspec.DecodeError as error:
             raise DecodingError(f"invalid JSON request: {error}") from error
 
-        if self._housekeeping.archived or not self._serving():
-            await self._have(_named(request))
-
-        now = self._time()
+        durable = self._durable
+        await durable.have(request)
+        now = durable.time()
         response: dict[str, Any] = {}
         refusal: ServerError | None = None
 
         try:
             try:
-                response = self.state.apply(now, request)
+                response = durable.state.apply(now, request)
             except ServerError as error:
                 refusal = error  # raised below: an expired deadline may have taken effect first
 
             text = _encoder.encode(wrap_response_envelope(response)).decode()
             self._note(request, response, now)
-            changed = self._record(now)
+            changed = durable.record()
 
         except Exception as error:  # the state machine stumbled halfway: what memory holds may be anything
-            self._stumbled(error)
+            durable.stumbled(error)
             raise ConnectorError(error) from error
 
-        if self._commits is not None:
-            written = self._commits.written(None if changed or refusal else _told(request, response))
+        self._alarm.look(durable.state.next_due())
+        written = durable.written(None if changed or refusal else told(request, response))
 
-            if written is not None:
-                await written
+        if written is not None:
+            await written
 
         if refusal is not None:
             raise refusal
@@ -241,39 +209,21 @@ class EmbeddedConnection:
         Raises:
             ConnectorError: the engine is not there.
         """
-        await self._have([promise_id])
+        await self._durable.have({"id": promise_id})
         promise = self.state.promises.get(promise_id)
-        future: asyncio.Future[None] | None
 
-        if promise is not None and promise.state != "pending":
-            future = self._commits.written([origin_of(promise_id)]) if self._commits is not None else None
+        if promise is None or promise.state == "pending":
+            return await self._watchers.wait(promise_id, seconds)
 
-            if future is None:
-                return True
+        written = self._durable.written([origin_of(promise_id)])
 
-            await asyncio.wait((future,), timeout=seconds)
-            return future.done() and future.exception() is None
+        if written is None:
+            return True
 
-        future = asyncio.get_running_loop().create_future()
-        watchers = self._watchers.setdefault(promise_id, [])
-        watchers.append(future)
+        await asyncio.wait((written,), timeout=seconds)
+        return written.done() and written.exception() is None
 
-        try:
-            await asyncio.wait((future,), timeout=seconds)
-        finally:
-            watchers.remove(future)
-
-            if not watchers and self._watchers.get(promise_id) is watchers:
-                del self._watchers[promise_id]
-
-        return future.done()
-
-    # One step
-
-    def _time(self) -> int:
-        """Return the time for the next step: never before that of the last one, whatever the clock says."""
-        self._at = max(self._at, self._clock())
-        return self._at
+    # What there is to say
 
     def _note(self, request: dict[str, Any], response: dict[str, Any], now: int) -> None:
         if response.get("status") != OK:
@@ -285,297 +235,65 @@ class EmbeddedConnection:
             case "task.suspend" | "task.fulfill":
                 self._delivery.worked(request["id"])
 
-    def _record(self, now: int) -> bool:
-        """Queue what the last step changed and what it has to say. True when it changed something."""
-        outgoing = self.state.take_outgoing()
-        changes = self.state.take_changes()
-        settled = changes.settled if changes is not None else []
-
-        if self._commits is None:
-            self._tell(outgoing, settled)
-        else:
-            if changes is not None:
-                self._commits.add(changes.rows, now)
-
-            if outgoing or settled:
-                self._commits.announce(outgoing, settled)
-
-        due = self.state.next_due()
-
-        if due is not None and due < self._wakes_at:
-            self._alarm.set()
-
-        return changes is not None
-
     def _tell(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
-        self._delivery.send(messages, self.state, self._at)
+        self._delivery.send(messages, self.state, self._durable.time())
+        self._watchers.settled(settled)
 
-        for promise_id in settled:
-            for future in self._watchers.pop(promise_id, ()):
-                if not future.done():
-                    future.set_result(None)
+    def _restored(self, task_ids: list[str]) -> None:
+        self._delivery.missed = dict.fromkeys(task_ids)
+        self._alarm.ring()
 
-    def _fill(self, batch: Batch) -> None:
-        if self._commits is not None:
-            self._housekeeping.fill(batch, self.state, self._commits, self._at)
+    async def _announce_missed(self) -> None:
+        """Announce the tasks that nobody has taken: from before a restart, or before there was a receiver."""
+        if not (self._delivery.missed and self._delivery.receivers):
+            return
 
-    def _committed(self, batch: Batch) -> None:
-        if self._commits is not None and not self._commits.lost:
-            self._housekeeping.settle(batch, self.state, self._commits)
+        missed, self._delivery.missed = list(self._delivery.missed), {}
+        written = self._durable.written()
 
-        self._tell(batch.messages, batch.settled)
+        if written is not None:
+            await asyncio.wait((written,))
+
+            if written.exception() is not None:
+                return  # the state that is read back brings its own
+
+        for start in range(0, len(missed), DEADLINES):
+            now = self._durable.time()
+            self._delivery.send(self.state.announce(missed[start : start + DEADLINES], now), self.state, now)
+            await asyncio.sleep(0)
 
     # Deadlines
 
     async def _run(self) -> None:
         while True:
-            if self._commits is not None and self._commits.lost:
-                with contextlib.suppress(ConnectorError):
-                    await self._recover()
-            else:
-                await self._announce_pending()
-                await self._sweep()
+            try:
+                await self._durable.upkeep()
+                await self._announce_missed()
+                more = self._durable.tick()
+                self._delivery.send_due(self._durable.time())
+            except Exception as error:  # noqa: BLE001 - deadlines must go on firing
+                self._durable.stumbled(error)
+                more = False
 
-            if not self._tick():
+            if not more:
                 await self._nap()
 
             await asyncio.sleep(0)
-
-    def _tick(self) -> bool:
-        """Do a slice of what is due. True when there is more at once."""
-        if self._commits is not None and self._commits.lost:
-            return False
-
-        now = self._time()
-
-        try:
-            self.state.tick(now, limit=SLICE, leases=self.leases)
-            self._record(now)
-        except Exception as error:  # noqa: BLE001 - as in `send`
-            self._stumbled(error)
-            return False
-
-        self._delivery.send_due(now)
-
-        if self._commits is None:
-            self._housekeeping.drop_expired(self.state, now)
-        elif self._housekeeping.pending(self.state, self._commits, now):
-            self._commits.nudge()
-
-        due = self.state.next_due()
-        return due is not None and due <= now
 
     async def _nap(self) -> None:
         """Return at the next deadline, or when one has been set that is earlier, or after the tick interval."""
         if self._delivery.missed and self._delivery.receivers:
             return
 
-        # The clock itself, not `_time`: were it set back, time would stand still until it has caught up.
+        # The clock itself: were it set back, the engine's time would stand still until it has caught up.
         now = self._clock()
         times = [at for at in (self.state.next_due(), self._delivery.next_due()) if at is not None]
         seconds = min(self._tick_interval, max(RESOLUTION, (min(times) - now) / 1000)) if times else self._tick_interval
 
-        if self._commits is not None and self._housekeeping.pending(self.state, self._commits, self._at):
+        if self._durable.house_to_keep():
             seconds = min(seconds, PACE)
 
-        self._wakes_at = now + int(seconds * 1000)
-        self._alarm.clear()
-        naps = (asyncio.ensure_future(self._sleeper(seconds)), asyncio.ensure_future(self._alarm.wait()))
-
-        try:
-            await asyncio.wait(naps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for nap in naps:
-                nap.cancel()
-
-    async def _announce_pending(self) -> None:
-        """Announce the tasks that nobody has taken: from before a restart, or before there was a receiver."""
-        if not (self._delivery.missed and self._delivery.receivers):
-            return
-
-        missed, self._delivery.missed = list(self._delivery.missed), {}
-
-        if self._commits is not None and (written := self._commits.written()) is not None:
-            await asyncio.wait((written,))
-
-            if written.exception() is not None:
-                return  # the state that is read back brings its own
-
-        for start in range(0, len(missed), SLICE):
-            now = self._time()
-            self._delivery.send(self.state.announce(missed[start : start + SLICE], now), self.state, now)
-            await asyncio.sleep(0)
-
-    async def _sweep(self) -> None:
-        """Have archived lineages deleted when their retention is over."""
-        now = self._time()
-
-        if self._commits is None or self._journal is None or now - self._swept_at < SWEEP:
-            return
-
-        more = False
-
-        for transient in (False, True):
-            cutoff = now - self._housekeeping.retention[transient]
-            look = partial(self._journal.expired, cutoff, transient=transient, limit=SLICE)
-
-            with contextlib.suppress(sqlite3.Error):
-                origins = await self._commits.run(look)
-                self._housekeeping.drop_archived(origins, self._commits, now)
-                more = more or len(origins) == SLICE
-
-        if not more:
-            self._swept_at = now
-
-            with contextlib.suppress(sqlite3.Error):
-                await self._commits.run(self._journal.shrink)
-
-    # Recovery
-
-    def _serving(self) -> bool:
-        return self._opened and not self._stopped and (self._commits is None or not self._commits.lost)
-
-    async def _have(self, promise_ids: list[str]) -> None:
-        """Return when memory holds the truth, the lineages of these promises included, and can be acted upon at once.
-
-        Raises:
-            ConnectorError: it cannot be had.
-        """
-        while True:
-            if not self._serving() and (self._stopped or not self._opened):
-                raise ConnectorError(EngineUnavailable("the engine is not open"))
-
-            if self._commits is not None and self._commits.lost:
-                await self._recover()
-                continue
-
-            archived = self._housekeeping.archived
-            missing = [origin for id_ in promise_ids if (origin := origin_of(id_)) in archived] if archived else []
-
-            if not missing:
-                return
-
-            await self._bring_back(missing[0])
-
-    async def _bring_back(self, origin: str) -> None:
-        async with self._returning:
-            if self._commits is None or self._journal is None or origin not in self._housekeeping.archived:
-                return
-
-            try:
-                image = await self._commits.run(partial(self._journal.read, origin))
-            except (sqlite3.Error, ImageError) as error:
-                raise ConnectorError(EngineUnavailable(f"{origin} cannot be read back: {error}")) from error
-
-            if origin in self._housekeeping.archived:  # else deleted meanwhile
-                self._housekeeping.came_back(origin)
-
-                if image is not None:
-                    self.state.adopt(image, self._time(), finished_at=self._at)
-
-    def _stumbled(self, error: Exception) -> None:
-        logger.error("the engine could not finish a step; going back to what is on disk", exc_info=error)
-        self.state.take_outgoing()
-
-        if self._commits is not None:
-            self._commits.lose(None, error)
-
-    def _failed(self, error: BaseException) -> None:
-        logger.error("the engine's journal cannot be written, requests are refused: %s", error)
-        self._alarm.set()
-
-    async def _recover(self) -> None:
-        """Go back to what is on disk, if that can be written again. Attempts are shared by all who want one.
-
-        Raises:
-            ConnectorError: it cannot be done now.
-        """
-        if self._recovery is None or self._recovery.done():
-            self._recovery = asyncio.ensure_future(self._reload())
-
-        await asyncio.shield(self._recovery)
-
-    async def _reload(self) -> None:
-        if self._commits is None or self._journal is None:
-            return
-
-        try:
-            recovered = await self._commits.run(self._journal.reload)
-            state = await self._commits.run(partial(_rebuilt, recovered, self._at))
-        except (sqlite3.Error, ImageError) as error:
-            raise ConnectorError(EngineUnavailable(f"the journal cannot be used: {error}")) from error
-
-        self._take(recovered, state)
-        logger.warning("the engine's journal can be written again")
-
-    def _read(self, journal: Journal) -> tuple[Recovered, IndexedState]:
-        """Return what is in the file and the state made of it; runs on the journal's thread."""
-        recovered = journal.open()
-
-        try:
-            return recovered, _rebuilt(recovered, max(recovered.at, self._clock()))
-        except (KeyError, ValueError) as error:
-            journal.close(checkpoint=False)
-            raise JournalUnusable(f"{journal.path} is damaged: its records do not fit together") from error
-
-    def _take(self, recovered: Recovered, state: IndexedState) -> None:
-        """Go on from what is on disk. A lease is only kept for what still runs here; other tasks are given back."""
-        before, self.state = self.state, state
-        self._at = max(self._at, recovered.at)
-        self._housekeeping.restart(recovered.archived)
-        if self._commits is not None:
-            self._commits.restart(recovered)
-
-        now = self._time()
-
-        for task in state.tasks.values():
-            runs = self.leases.get(task.id) == task.version
-            old = before.tasks.get(task.id)
-
-            if task.state == "pending" and runs and old is not None and old.state == "acquired":
-                state.apply(now, {"kind": "task.acquire", "id": task.id, "pid": old.pid, "ttl": old.ttl})
-            elif task.state == "acquired" and not runs:
-                state.apply(now, {"kind": "task.release", "id": task.id})
-                state.take_outgoing()  # announced with all the others
-
-        self._delivery.missed = {task.id: None for task in state.tasks.values() if task.state == "pending"}
-        self._record(now)
-        self._alarm.set()
-
-
-def _rebuilt(recovered: Recovered, now: int) -> IndexedState:
-    """Return the state that the file's lineages make; takes them out of `recovered`, to hold them once."""
-    state = IndexedState()
-
-    while recovered.lineages:
-        _, image = recovered.lineages.popitem()
-        state.adopt(image, now)
-
-    return state
-
-
-def _named(request: Any) -> list[str]:
-    """Return the ids of the promises that a request is about."""
-    if not isinstance(request, dict):
-        return []
-
-    actions = request.get("actions")
-    parts = [request, extract_action_data(request.get("action"))]
-    parts += [extract_action_data(action) for action in actions] if isinstance(actions, list) else []
-    named = [part.get(key) for part in parts if isinstance(part, dict) for key in ("id", "awaited")]
-    return [id_ for id_ in named if isinstance(id_, str)]
-
-
-def _told(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
-    """Return the lineages that the answer to a request without effect tells something of, None when it may be any.
-
-    Taking a lease is such a request: nothing on disk depends on it, for leases end with the process, and whatever is
-    done under it is written after everything that the answer tells.
-    """
-    if response.get("kind") not in {"promise.get", "promise.create", "promise.settle", "task.acquire"}:
-        return None
-
-    return {origin_of(request["id"]), *(origin_of(record["id"]) for record in response.get("preload", ()))}
+        await self._alarm.nap(seconds, until=now + int(seconds * 1000))
 
 
 def _milliseconds(time: timedelta) -> int:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.engine.journal import Snapshot
+from orchestrator.engine.writes import Snapshot
 
 if TYPE_CHECKING:
-
     from orchestrator.engine.commits import Batch, GroupCommit
     from orchestrator.engine.state import IndexedState
 

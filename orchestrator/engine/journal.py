@@ -12,86 +12,24 @@ half written at the end; damage in the middle is found by checksums, not repaire
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.engine.images import ImageError, LineageImage, decode
-from orchestrator.errors import EngineInUse, JournalUnusable
+from orchestrator.engine.possession import beside, check_header, create, lock
+from orchestrator.engine.writes import Recovered, Row, Snapshot, Writes
+from orchestrator.errors import JournalUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-APPLICATION_ID: Final = 0x43536A31  # "CSj1"
-FORMAT: Final = 1
 PROBE_BYTES: Final = 256 * 1024
 #: Rows per INSERT: one statement is one call into SQLite, so the writer thread gives the interpreter away only once.
 ROWS_PER_STATEMENT: Final = 64
 SPARE_PAGES: Final = 1024
-
-_SCHEMA: Final = f"""
-PRAGMA auto_vacuum = INCREMENTAL;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE journal(seq INTEGER PRIMARY KEY, origin TEXT NOT NULL, at INTEGER NOT NULL, images BLOB);
-CREATE TABLE lineages(origin TEXT PRIMARY KEY, seq INTEGER NOT NULL, state BLOB NOT NULL);
-CREATE TABLE finished(
-  origin TEXT PRIMARY KEY, seq INTEGER NOT NULL, transient INTEGER NOT NULL, at INTEGER NOT NULL, state BLOB NOT NULL);
-CREATE INDEX finished_by_time ON finished(transient, at, origin, seq);
-INSERT INTO meta VALUES ('sdk', '{version("resonate-sdk")}'), ('probe', NULL);
-PRAGMA journal_mode = WAL;
-"""
-
-
-class Row(NamedTuple):
-    """A change of one lineage at a time (milliseconds). No images: the lineage was dropped."""
-
-    seq: int
-    origin: str
-    at: int
-    images: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A whole lineage as it was after row `seq`; `finished_at` where it is over and wants to be kept only on disk."""
-
-    origin: str
-    seq: int
-    transient: bool
-    finished_at: int | None
-    state: bytes
-
-
-@dataclass(slots=True)
-class Writes:
-    """What one transaction writes: new rows, lineages to delete, snapshots, and the last row that can go."""
-
-    rows: list[Row] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    snapshots: list[Snapshot] = field(default_factory=list)
-    trim: int | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.gone or self.snapshots or self.trim)
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What the file holds: open lineages with the first row that no snapshot covers, the ids of those kept on disk."""
-
-    lineages: dict[str, LineageImage] = field(default_factory=dict)
-    uncovered: dict[str, int] = field(default_factory=dict)
-    archived: set[str] = field(default_factory=set)
-    first: int = 1
-    last: int = 0
-    at: int = 0
 
 
 class Journal:
@@ -111,12 +49,12 @@ class Journal:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._take_lock()
+            self._lock = lock(self.path)
 
             if not self.path.exists():
-                self._create()
+                create(self.path)
 
-            self._check_header()
+            check_header(self.path)
             self._connect()
             recovered = self._checked()
 
@@ -126,10 +64,6 @@ class Journal:
         except BaseException:
             self.close(checkpoint=False)
             raise
-
-        db = self._connection()
-        db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, False)
-        db.execute("PRAGMA wal_autocheckpoint = 1000")
 
         return recovered
 
@@ -207,20 +141,20 @@ class Journal:
     def close(self, *, checkpoint: bool = True) -> None:
         """Close the file and let go of the lock; nothing when that has been done."""
         db, self._db = self._db, None
-        lock, self._lock = self._lock, None
+        held, self._lock = self._lock, None
 
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, not checkpoint)
                 db.close()
 
-            wal = self.path.with_name(self.path.name + "-wal")
+            wal = beside(self.path, "-wal")
 
             if wal.exists() and wal.stat().st_size == 0:  # SQLite leaves an empty one when it may not tidy up
                 wal.unlink()
 
-        if lock is not None:
-            os.close(lock)
+        if held is not None:
+            os.close(held)
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
@@ -228,58 +162,11 @@ class Journal:
 
         return self._db
 
-    def _take_lock(self) -> None:
-        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock)
-            raise EngineInUse(f"{self.path} is in use by another process") from error
-
-        self._lock = lock
-
-    def _create(self) -> None:
-        """Make the file under another name first: under its own it is either absent or whole."""
-        if self.path.with_name(self.path.name + "-wal").exists():
-            raise JournalUnusable(f"{self.path} is missing, but its write-ahead log is there")
-
-        new = self.path.with_name(self.path.name + ".new")
-
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            new.with_name(new.name + suffix).unlink(missing_ok=True)
-
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
-            db.executescript(_SCHEMA)
-
-        new.rename(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _check_header(self) -> None:
-        """Look at the first bytes before SQLite does: it may change a file merely by opening it."""
-        with self.path.open("rb") as file:
-            header = file.read(100)
-
-        if header[:16] != b"SQLite format 3\0" or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-            raise JournalUnusable(f"{self.path} is not an engine file of this program")
-
-        if int.from_bytes(header[60:64], "big") != FORMAT:
-            raise JournalUnusable(f"{self.path} has a format that this version does not know")
-
     def _connect(self) -> None:
         self._db = db = sqlite3.connect(
             self.path, isolation_level=None, timeout=0, check_same_thread=False, cached_statements=256
         )
-        db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA journal_size_limit = 16777216")
 
@@ -361,7 +248,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _insert(rows: int) -> str:
-    return "INSERT INTO journal VALUES " + ",".join(["(?,?,?,?)"] * rows)
+    return f"INSERT INTO journal VALUES {_marks(rows, 4)}"  # noqa: S608 - marks only
+
+
+def _marks(rows: int, columns: int) -> str:
+    return ",".join(["(" + ",".join("?" * columns) + ")"] * rows)
 
 
 def _flat(rows: list[Row]) -> list[object]:
@@ -381,12 +272,12 @@ def _keep(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
         over = [it for it in some if it.finished_at is not None]
 
         if going:
-            sql = "INSERT OR REPLACE INTO lineages VALUES " + ",".join(["(?,?,?)"] * len(going))
+            sql = f"INSERT OR REPLACE INTO lineages VALUES {_marks(len(going), 3)}"  # noqa: S608 - marks only
             db.execute(sql, [value for it in going for value in (it.origin, it.seq, it.state)])
             _delete(db, "finished", [it.origin for it in going])
 
         if over:
-            sql = "INSERT OR REPLACE INTO finished VALUES " + ",".join(["(?,?,?,?,?)"] * len(over))
+            sql = f"INSERT OR REPLACE INTO finished VALUES {_marks(len(over), 5)}"  # noqa: S608 - marks only
             fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in over]
             db.execute(sql, [value for row in fields for value in row])
             _delete(db, "lineages", [it.origin for it in over])

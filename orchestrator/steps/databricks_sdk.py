@@ -252,4 +252,4 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cleaned(error: BaseException, hidden: Iterable[str] = ()) -> str:
-    return str(error)
+    return redacted(_DEBUG_INFO.sub("", str(error)), hidden)

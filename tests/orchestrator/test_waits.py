@@ -11,6 +11,8 @@ from plant import Plant, pause, plant
 from pydantic import BaseModel
 
 from orchestrator import Address, Context, WorkflowFailed, open_callback, workflow
+from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import request_cancel
 from orchestrator.roots import view_root
@@ -53,7 +55,7 @@ async def several(ctx: Context, request: Request) -> list[Any]:
 @workflow()
 async def careless(ctx: Context, request: Request) -> str:
     """Open a callback and end without it."""
-    await open_callback(ctx, "forgotten", deadline=timedelta(seconds=request.deadline))
+    _ = await open_callback(ctx, "forgotten", deadline=timedelta(seconds=request.deadline))
 
     if request.turns > 1:
         raise WorkflowFailed("gave up", reason=7)
@@ -86,7 +88,8 @@ async def works(tmp_path: Path, engine_url: str, request: pytest.FixtureRequest)
         yield one
 
 
-with_workflow = lambda chosen: pytest.mark.parametrize("works", [chosen], indirect=True, ids=[chosen.name])  # noqa: E731
+def with_workflow(chosen: Workflow[Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("works", [chosen], indirect=True, ids=[chosen.name])
 
 
 async def test_waits_opened_together_are_answered_in_any_order(works: Plant) -> None:
@@ -136,9 +139,6 @@ async def test_an_answer_to_another_question_fails_the_workflow(works: Plant) ->
 
 
 async def test_of_many_different_answers_at_once_one_is_applied(works: Plant) -> None:
-    from orchestrator.callbacks.outcomes import Outcome  # noqa: PLC0415
-    from orchestrator.callbacks.settlement import resolve  # noqa: PLC0415
-
     await works.start("a")
     wait = (await works.opened(f"{works.root('a')}:1")).id
     settlements = await asyncio.gather(

@@ -56,7 +56,7 @@ async def main(path: str, run: str) -> None:
         say("settled", f"{id_}:1", id_)
         await connection.wait_settled(id_, 60)
         record = await resonate.promises.get(id_)
-        say("settled", id_, record.value.data)
+        say("settled", id_, str(record.value.data))
 
     async def caller(number: int) -> None:
         count = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
@@ -15,10 +15,12 @@ from resonate.connections.local import DurablePromise, ServerState, Task
 from resonate.error import ServerError
 
 from orchestrator.engine.images import LineageImage, decode
-from orchestrator.engine.state import IndexedState, origin_of
+from orchestrator.engine.lineages import origin_of
+from orchestrator.engine.state import IndexedState
 
 IDS = ("a", "b", "a:1", "a:2", "a:1.1", "b:1", "c:1")
 FOREVER = (1 << 63) - 1
+PLAIN: Mapping[str, str] = {}
 
 TAGS = {
     "resonate:target": ("local://any@default",),
@@ -136,7 +138,7 @@ class Scenario:
 
 
 # Python's own generator: drawing each choice from hypothesis takes a hundred times as long.
-scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed)))
+scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed)))  # noqa: S311 - no secret
 lengths = st.integers(1, 250)
 
 
@@ -241,9 +243,10 @@ def test_what_it_reports_as_changed_is_enough_to_make_it_again(
         same(stored, state)
 
         if number in snapshots_after:
-            for origin in stored:
-                stored[origin] = LineageImage()
-                stored[origin].apply(decode(state.snapshot(origin)))
+            stored = {origin: LineageImage() for origin in stored}
+
+            for origin, image in stored.items():
+                image.apply(decode(state.snapshot(origin)))
 
             same(stored, state)
 
@@ -256,13 +259,13 @@ def test_what_it_reports_as_changed_is_enough_to_make_it_again(
         id_: at for id_, _, at in state._promise_deadlines.items()
     }
     assert again._awaiting == {id_: awaited for id_, awaited in state._awaiting.items() if awaited}
-    assert set(again._finished[0]) == set(state._finished[0])
-    assert set(again._finished[1]) == set(state._finished[1])
+    assert set(again._lineages._finished[0]) == set(state._lineages._finished[0])
+    assert set(again._lineages._finished[1]) == set(state._lineages._finished[1])
     assert promises(again) == promises(state)
 
 
-def created(state: IndexedState, id_: str, now: int = 10, **tags: str) -> None:
-    state.apply(now, {"kind": "promise.create", "id": id_, "timeoutAt": FOREVER, "tags": tags})
+def created(state: IndexedState, id_: str, tags: Mapping[str, str] = PLAIN) -> None:
+    state.apply(10, {"kind": "promise.create", "id": id_, "timeoutAt": FOREVER, "tags": tags})
 
 
 def settled(state: IndexedState, id_: str, now: int = 20) -> None:
@@ -274,8 +277,8 @@ TARGET = {"resonate:target": "local://any@default"}
 
 def test_a_lineage_is_over_when_its_root_is_settled_and_no_task_of_it_can_run() -> None:
     state = IndexedState()
-    created(state, "a", **TARGET)
-    created(state, "a:1", **TARGET)
+    created(state, "a", TARGET)
+    created(state, "a:1", TARGET)
     created(state, "a:2")
     settled(state, "a", 20)
 
@@ -291,14 +294,14 @@ def test_a_lineage_that_gets_new_work_is_no_longer_over() -> None:
     state = IndexedState()
     created(state, "a")
     settled(state, "a")
-    created(state, "a:1", **TARGET)
+    created(state, "a:1", TARGET)
 
     assert state.finished_at("a") is None
 
 
 def test_transient_lineages_are_told_apart() -> None:
     state = IndexedState()
-    created(state, "a", **{"countersign:transient": "true"})
+    created(state, "a", {"countersign:transient": "true"})
     created(state, "b")
     settled(state, "a")
     settled(state, "b")
@@ -311,7 +314,9 @@ def test_a_lineage_with_a_schedule_is_not_over() -> None:
     state = IndexedState()
     created(state, "a")
     settled(state, "a")
-    state.apply(20, {"kind": "schedule.create", "id": "a", "cron": "* * * * *", "promiseId": "x", "promiseTags": TARGET})
+    state.apply(
+        20, {"kind": "schedule.create", "id": "a", "cron": "* * * * *", "promiseId": "x", "promiseTags": TARGET}
+    )
 
     assert state.finished_at("a") is None
 
@@ -343,7 +348,7 @@ def test_a_dropped_lineage_leaves_nothing_behind() -> None:
     state = IndexedState()
 
     for id_ in ("a", "a:1", "b"):
-        created(state, id_, **TARGET, **{"resonate:branch": "a"})
+        created(state, id_, TARGET | {"resonate:branch": "a"})
 
     state.apply(11, {"kind": "task.acquire", "id": "a", "ttl": 50})
     state.apply(12, {"kind": "task.suspend", "id": "a", "actions": [{"awaited": "a:1"}]})
@@ -365,7 +370,7 @@ def test_a_lineage_that_another_one_awaits_is_not_dropped() -> None:
     state = IndexedState()
     created(state, "a")
     created(state, "a:1")
-    created(state, "b", **TARGET)
+    created(state, "b", TARGET)
     state.apply(11, {"kind": "task.acquire", "id": "b", "ttl": 50})
     state.apply(12, {"kind": "task.suspend", "id": "b", "actions": [{"awaited": "a:1"}]})
     settled(state, "a")
@@ -399,7 +404,7 @@ def test_a_kept_lease_does_not_lapse_and_another_does() -> None:
     state = IndexedState()
 
     for id_ in ("a", "b"):
-        created(state, id_, **TARGET)
+        created(state, id_, TARGET)
         state.apply(10, {"kind": "task.acquire", "id": id_, "ttl": 50})
 
     state.take_changes()
@@ -414,7 +419,7 @@ def test_a_kept_lease_does_not_lapse_and_another_does() -> None:
 
 def test_a_lease_of_another_version_is_not_kept() -> None:
     state = IndexedState()
-    created(state, "a", **TARGET)
+    created(state, "a", TARGET)
     state.apply(10, {"kind": "task.acquire", "id": "a", "ttl": 50})
     state.tick(100, leases={"a": 7})
 
@@ -423,8 +428,8 @@ def test_a_lease_of_another_version_is_not_kept() -> None:
 
 def test_reading_leasing_and_announcing_again_change_nothing_that_is_reported() -> None:
     state = IndexedState()
-    created(state, "a", **TARGET)
-    created(state, "b", **TARGET)
+    created(state, "a", TARGET)
+    created(state, "b", TARGET)
     state.take_changes()
 
     state.apply(20, {"kind": "promise.get", "id": "a"})
@@ -439,8 +444,8 @@ def test_reading_leasing_and_announcing_again_change_nothing_that_is_reported() 
 
 def test_the_text_of_repeated_tags_is_held_once() -> None:
     state = IndexedState()
-    created(state, "a" * 50, **{"resonate:origin": "a" * 50, "resonate:target": "local://any@" + "x" * 5})
-    created(state, "b", **{"resonate:parent": "".join(["a"] * 50), "resonate:target": "local://any@" + "x" * 5})
+    created(state, "a" * 50, {"resonate:origin": "a" * 50, "resonate:target": "local://any@" + "x" * 5})
+    created(state, "b", {"resonate:parent": "".join(["a"] * 50), "resonate:target": "local://any@" + "x" * 5})
     first, second = state.promises["a" * 50], state.promises["b"]
 
     assert first.tags["resonate:origin"] is first.id

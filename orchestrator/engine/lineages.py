@@ -1,0 +1,91 @@
+"""Which lineages there are, what belongs to each, and since when it is over.
+
+A lineage is a root promise and everything whose id extends its id. It is over when its root is settled and no promise
+with a task in it is pending: a plain promise that nobody will settle any more does not keep it. It drops nothing by
+itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from resonate.ids import ORIGIN_SEP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resonate.connections.local import DurablePromise
+
+TRANSIENT_TAG: Final = "countersign:transient"
+
+
+def origin_of(promise_id: str) -> str:
+    """Return the lineage of an id: everything before its first colon."""
+    return promise_id.partition(ORIGIN_SEP)[0]
+
+
+def is_transient(root: DurablePromise | None) -> bool:
+    """Return whether the root of a lineage asks to be dropped soon after it is over."""
+    return root is not None and root.tags.get(TRANSIENT_TAG) == "true"
+
+
+class Lineage(msgspec.Struct, gc=False):
+    """One lineage: its promises in order of creation, how many tasks may still run, how many schedules it has."""
+
+    promises: list[str]
+    running: int = 0
+    schedules: int = 0
+
+
+class Lineages:
+    """The lineages by their origin. Times are in milliseconds."""
+
+    __slots__ = ("_finished", "_held")
+
+    def __init__(self) -> None:
+        self._held: dict[str, Lineage] = {}
+        self._finished: tuple[dict[str, int], dict[str, int]] = ({}, {})
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def of(self, origin: str) -> Lineage:
+        """Return a lineage, a new one where there is none."""
+        lineage = self._held.get(origin)
+
+        if lineage is None:
+            lineage = self._held[origin] = Lineage([])
+
+        return lineage
+
+    def remove(self, origin: str) -> None:
+        """Forget a lineage."""
+        del self._held[origin]
+        self.reopen(origin)
+
+    def close(self, origin: str, root: DurablePromise | None, at: int) -> None:
+        """Take note that a lineage is over, if it is."""
+        lineage = self._held.get(origin)
+
+        if root is None or root.state == "pending" or lineage is None or lineage.running or lineage.schedules:
+            return
+
+        self._finished[is_transient(root)].setdefault(origin, at)
+
+    def reopen(self, origin: str) -> None:
+        """Take note that a lineage is not over."""
+        self._finished[0].pop(origin, None)
+        self._finished[1].pop(origin, None)
+
+    def finished_before(self, cutoff: int, *, transient: bool) -> Iterator[str]:
+        """Give the lineages that were over before `cutoff`, longest first. Change none while iterating."""
+        for origin, at in self._finished[transient].items():
+            if at >= cutoff:
+                return
+
+            yield origin
+
+    def finished_at(self, origin: str) -> int | None:
+        """Return since when a lineage is over, None when it is not or is unknown."""
+        return self._finished[0].get(origin, self._finished[1].get(origin))

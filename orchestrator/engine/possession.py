@@ -1,0 +1,101 @@
+"""Taking possession of the engine's file: the lock, the check that it is ours, and its making.
+
+Nothing here changes a file that is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import EngineInUse, JournalUnusable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APPLICATION_ID: Final = 0x43536A31  # "CSj1"
+FORMAT: Final = 1
+
+_SCHEMA: Final = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE journal(seq INTEGER PRIMARY KEY, origin TEXT NOT NULL, at INTEGER NOT NULL, images BLOB);
+CREATE TABLE lineages(origin TEXT PRIMARY KEY, seq INTEGER NOT NULL, state BLOB NOT NULL);
+CREATE TABLE finished(
+  origin TEXT PRIMARY KEY, seq INTEGER NOT NULL, transient INTEGER NOT NULL, at INTEGER NOT NULL, state BLOB NOT NULL);
+CREATE INDEX finished_by_time ON finished(transient, at, origin, seq);
+INSERT INTO meta VALUES ('sdk', '{version("resonate-sdk")}'), ('probe', NULL);
+PRAGMA journal_mode = WAL;
+"""  # noqa: S608 - constants
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file that belongs to the one at `path`."""
+    return path.with_name(path.name + suffix)
+
+
+def lock(path: Path) -> int:
+    """Return a descriptor that holds the lock on the file until it is closed.
+
+    Raises:
+        EngineInUse: another process has it.
+    """
+    descriptor = os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise EngineInUse(f"{path} is in use by another process") from error
+
+    return descriptor
+
+
+def create(path: Path) -> None:
+    """Make an empty engine file, under another name first: under its own it is either absent or whole.
+
+    Raises:
+        JournalUnusable: there is no file, but what belongs to one.
+    """
+    if beside(path, "-wal").exists():
+        raise JournalUnusable(f"{path} is missing, but its write-ahead log is there")
+
+    new = beside(path, ".new")
+
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        beside(new, suffix).unlink(missing_ok=True)
+
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
+        db.executescript(_SCHEMA)
+
+    new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def check_header(path: Path) -> None:
+    """Look at the first bytes before SQLite does: it may change a file merely by opening it.
+
+    Raises:
+        JournalUnusable: this is not an engine file of a format we know.
+    """
+    with path.open("rb") as file:
+        header = file.read(100)
+
+    if header[:16] != b"SQLite format 3\0" or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise JournalUnusable(f"{path} is not an engine file of this program")
+
+    if int.from_bytes(header[60:64], "big") != FORMAT:
+        raise JournalUnusable(f"{path} has a format that this version does not know")

