@@ -37,6 +37,9 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _visible(text: str) -> str:
+    if text.replace("\n", "").isprintable():
+        return text
+
     return "".join(
         c if c in "\n\t" or c in _NEEDED or unicodedata.category(c) not in _REFUSED else "\N{REPLACEMENT CHARACTER}"
         for c in text

@@ -9,16 +9,14 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from orchestrator.shown import one_line, paragraphs
 from receiver.problems import MEDIA_TYPE
-from receiver.timeline import page_headers
+from receiver.rendering import TEMPLATES, page_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,16 +35,8 @@ _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
 
-_ENVIRONMENT: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
-_APPROVAL: Final = _ENVIRONMENT.get_template("approval.html")
-_NOTICE: Final = _ENVIRONMENT.get_template("notice.html")
+_APPROVAL: Final = TEMPLATES.get_template("approval.html")
+_NOTICE: Final = TEMPLATES.get_template("notice.html")
 
 #: What a page says where there is nothing to decide: by status, a headline and a sentence or two.
 _NOTICES: Final[Mapping[int, tuple[str, str]]] = {

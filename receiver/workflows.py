@@ -23,8 +23,9 @@ from orchestrator.roots import start_root, view_root
 from receiver.audit import approval_of
 from receiver.bodies import json_body
 from receiver.problems import Problem
+from receiver.rendering import page_headers
 from receiver.routing import route
-from receiver.timeline import TimelineStep, TimelineView, page_headers, render
+from receiver.timeline import TimelineStep, TimelineView, render
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from orchestrator.workflows import approve_and_ship
 from receiver.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from orchestrator.definition import Workflow
@@ -184,15 +184,22 @@ def seen(answer: httpx2.Response, status: int = 200) -> str:
 
 
 @contextlib.asynccontextmanager
-async def desk(directory: Path, engine_url: str = "memory://", **variables: str | None) -> AsyncIterator[Desk]:
+async def desk(
+    directory: Path,
+    engine_url: str = "memory://",
+    *,
+    workflows: Sequence[Workflow[Any]] = (consult, approve_and_ship),
+    **variables: str | None,
+) -> AsyncIterator[Desk]:
     """Run the service with a worker in this process."""
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     letters = Letters()
-    workflows: dict[str, Workflow[Any]] = {one.name: one for one in (consult, approve_and_ship)}
-    equip(engine, chosen, workflows.values(), mailer=letters.mailer)
+    equip(engine, chosen, workflows, mailer=letters.mailer)
     engine.start()
-    one = Desk(create_app(chosen, engine, workflows), engine, letters, chosen.signing_keys)
+    one = Desk(
+        create_app(chosen, engine, {each.name: each for each in workflows}), engine, letters, chosen.signing_keys
+    )
     try:
         yield one
     finally:

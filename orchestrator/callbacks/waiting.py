@@ -250,6 +250,8 @@ async def close_callbacks(ctx: Context) -> None:
             await ctx.run(withdraw_callback, callback.address)
 
 
-async def withdraw_callback(ctx: SDKContext, address: Address, reason: str = "the workflow ended without it") -> None:
+async def withdraw_callback(
+    ctx: SDKContext, address: Address, reason: str = "The workflow ended without this answer."
+) -> None:
     """Settle a wait that its workflow lost interest in, as a step."""
     await address.settle(ctx, kind="cancelled", body=body_of(reason), by="workflow")

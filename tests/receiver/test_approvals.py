@@ -21,6 +21,7 @@ from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import request_cancel
 from orchestrator.errors import EngineUnavailable
+from orchestrator.questions import digest_of
 from orchestrator.secret import Secret
 from receiver.app import create_app
 
@@ -224,9 +225,10 @@ async def test_a_link_that_is_not_ours_is_one_page_whatever_is_wrong_with_it(her
     link = await here.ask()
     claims = claims_of(here, link)
     token = link.rpartition("/")[2]
-    machine = signer(here).mint(replace(claims, audience="machine", question=None, digest=None))
+    machine = signer(here).mint(replace(claims, audience="machine"))
     foreign = TokenSigner([Secret(b"x" * 32)]).mint(claims)
-    root = signer(here).mint(replace(claims, promise_id="consult.1", question="consult.1"))
+    of_root = digest_of(await here.engine.promises.get("consult.1"))
+    root = signer(here).mint(replace(claims, promise_id="consult.1", question="consult.1", digest=of_root))
     pages = set()
 
     for bad in (token[:-1], f"{token}A", token.replace(".", "x"), machine, foreign, root, "x", "%00", "a" * 3000):

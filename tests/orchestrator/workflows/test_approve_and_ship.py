@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from approving import ADA, Desk, desk, link_in, seen
-from configuration import API_KEY
+from configuration import API_KEY, fresh_key
 from plant import pause
 from postbox import Postbox, mailer, server
 from pydantic import ValidationError
@@ -76,6 +76,21 @@ async def test_a_cancel_ends_it_without_shipping(here: Desk) -> None:
 
     assert await ended(here) == ("cancelled", {"shipped": 0})
     assert "withdrawn" in seen(await here.post(link), 410)
+
+
+async def test_after_a_restart_in_the_middle_the_link_still_decides(tmp_path: Path, engine_url: str) -> None:
+    if engine_url == "memory://":
+        pytest.skip("nothing is left of it after a restart")
+
+    keys: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
+
+    async with desk(tmp_path, engine_url, **keys) as before:
+        link = await begun(before, remind_after=3)
+
+    async with desk(tmp_path, engine_url, **keys) as after:
+        assert await after.link() == link, "the reminder outlives the process that arranged it"
+        assert (await after.post(link)).status_code == 303
+        assert (await ended(after))[1]["status"] == "shipped"
 
 
 async def test_an_address_that_is_refused_fails_it_with_the_reason(tmp_path: Path) -> None:
