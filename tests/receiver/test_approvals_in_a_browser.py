@@ -145,6 +145,7 @@ async def test_a_wrong_code_is_told_and_what_was_written_is_kept(here: tuple[Des
     await page.get_by_label("Comment").fill("\n as written ")
     await page.get_by_role("button", name="Approve").click()
     assert "Tries left: 4" in await page.get_by_role("alert").inner_text()
+    assert await page.evaluate("document.activeElement.name") == "code"
     assert await page.get_by_label("Comment").input_value() == "\n as written "
 
     await page.get_by_label("Code from your mail").fill(code.lower())
