@@ -7,7 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
@@ -26,11 +26,11 @@ REFUSED = 2
 
 def main() -> int:
     """Run a worker until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator", description="A worker for one worker group.")
+    parser = _Parser(prog="python -m orchestrator", description="A worker for one worker group.")
     parser.add_argument("--group", help="the worker group (default: COUNTERSIGN_GROUP)")
-    arguments = parser.parse_args()
 
     try:
+        arguments = parser.parse_args()
         settings = load_settings()
         configure_logging(settings.log)
         group = settings.group if arguments.group is None else group_name("--group", arguments.group)
@@ -40,6 +40,13 @@ def main() -> int:
         return REFUSED
 
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line, as every refused start."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StartRefused(f"{self.prog}: {message}")
 
 
 async def _work(settings: Settings, group: str) -> None:

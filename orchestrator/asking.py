@@ -14,7 +14,7 @@ from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.callbacks.waiting import open_inquiry, withdraw_callback
 from orchestrator.context import Context
 from orchestrator.errors import WorkflowFailed
-from orchestrator.patience import FIRST_PAUSE, SLOWEST, pause
+from orchestrator.patience import persist
 from orchestrator.questions import MAX_PEOPLE
 from orchestrator.reminding import Reminder, mail_question
 from orchestrator.steps.mail import valid_address
@@ -102,14 +102,10 @@ async def _mailed(ctx: Context, address: Address, place: int, remind_after: time
     if remind_after is not None:
         reminder = Reminder(address=address, place=place, every=remind_after.total_seconds())
 
-    seconds = FIRST_PAUSE
+    refused = await persist(ctx, mail_question, address, reminder)
 
-    while reply := await ctx.run(mail_question, address, reminder):
-        if "refused" in reply:
-            raise WorkflowFailed(f"the question could not be mailed to {address.subject}: {reply['refused']}")
-
-        await pause(ctx, seconds)
-        seconds = min(seconds * 2, SLOWEST)
+    if refused is not None:
+        raise WorkflowFailed(f"the question could not be mailed to {address.subject}: {refused}")
 
 
 async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -> str:

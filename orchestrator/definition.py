@@ -122,17 +122,21 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
     """
     found: dict[str, Workflow[Any]] = {}
 
-    for module_name in modules:
+    for number, module_name in enumerate(modules, start=1):
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
-            reason = f"names the module {module_name}, which cannot be imported: {error}"
+            # What it needs may be named, its own name not: that is the setting's value.
+            foreign = error.name if error.name and not f"{module_name}.".startswith(f"{error.name}.") else None
+            needs = f": it needs {foreign}" if foreign else ""
+            reason = f"names a module, number {number}, that cannot be imported{needs}"
             raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason) from error
 
         defined = [value for value in vars(module).values() if isinstance(value, Workflow)]
 
         if not defined:
-            raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"names the module {module_name}, which has no workflow")
+            reason = f"names a module, number {number}, that has no workflow"
+            raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason)
 
         for one in defined:
             if found.setdefault(one.name, one) is not one:

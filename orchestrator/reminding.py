@@ -15,12 +15,15 @@ from orchestrator.callbacks.waiting import Address
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 from orchestrator.later import arrange, when_due
+from orchestrator.patience import DONE
 from orchestrator.questions import Inquiry
 from orchestrator.steps.letters import Letter
 from orchestrator.steps.mail import Mailer
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
+
+    from orchestrator.patience import Tried
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +40,21 @@ class Reminder:
     number: int = 1
 
 
-async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> dict[str, str]:
-    """Mail a person the question and arrange the first reminder, as a step.
-
-    Returns nothing when that is done or the wait is over, else why it is `refused`, or must be tried `later`.
-    """
+async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
+    """Mail a person the question and arrange the first reminder, as a step; done as well when the wait is over."""
     try:
         sent = await _send(ctx, address)
     except StepRefused as error:
-        return {"refused": str(error)}
+        return {"again": False, "why": str(error)}
     except StepUnavailable as error:
         logger.warning("%s: the question is not mailed yet: %s", address.promise_id, error)
 
-        return {"later": str(error)}
+        return {"again": True, "why": str(error)}
 
     if sent and reminder is not None:
         await _arrange(ctx, reminder)
 
-    return {}
+    return DONE
 
 
 async def remind(ctx: SDKContext, task: dict[str, Any]) -> str:

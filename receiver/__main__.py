@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
-import signal
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING, Final
-
-import uvicorn
 
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
@@ -19,30 +18,25 @@ from orchestrator.logs import configure_logging
 from orchestrator.settings import load_settings
 from orchestrator.worker import equip
 from receiver.app import create_app
+from receiver.server import Server, allow_many_connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Callable
 
-    from orchestrator.engine import Engine
     from orchestrator.settings import Settings
 
 logger = logging.getLogger("receiver")
 
 REFUSED: Final = 2
 
-#: SIGTERM lets requests that are under way finish for so many seconds; running steps get a few more.
-_DRAIN: Final = 4
-
-#: Requests at once before the server answers 503 by itself: what a file descriptor limit of 1024 still bears.
-_CONNECTIONS: Final = 900
-
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
     try:
+        _refuse_arguments(sys.argv[1:])
         settings = load_settings()
         configure_logging(settings.log)
+        allow_many_connections()
 
         with _bound(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, listener))
@@ -54,6 +48,11 @@ def main() -> int:
     return 0
 
 
+def _refuse_arguments(arguments: list[str]) -> None:
+    if arguments:
+        raise StartRefused("python -m receiver takes no arguments: it is configured by the environment")
+
+
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     workflows = load_workflows(settings.workflows)
     embedded = settings.engine.kind in {"embedded", "memory"}
@@ -63,21 +62,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         equip(engine, settings, workflows.values())
         engine.start()
 
-    server = _Server(
-        engine,
-        uvicorn.Config(
-            create_app(settings, engine, workflows),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_graceful_shutdown=_DRAIN,
-            forwarded_allow_ips="127.0.0.1",
-        ),
-    )
+    server = Server(create_app(settings, engine, workflows), stopping=engine.hurry)
     host, port = listener.getsockname()[:2]
     logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
 
@@ -87,33 +72,16 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         await engine.stop()
 
 
-class _Server(uvicorn.Server):
-    """A server that ends on a signal, where uvicorn's own raises the signal again and so dies of it."""
-
-    def __init__(self, engine: Engine, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._engine = engine
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._engine.hurry()
-        super().handle_exit(sig, frame)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-
-        yield
-
-
 def _bound(settings: Settings) -> socket.socket:
     """Return a listening socket, taken before anything else is touched."""
     try:
         return socket.create_server((settings.host, settings.port), family=_family(settings.host), backlog=2048)
     except OSError as error:
-        raise ConfigurationError("COUNTERSIGN_PORT", f"cannot be bound on this host: {error.strerror}") from error
+        # A name that is none has a negative number. The error's own text names the address.
+        known = error.errno is not None and error.errno > 0
+        variable = "COUNTERSIGN_PORT" if known and error.errno != errno.EADDRNOTAVAIL else "COUNTERSIGN_HOST"
+        reason = os.strerror(error.errno) if known and error.errno else "not an address or name of this host"
+        raise ConfigurationError(variable, f"cannot be bound: {reason}") from error
 
 
 def _family(host: str) -> socket.AddressFamily:

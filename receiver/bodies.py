@@ -61,14 +61,15 @@ def check_declared(length: bytes, limit: int) -> bool:
     # Compared by length first: int() of a million digits is not free, nor allowed.
     digits = length.lstrip(b"0")
     if len(digits) > len(str(limit)) or int(digits or b"0") > limit:
-        raise too_large(limit)
+        # What is announced beyond reason is not worth receiving only to throw it away.
+        raise too_large(limit, close=len(digits) > len(str(limit)) + 1)
 
     return bool(digits)
 
 
-def too_large(limit: int) -> Problem:
-    """Return the refusal of a body over `limit` bytes."""
-    return Problem("too-large", f"A body may have {limit} bytes.")
+def too_large(limit: int, *, close: bool = False) -> Problem:
+    """Return the refusal of a body over `limit` bytes; `close` ends the connection instead of reading the rest."""
+    return Problem("too-large", f"A body may have {limit} bytes.", {"Connection": "close"} if close else None)
 
 
 async def receive_body(receive: Receive, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
@@ -152,5 +153,7 @@ def _require_json(content_types: Sequence[str], encodings: Sequence[str]) -> Non
     if media_type != "application/json":
         raise Problem("unsupported-media-type", "The Content-Type must be application/json.")
 
-    if any(parameter not in {"", "charset=utf-8", 'charset="utf-8"'} for parameter in parameters):
-        raise Problem("unsupported-media-type", "The only parameter understood is charset=utf-8.")
+    charsets = [parameter for parameter in parameters if parameter.startswith("charset")]
+
+    if any(charset not in {"charset=utf-8", 'charset="utf-8"'} for charset in charsets):
+        raise Problem("unsupported-media-type", "The only charset understood is utf-8.")

@@ -10,6 +10,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
@@ -68,7 +69,7 @@ class Callbacks:
         """Return the routes of this surface."""
         return [
             route("/callbacks", GET=self.show, POST=self.succeeded),
-            route("/callbacks/failure", POST=self.failed),
+            route("/callbacks/failure", GET=self.post_only, POST=self.failed),
             route("/callbacks/{token}", GET=self.show, POST=self.succeeded),
             route("/callbacks/{token}/failure", POST=self.failed),
         ]
@@ -95,6 +96,10 @@ class Callbacks:
     async def failed(self, request: Request) -> Response:
         """Settle the wait as failed; the body is a message and details."""
         return await self._settle(request, "failed")
+
+    async def post_only(self, _: Request) -> Response:
+        """Refuse to look at `failure`: it would be taken for a token."""
+        raise HTTPException(405, headers={"Allow": "POST"})
 
     async def _settle(self, request: Request, kind: str) -> Response:
         claims, expired = self._verified(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.routing import Route
@@ -23,4 +24,8 @@ def route(path: str, **handlers: Handler) -> Route:
 
         return await handlers[method](request)
 
-    return Route(path, dispatch, methods=list(handlers))
+    made = Route(path, dispatch, methods=list(handlers))
+    # The framework's pattern ends in `$`, which also matches before a newline, and `.` matches none.
+    made.path_regex = re.compile(made.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
+
+    return made

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 from starlette.responses import HTMLResponse, JSONResponse
 
+from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.cancelling import request_cancel
+from orchestrator.context import CALLBACK_TAG
 from orchestrator.definition import field_of
 from orchestrator.errors import UnknownPromise
 from orchestrator.jsonvalues import json_equal, loads_strict
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
     from receiver.auth import ApiKeys
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_WAIT: Final = re.compile(r"wait\s*=\s*(\d{1,6})", re.ASCII | re.IGNORECASE)
+_WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
+_QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)", re.ASCII | re.IGNORECASE)
 _LONGEST_WAIT: Final = 30
 _LONGEST_NAME: Final = 100
 _MOST_FAULTS: Final = 50
@@ -54,6 +57,9 @@ _STEP_STATES: Final = {
     "rejected_canceled": "cancelled",
     "rejected_timedout": "expired",
 }
+
+#: How a callback ended, as the state of its step; a decision is a success.
+_OUTCOME_STATES: Final = {"failed": "failed", "died": "failed", "expired": "expired", "cancelled": "cancelled"}
 
 
 class Workflows:
@@ -200,17 +206,24 @@ def _wait_of(request: Request) -> float:
             match = _WAIT.fullmatch(preference.partition(";")[0].strip())
 
             if match is not None:
-                return min(int(match[1]), _LONGEST_WAIT)
+                return min(int(match[2]), _LONGEST_WAIT)
 
     return 0
 
 
 def _wants_page(request: Request) -> bool:
-    """Whether a browser asks: `text/html` is named, and not behind JSON."""
-    accepted = request.headers.get("accept", "")
-    page, data = accepted.find("text/html"), accepted.find("application/json")
+    """Whether a browser asks: `text/html` is named, and JSON is not liked as much."""
+    liked: dict[str, tuple[float, int]] = {}
 
-    return page >= 0 and (data < 0 or page < data)
+    for place, offer in enumerate(",".join(request.headers.getlist("accept")).lower().split(",")):
+        media_type, *parameters = (part.strip() for part in offer.split(";"))
+        quality = next((float(found[1]) for each in parameters if (found := _QUALITY.fullmatch(each))), 1.0)
+        # Of two that are liked alike the first one wins.
+        liked.setdefault(media_type, (quality, -place))
+
+    page = liked.get("text/html", (0.0, 0))
+
+    return page[0] > 0 and page > liked.get("application/json", (0.0, 0))
 
 
 def _shown(request: Request, view: RootView) -> dict[str, Any]:
@@ -241,7 +254,17 @@ def _step(record: PromiseRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "name": name_of(record),
-        "state": _STEP_STATES[record.state],
+        "state": _state_of(record),
         "started_at": rfc3339(record.created_at),
         "ended_at": None if ended is None else rfc3339(ended),
     }
+
+
+def _state_of(record: PromiseRecord) -> str:
+    callback = record.tags.get(CALLBACK_TAG)
+    settled = None if callback is None else read_settled(record, callback=callback)
+
+    if settled is None:
+        return _STEP_STATES[record.state]
+
+    return _OUTCOME_STATES.get(settled.outcome.kind, "succeeded")

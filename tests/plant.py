@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
     from orchestrator.roots import RootView
+    from orchestrator.settings import Settings
 
 PATIENCE = 30.0
+
+#: Settings by engine, so that whoever comes back to one has the keys to it.
+KNOWN: dict[str, Settings] = {}
 
 
 class Plant:
@@ -98,16 +102,23 @@ async def pause(seconds: float) -> None:
 
 @contextlib.asynccontextmanager
 async def plant(
-    directory: Path, engine_url: str, workflow: Workflow[Any] | None = None, *, jobs: Mapping[int, Job] | None = None
+    directory: Path,
+    engine_url: str,
+    workflow: Workflow[Any] | None = None,
+    *,
+    jobs: Mapping[int, Job] | None = None,
+    working: bool = True,
 ) -> AsyncIterator[Plant]:
-    """Run a worker over this engine, for one workflow or all that ship."""
-    chosen = settings(directory, engine_url)
+    """Run a worker over this engine, for one workflow or all that ship; one that is not working takes no task."""
+    chosen = KNOWN.setdefault(engine_url, settings(directory, engine_url))
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
         engine = await connect(chosen, work=True)
         databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
         equip(engine, chosen, [workflow] if workflow else shipped.values(), databricks=databricks)
-        engine.start()
+        if working:
+            engine.start()
+
         try:
             yield Plant(engine, workflow or shipped["databricks_pipeline"], emulator)
         finally:

@@ -10,17 +10,24 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+from resonate.codec import Codec, NoopEncryptor
 from resonate.connections.sse import resolve_target as poll_address
+from resonate.error import Base64DecodeError, SerializationError
+from resonate.ids import origin_of
 from resonate.observability import BackgroundTaskFailed, Dropped
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
+from resonate.types import Value
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded import EmbeddedConnection, LeaseKeeper
 from orchestrator.engine.encryption import PayloadCipher
-from orchestrator.errors import StartRefused
+from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from resonate.observability import Event
 
     from orchestrator.settings import Settings
@@ -57,7 +64,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 raise StartRefused(msg)
 
             embedded = EmbeddedConnection(address.path)
-            await embedded.open()
+            await _opened(embedded, address.path)
+            _require_readable(embedded, settings)
             resonate = _resonate(
                 settings, network=embedded, heartbeat=LeaseKeeper(embedded), subscription_refresh_secs=0
             )
@@ -102,10 +110,40 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
             )
 
 
+async def _opened(embedded: EmbeddedConnection, path: Path | None) -> None:
+    try:
+        await embedded.open()
+    except (EngineInUse, JournalUnusable) as error:
+        # Its text begins with the path, which is the setting's value.
+        reason = str(error).removeprefix(str(path))
+
+        for name, shown in ((path, "it"), (path and path.parent, "its folder")):
+            reason = reason.replace(str(name), shown)
+
+        raise type(error)(f"COUNTERSIGN_ENGINE names a file that{reason}") from error
+
+
+def _require_readable(embedded: EmbeddedConnection, settings: Settings) -> None:
+    """Refuse the start where the payload keys cannot read what is under way: it would be stuck without a word."""
+    codec = Codec(_cipher(settings) or NoopEncryptor())
+
+    for promise in embedded.state.promises.values():
+        if promise.state == "pending" and promise.param is not None and origin_of(promise.id) == promise.id:
+            try:
+                codec.decode(msgspec.json.decode(promise.param, type=Value))
+            except (SerializationError, Base64DecodeError) as error:
+                reason = f"cannot read {promise.id}, which is under way: was a key taken out, or encryption switched?"
+                raise ConfigurationError("COUNTERSIGN_PAYLOAD_KEYS", reason) from error
+
+
+def _cipher(settings: Settings) -> PayloadCipher | None:
+    return PayloadCipher(settings.payload_keys) if settings.payload_keys else None
+
+
 def _resonate(settings: Settings, **connection: Any) -> Resonate:
     return Resonate(
         **connection,
-        encryptor=PayloadCipher(settings.payload_keys) if settings.payload_keys else None,
+        encryptor=_cipher(settings),
         ttl=LEASE,
         retry_policy=STEP_RETRIES,
         max_concurrent_tasks=_TASKS[settings.engine.kind],
@@ -121,5 +159,8 @@ def _observe(event: Event) -> None:
     match event:
         case Dropped(what=what, id=promise_id, cause=cause):
             logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", cause)
+        case BackgroundTaskFailed(cause=cause) if "code=409" in cause:
+            # Another worker was first, or the workflow has ended meanwhile: nothing is wrong.
+            logger.debug("a task went to somebody else: %s", cause)
         case BackgroundTaskFailed(cause=cause):
             logger.error("a task of the SDK failed: %s", cause)

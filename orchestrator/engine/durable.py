@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 from resonate_base import ConnectorError
 
 from orchestrator.engine.commits import Batch, GroupCommit
-from orchestrator.engine.housekeeping import SLICE, Housekeeping
 from orchestrator.engine.images import ImageError
 from orchestrator.engine.journal import Journal
 from orchestrator.engine.lineages import origin_of
@@ -35,14 +34,16 @@ if TYPE_CHECKING:
     from resonate.connections.local import OutgoingMessage
     from resonate.timing import Clock
 
+    from orchestrator.engine.housekeeping import Housekeeping
     from orchestrator.engine.writes import Recovered
 
 logger = logging.getLogger(__name__)
 
 #: Deadlines handled in one step.
 DEADLINES: Final = 256
-#: Milliseconds between two looks for archived lineages whose retention is over.
+#: Milliseconds between two looks for archived lineages whose retention is over, and how many are deleted at a time.
 SWEEP: Final = 30_000
+DELETIONS: Final = 512
 
 
 class DurableState:
@@ -218,12 +219,12 @@ class DurableState:
 
             for transient in (False, True):
                 cutoff = now - self.housekeeping.retention[transient]
-                look = partial(self.journal.expired, cutoff, transient=transient, limit=SLICE)
+                look = partial(self.journal.expired, cutoff, transient=transient, limit=DELETIONS)
                 expired = await self.commits.run(look)
                 self.housekeeping.drop_archived(expired, self.commits, now)
                 found = max(found, len(expired))
 
-            if found < SLICE:
+            if found < DELETIONS:
                 self._swept_at = now
                 await self.commits.run(self.journal.shrink)
 

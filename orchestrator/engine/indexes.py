@@ -9,35 +9,32 @@ and when an undelivered task is announced again (a restart announces all of them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from resonate.connections.local import DurablePromise, OutgoingMessage, ServerState, Task, extract_action_data
-from resonate.ids import ORIGIN_SEP
 
 from orchestrator.engine.changes import ChangeLog
+from orchestrator.engine.compact import NO_IDS, Compactor, compact_task, own
 from orchestrator.engine.deadlines import Deadlines
-from orchestrator.engine.images import packed
 from orchestrator.engine.lineages import Lineages, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHARED_STRINGS: Final = 4096
 _FOUND, _CREATED, _REDIRECT = 200, 201, 300
 
 
-class _Watched[T](dict[str, T]):
-    """A dict that tells of every assignment; upstream adds its records to it."""
+class _Held[T](dict[str, T]):
+    """A dict that holds what is made of the value assigned; upstream adds its records to it."""
 
-    __slots__ = ("_added",)
+    __slots__ = ("_made",)
 
-    def __init__(self, added: Callable[[T], None]) -> None:
+    def __init__(self, made: Callable[[T], T]) -> None:
         super().__init__()
-        self._added = added
+        self._made = made
 
     def __setitem__(self, key: str, value: T) -> None:
-        super().__setitem__(key, value)
-        self._added(value)
+        super().__setitem__(key, self._made(value))
 
 
 class Indexed(ServerState):
@@ -45,8 +42,8 @@ class Indexed(ServerState):
 
     def __init__(self) -> None:
         super().__init__()
-        self.promises = _Watched(self._promise_added)
-        self.tasks = _Watched(self._task_added)
+        self.promises = _Held(self._promise_added)
+        self.tasks = _Held(self._task_added)
         self._lineages = Lineages()
         self._changed = ChangeLog()
         self._branches: dict[str, list[str]] = {}
@@ -56,7 +53,7 @@ class Indexed(ServerState):
         self._executes: dict[str, OutgoingMessage] = {}
         #: Tasks that are announced again in the step under way.
         self._unreported: frozenset[str] | set[str] = frozenset()
-        self._strings = {word: word for word in ("true", "false", "global", "local")}
+        self._compactor = Compactor(self.promises)
         self._now = 0
 
     # Overridden: what upstream finds by scanning
@@ -84,7 +81,7 @@ class Indexed(ServerState):
         task.state = "fulfilled"
         task.pid = None
         task.ttl = None
-        task.resumes.clear()
+        task.resumes = NO_IDS
         self.del_t_timeout(promise_id)
 
         for awaited in self._awaiting.pop(promise_id, ()):
@@ -153,10 +150,14 @@ class Indexed(ServerState):
             if awaited is not None:
                 awaited.discard(promise_id)
 
-            if awaiter in self.tasks:
+            task = self.tasks.get(awaiter)
+
+            if task is not None:
+                task.resumes = own(task.resumes)
                 self._changed.task(awaiter)
 
         super().resume_awaiters(promise_id, now)
+        promise.awaiters = NO_IDS
 
     def notify_subscribers(self, promise_id: str) -> None:
         """Tell the listeners of a settled promise, and forget them."""
@@ -165,15 +166,18 @@ class Indexed(ServerState):
         if promise is not None and promise.subscribers:
             self._changed.promise(promise_id)
             super().notify_subscribers(promise_id)
+            promise.subscribers = NO_IDS
 
     def promise_register_listener(self, corr_id: Any, req: Any) -> dict[str, Any]:
         """Register a listener; see upstream."""
-        response = super().promise_register_listener(corr_id, req)
+        awaited = req.get("awaited")
+        promise = self.promises.get(awaited) if isinstance(awaited, str) else None
 
-        if response["status"] == _FOUND and response["promise"]["state"] == "pending":
-            self._changed.promise(req["awaited"])
+        if promise is not None and promise.state == "pending":
+            promise.subscribers = own(promise.subscribers)
+            self._changed.promise(promise.id)
 
-        return response
+        return super().promise_register_listener(corr_id, req)
 
     def task_acquire(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
         """Lease a task; see upstream. Not a change that is reported: a lease does not outlive the process."""
@@ -185,23 +189,25 @@ class Indexed(ServerState):
 
     def task_suspend(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
         """Suspend a task on what it awaits; see upstream."""
+        actions = req.get("actions")
+        data = [extract_action_data(action) for action in actions] if isinstance(actions, list) else []
+        ids = [part.get("awaited") for part in data if isinstance(part, dict)]
+        awaited = [promise for id_ in ids if isinstance(id_, str) and (promise := self.promises.get(id_)) is not None]
+
+        for promise in awaited:
+            if promise.state == "pending":
+                promise.awaiters = own(promise.awaiters)
+
         response = super().task_suspend(now, corr_id, req)
 
-        if response["status"] not in {_FOUND, _REDIRECT}:
-            return response
+        if response["status"] in {_FOUND, _REDIRECT}:
+            task_id = req["id"]
+            self._changed.task(task_id)
 
-        task_id = req["id"]
-        actions = req.get("actions")
-        self._changed.task(task_id)
-
-        for action in actions if isinstance(actions, list) else ():
-            data = extract_action_data(action)
-            awaited = data.get("awaited") if isinstance(data, dict) else None
-            promise = self.promises.get(awaited) if isinstance(awaited, str) else None
-
-            if promise is not None and task_id in promise.awaiters:
-                self._awaiting.setdefault(task_id, set()).add(promise.id)
-                self._changed.promise(promise.id)
+            for promise in awaited:
+                if task_id in promise.awaiters:
+                    self._awaiting.setdefault(task_id, set()).add(promise.id)
+                    self._changed.promise(promise.id)
 
         return response
 
@@ -230,22 +236,25 @@ class Indexed(ServerState):
 
     # Bookkeeping
 
-    def _promise_added(self, promise: DurablePromise) -> None:
+    def _promise_added(self, promise: DurablePromise) -> DurablePromise:
         origin = origin_of(promise.id)
-        promise.param = packed(promise.param)
-        promise.tags = {self._shared(key): self._shared(value, promise.id) for key, value in promise.tags.items()}
+        compact = self._compactor.promise(promise)
         self._lineages.of(origin).promises.append(promise.id)
         self._changed.created(promise.id)
-        branch = promise.tags.get("resonate:branch")
+        branch = compact.tags.get("resonate:branch")
 
         if branch is not None:
             self._branches.setdefault(branch, []).append(promise.id)
 
         if promise.state != "pending":
-            self._lineages.close(origin, self.promises.get(origin), self._now)
+            root = compact if promise.id == origin else self.promises.get(origin)
+            self._lineages.close(origin, root, self._now)
 
-    def _task_added(self, task: Task) -> None:
+        return compact
+
+    def _task_added(self, task: Task) -> Task:
         self._changed.task(task.id)
+        return compact_task(task)
 
     def _without_report(
         self, step: Callable[[int, Any, Any], dict[str, Any]], now: int, corr_id: object, req: object
@@ -254,23 +263,3 @@ class Indexed(ServerState):
         response = step(now, corr_id, req)
         self._changed.tasks = before
         return response
-
-    def _shared(self, text: str, own_id: str = "") -> str:
-        """Return an equal string that is held already: tags repeat ids, addresses and names thousands of times."""
-        if text == own_id:
-            return own_id
-
-        held = self._strings.get(text)
-
-        if held is not None:
-            return held
-
-        root = self.promises.get(text)
-
-        if root is not None:
-            return root.id
-
-        if len(self._strings) < SHARED_STRINGS and ORIGIN_SEP + "//" in text:
-            self._strings[text] = text
-
-        return text

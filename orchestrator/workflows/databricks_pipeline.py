@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.definition import workflow
 from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
-from orchestrator.patience import FIRST_PAUSE, SLOWEST, pause, until_done
+from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.steps.databricks import Databricks, idempotency_token
 from orchestrator.steps.mail import EmailAddress, Mailer, Message
 from orchestrator.watching import Watch, arrange_look, settle_dead
@@ -19,6 +19,7 @@ from orchestrator.watching import Watch, arrange_look, settle_dead
 if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.context import Context
+    from orchestrator.patience import Tried
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +65,16 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
     attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own.
     """
     attempt = 0
+    goes_on: str | None = None
 
     while True:
         attempt += 1
         callback = await open_callback(
             ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=f"job {request.job_id}"
         )
-        run_id = await _triggered(ctx, request, callback)
+        # Once the trigger may have been tried, only asking for it again tells whether there is a run to stop.
+        wanted = await ctx.run(still_wanted, callback.address)
+        run_id = await _triggered(ctx, request, callback) if wanted else None
         outcome = await callback
 
         if outcome.succeeded:
@@ -80,18 +84,17 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
         if outcome.kind in {"expired", "cancelled"}:
             if run_id is not None:
-                await until_done(ctx, _TRIES, stop_run, run_id)
+                goes_on = await persist(ctx, stop_run, run_id, tries=_TRIES)
 
             break
 
         if attempt == request.attempts:
             break
 
-        logger.info("%s: attempt %s %s, trying again", ctx.info.id, attempt, outcome.kind)
+    message = _message(outcome) if goes_on is None else f"{_message(outcome)}; the run may go on: {goes_on}"
+    await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {message}")
 
-    await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {_message(outcome)}")
-
-    raise _ending(outcome, run_id)
+    raise _ending(outcome, run_id, message)
 
 
 async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback) -> int | None:
@@ -116,6 +119,11 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
         seconds = min(seconds * 2, SLOWEST)
 
     return None
+
+
+async def still_wanted(ctx: Context, address: Address) -> bool:
+    """Return whether the wait is still open: a pipeline that was cancelled before its trigger starts no run."""
+    return await address.settled(ctx) is None
 
 
 async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) -> dict[str, Any]:
@@ -159,39 +167,43 @@ async def _settle_if_over(ctx: Context, watch: Watch) -> None:
         await settle_dead(ctx, watch.promise_id, watch.callback, run)
 
 
-async def stop_run(ctx: Context, run_id: int) -> bool:
-    """Cancel the run. Returns whether there is nothing more to do about it."""
+async def stop_run(ctx: Context, run_id: int) -> Tried:
+    """Cancel the run."""
     try:
         await ctx.get_dependency(Databricks).cancel(run_id)
     except StepRefused as error:
         logger.warning("run %s may not be cancelled: %s", run_id, error)
+
+        return {"again": False, "why": str(error)}
     except StepUnavailable as error:
         logger.warning("run %s is not cancelled yet: %s", run_id, error)
 
-        return False
+        return {"again": True, "why": str(error)}
 
-    return True
+    return DONE
 
 
-async def notify(ctx: Context, address: str, pipeline: str, what: str) -> bool:
-    """Mail how the pipeline ended. Returns whether there is nothing more to do about it."""
+async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
+    """Mail how the pipeline ended."""
     message = Message(to=address, subject=f"{pipeline} {what.partition(':')[0]}", text=f"{pipeline}\n{what}\n")
 
     try:
         await ctx.get_dependency(Mailer).send(message, message_id=f"notify.{pipeline}")
     except StepRefused as error:
         logger.warning("%s: the notification was refused: %s", pipeline, error)
+
+        return {"again": False, "why": str(error)}
     except StepUnavailable as error:
         logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
 
-        return False
+        return {"again": True, "why": str(error)}
 
-    return True
+    return DONE
 
 
 async def _notified(ctx: Context, request: PipelineRequest, what: str) -> None:
     if request.notify is not None:
-        await until_done(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
+        await persist(ctx, notify, request.notify, ctx.info.id, what, tries=_FEW_TRIES)
 
 
 def _message(outcome: Outcome) -> str:
@@ -203,7 +215,7 @@ def _message(outcome: Outcome) -> str:
     return texts.get(outcome.kind) or outcome.message
 
 
-def _ending(outcome: Outcome, run_id: int | None) -> WorkflowFailed | WorkflowExpired | WorkflowCancelled:
+def _ending(outcome: Outcome, run_id: int | None, message: str) -> WorkflowFailed | WorkflowExpired | WorkflowCancelled:
     fields: dict[str, Any] = {"outcome": outcome.kind, "run_id": run_id}
 
     if outcome.details is not None and outcome.kind in {"failed", "died"}:
@@ -211,8 +223,8 @@ def _ending(outcome: Outcome, run_id: int | None) -> WorkflowFailed | WorkflowEx
 
     match outcome.kind:
         case "expired":
-            return WorkflowExpired(_message(outcome), **fields)
+            return WorkflowExpired(message, **fields)
         case "cancelled":
-            return WorkflowCancelled(_message(outcome), **fields)
+            return WorkflowCancelled(message, **fields)
         case _:
-            return WorkflowFailed(_message(outcome), **fields)
+            return WorkflowFailed(message, **fields)

@@ -46,4 +46,5 @@ def crash_at(number: int, moment: str) -> None:
 
 if __name__ == "__main__":
     crash_at(int(sys.argv[1]), sys.argv[2])
+    del sys.argv[1:]
     sys.exit(main())

@@ -23,9 +23,10 @@ JOBS = {NOTEBOOK: Job(), HOLDS: Job(fate="hold"), DIES: Job(fate="dies")}
 CRASHING = str(Path(__file__).with_name("crashing_receiver.py"))
 QUICK = {"callback_delay": "0.1"}
 
-#: A pipeline that succeeds changes the engine so many times, from its start to its end: start, take the task, open the
-#: wait, begin the trigger, arrange the watcher, record the trigger, suspend, settle, take the task again, end.
-CHANGES = 10
+#: A pipeline that succeeds changes the engine so many times from its start to its end: start, take the task, open the
+#: wait, begin and record the look whether it is wanted, begin and record the trigger with the watcher arranged between,
+#: suspend, settle, take the task again, end.
+CHANGES = 12
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def test_a_worker_with_an_embedded_engine_refuses_to_start_and_says_why(tmp_path
 def test_a_second_process_on_the_same_file_is_refused(service: Service, tmp_path: Path) -> None:
     service.start()
 
-    assert "engine.db" in refused(run("receiver", tmp_path, service.environment | {"COUNTERSIGN_PORT": "0"}))
+    line = refused(run("receiver", tmp_path, service.environment | {"COUNTERSIGN_PORT": "0"}))
+    assert line == "COUNTERSIGN_ENGINE names a file that is in use by another process"
     assert service.ask("GET", "/readyz").status == 200
 
 
@@ -137,7 +138,7 @@ def test_no_log_line_holds_a_token_a_key_or_a_body(service: Service, tmp_path: P
     service.environment["COUNTERSIGN_LOG"] = level
     service.start()
     service.ask("PUT", PIPELINE, {"job_id": HOLDS, "parameters": {"marker": "body-of-the-start"}})
-    wait_until("the link is out", lambda: len(service.ask("GET", f"{PIPELINE}?steps=1").document["steps"]) == 2)
+    wait_until("the link is out", lambda: len(service.ask("GET", f"{PIPELINE}?steps=1").document["steps"]) == 3)
     token = "A" * 200 + "." + "B" * 43
     service.ask("POST", f"/callbacks/{token}", "body-of-the-callback", token="x")
     service.ask("POST", "/callbacks", "body-of-the-callback", token=token)
@@ -153,14 +154,51 @@ def test_no_log_line_holds_a_token_a_key_or_a_body(service: Service, tmp_path: P
     assert (tmp_path / "engine.db").read_bytes().find(b"body-of-the-start") == -1
 
 
-def test_a_changed_payload_key_cannot_read_what_was_stored_and_says_so(service: Service) -> None:
+@pytest.mark.parametrize("keys", [fresh_key(), "off"])
+def test_payload_keys_that_cannot_read_what_is_under_way_refuse_the_start(
+    service: Service, tmp_path: Path, keys: str
+) -> None:
     service.start()
     service.ask("PUT", PIPELINE, {"job_id": HOLDS})
     service.stop()
-    service.environment["COUNTERSIGN_PAYLOAD_KEYS"] = fresh_key()
+    line = refused(run("receiver", tmp_path, service.environment | {"COUNTERSIGN_PAYLOAD_KEYS": keys}))
+
+    assert line.startswith("COUNTERSIGN_PAYLOAD_KEYS ")
+    assert keys not in line or keys == "off"
+
+
+def test_a_payload_key_may_be_rotated_while_workflows_are_under_way(service: Service) -> None:
+    service.start()
+    service.ask("PUT", PIPELINE, {"job_id": HOLDS})
+    service.stop()
+    service.environment["COUNTERSIGN_PAYLOAD_KEYS"] += f",{fresh_key()}"
     service.start()
 
-    assert service.ask("GET", PIPELINE).status == 503
+    assert service.ask("GET", PIPELINE).document["state"] == "running"
+
+
+@pytest.mark.parametrize("engine", ["/proc/nope/engine.db", "{}/folder", "{}/foreign.db"])
+def test_an_engine_file_that_cannot_be_had_refuses_the_start_without_its_name(tmp_path: Path, engine: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "foreign.db").write_bytes(b"something else")
+    path = engine.format(tmp_path)
+    line = refused(run("receiver", tmp_path, environment(f"sqlite:///{path}")))
+
+    assert line.startswith("COUNTERSIGN_ENGINE names a file that ")
+    assert Path(path).name not in line
+    assert str(Path(path).parent) not in line
+
+
+def test_a_host_that_is_not_ours_refuses_the_start(tmp_path: Path) -> None:
+    for host in ("host.invalid", "192.0.2.1"):
+        line = refused(run("receiver", tmp_path, environment(HOST=host)))
+        assert line.startswith("COUNTERSIGN_HOST ")
+        assert host not in line
+
+
+@pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+def test_an_unknown_argument_refuses_the_start_in_one_line(tmp_path: Path, module: str) -> None:
+    refused(run(module, tmp_path, environment(), "--nope"))
 
 
 def answers(service: Service, path: str) -> bool:

@@ -390,7 +390,14 @@ async def test_another_method_is_refused_and_settles_nothing(here: Edge, method:
     assert await untouched(here)
 
 
-@pytest.mark.parametrize("path", ["/", "/callback", "/callbacks/", "/callbacks/a/b", "/nope"])
+async def test_a_failure_can_only_be_posted(here: Edge) -> None:
+    answer = await here.client.get("/callbacks/failure", headers={"Authorization": f"Bearer {await here.asked()}"})
+
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/", "/callback", "/callbacks/", "/callbacks/a/b", "/nope", "/healthz%0A"])
 async def test_anything_else_is_not_found_and_never_redirected(here: Edge, path: str) -> None:
     answer = await here.client.post(path, json=1, headers={"Host": "evil.example"})
 

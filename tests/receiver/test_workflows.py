@@ -71,7 +71,7 @@ async def test_an_unknown_workflow_is_not_found(here: Edge) -> None:
     problem(await get(here, "/workflows/nope/1"), 404, "unknown-workflow")
 
 
-@pytest.mark.parametrize("workflow_id", ["a:b", "a%20b", "a%2Fb", "%00", "x" * 129, "é", "a~cancel", ""])
+@pytest.mark.parametrize("workflow_id", ["a:b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", ""])
 async def test_a_bad_id_is_refused(here: Edge, workflow_id: str) -> None:
     problem(await put(here, f"/workflows/ask/{workflow_id}"), 422, "invalid-id")
 
@@ -131,6 +131,14 @@ async def test_a_wait_that_is_over_gives_the_state_as_it_is(here: Edge) -> None:
     assert (await put(here, Prefer="wait=1")).json()["state"] == "running"
 
 
+@pytest.mark.parametrize("preference", ['wait="1"', "Wait = 1", "respond-async, wait=1; x=y"])
+async def test_every_spelling_of_the_preference_is_understood(here: Edge, preference: str) -> None:
+    held = asyncio.create_task(put(here, Prefer=preference.replace("1", "30")))
+    await here.post(await here.token(), 7)
+
+    assert (await held).json()["state"] == "succeeded"
+
+
 @pytest.mark.parametrize("preference", ["wait", "wait=", "wait=-1", "wait=x", "wait=1.5", "respond-async", ""])
 async def test_a_malformed_preference_is_ignored(here: Edge, preference: str) -> None:
     assert (await put(here, Prefer=preference)).json()["state"] == "running"
@@ -164,6 +172,26 @@ async def test_the_steps_are_named_and_timed(here: Edge) -> None:
     assert all(step["started_at"] <= step["ended_at"] for step in steps)
 
 
+async def test_a_callback_that_failed_or_expired_is_no_step_that_succeeded(here: Edge) -> None:
+    for workflow_id, deadline in (("failed", 60), ("expired", 1)):
+        await put(here, f"/workflows/ask/{workflow_id}", {"deadline": deadline})
+        answering = await here.token(workflow_id)
+
+        if workflow_id == "failed":
+            await here.post(answering, {"message": "x"}, path="/callbacks/failure")
+
+        await here.ended(workflow_id)
+        steps = (await get(here, f"/workflows/ask/{workflow_id}?steps=1")).json()["steps"]
+        assert steps[0]["state"] == workflow_id
+
+
+@pytest.mark.parametrize("accept", ["TEXT/HTML", "application/json;q=0.1, text/html;q=0.2", "text/html, */*;q=0.1"])
+async def test_whoever_likes_pages_better_gets_one(here: Edge, accept: str) -> None:
+    await put(here)
+
+    assert (await get(here, Accept=accept)).headers["content-type"].startswith("text/html")
+
+
 async def test_a_browser_gets_the_graph_as_a_page(here: Edge) -> None:
     await put(here)
     await here.token()
@@ -181,7 +209,13 @@ async def test_a_browser_gets_the_graph_as_a_page(here: Edge) -> None:
 async def test_a_client_that_takes_anything_gets_json(here: Edge) -> None:
     await put(here)
 
-    for accept in ("*/*", "application/json", "application/json, text/html"):
+    for accept in (
+        "*/*",
+        "application/json",
+        "application/json, text/html",
+        "text/html;q=0",
+        "text/html;q=0.5, application/json",
+    ):
         answer = await get(here, Accept=accept)
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["vary"] == "Accept"

@@ -124,6 +124,33 @@ async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant)
     assert works.emulator.workspace.cancels(run.run_id) == 1
 
 
+async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant) -> None:
+    await works.start("a", job_id=HOLDS, deadline=1, **QUICK)
+    (run,) = await triggered(works, 1)
+    works.emulator.workspace.fail_next(
+        Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
+    )
+
+    state, error = await works.ended("a")
+    assert (state, error["outcome"], error["run_id"]) == ("expired", "expired", run.run_id)
+    assert "the run may go on" in error["message"]
+
+
+async def test_a_pipeline_cancelled_before_any_worker_saw_it_starts_no_run(tmp_path: Path, engine_url: str) -> None:
+    if engine_url == "memory://":
+        pytest.skip("an engine in memory has no life before its worker")
+
+    async with plant(tmp_path, engine_url, jobs=JOBS, working=False) as asleep:
+        await asleep.start("a", job_id=HOLDS)
+        await request_cancel(asleep.engine, asleep.root("a"))
+
+    async with plant(tmp_path, engine_url, jobs=JOBS) as works:
+        state, error = await works.ended("a")
+
+    assert (state, error["outcome"], error["run_id"]) == ("cancelled", "cancelled", None)
+    assert works.emulator.workspace.runs_created() == 0
+
+
 async def test_a_cancel_after_the_end_changes_nothing(works: Plant) -> None:
     await works.start("a", job_id=DIES, **QUICK)
     before = await works.ended("a")
