@@ -19,12 +19,13 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 SIGNING_KEY_BYTES: Final = 32
 PAYLOAD_KEY_BYTES: Final = 32
 CALLER_SECRET_BYTES: Final = range(24, 65)
 CALLER_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every one of them begins with
+SENDER_SECRET_CHARACTERS: Final = 16
 
 #: SHA-256, in hex, of every key that this repository's documents and tests print, one a line.
 PUBLISHED: Final = Path(__file__).with_name("published.sha256")
@@ -148,6 +149,26 @@ class Admission:
             raise ConfigurationError(variable, "holds a placeholder, not a token")
 
         return self._remember(variable, "", token, token.encode())
+
+    def sender_secret(self, variable: str, text: str) -> Secret:
+        """Return a secret that a third party signs with, or a password: text, 16 characters at least."""
+        if len(text) < SENDER_SECRET_CHARACTERS:
+            raise ConfigurationError(variable, f"is too short: it has fewer than {SENDER_SECRET_CHARACTERS} characters")
+
+        if is_placeholder(text):
+            raise ConfigurationError(variable, "holds a placeholder, not a random secret")
+
+        return self._remember(variable, "", text, text.encode())
+
+    def reserve(self, keys: Iterable[Secret], digests: Iterable[bytes] = ()) -> None:
+        """Take note of keys that were admitted elsewhere, in every spelling, and of digests of keys."""
+        for material in (key.reveal() for key in keys):
+            standard = base64.b64encode(material)
+            url = base64.urlsafe_b64encode(material)
+            spellings = (material, standard, CALLER_SECRET_PREFIX.encode() + standard, url, url.rstrip(b"="))
+            self._seen.update(hashlib.sha256(spelling).digest() for spelling in spellings)
+
+        self._seen.update(digests)
 
     def _admit(self, variable: str, position: int, spelling: str, material: bytes) -> Secret:
         if is_placeholder(spelling) or is_placeholder(material.decode("latin-1")):

@@ -8,6 +8,7 @@ from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import PURSUE, pursue_cancel
+from orchestrator.hinting import HINT, follow_hint
 from orchestrator.later import PERSISTENT
 from orchestrator.reminding import REMIND, remind
 from orchestrator.steps.databricks import Databricks
@@ -42,5 +43,6 @@ def equip(
         resonate.register(one, name=one.name)
 
     resonate.register(pursue_cancel, name=PURSUE)
+    resonate.register(follow_hint, name=HINT)
     resonate.register(look, name=LOOK, retry_policy=PERSISTENT)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ from orchestrator.settings import load_settings
 from orchestrator.worker import equip
 from receiver.app import create_app
 from receiver.server import Server, allow_many_connections
+from receiver.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,7 @@ def _refuse_arguments(arguments: list[str]) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     workflows = load_workflows(settings.workflows)
+    sources = Sources(settings, workflows)
     embedded = settings.engine.kind in {"embedded", "memory"}
     engine = await connect(settings, work=embedded)
 
@@ -62,9 +65,12 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         equip(engine, settings, workflows.values())
         engine.start()
 
-    server = Server(create_app(settings, engine, workflows), stopping=engine.hurry)
+    server = Server(create_app(settings, engine, workflows, sources), stopping=engine.hurry)
     host, port = listener.getsockname()[:2]
     logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, sources.reload)
 
     try:
         await server.serve(sockets=[listener])

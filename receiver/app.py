@@ -21,7 +21,9 @@ from receiver.openapi import document
 from receiver.pages import Notice, dressed
 from receiver.problems import Problem, exception_handlers
 from receiver.routing import route
+from receiver.sources import Sources
 from receiver.telemetry import Metrics
+from receiver.webhooks import Webhooks
 from receiver.workflows import Workflows
 
 if TYPE_CHECKING:
@@ -36,11 +38,19 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 
-def create_app(settings: Settings, engine: Engine, workflows: Mapping[str, Workflow[Any]]) -> ASGIApp:
-    """Return the receiver's application over this engine. It neither opens nor closes the engine."""
+def create_app(
+    settings: Settings, engine: Engine, workflows: Mapping[str, Workflow[Any]], sources: Sources | None = None
+) -> ASGIApp:
+    """Return the receiver's application over this engine. It neither opens nor closes the engine.
+
+    Without `sources` the file that the settings name is read here.
+
+    Raises:
+        ConfigurationError: that file cannot be used.
+    """
     metrics = Metrics()
-    api_keys = ApiKeys(settings.api_keys)
     signer = TokenSigner(settings.signing_keys)
+    api_keys = ApiKeys(settings.api_keys)
     bad_tokens = BadTokens()
     callbacks = Callbacks(
         engine,
@@ -59,10 +69,24 @@ def create_app(settings: Settings, engine: Engine, workflows: Mapping[str, Workf
         metrics=metrics,
         max_body=settings.max_body,
     )
+    webhooks = Webhooks(
+        engine,
+        signer,
+        sources if sources is not None else Sources(settings, workflows),
+        group=settings.group,
+        metrics=metrics,
+        max_body=settings.max_body,
+    )
     starting = Workflows(engine, workflows, api_keys=api_keys, max_body=settings.max_body)
     operations = _Operations(engine, api_keys, metrics, workflows)
     app = Starlette(
-        routes=[*callbacks.routes(), *approvals.routes(), *starting.routes(), *operations.routes()],
+        routes=[
+            *callbacks.routes(),
+            *approvals.routes(),
+            *webhooks.routes(),
+            *starting.routes(),
+            *operations.routes(),
+        ],
         exception_handlers=_handlers(metrics),
     )
     # It would answer a path with a trailing slash with a redirect that reflects Host and token.

@@ -30,6 +30,7 @@ __all__ = [
     "json_equal",
     "parse_json",
     "read_body",
+    "read_json",
     "receive_body",
     "too_large",
 ]
@@ -133,7 +134,12 @@ async def json_body(request: Request, *, limit: int, seconds: float = READ_SECON
     """
     headers = request.headers
     _require_json(headers.getlist("content-type"), headers.getlist("content-encoding"))
-    data = await read_body(request, limit=limit, seconds=seconds)
+
+    return await read_json(await read_body(request, limit=limit, seconds=seconds))
+
+
+async def read_json(data: bytes) -> JsonBody:
+    """Return these bytes as strict JSON, or raise `Problem("malformed-body")`; large ones are parsed in a thread."""
     if len(data) > INLINE_BYTES:
         value = await anyio.to_thread.run_sync(parse_json, data)
     else:

@@ -20,7 +20,8 @@ from receiver.auth import NotBearer, bearer_token
 from receiver.bodies import json_body
 from receiver.problems import Problem
 from receiver.routing import route
-from receiver.schemes import SignatureRefused, verify_standard_webhook
+from receiver.schemes.signing import SignatureRefused
+from receiver.schemes.standard import verify_standard_webhook
 from receiver.telemetry import name_callback
 from receiver.times import rfc3339
 

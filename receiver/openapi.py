@@ -15,7 +15,9 @@ from receiver.openapi_parts import (
     PREFER,
     PROOF,
     SCHEMAS,
+    SOURCE,
     STEPS,
+    TOKEN,
     WORKFLOW_ID,
     json_answer,
     ref,
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     from receiver.openapi_parts import Json
     from receiver.problems import ProblemName
 
-Group = Literal["callbacks", "approvals", "workflows", "operations"]
+Group = Literal["callbacks", "approvals", "webhooks", "workflows", "operations"]
 
-ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "workflows", "operations")
+ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "webhooks", "workflows", "operations")
 
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
 
@@ -63,6 +65,9 @@ def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_
 
     if "approvals" in groups:
         paths["/approvals/{token}"] = approval_path()
+
+    if "webhooks" in groups:
+        paths |= _webhook_paths()
 
     if "workflows" in groups:
         paths["/workflows/{name}/{id}"] = _workflow_path(sorted(workflows, key=lambda known: known.name), schemas)
@@ -94,11 +99,10 @@ def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_
 
 
 def _callback_paths() -> Json:
-    token = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
     paths: Json = {}
     places: tuple[tuple[str, list[Json], list[Json]], ...] = (
         ("/callbacks", [], [{"callbackToken": []}]),
-        ("/callbacks/{token}", [token], []),
+        ("/callbacks/{token}", [TOKEN], []),
     )
     for path, parameters, security in places:
         where = "in_path" if parameters else "bearer"
@@ -147,6 +151,34 @@ def _settling(name: str, summary: str, body: Json, security: list[Json], paramet
         parameters=[*parameters, IKEY, *PROOF],
         body=body,
     )
+
+
+def _webhook_paths() -> Json:
+    places: tuple[tuple[str, str, list[Json]], ...] = (
+        ("/webhooks/{source}", "A third party delivers; signed as the source says", [SOURCE]),
+        ("/webhooks/{source}/{token}", "The same, for the wait of this token", [SOURCE, TOKEN]),
+    )
+    return {
+        path: {
+            "post": _operation(
+                "deliver_with_token" if len(parameters) > 1 else "deliver",
+                summary,
+                {"200": json_answer("Taken, seen before, not wanted, or for a wait that is over.", ref("Taken"))},
+                (
+                    "malformed-body",
+                    "bad-token",
+                    "two-tokens",
+                    "repeated-signature",
+                    "invalid-signature",
+                    "unknown-source",
+                    "engine-unavailable",
+                ),
+                parameters=parameters,
+                body={},
+            )
+        }
+        for path, summary, parameters in places
+    }
 
 
 def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:

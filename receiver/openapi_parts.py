@@ -69,6 +69,15 @@ def schemas() -> Json:
         "Workflow": _object({**workflow, "steps": {"type": "array", "items": ref("Step")}}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": _object({**step, "approval": approval}, tuple(step)),
+        "Taken": {
+            "anyOf": [
+                ref("Settled"),
+                _object({"state": {"const": "over"}, "callback": text}),
+                _object({"state": {"enum": ["ignored", "prompted"]}}),
+                _object({"workflow": text, "id": text, "created": {"type": "boolean"}}),
+                _object({"challenge": text}),
+            ]
+        },
         "Problem": _object(
             {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
         ),
@@ -91,9 +100,17 @@ def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None
 
 
 ANSWER_HEADERS: Final[dict[int, Json]] = {
-    401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
     503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+}
+TOKEN: Final[Json] = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
+SOURCE: Final[Json] = {
+    "name": "source",
+    "in": "path",
+    "required": True,
+    "description": "The sender, as the operator named it.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
 }
 WORKFLOW_ID: Final[Json] = {
     "name": "id",

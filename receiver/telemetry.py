@@ -20,6 +20,8 @@ _access = logging.getLogger("receiver.access")
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
 ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]
 
+WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "prompted", "refused"]
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLBACK_KEY: Final = "countersign.callback"
@@ -77,6 +79,12 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._webhooks: Final = Counter(
+            "countersign_webhooks",
+            "Third-party deliveries by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
             "Requests the engine did not answer in time, or answered with garbage.",
@@ -88,6 +96,9 @@ class Metrics:
 
         for decision in get_args(ApprovalOutcome):
             self._approvals.labels(decision)
+
+        for became in get_args(WebhookOutcome):
+            self._webhooks.labels(became)
 
         # Finding a labelled child costs more than observing it, so each is looked up once.
         self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
@@ -108,6 +119,10 @@ class Metrics:
     def approval(self, outcome: ApprovalOutcome) -> None:
         """Count one decision; `duplicate` was made before, `other` lost to another one, `closed` came too late."""
         self._approvals.labels(outcome).inc()
+
+    def webhook(self, outcome: WebhookOutcome) -> None:
+        """Count one delivery of a third party; `over` came for a wait that had ended, `ignored` was not wanted."""
+        self._webhooks.labels(outcome).inc()
 
     def engine_error(self) -> None:
         """Count one request that the engine failed."""

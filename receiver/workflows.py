@@ -11,19 +11,18 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.cancelling import request_cancel
 from orchestrator.context import CALLBACK_TAG
-from orchestrator.definition import field_of
 from orchestrator.errors import UnknownPromise
 from orchestrator.jsonvalues import json_equal, loads_strict
 from orchestrator.lineage import name_of, walk
 from orchestrator.roots import start_root, view_root
 from receiver.audit import approval_of
 from receiver.bodies import json_body
+from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.rendering import page_headers
 from receiver.routing import route
@@ -47,8 +46,6 @@ _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
 _QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)", re.ASCII | re.IGNORECASE)
 _LONGEST_WAIT: Final = 30
-_LONGEST_NAME: Final = 100
-_MOST_FAULTS: Final = 50
 
 _STEP_STATES: Final = {
     "pending": "running",
@@ -84,7 +81,11 @@ class Workflows:
         workflow = self._workflow(request)
         workflow_id = _id_of(request)
         body = await json_body(request, limit=self._max_body)
-        _check_input(workflow, body.value)
+        faults = faults_of(workflow, body.value)
+
+        if faults:
+            raise Problem("invalid-input", describe_faults(faults), errors=faults)
+
         view = await start_root(
             self._engine,
             name=workflow.name,
@@ -182,21 +183,6 @@ def _id_of(request: Request) -> str:
         raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ -")
 
     return workflow_id
-
-
-def _check_input(workflow: Workflow[Any], value: object) -> None:
-    if not isinstance(value, dict):
-        raise Problem("invalid-input", "The input must be a JSON object.", errors=[])
-
-    try:
-        workflow.request.model_validate(value, extra="forbid")
-    except ValidationError as error:
-        faults = [
-            {"field": field_of(fault["loc"])[:_LONGEST_NAME], "message": fault["msg"]}
-            for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FAULTS]
-        ]
-        names = ", ".join(dict.fromkeys(fault["field"] for fault in faults))
-        raise Problem("invalid-input", f"These fields do not fit: {names}.", errors=faults) from None
 
 
 def _wait_of(request: Request) -> float:

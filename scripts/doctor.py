@@ -1,4 +1,4 @@
-"""Reads the configuration and tries each thing it names: engine, Databricks, mail, public URL. One line each.
+"""Reads the configuration and tries each thing it names: engine, sources, Databricks, mail, public URL. One line each.
 
 Changes nothing: no mail is sent, no run is triggered, no task is taken, no engine file is created. An embedded engine's
 file is held while it is looked at, so a receiver started in that very second is refused it.
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
+from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse
 from orchestrator.settings import load_settings
 from orchestrator.steps.databricks import Databricks, RunGone
 from orchestrator.steps.mail import Mailer
+from receiver.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -64,6 +66,17 @@ async def check_engine(settings: Settings) -> str:
     return f"{address.display} answers, {payloads}{', RESONATE_TOKEN travels unencrypted' if plain else ''}"
 
 
+async def check_sources(settings: Settings) -> str:
+    """Return that the file of webhook sources can be used, or that there is none."""
+    if settings.sources is None:
+        return "not configured: no third party can deliver (COUNTERSIGN_SOURCES)"
+
+    workflows = load_workflows(settings.workflows)
+    sources = await anyio.to_thread.run_sync(Sources, settings, workflows)
+
+    return f"{settings.sources.name} names {', '.join(sources.names()) or 'nobody'}"
+
+
 async def check_databricks(settings: Settings, databricks: Databricks | None = None) -> str:
     """Return that the workspace takes our credentials, or that none is named."""
     if databricks is None and not settings.databricks:
@@ -100,6 +113,7 @@ async def check_public_url(settings: Settings) -> str:
 
 CHECKS: Final[Mapping[str, Callable[[Settings], Awaitable[str]]]] = {
     "engine": check_engine,
+    "sources": check_sources,
     "Databricks": check_databricks,
     "mail": check_mail,
     "public URL": check_public_url,

@@ -17,7 +17,7 @@ LONGEST_FILE = 300
 #: Third parties that one file each knows, so that they can be replaced, and their errors translated, in one place.
 EXCLUSIVE = (
     *("itsdangerous", "databricks", "google", "smtplib", "cryptography"),
-    *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client"),
+    *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client", "jmespath"),
 )
 
 #: What takes long to import and is not needed by every process, and the files that are imported late for its sake.

@@ -94,6 +94,11 @@ def idempotency_token(promise_id: str) -> str:
     return hashlib.sha256(promise_id.encode()).hexdigest()
 
 
+def job_subject(job_id: int) -> str:
+    """Return the subject of a callback token that a run of this job may use."""
+    return f"job {job_id}"
+
+
 class Databricks:
     """The Jobs API of one workspace, for use in steps.
 

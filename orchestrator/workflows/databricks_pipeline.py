@@ -12,7 +12,7 @@ from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.definition import workflow
 from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
 from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
-from orchestrator.steps.databricks import Databricks, idempotency_token
+from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
 from orchestrator.steps.mail import EmailAddress, Mailer, Message
 from orchestrator.watching import Watch, arrange_look, settle_dead
 
@@ -70,7 +70,7 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
     while True:
         attempt += 1
         callback = await open_callback(
-            ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=f"job {request.job_id}"
+            ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=job_subject(request.job_id)
         )
         # Once the trigger may have been tried, only asking for it again tells whether there is a run to stop.
         wanted = await ctx.run(still_wanted, callback.address)

@@ -22,6 +22,8 @@ PATHS = {
     "/callbacks/{token}": {"get", "post"},
     "/callbacks/{token}/failure": {"post"},
     "/approvals/{token}": {"get", "post"},
+    "/webhooks/{source}": {"post"},
+    "/webhooks/{source}/{token}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
     "/healthz": {"get"},
     "/readyz": {"get"},
@@ -154,4 +156,5 @@ def test_only_the_groups_that_are_served_are_described() -> None:
     assert set(document([], groups=["callbacks"])["paths"]) == {path for path in PATHS if "/callbacks" in path}
     assert set(document([], groups=["approvals"])["paths"]) == {"/approvals/{token}"}
     assert set(document([], groups=["operations"])["paths"]) == {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+    assert set(document([], groups=["webhooks"])["paths"]) == {path for path in PATHS if "/webhooks" in path}
     assert document([Known("first", "x", First)], groups=["workflows"])["paths"].keys() == {"/workflows/{name}/{id}"}

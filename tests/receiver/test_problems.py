@@ -24,13 +24,17 @@ SECRET = "eyJub3QiOiJmb3IgbG9ncyJ9"
 
 STATUSES = {
     "two-tokens": 400,
+    "bad-token": 400,
+    "repeated-signature": 400,
     "invalid-key": 400,
     "malformed-body": 400,
     "invalid-token": 401,
     "invalid-proof": 401,
+    "invalid-signature": 401,
     "unauthorized": 401,
     "not-found": 404,
     "unknown-promise": 404,
+    "unknown-source": 404,
     "unknown-workflow": 404,
     "unknown-id": 404,
     "method-not-allowed": 405,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from configuration import settings
 
 from orchestrator.addresses import NO_MAIL, mail_address
 from orchestrator.engine import connect
-from orchestrator.errors import StepRefused
+from orchestrator.errors import ConfigurationError, StepRefused
 from orchestrator.settings import Settings
 from orchestrator.steps.databricks import Databricks, RunGone
 
@@ -52,6 +53,19 @@ def site(status: int) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+async def test_the_sources_file_is_read_with_its_secrets(tmp_path: Path) -> None:
+    (tmp_path / "hub.secret").write_text(secrets.token_hex(20))
+    (tmp_path / "s.toml").write_text('[sources.hub]\nscheme = "github"\nsecrets = ["file:hub.secret"]\n')
+    chosen = settings(tmp_path, SOURCES="s.toml")
+
+    assert await doctor.check_sources(chosen) == "s.toml names hub"
+    assert "not configured" in await doctor.check_sources(settings(tmp_path))
+
+    (tmp_path / "hub.secret").unlink()
+    with pytest.raises(ConfigurationError, match="COUNTERSIGN_SOURCES"):
+        await doctor.check_sources(chosen)
 
 
 async def test_an_engine_in_memory_answers(tmp_path: Path) -> None:
@@ -119,7 +133,7 @@ async def test_a_mail_server_that_is_not_there_is_a_failure_without_the_password
     lines: list[str] = []
 
     assert not await doctor.examine(replace(settings(tmp_path), mail=address), lines.append)
-    assert "failed" in lines[2]
+    assert "failed" in lines[3]
     assert "hunter2" not in "\n".join(lines)
 
 
@@ -157,7 +171,7 @@ def test_all_is_well(in_environment: Callable[[str], None], capsys: pytest.Captu
         assert doctor.main() == 0
 
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        *("configuration", "engine", "Databricks", "mail", "public")
+        *("configuration", "engine", "sources", "Databricks", "mail", "public")
     ]
 
 

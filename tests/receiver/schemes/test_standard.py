@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from orchestrator.secret import Secret
-from receiver.schemes import WINDOW, SignatureRefused, verify_standard_webhook
+from receiver.schemes.signing import WINDOW, SignatureRefused
+from receiver.schemes.standard import verify_standard_webhook
 
 # The vector published with the reference implementations.
 KEY = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

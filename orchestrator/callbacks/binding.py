@@ -1,0 +1,61 @@
+"""Binding a delivery to the first wait it answered.
+
+A token in a path is not signed by the sender. So whoever has seen a signed delivery could present it again with the
+token of another wait, and where nothing in it says when it was signed, for ever. A durable promise remembers the first
+wait: creating one that exists returns the one that stands, so it is the same for every process and at any moment. It is
+never settled, and holds no token and nothing of the body.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.engine.promises import Promises
+
+FORMAT: Final = 1
+
+#: How long a binding holds where the sender signs no time: for good.
+FOR_GOOD: Final = timedelta(days=36525)
+
+#: How long it holds where a captured delivery is refused after some minutes: as long as senders try again.
+WHILE_RETRIED: Final = timedelta(days=7)
+
+
+async def bind(  # noqa: PLR0913 - one call, all of it named
+    promises: Promises,
+    *,
+    source: str,
+    key: str,
+    promise_id: str,
+    lasts: timedelta,
+    clock: Callable[[], float] = time.time,
+) -> str:
+    """Return the id of the wait that this delivery is bound to: this one, unless it was bound before.
+
+    `key` is 64 hex digits that say which delivery of the source it is.
+
+    Raises:
+        EngineUnavailable: whether it is bound now is unknown; the same call again is safe.
+    """
+    record = await promises.create(
+        f"countersign~delivery.{source}.{key}",
+        timeout_at=int((clock() + lasts.total_seconds()) * 1000),
+        param={"countersign": FORMAT, "source": source, "key": key, "wait": promise_id},
+        tags={"countersign:binding": "true"},
+    )
+
+    match record.param.data:
+        case {"countersign": 1, "source": bound_source, "key": bound_key, "wait": str(wait)} if (
+            bound_source == source and bound_key == key
+        ):
+            return wait
+        case _:
+            msg = f"the binding of a delivery of {source} is not one of ours"
+            raise EngineUnavailable(msg)

@@ -1,0 +1,39 @@
+"""Whether a JSON value is the input of a workflow: the same for those who start one by name and by delivery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from orchestrator.definition import field_of
+
+if TYPE_CHECKING:
+    from orchestrator.definition import Workflow
+
+_LONGEST_NAME: Final = 100
+_MOST_FAULTS: Final = 50
+
+
+def faults_of(workflow: Workflow[Any], value: object) -> list[dict[str, str]]:
+    """Return what of the value does not fit, `field` and `message` each, unknown fields included; empty if it fits.
+
+    The messages do not quote the value; the names of fields are its own.
+    """
+    if not isinstance(value, dict):
+        return [{"field": "input", "message": "Input should be a JSON object"}]
+
+    try:
+        workflow.request.model_validate(value, extra="forbid")
+    except ValidationError as error:
+        return [
+            {"field": field_of(fault["loc"])[:_LONGEST_NAME], "message": fault["msg"]}
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FAULTS]
+        ]
+
+    return []
+
+
+def describe_faults(faults: list[dict[str, str]]) -> str:
+    """Return a sentence that names the fields."""
+    return f"These fields do not fit: {', '.join(dict.fromkeys(fault['field'] for fault in faults))}."
