@@ -3,6 +3,7 @@
 from orchestrator import Context, open_callback, workflow
 """
 
+from orchestrator.asking import Answer, Answers, ask_people
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.context import Context
@@ -16,20 +17,25 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.groups import GroupStep, group_step
+from orchestrator.questions import Question
 
 __all__ = [
     "Address",
+    "Answer",
+    "Answers",
     "Callback",
     "Context",
     "CountersignError",
     "GroupStep",
     "Outcome",
+    "Question",
     "StepRefused",
     "StepUnavailable",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
     "WorkflowFailed",
+    "ask_people",
     "group_step",
     "open_callback",
     "workflow",

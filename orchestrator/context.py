@@ -7,13 +7,17 @@ are kept here, under a test that pins what they rely on, for the one minor versi
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 from resonate.context import Context as SDKContext
+from resonate.error import Suspended
+from resonate.types import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from resonate.context import ResonateFuture
@@ -73,8 +77,12 @@ class Context(SDKContext):
         """
         return self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
-    def wait(self, name: str, *, deadline: timedelta) -> ResonateFuture[Any]:
+    def wait(
+        self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
+    ) -> ResonateFuture[Any]:
         """Open a promise for somebody outside to settle, and return the future of its value.
+
+        `holding` is given the promise's id and returns what its record keeps, which the first call decides for good.
 
         To an engine it is a timer that is due at the deadline and whose task is delayed until then: so every engine
         resolves it with no value when the deadline passes, and no worker hears of it before. It shares the branch of
@@ -83,8 +91,9 @@ class Context(SDKContext):
         state = self._state
         state.workflow = True
         link = state.chain.link()
+        promise_id = self._next_id()
         request = self._global_req(
-            self._next_id(), deadline, timer=True, external=True, target=state.target_resolver(self.opts.target)
+            promise_id, deadline, timer=True, external=True, target=state.target_resolver(self.opts.target)
         )
         tags = request.tags | {
             "resonate:branch": state.branch_id,
@@ -92,7 +101,21 @@ class Context(SDKContext):
             CALLBACK_TAG: name,
         }
 
-        return self._remote_future(msgspec.structs.replace(request, tags=tags), link)
+        param = request.param if holding is None else Value(data=holding(promise_id))
+
+        return self._remote_future(msgspec.structs.replace(request, tags=tags, param=param), link)
+
+    @staticmethod
+    async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
+        """Return when one of these waits at least is over; suspends the workflow until then.
+
+        Which ones are over may differ when the workflow is replayed: ask in a step, and let that decide what is done.
+        """
+        tasks = [future._task for future in futures]  # noqa: SLF001
+        await asyncio.wait(tasks)
+
+        if all(isinstance(task.exception(), Suspended) for task in tasks):
+            await tasks[0]
 
 
 class _NamingEffects:

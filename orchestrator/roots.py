@@ -160,14 +160,7 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
     Raises:
         EngineUnavailable: whether it exists now is unknown; the same call again is safe.
     """
-    all_tags = {
-        "resonate:origin": promise_id,
-        "resonate:branch": promise_id,
-        "resonate:parent": promise_id,
-        "resonate:scope": "global",
-        "resonate:target": target,
-        **(tags or {}),
-    }
+    all_tags = {**own_tags(promise_id), "resonate:target": target, **(tags or {})}
 
     if due_at is not None:
         all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
@@ -175,6 +168,18 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
     return await engine.promises.create(
         promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
     )
+
+
+def own_tags(promise_id: str, *, transient: bool = False) -> dict[str, str]:
+    """Return the tags of a promise that is a root of its own."""
+    tags = {
+        "resonate:origin": promise_id,
+        "resonate:branch": promise_id,
+        "resonate:parent": promise_id,
+        "resonate:scope": "global",
+    }
+
+    return tags | {TRANSIENT_TAG: "true"} if transient else tags
 
 
 def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:

@@ -1,25 +1,20 @@
 """The watcher: asks the Jobs API about a run that has not called back, so that a job that died is not waited for.
 
-Each look is a small durable task of its own that arranges the next one. So watching a run for a day costs no process
-and no growing history in the workflow, and goes on wherever a worker is left. A look settles nothing but a dead run's
-wait, and a real callback that arrives first wins.
+Each look is a small durable task of its own that arranges the next one. A look settles nothing but a dead run's wait,
+and a real callback that arrives first wins.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-
-from resonate.retry import Exponential
 
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
-from orchestrator.roots import TRANSIENT_TAG, create_task
+from orchestrator.later import arrange, when_due
 from orchestrator.steps.databricks import Databricks, Run, RunGone
 
 if TYPE_CHECKING:
@@ -28,11 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK: Final = "countersign.look"
-
-#: A look that breaks is tried again until it works: nobody else would notice that a run is not watched any more.
-PERSISTENT: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=1_000_000)
-
-_SLACK: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,34 +42,20 @@ async def arrange_look(ctx: SDKContext, watch: Watch, *, now: float | None = Non
     Raises:
         EngineUnavailable, UnknownPromise: raised in a step, it lets the step be tried again.
     """
-    engine = ctx.get_dependency(Engine)
-    wait = await engine.promises.get(watch.promise_id)
-    due_at = int(((time.time() if now is None else now) + watch.interval) * 1000)
-    origin = watch.promise_id.replace(":", "~")
-
-    await create_task(
-        engine,
-        f"{origin}~look{watch.looks}",
+    await arrange(
+        ctx,
+        watch.promise_id,
+        f"look{watch.looks}",
         function=LOOK,
-        argument={"watch": asdict(watch), "due_at": due_at},
-        target=wait.tags["resonate:target"],
-        timeout_at=max(wait.timeout_at, due_at) + int(_SLACK.total_seconds() * 1000),
-        tags={TRANSIENT_TAG: "true"},
-        due_at=due_at,
+        argument={"watch": asdict(watch)},
+        seconds=watch.interval,
+        now=now,
     )
 
 
 async def look(ctx: SDKContext, task: dict[str, Any]) -> str:
     """Look at a run once: settle its wait if the run is over, else arrange the next look. Returns what was seen."""
-    early = task["due_at"] / 1000 - time.time()
-
-    if early > 0:
-        # An engine that delivers at once, whatever was asked for.
-        await ctx.sleep(timedelta(seconds=early))
-
-        return await ctx.options(retry_policy=PERSISTENT).run(_look_once, Watch(**task["watch"]))
-
-    return await _look_once(ctx, Watch(**task["watch"]))
+    return await when_due(ctx, task, _look_once, Watch(**task["watch"]))
 
 
 async def _look_once(ctx: SDKContext, watch: Watch) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import PURSUE, pursue_cancel
 from orchestrator.groups import groups_of, steps_called
 from orchestrator.hinting import HINT, follow_hint
+from orchestrator.later import PERSISTENT
 from orchestrator.presence import PING, ping
+from orchestrator.reminding import REMIND, remind
 from orchestrator.steps.databricks import Databricks
 from orchestrator.steps.mail import Mailer
 from orchestrator.steps.orders import OrderBook
-from orchestrator.watching import LOOK, PERSISTENT, look
+from orchestrator.watching import LOOK, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +45,7 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate = engine.resonate
     resonate.with_dependency(engine)
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
+    resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
     resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail))
     resonate.with_dependency(order_book if order_book is not None else OrderBook())
@@ -61,3 +65,4 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(follow_hint, name=HINT)
     resonate.register(look, name=LOOK, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
+    resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)

@@ -5,17 +5,20 @@ The application is built by a function and holds no globals. It starts without i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.errors import EngineUnavailable, UnknownPromise
+from receiver.approvals import Approvals
 from receiver.auth import ApiKeys
 from receiver.callbacks import Callbacks
 from receiver.guards import BadTokens, RequestGuard
 from receiver.openapi import document
+from receiver.pages import Notice, dressed
 from receiver.problems import Problem, exception_handlers
 from receiver.routing import route
 from receiver.sources import Sources
@@ -24,7 +27,7 @@ from receiver.webhooks import Webhooks
 from receiver.workflows import Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -48,11 +51,21 @@ def create_app(
     metrics = Metrics()
     signer = TokenSigner(settings.signing_keys)
     api_keys = ApiKeys(settings.api_keys)
+    bad_tokens = BadTokens()
     callbacks = Callbacks(
         engine,
         signer,
         caller_secrets=settings.caller_secrets,
-        bad_tokens=BadTokens(),
+        bad_tokens=bad_tokens,
+        metrics=metrics,
+        max_body=settings.max_body,
+    )
+    approvals = Approvals(
+        engine,
+        signer,
+        ApprovalCodes(settings.signing_keys),
+        public_url=settings.public_url,
+        bad_tokens=bad_tokens,
         metrics=metrics,
         max_body=settings.max_body,
     )
@@ -67,13 +80,19 @@ def create_app(
     starting = Workflows(engine, workflows, api_keys=api_keys, max_body=settings.max_body)
     operations = _Operations(engine, api_keys, metrics, workflows)
     app = Starlette(
-        routes=[*callbacks.routes(), *webhooks.routes(), *starting.routes(), *operations.routes()],
+        routes=[
+            *callbacks.routes(),
+            *approvals.routes(),
+            *webhooks.routes(),
+            *starting.routes(),
+            *operations.routes(),
+        ],
         exception_handlers=_handlers(metrics),
     )
     # It would answer a path with a trailing slash with a redirect that reflects Host and token.
     app.router.redirect_slashes = False
 
-    return RequestGuard(app, max_body=settings.max_body, metrics=metrics)
+    return RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dressed)
 
 
 class _Operations:
@@ -122,4 +141,18 @@ def _handlers(metrics: Metrics) -> dict[Any, ExceptionHandler]:
     async def unknown_promise(_: Request, __: Exception) -> Response:
         return Problem("unknown-promise").response()
 
-    return {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}
+    async def notice(_: Request, error: Exception) -> Response:
+        return cast("Notice", error).response()
+
+    table = {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}
+
+    return {error: _dressing(handler) for error, handler in table.items()} | {Notice: notice}
+
+
+def _dressing(handler: ExceptionHandler) -> ExceptionHandler:
+    answer = cast("Callable[[Request, Exception], Awaitable[Response]]", handler)
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return dressed(request.scope, await answer(request, error))
+
+    return handle

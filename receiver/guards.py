@@ -21,6 +21,7 @@ from receiver.telemetry import log_request, route_template
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from receiver.telemetry import Metrics
@@ -39,10 +40,12 @@ _ALWAYS_NAMES: Final = frozenset(name for name, _ in _ALWAYS)
 class RequestGuard:
     """ASGI middleware around the application: size limits, the headers of every answer, metrics and the access log.
 
+    `dress` is given every refusal made here before it goes out.
+
     Goes outside the framework's own middleware, `RequestGuard(Starlette(...), ...)`, so that its 500 passes here too.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each with a default that is right outside tests
         self,
         app: ASGIApp,
         *,
@@ -50,8 +53,10 @@ class RequestGuard:
         metrics: Metrics,
         body_seconds: float = READ_SECONDS,
         clock: Callable[[], float] = time.perf_counter,
+        dress: Callable[[Scope, Response], Response] = lambda _, response: response,
     ) -> None:
         self._app: Final = app
+        self._dress: Final = dress
         self._max_body: Final = max_body
         self._metrics: Final = metrics
         self._body_seconds: Final = body_seconds
@@ -81,11 +86,22 @@ class RequestGuard:
 
             await self._app(scope, receive, answer)
         except Problem as problem:
-            await problem.response()(scope, receive, answer)
+            await self._dress(scope, problem.response())(scope, receive, answer)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 what passes here the server would log, its text included
-            await _after_crash(error, scope, receive, answer)
+            await self._after_crash(error, scope, receive, answer)
+
+    async def _after_crash(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        # A complete answer was made by the handler table, which has logged the error before it was raised again.
+        if answer.complete:
+            return
+
+        _log.error("a request failed: %s", describe_crash(error))
+        if answer.started:
+            raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
+
+        await self._dress(scope, Problem("internal-error").response())(scope, receive, answer)
 
     def _check_headers(self, scope: Scope) -> bool:
         """Return whether the request has a body, or raise `Problem`: headers or declared body too large, ambiguous."""
@@ -202,18 +218,6 @@ class _Replay:
 
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
-
-
-async def _after_crash(error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
-    # An answer that is complete was made by the handler table, which has logged the error before it was raised again.
-    if answer.complete:
-        return
-
-    _log.error("a request failed: %s", describe_crash(error))
-    if answer.started:
-        raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
-
-    await Problem("internal-error").response()(scope, receive, answer)
 
 
 def _ambiguous() -> Problem:

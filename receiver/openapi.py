@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from receiver.openapi_pages import approval_path
 from receiver.openapi_parts import (
     ANSWER_HEADERS,
     IKEY,
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from receiver.openapi_parts import Json
     from receiver.problems import ProblemName
 
-Group = Literal["callbacks", "webhooks", "workflows", "operations"]
+Group = Literal["callbacks", "approvals", "webhooks", "workflows", "operations"]
 
-ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "webhooks", "workflows", "operations")
+ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "webhooks", "workflows", "operations")
 
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
 
@@ -61,6 +62,9 @@ def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_
     paths: Json = {}
     if "callbacks" in groups:
         paths |= _callback_paths()
+
+    if "approvals" in groups:
+        paths["/approvals/{token}"] = approval_path()
 
     if "webhooks" in groups:
         paths |= _webhook_paths()

@@ -35,6 +35,28 @@ def schemas() -> Json:
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
+    approval = {
+        "description": "On the wait of a question to people: what was asked of whom, and what was decided.",
+        **_object(
+            {
+                "title": text,
+                "digest": {"description": "SHA-256 of what was shown, as in the links.", "type": "string"},
+                "people": {"type": "array", "items": text},
+                "until": moment,
+                "answer": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "decision": text,
+                        "person": text,
+                        "comment": text,
+                        "digest": text,
+                        "client": {"description": "The address it came from.", "type": ["string", "null"]},
+                        "at": moment,
+                    },
+                },
+            }
+        ),
+    }
     required = ("workflow", "id", "state")
     return {
         "Callback": _object(
@@ -46,7 +68,7 @@ def schemas() -> Json:
         ),
         "Workflow": _object({**workflow, "steps": {"type": "array", "items": ref("Step")}}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object(step),
+        "Step": _object({**step, "approval": approval}, tuple(step)),
         "Taken": {
             "anyOf": [
                 ref("Settled"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _access = logging.getLogger("receiver.access")
 
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
+ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]
 
 WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "prompted", "refused"]
 
@@ -72,6 +73,12 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._approvals: Final = Counter(
+            "countersign_approvals",
+            "Decisions of people by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._webhooks: Final = Counter(
             "countersign_webhooks",
             "Third-party deliveries by what became of them.",
@@ -86,6 +93,9 @@ class Metrics:
         # An outcome that has not happened yet is shown as zero, so that a rate can be taken from the first one on.
         for outcome in get_args(CallbackOutcome):
             self._callbacks.labels(outcome)
+
+        for decision in get_args(ApprovalOutcome):
+            self._approvals.labels(decision)
 
         for became in get_args(WebhookOutcome):
             self._webhooks.labels(became)
@@ -105,6 +115,10 @@ class Metrics:
     def callback(self, outcome: CallbackOutcome) -> None:
         """Count one machine callback; `other` lost to somebody else, `closed` came after the wait was over."""
         self._callbacks.labels(outcome).inc()
+
+    def approval(self, outcome: ApprovalOutcome) -> None:
+        """Count one decision; `duplicate` was made before, `other` lost to another one, `closed` came too late."""
+        self._approvals.labels(outcome).inc()
 
     def webhook(self, outcome: WebhookOutcome) -> None:
         """Count one delivery of a third party; `over` came for a wait that had ended, `ignored` was not wanted."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from receiver.rendering import TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,16 +28,7 @@ _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
 _STATES: Final = frozenset({"running", "succeeded", "failed", "expired", "cancelled"})
-
-# Read once, at import: nothing touches the disk while a request waits.
-_TEMPLATE: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-).get_template("timeline.html")
+_TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +54,6 @@ class TimelineView:
     result: str | None = None
     error: str | None = None
     steps: tuple[TimelineStep, ...] = ()
-
-
-def page_headers(nonce: str) -> dict[str, str]:
-    """Return the headers that every page carries; `nonce` is fresh for each answer and stands on its style element."""
-    return {
-        "Content-Security-Policy": (
-            f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; "
-            "frame-ancestors 'none'"
-        ),
-        "Referrer-Policy": "no-referrer",
-        "X-Robots-Tag": "noindex, nofollow",
-        "X-Content-Type-Options": "nosniff",
-    }
 
 
 def render(view: TimelineView, nonce: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:

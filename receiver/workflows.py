@@ -20,11 +20,13 @@ from orchestrator.errors import UnknownPromise
 from orchestrator.jsonvalues import json_equal, loads_strict
 from orchestrator.lineage import name_of, walk
 from orchestrator.roots import start_root, view_root
+from receiver.audit import approval_of
 from receiver.bodies import json_body
 from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
+from receiver.rendering import page_headers
 from receiver.routing import route
-from receiver.timeline import TimelineStep, TimelineView, page_headers, render
+from receiver.timeline import TimelineStep, TimelineView, render
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ class Workflows:
         return view_root(await self._engine.wait_settled(view.root_id, seconds=seconds))
 
     async def _steps(self, root_id: str) -> list[dict[str, Any]]:
-        return [_step(record) async for record in walk(self._engine.promises, root_id)]
+        return [_audited(record) async for record in walk(self._engine.promises, root_id)]
 
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -168,7 +170,7 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**step) for step in await self._steps(view.root_id)),
+            steps=tuple([TimelineStep(**_step(record)) async for record in walk(self._engine.promises, view.root_id)]),
         )
 
         return HTMLResponse(render(page, nonce), headers={**page_headers(nonce), "Vary": "Accept"})
@@ -224,6 +226,12 @@ def _shown(request: Request, view: RootView) -> dict[str, Any]:
         answer["error"] = json.loads(view.error)
 
     return answer
+
+
+def _audited(record: PromiseRecord) -> dict[str, Any]:
+    approval = approval_of(record)
+
+    return _step(record) if approval is None else {**_step(record), "approval": approval}
 
 
 def _step(record: PromiseRecord) -> dict[str, Any]:

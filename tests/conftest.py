@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from engines import KINDS, Database, postgres, resonate_server
+from postbox import certificate_in
 
 from orchestrator.logs import Level, configure_logging
 
@@ -71,6 +72,12 @@ def database() -> Iterator[Database]:
 
     with folder as name, postgres(Path(name)) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost with its key, in one file."""
+    return certificate_in(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=KINDS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from approving import ADA, BOB, code_in, desk, link_in
 from plant import plant
 
 from orchestrator.definition import load_workflows
@@ -45,3 +46,20 @@ async def test_the_workflow_of_your_own_works_as_printed(
 @pytest.mark.parametrize("name", re.findall(r"^\$ scripts/(\w+)", README, re.MULTILINE))
 def test_every_script_that_it_names_is_there(name: str) -> None:
     assert (Path(__file__).parents[1] / "scripts" / name).is_file()
+
+
+async def test_the_question_to_people_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(from orchestrator import Context, Question.*?)```", README, re.DOTALL)
+    (tmp_path / "releases.py").write_text(block)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (release,) = load_workflows(["releases"]).values()
+    monkeypatch.delitem(sys.modules, "releases")
+
+    async with desk(tmp_path, workflows=[release]) as here:
+        await here.start(release, "1", version="1.0", owners=[ADA, BOB])
+
+        for person in (ADA, BOB):
+            letter = await here.letter(person)
+            await here.post(link_in(letter.text), code=code_in(letter.text))
+
+        assert (await here.ended(name="release"))["result"] == "approve"

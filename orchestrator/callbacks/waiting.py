@@ -7,7 +7,7 @@ token ever rests in the promise store.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,16 +18,19 @@ from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import Claims, TokenSigner
 from orchestrator.engine import Engine
 from orchestrator.errors import WorkflowFailed
+from orchestrator.questions import Inquiry, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
+    from resonate.types import PromiseRecord
 
     from orchestrator.callbacks.outcomes import By
     from orchestrator.callbacks.tokens import Audience
     from orchestrator.context import Context
+    from orchestrator.questions import Need, Question
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SHORTEST: Final = timedelta(seconds=1)
@@ -57,6 +60,10 @@ class Address:
     subject: str
     outcomes: tuple[str, ...]
 
+    def for_person(self, person: str) -> Address:
+        """Return the address at which this person answers the same wait."""
+        return replace(self, subject=person)
+
     async def url(self, ctx: SDKContext) -> str:
         """Return the link, for a step to hand out at once and never to return: the same every time.
 
@@ -66,16 +73,23 @@ class Address:
             EngineUnavailable: raised in a step, it lets the step be tried again.
         """
         record = await ctx.get_dependency(Engine).promises.get(self.promise_id)
-        claims = Claims(
+
+        return ctx.get_dependency(Links).url(self.claims(record))
+
+    def claims(self, record: PromiseRecord) -> Claims:
+        """Return what a token of this address says, given the record of its wait."""
+        asks = Inquiry.read(record) is not None
+
+        return Claims(
             promise_id=self.promise_id,
             callback=self.callback,
             audience=self.audience,
             subject=self.subject,
             outcomes=self.outcomes,
             expires_at=-(-record.timeout_at // 1000),
+            question=record.id if asks else None,
+            digest=digest_of(record) if asks else None,
         )
-
-        return ctx.get_dependency(Links).url(claims)
 
     async def settled(self, ctx: SDKContext) -> Settled | None:
         """Return how the wait ended, or None while it is open; for use in a step.
@@ -115,6 +129,11 @@ class Callback:
     def promise_id(self) -> str:
         """The id of the durable promise under it."""
         return self.address.promise_id
+
+    @property
+    def future(self) -> ResonateFuture[Any]:
+        """The future of the promise's value."""
+        return self._future
 
     def __await__(self) -> Generator[Any, None, Outcome]:
         """Return how the wait ended; an outcome of another callback fails the workflow instead."""
@@ -168,6 +187,44 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     Raises:
         ValueError: a name that is not 1 to 64 of `A-Za-z0-9._-`, or a deadline under a second.
     """
+    return await _open(ctx, name, deadline, audience=audience, subject=subject, outcomes=outcomes)
+
+
+async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
+    ctx: Context, name: str, question: Question, people: tuple[str, ...], *, need: Need, deadline: timedelta
+) -> Callback:
+    """Open a wait for these people's decision, the question resting in its record; each gets an address of their own.
+
+    The wait ends with the first decision of anybody, whatever `need` says: that is kept for the page to tell.
+
+    Raises:
+        ValueError: as for `open_callback`.
+    """
+
+    def inquiry(promise_id: str) -> object:
+        return Inquiry(promise_id=promise_id, question=question, people=people, need=need).stored()
+
+    return await _open(
+        ctx,
+        name,
+        deadline,
+        audience="approver",
+        subject=people[0],
+        outcomes=tuple(question.decisions),
+        holding=inquiry,
+    )
+
+
+async def _open(  # noqa: PLR0913 - the two ways above, put together
+    ctx: Context,
+    name: str,
+    deadline: timedelta,
+    *,
+    audience: Audience,
+    subject: str,
+    outcomes: tuple[str, ...],
+    holding: Callable[[str], object] | None = None,
+) -> Callback:
     if _NAME.fullmatch(name) is None:
         msg = f"a callback's name is 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r}"
         raise ValueError(msg)
@@ -176,7 +233,7 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
         msg = f"the callback {name!r} would be over before anyone could answer it"
         raise ValueError(msg)
 
-    future = ctx.wait(name, deadline=deadline)
+    future = ctx.wait(name, deadline=deadline, holding=holding)
     address = Address(
         promise_id=await future.id(), callback=name, audience=audience, subject=subject, outcomes=outcomes
     )
@@ -193,6 +250,8 @@ async def close_callbacks(ctx: Context) -> None:
             await ctx.run(withdraw_callback, callback.address)
 
 
-async def withdraw_callback(ctx: SDKContext, address: Address) -> None:
+async def withdraw_callback(
+    ctx: SDKContext, address: Address, reason: str = "The workflow ended without this answer."
+) -> None:
     """Settle a wait that its workflow lost interest in, as a step."""
-    await address.settle(ctx, kind="cancelled", body=body_of("the workflow ended without it"), by="workflow")
+    await address.settle(ctx, kind="cancelled", body=body_of(reason), by="workflow")

@@ -46,11 +46,16 @@ type EmailAddress = Annotated[str, AfterValidator(valid_address)]
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A plain text message to one person."""
+    """A message to one person: plain text that can be read alone, and the same as HTML where there is one.
+
+    `follows` is the `message_id` of an earlier message to the same person, which mailboxes show together with it.
+    """
 
     to: str
     subject: str
     text: str
+    html: str | None = None
+    follows: str | None = None
 
 
 class Mailer:
@@ -95,16 +100,27 @@ class Mailer:
             raise StepRefused(msg)
 
     def _compose(self, message: Message, message_id: str) -> EmailMessage:
-        digest = hashlib.sha256(f"{message_id}\0{message.to}".encode()).hexdigest()[:32]
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._address.sender
         mail["To"] = message.to
         mail["Subject"] = _one_line(message.subject)
-        mail["Message-ID"] = f"<{digest}@{self._address.sender.rpartition('@')[2] or 'localhost'}>"
+        mail["Message-ID"] = self._name(message_id, message.to)
         mail["Auto-Submitted"] = "auto-generated"
+
+        if message.follows is not None:
+            mail["In-Reply-To"] = mail["References"] = self._name(message.follows, message.to)
+
         mail.set_content(message.text)
 
+        if message.html is not None:
+            mail.add_alternative(message.html, subtype="html")
+
         return mail
+
+    def _name(self, message_id: str, to: str) -> str:
+        digest = hashlib.sha256(f"{message_id}\0{to}".encode()).hexdigest()[:32]
+
+        return f"<{digest}@{self._address.sender.rpartition('@')[2] or 'localhost'}>"
 
     def _deliver(self, mail: EmailMessage | None) -> None:
         try:

@@ -1,7 +1,8 @@
 """The workflows that ship, each also the example to copy."""
 
+from orchestrator.workflows.approve_and_ship import approve_and_ship
 from orchestrator.workflows.databricks_pipeline import databricks_pipeline
 from orchestrator.workflows.price_quote import price_quote
 from orchestrator.workflows.process_order import process_order
 
-__all__ = ["databricks_pipeline", "price_quote", "process_order"]
+__all__ = ["approve_and_ship", "databricks_pipeline", "price_quote", "process_order"]

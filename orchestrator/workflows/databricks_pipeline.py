@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from resonate.error import ApplicationError
 
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.definition import workflow
 from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
 from orchestrator.steps.mail import EmailAddress, Mailer, Message
 from orchestrator.watching import Watch, arrange_look, settle_dead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.context import Context
+    from orchestrator.patience import Tried
 
 logger = logging.getLogger(__name__)
 
@@ -29,24 +27,12 @@ logger = logging.getLogger(__name__)
 CALLBACK_PARAMETER: Final = "callback_url"
 
 _LONGEST: Final = 365 * 86400
-_FIRST_PAUSE: Final = 2.0
-_SLOWEST: Final = 300.0
 
 #: How often an outside system that is away is asked once nothing waits for its answer any more: for about an hour.
 _TRIES: Final = 18
 
 #: The same where the pipeline's own end waits for it: for about two minutes.
 _FEW_TRIES: Final = 6
-
-
-class Tried(TypedDict):
-    """What became of a step that an outside system may refuse: whether to try again, and why it is not done."""
-
-    again: bool
-    why: str | None
-
-
-DONE: Final[Tried] = {"again": False, "why": None}
 
 
 class PipelineRequest(BaseModel):
@@ -98,7 +84,7 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
         if outcome.kind in {"expired", "cancelled"}:
             if run_id is not None:
-                goes_on = await _persist(ctx, _TRIES, stop_run, run_id)
+                goes_on = await persist(ctx, stop_run, run_id, tries=_TRIES)
 
             break
 
@@ -116,7 +102,7 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
 
     An outage is slept through durably, holding nothing meanwhile.
     """
-    pause = _FIRST_PAUSE
+    seconds = FIRST_PAUSE
     late = 0
 
     while late < _FEW_TRIES:
@@ -129,8 +115,8 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
             raise WorkflowFailed(reply["refused"], outcome="failed", run_id=None)
 
         late += reply["over"]
-        await _pause(ctx, max(pause, reply["retry_after"] or 0))
-        pause = min(pause * 2, _SLOWEST)
+        await pause(ctx, max(seconds, reply["retry_after"] or 0))
+        seconds = min(seconds * 2, SLOWEST)
 
     return None
 
@@ -215,35 +201,9 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
     return DONE
 
 
-async def _persist(ctx: Context, tries: int, step: Callable[..., Awaitable[Tried]], *args: Any) -> str | None:
-    """Repeat a step, sleeping durably in between, until it is done or was tried so often.
-
-    Returns why it was given up, None where it is done: neither fails the pipeline.
-    """
-    pause = _FIRST_PAUSE
-    tried = DONE
-
-    for _ in range(tries):
-        tried = await ctx.run(step, *args)
-
-        if not tried["again"]:
-            break
-
-        await _pause(ctx, pause)
-        pause = min(pause * 2, _SLOWEST)
-
-    return tried["why"]
-
-
-async def _pause(ctx: Context, seconds: float) -> None:
-    # A cancel cuts a sleep short. What the workflow waits for then says so, and what it has begun is still undone.
-    with contextlib.suppress(ApplicationError):
-        await ctx.sleep(timedelta(seconds=seconds))
-
-
 async def _notified(ctx: Context, request: PipelineRequest, what: str) -> None:
     if request.notify is not None:
-        await _persist(ctx, _FEW_TRIES, notify, request.notify, ctx.info.id, what)
+        await persist(ctx, notify, request.notify, ctx.info.id, what, tries=_FEW_TRIES)
 
 
 def _message(outcome: Outcome) -> str:

@@ -51,6 +51,27 @@ def test_the_sdk_is_of_the_minor_version_that_these_tests_pin() -> None:
     assert version("resonate-sdk").startswith("0.8.")
 
 
+async def test_a_wait_keeps_what_it_was_first_opened_with_under_its_own_id() -> None:
+    async def body(ctx: Context) -> Any:
+        return await ctx.wait("approval", deadline=timedelta(seconds=60), holding=lambda promise_id: [promise_id])
+
+    wait = (await records_of(body))["w.1:1"]
+
+    assert wait.param.data == ["w.1:1"]
+
+
+async def test_the_first_of_several_waits_lets_a_workflow_go_on() -> None:
+    async def body(ctx: Context) -> Any:
+        waits = [ctx.wait(f"approval-{n}", deadline=timedelta(seconds=60)) for n in range(2)]
+        await Context.first_over(waits)
+        await ctx.run(a_step)
+
+        return [await one for one in waits]
+
+    assert "w.1:3" not in await records_of(body)
+    assert (await records_of(body, {"w.1:2": 2, "w.1:1": 1}))["w.1"].value.data == [1, 2]
+
+
 async def test_a_wait_is_a_timer_that_nobody_is_told_of_before_its_deadline() -> None:
     async def body(ctx: Context) -> Any:
         return await ctx.wait("approval", deadline=timedelta(seconds=60))

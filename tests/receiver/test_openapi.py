@@ -21,6 +21,7 @@ PATHS = {
     "/callbacks/failure": {"post"},
     "/callbacks/{token}": {"get", "post"},
     "/callbacks/{token}/failure": {"post"},
+    "/approvals/{token}": {"get", "post"},
     "/webhooks/{source}": {"post"},
     "/webhooks/{source}/{token}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
@@ -110,7 +111,8 @@ def test_every_problem_appears_under_its_status(described: dict[str, Any]) -> No
     for _, operation, _ in operations(described):
         for status, answer in operation["responses"].items():
             kinds = [name for node in nodes(answer) for name in node.get("enum", []) if name.startswith("urn:")]
-            assert bool(kinds) == (int(status) >= 400)
+            # People are answered with pages.
+            assert bool(kinds) == (int(status) >= 400 and "text/html" not in answer["content"])
             for kind in kinds:
                 name = kind.removeprefix("urn:countersign:")
                 assert PROBLEMS[name][0] == int(status)
@@ -152,6 +154,7 @@ def test_each_workflow_s_input_is_its_model_s_schema(described: dict[str, Any]) 
 
 def test_only_the_groups_that_are_served_are_described() -> None:
     assert set(document([], groups=["callbacks"])["paths"]) == {path for path in PATHS if "/callbacks" in path}
+    assert set(document([], groups=["approvals"])["paths"]) == {"/approvals/{token}"}
     assert set(document([], groups=["operations"])["paths"]) == {"/healthz", "/readyz", "/metrics", "/openapi.json"}
     assert set(document([], groups=["webhooks"])["paths"]) == {path for path in PATHS if "/webhooks" in path}
     assert document([Known("first", "x", First)], groups=["workflows"])["paths"].keys() == {"/workflows/{name}/{id}"}

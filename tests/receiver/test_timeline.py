@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.timeline import MAX_STEPS, TimelineStep, TimelineView, page_headers, render
+from receiver.rendering import page_headers
+from receiver.timeline import MAX_STEPS, TimelineStep, TimelineView, render
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 HOSTILE = "</title></style></pre><script>alert(1)</script><img src=x onerror=alert(1)>\"'{{ 7*7 }}\u202e\x00&lt;"
@@ -195,7 +196,7 @@ def test_whatever_is_shown_is_text_and_nothing_else(
     assert {element for element, _ in found.elements} <= {
         *("html", "head", "meta", "title", "style", "body", "div", "p", "svg", "circle", "path", "rect", "main", "h1"),
         *("section", "dl", "dt", "dd", "h2", "pre", "table", "caption", "thead", "tbody", "tr", "th", "td", "span"),
-        *("time", "small", "footer"),
+        *("time", "small", "header", "footer"),
     }
     for _, attributes in found.elements:
         assert not any(attribute.startswith("on") or attribute in {"style", "href", "src"} for attribute in attributes)

@@ -1,0 +1,142 @@
+"""What people are asked: a question as a value, and the form in which it rests in the record of its wait.
+
+A question is cleaned and cut when it is made, so what is stored is what is shown, and the digest of what is stored is
+the digest of what the person saw. It holds nothing secret: a mail carries all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from orchestrator.shown import one_line, paragraphs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resonate.types import PromiseRecord
+
+type Need = Literal["any", "all"]
+
+FORMAT: Final = 1
+MAX_TITLE: Final = 200
+MAX_TEXT: Final = 20_000
+MAX_LABEL: Final = 100
+MAX_VALUE: Final = 2000
+MAX_ROWS: Final = 50
+MAX_PEOPLE: Final = 50
+
+_MAX_DECISIONS: Final = 6
+_DECISION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
+_URL: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
+
+#: Ends of a wait that are no decision of a person's.
+_RESERVED: Final = frozenset({"succeeded", "failed", "died", "expired", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question to people.
+
+    `facts` are pairs of a label and a value, shown as a table; `links` pairs of a label and an http(s) address.
+    `decisions` are what can be chosen, the first being the one that lets things go on. With `code` the mail carries a
+    short code that the page asks for, so that the link alone decides nothing.
+
+    Texts are stripped of what does not print and cut to length.
+
+    Raises:
+        ValueError: no title, too many rows, or decisions or addresses that cannot be used.
+    """
+
+    title: str
+    text: str = ""
+    facts: Sequence[tuple[str, str]] = ()
+    links: Sequence[tuple[str, str]] = ()
+    decisions: Sequence[str] = ("approve", "reject")
+    code: bool = False
+
+    def __post_init__(self) -> None:
+        facts = tuple((one_line(label, MAX_LABEL), paragraphs(value, MAX_VALUE)) for label, value in self.facts)
+        links = tuple((one_line(label, MAX_LABEL), _usable(url)) for label, url in self.links)
+        self._set("title", one_line(self.title, MAX_TITLE))
+        self._set("text", paragraphs(self.text, MAX_TEXT))
+        self._set("facts", facts)
+        self._set("links", links)
+        self._set("decisions", tuple(self.decisions))
+
+        if not self.title:
+            raise ValueError("a question needs a title")
+
+        if max(len(facts), len(links)) > MAX_ROWS:
+            raise ValueError(f"a question has at most {MAX_ROWS} facts and as many links")
+
+        _check_decisions(self.decisions)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inquiry:
+    """A question put to people, as it rests in the record of the wait `promise_id`.
+
+    With `need` "any" the first decision of anybody ends the wait, "all" says that each person has a wait of their own.
+    """
+
+    promise_id: str
+    question: Question
+    people: tuple[str, ...]
+    need: Need
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that rests in the wait's param, bound to that one wait."""
+        return {
+            "countersign": FORMAT,
+            "promise": self.promise_id,
+            "people": list(self.people),
+            "need": self.need,
+            "question": asdict(self.question),
+        }
+
+    @classmethod
+    def read(cls, record: PromiseRecord) -> Self | None:
+        """Return what the wait of this record asks, None where it asks nobody anything."""
+        match record.param.data:
+            case {"countersign": 1, "promise": record.id, "people": [*people], "need": need, "question": dict(fields)}:
+                pairs = {name: tuple(tuple(pair) for pair in fields[name]) for name in ("facts", "links")}
+
+                return cls(promise_id=record.id, question=Question(**(fields | pairs)), people=tuple(people), need=need)
+            case _:
+                return None
+
+
+def digest_of(record: PromiseRecord) -> str:
+    """Return the SHA-256, in hex, of what the wait of this record asks: over JSON with sorted keys and no spaces."""
+    text = json.dumps(record.param.data, sort_keys=True, separators=(",", ":"))
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _usable(url: str) -> str:
+    if _URL.fullmatch(url) is None:
+        raise ValueError("a link of a question must be an http or https address in plain ASCII")
+
+    parts = urlsplit(url)
+
+    if not parts.hostname or "@" in parts.netloc:
+        raise ValueError("a link of a question must name a host, and no user")
+
+    return url
+
+
+def _check_decisions(decisions: Sequence[str]) -> None:
+    if not 1 <= len(decisions) <= _MAX_DECISIONS or len(set(decisions)) < len(decisions):
+        raise ValueError(f"a question has 1 to {_MAX_DECISIONS} decisions, all different")
+
+    for decision in decisions:
+        if _DECISION.fullmatch(decision) is None or decision in _RESERVED:
+            raise ValueError(f"{decision!r} cannot be a decision: a letter, then up to 31 of A-Z a-z 0-9 _ -")

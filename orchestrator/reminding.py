@@ -1,0 +1,116 @@
+"""Asking a person by mail, and reminding them with the same link until the wait is over.
+
+The question is read from the record of the wait, so that a mail says what the page will show, whatever a deploy has
+changed in the workflow meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.callbacks.codes import ApprovalCodes
+from orchestrator.callbacks.waiting import Address
+from orchestrator.engine import Engine
+from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
+from orchestrator.later import arrange, when_due
+from orchestrator.patience import DONE
+from orchestrator.questions import Inquiry
+from orchestrator.steps.letters import Letter
+from orchestrator.steps.mail import Mailer
+
+if TYPE_CHECKING:
+    from resonate.context import Context as SDKContext
+
+    from orchestrator.patience import Tried
+
+logger = logging.getLogger(__name__)
+
+REMIND: Final = "countersign.remind"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reminder:
+    """One person to be reminded: where they answer, their place among those asked, how often (seconds), how far."""
+
+    address: Address
+    place: int
+    every: float
+    number: int = 1
+
+
+async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
+    """Mail a person the question and arrange the first reminder, as a step; done as well when the wait is over."""
+    try:
+        sent = await _send(ctx, address)
+    except StepRefused as error:
+        return {"again": False, "why": str(error)}
+    except StepUnavailable as error:
+        logger.warning("%s: the question is not mailed yet: %s", address.promise_id, error)
+
+        return {"again": True, "why": str(error)}
+
+    if sent and reminder is not None:
+        await _arrange(ctx, reminder)
+
+    return DONE
+
+
+async def remind(ctx: SDKContext, task: dict[str, Any]) -> str:
+    """Remind a person once, unless their wait is over, and arrange the next time. Returns what was done."""
+    fields = task["reminder"]
+    address = Address(**(fields["address"] | {"outcomes": tuple(fields["address"]["outcomes"])}))
+
+    return await when_due(ctx, task, _remind_once, Reminder(**(fields | {"address": address})))
+
+
+async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
+    try:
+        sent = await _send(ctx, reminder.address, number=reminder.number)
+    except UnknownPromise:
+        return "the wait is gone"
+    except StepRefused as error:
+        logger.warning("%s: a reminder was refused: %s", reminder.address.promise_id, error)
+
+        return "refused"
+
+    if not sent:
+        return "the wait is over"
+
+    await _arrange(ctx, replace(reminder, number=reminder.number + 1))
+
+    return "reminded"
+
+
+async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
+    """Mail the question. Returns whether the wait is still open, else nothing was sent."""
+    record = await ctx.get_dependency(Engine).promises.get(address.promise_id)
+    inquiry = Inquiry.read(record)
+
+    if record.state != "pending" or inquiry is None:
+        return False
+
+    codes = ctx.get_dependency(ApprovalCodes)
+    letter = Letter(
+        to=address.subject,
+        question=inquiry.question,
+        link=await address.url(ctx),
+        until=record.timeout_at,
+        code=codes.code(address.promise_id, address.subject) if inquiry.question.code else None,
+        reminder=number,
+    )
+    await ctx.get_dependency(Mailer).send(letter.message(), message_id=letter.message_id)
+
+    return True
+
+
+async def _arrange(ctx: SDKContext, reminder: Reminder) -> None:
+    await arrange(
+        ctx,
+        reminder.address.promise_id,
+        f"remind{reminder.place}.{reminder.number}",
+        function=REMIND,
+        argument={"reminder": asdict(reminder)},
+        seconds=reminder.every,
+    )

@@ -1,0 +1,46 @@
+"""Text from strangers made fit to be shown to a person, on a page or in a mail.
+
+What is shown must be what is there: no character that hides, reorders or overwrites others is let through. Markup is
+not this file's business, escaping stays with whoever writes markup.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+#: Joiners and marks that scripts and emoji need, and that change nothing beyond their own word.
+_NEEDED: Final = frozenset("\N{SOFT HYPHEN}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\u200e\u200f")
+
+#: Controls, formats (bidirectional overrides among them), surrogates, private use, line and paragraph separators.
+_REFUSED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return the text as one line of at most `limit` characters; white space is run together."""
+    line = " ".join(_cut(text, limit * 4).split())
+
+    return _cut(_visible(line), limit)
+
+
+def paragraphs(text: str, limit: int) -> str:
+    """Return the text with its lines kept, at most `limit` characters; what is cut off is said at the end."""
+    if len(text) > limit:
+        notice = f"\n[… cut here; {len(text):,} characters in all]"
+        text = text[: limit - len(notice)] + notice
+
+    return _visible(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _visible(text: str) -> str:
+    if text.replace("\n", "").isprintable():
+        return text
+
+    return "".join(
+        c if c in "\n\t" or c in _NEEDED or unicodedata.category(c) not in _REFUSED else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )

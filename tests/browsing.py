@@ -1,0 +1,82 @@
+"""A real Chromium over the service on a real socket, wherever there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from approving import Desk, desk
+from engines import free_port
+from plant import pause
+from playwright.async_api import Browser, Page, async_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1280, "height": 900}
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_AXE_PLACES = (os.environ.get("COUNTERSIGN_AXE", ""), "node_modules/axe-core/axe.min.js")
+
+
+def axe_source() -> str:
+    """Return the accessibility checker's script, or skip with the reason."""
+    for place in _AXE_PLACES:
+        if place and Path(place).is_file():
+            return Path(place).read_text("utf-8")
+
+    pytest.skip("no axe-core: npm install axe-core, or set COUNTERSIGN_AXE to its axe.min.js")
+
+
+@contextlib.asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Run Chromium, or skip with the reason."""
+    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+    if program is None:
+        pytest.skip("no Chromium on the PATH")
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def served(directory: Path) -> AsyncIterator[tuple[Desk, str]]:
+    """Run the service on a loopback port; yields it and its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    async with desk(directory, PUBLIC_URL=url) as one:
+        config = uvicorn.Config(one.app, host="127.0.0.1", port=port, lifespan="off", log_config=None, ws="none")
+        server = uvicorn.Server(config)
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        serving = asyncio.create_task(server.serve())
+        try:
+            while not server.started:
+                await pause(0.02)
+
+            yield one, url
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def opened(browser: Browser, url: str, **options: Any) -> Page:
+    """Open an address in a fresh context."""
+    context = await browser.new_context(**({"viewport": LAPTOP} | options))
+    page = await context.new_page()
+    await page.goto(url)
+
+    return page

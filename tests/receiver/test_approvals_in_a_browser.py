@@ -1,0 +1,195 @@
+"""Approval pages in a real Chromium: looked at, decided by mouse and by keyboard, and readable for everybody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from approving import ADA, BOB, Desk, code_in
+from browsing import LAPTOP, PHONE, axe_source, chromium, opened, served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from playwright.async_api import Browser, Page
+
+LONG: dict[str, Any] = {
+    "title": "Ship order 42 to the warehouse in Gothenburg?",
+    "text": "The customer asked for an earlier date.\n\nEverything is in stock.",
+    "facts": [("Order", "42"), ("Value", "1,200 EUR"), ("A label without a break " + "x" * 80, "y" * 400)],
+    "links": [("The contract", "https://docs.example.org/contract/42")],
+}
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[tuple[Desk, str]]:
+    async with served(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as one:
+        yield one
+
+
+async def accessible(page: Page) -> None:
+    await page.evaluate(axe_source())
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
+    faults = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+    assert faults == [], faults
+    assert found["passes"]
+
+
+async def focused(page: Page) -> str:
+    name: str = await page.evaluate("document.activeElement.value ?? document.activeElement.tagName")
+    return name
+
+
+async def test_a_browser_that_loads_scrolls_focuses_and_waits_decides_nothing(
+    here: tuple[Desk, str], browser: Browser
+) -> None:
+    desk, url = here
+    link = await desk.ask(**LONG)
+    refused: list[str] = []
+    page = await browser.new_page()
+    page.on("console", lambda message: refused.append(message.text))
+    page.on("request", lambda request: refused.append(request.url) if request.method != "GET" else None)
+
+    for suffix in ("", "?choose=approve", "?choose=reject"):
+        await page.goto(f"{url}{link}{suffix}", wait_until="networkidle")
+        await page.mouse.wheel(0, 5000)
+        for _ in range(12):
+            await page.keyboard.press("Tab")
+        for element in await page.query_selector_all("a, button:not([hidden]), textarea"):
+            await element.focus()
+            await element.hover()
+        await page.evaluate("window.dispatchEvent(new Event('beforeunload')); document.body.click()")
+        await page.reload()
+
+    assert refused == []
+    assert await desk.state() == "pending"
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_a_person_approves_by_mouse(here: tuple[Desk, str], browser: Browser, script: bool) -> None:  # noqa: FBT001
+    desk, url = here
+    page = await opened(browser, url + await desk.ask(), java_script_enabled=script)
+
+    await page.get_by_role("button", name="Approve").click()
+
+    assert await page.get_by_role("heading", level=1).inner_text() == "Approved"
+    assert ADA in await page.inner_text("main")
+    assert await page.get_by_role("button").count() == 0
+    (answer,) = (await desk.ended())["result"]["answers"]
+    assert (answer["decision"], answer["client"]) == ("approve", "127.0.0.1")
+
+
+async def test_a_person_rejects_with_a_comment_by_keyboard_alone(here: tuple[Desk, str], browser: Browser) -> None:
+    desk, url = here
+    page = await opened(browser, url + await desk.ask())
+
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.name") == "comment"
+    await page.keyboard.type("Not before Monday.")
+    await page.keyboard.press("Tab")
+    assert await focused(page) == "approve"
+    await page.keyboard.press("Tab")
+    assert await focused(page) == "reject"
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#outcome")
+
+    assert await page.get_by_role("heading", level=1).inner_text() == "Rejected"
+    assert "Not before Monday." in await page.inner_text("main")
+    assert (await desk.ended())["result"]["answers"][0]["comment"] == "Not before Monday."
+
+
+async def test_enter_in_a_field_decides_nothing(here: tuple[Desk, str], browser: Browser) -> None:
+    desk, url = here
+    page = await opened(browser, url + await desk.ask(code=True))
+    code = code_in((await desk.letter()).text)
+
+    await page.get_by_label("Code from your mail").fill(code)
+    await page.keyboard.press("Enter")
+    await page.wait_for_timeout(300)
+
+    assert await desk.state() == "pending"
+
+
+async def test_a_double_click_a_reload_and_going_back_to_decide_otherwise(
+    here: tuple[Desk, str], browser: Browser
+) -> None:
+    desk, url = here
+    page = await opened(browser, url + await desk.ask())
+    await page.get_by_role("button", name="Approve").dblclick()
+    await page.wait_for_selector("#outcome")
+    await page.reload()
+    assert await page.inner_text("h1") == "Approved"
+
+    another = await opened(browser, url + await desk.ask("2", people=[BOB]))
+    await desk.post(await desk.link(BOB), "approve")
+    await another.get_by_role("button", name="Reject").click()
+    assert await another.inner_text("h1") == "Already decided: Approved"
+    await another.go_back()
+    assert await another.inner_text("h1") == "Approved"
+    assert (await desk.ended("2"))["result"]["decision"] == "approve"
+
+
+async def test_a_wrong_code_is_told_and_what_was_written_is_kept(here: tuple[Desk, str], browser: Browser) -> None:
+    desk, url = here
+    page = await opened(browser, url + await desk.ask(code=True))
+    code = code_in((await desk.letter()).text)
+
+    await page.get_by_label("Code from your mail").fill("AAAA-AAAA")
+    await page.get_by_label("Comment").fill("\n as written ")
+    await page.get_by_role("button", name="Approve").click()
+    assert "Tries left: 4" in await page.get_by_role("alert").inner_text()
+    assert await page.evaluate("document.activeElement.name") == "code"
+    assert await page.get_by_label("Comment").input_value() == "\n as written "
+
+    await page.get_by_label("Code from your mail").fill(code.lower())
+    await page.get_by_role("button", name="Approve").click()
+    assert await page.inner_text("h1") == "Approved"
+
+
+async def test_another_site_cannot_post_the_form(here: tuple[Desk, str], browser: Browser) -> None:
+    desk, url = here
+    link = await desk.ask()
+    page = await browser.new_page()
+    await page.route("https://evil.example/", lambda route: route.fulfill(
+        content_type="text/html",
+        body=f'<form method="post" action="{url}{link}"><button name="decision" value="approve">Win</button></form>',
+    ))  # fmt: skip
+    await page.goto("https://evil.example/")
+    await page.get_by_role("button").click()
+
+    assert await page.inner_text("h1") == "This came from another site"
+    assert await desk.state() == "pending"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+async def test_every_page_is_accessible_and_fits_its_width(
+    here: tuple[Desk, str], browser: Browser, scheme: Any, viewport: Any
+) -> None:
+    desk, url = here
+    link = await desk.ask(code=True, people=[ADA, BOB], **LONG)
+    code = code_in((await desk.letter()).text)
+    page = await opened(browser, f"{url}{link}?choose=approve", color_scheme=scheme, viewport=viewport)
+
+    async def check() -> None:
+        await accessible(page)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    await check()
+    await page.get_by_label("Code from your mail").fill("AAAA")
+    await page.get_by_role("button", name="Reject").click()
+    await check()
+    await page.get_by_label("Code from your mail").fill(code)
+    await page.get_by_label("Comment").fill("z" * 300)
+    await page.get_by_role("button", name="Reject").click()
+    await check()
+    assert (await desk.post(link, "approve")).status_code == 409
+    await page.goto(f"{url}/approvals/none")
+    await check()
