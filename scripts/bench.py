@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.json.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
 
     print(table(bench.samples, plan.sizes, plan.memory, plan.postgres), here, sep="\n\n")
-    print(doubts(bench.samples))
+    print("A share or a ratio is the median of the repetitions' own.", doubts(bench.samples))
     say(f"{time.monotonic() - began:.0f} s")
 
     return 0

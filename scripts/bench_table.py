@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def table(samples: Mapping[str, Sequence[float]], sizes: Sequence[int], memory: 
             f"embedded resumes {sizes[-1]}",
             f"embedded resumes {sizes[0]}",
         ),
-        _flat(of, "resumed, after 100 000 : before", f"after resumes {sizes[0]}", f"before resumes {sizes[0]}"),
+        _gone(of, sizes[0]),
         *_on_postgres(of, postgres),
         _latency(of, "one callback to visible result", "embedded latency", 2.5),
         _latency(of, "the same on Postgres", "postgres latency", 12),
@@ -202,9 +202,18 @@ def _flat(of: Medians, what: str, name: str, to: str) -> Row:
     ratio = of.ratio(name, to)
 
     if ratio is None:
-        return Row(what=what, beside=_NOT_FULL, goal=">= 0.8", verdict=_LEFT_OUT)
+        return Row(what=what, goal=">= 0.8", verdict=_LEFT_OUT)
 
     return Row(what=what, measured=f"{ratio:.2f}", goal=">= 0.8", verdict=_verdict(ratio >= _FLAT))
+
+
+def _gone(of: Medians, size: int) -> Row:
+    row = _flat(of, "resumed, after 100 000 : before", f"after resumes {size}", f"before resumes {size}")
+
+    if row.verdict == _LEFT_OUT:
+        return replace(row, beside=_NOT_FULL)
+
+    return replace(row, beside=f"memory from {of['memory before'] or 0:.0f} to {of['memory after'] or 0:.0f} MiB")
 
 
 def _latency(of: Medians, what: str, name: str, goal: float) -> Row:

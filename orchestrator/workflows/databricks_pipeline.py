@@ -12,6 +12,7 @@ from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.definition import workflow
 from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
 from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
+from orchestrator.roots import cancel_requested
 from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
 from orchestrator.steps.mail import EmailAddress, Mailer, Message
 from orchestrator.watching import Watch, arrange_look, settle_dead
@@ -122,8 +123,8 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
 
 
 async def still_wanted(ctx: Context, address: Address) -> bool:
-    """Return whether the wait is still open: a pipeline that was cancelled before its trigger starts no run."""
-    return await address.settled(ctx) is None
+    """Return whether the job is still to be run: a pipeline that was cancelled before its trigger starts none."""
+    return await address.settled(ctx) is None and not await cancel_requested(ctx)
 
 
 async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) -> dict[str, Any]:

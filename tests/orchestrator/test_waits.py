@@ -99,6 +99,8 @@ BEGUN: list[str] = []
 
 @pytest.fixture
 async def works(tmp_path: Path, engine_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Plant]:
+    # The same ids come again on every engine, under other keys.
+    TOKENS.clear()
     chosen: Workflow[Any] = getattr(request, "param", several)
     async with plant(tmp_path, engine_url, chosen) as one:
         yield one
