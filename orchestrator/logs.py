@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _crashes = logging.getLogger("orchestrator.crash")
 
+#: The logger of access lines.
+ACCESS: Final = "receiver.access"
+
 REDACTED: Final = "[redacted]"
 
 # What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
@@ -123,7 +126,8 @@ class _Formatter(logging.Formatter):
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
-        return one_line(redact(text))
+        # An access line is made of route templates and verified names alone, and there is one for every request.
+        return one_line(text if record.name == ACCESS and record.exc_info is None else redact(text))
 
 
 class _Handler(logging.StreamHandler[TextIO]):

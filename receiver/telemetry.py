@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from orchestrator.logs import ACCESS
+
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-_access = logging.getLogger("receiver.access")
+_access = logging.getLogger(ACCESS)
 
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
 ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]

@@ -33,7 +33,8 @@ type Audience = Literal["machine", "approver"]
 VERSION: Final = 1
 MAX_TOKEN_LENGTH: Final = 2048
 
-_GRAMMAR: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{43}", re.ASCII)
+# 32 bytes leave two spare bits in the last character of their base64: only the spelling with zeros there is ours.
+_GRAMMAR: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +110,13 @@ class TokenSigner:
         if len(token) > MAX_TOKEN_LENGTH or _GRAMMAR.fullmatch(token) is None:
             raise TokenInvalid
 
-        payload, _, signature = token.encode().rpartition(b".")
+        payload, _, _ = token.encode().rpartition(b".")
 
         try:
             self._signers[audience].unsign(token)
             document = base64_decode(payload)
 
-            if base64_encode(document) != payload or base64_encode(base64_decode(signature)) != signature:
+            if base64_encode(document) != payload:
                 raise TokenInvalid
 
         except BadSignature:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 #: An id that no workflow can have.
 _PROBE: Final = "countersign~probe"
 
-_POLL_FIRST: Final = 0.05
+_POLL_FIRST: Final = 0.01
 _POLL_SLOWEST: Final = 1.0
 
 #: Reads a second that all waiters of one process may cost a remote engine. Postgres on two cores answers some thousand
