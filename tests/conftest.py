@@ -37,6 +37,8 @@ def start() -> Iterator[Start]:
     before = {logger.name: (logger.level, logger.handlers[:], logger.propagate) for logger in known}
     hooks = sys.excepthook, threading.excepthook
     kept = {name: getattr(logging, name) for name in KEPT}
+    # The Databricks step quiets it further once it is used, for as long as the process lives.
+    logging.getLogger("databricks.sdk").setLevel(logging.NOTSET)
 
     def configure(level: Level) -> io.StringIO:
         stream = io.StringIO()
