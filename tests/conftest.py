@@ -60,6 +60,13 @@ def start() -> Iterator[Start]:
             logger.setLevel(own_level)
 
 
+@pytest.fixture(autouse=True)
+def _logging_stays_on() -> Iterator[None]:
+    """A program that is run inside a test may switch logging off for its process."""
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """The SDK runs on asyncio alone."""

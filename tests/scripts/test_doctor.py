@@ -133,7 +133,7 @@ async def test_a_mail_server_that_is_not_there_is_a_failure_without_the_password
     lines: list[str] = []
 
     assert not await doctor.examine(replace(settings(tmp_path), mail=address), lines.append)
-    assert [line.split()[0] for line in lines if "failed" in line] == ["mail"]
+    assert "mail" in [line.split()[0] for line in lines if "failed" in line]
     assert "hunter2" not in "\n".join(lines)
 
 
