@@ -6,10 +6,8 @@ stop with that very signal.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import resource
-import signal
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -18,8 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from receiver.problems import Problem
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from starlette.types import ASGIApp
 
@@ -37,9 +35,9 @@ _FILES: Final = 65_536
 
 
 class Server(uvicorn.Server):
-    """Serves an application until SIGTERM or SIGINT, and then returns.
+    """Serves an application until `stop`, and then returns.
 
-    `stopping` is called as soon as the signal is there, before anything is drained.
+    `stopping` is called at once then, before anything is drained.
     """
 
     def __init__(self, app: ASGIApp, *, stopping: Callable[[], None]) -> None:
@@ -58,19 +56,14 @@ class Server(uvicorn.Server):
         )
         self._stopping = stopping
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
+    def stop(self, number: int) -> None:
+        """Begin to stop, for this signal; a second SIGINT waits for nobody any more."""
         self._stopping()
-        super().handle_exit(sig, frame)
+        self.handle_exit(number, None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals while serving. uvicorn's own raises the signal again afterwards, and so dies of it."""
-        loop = asyncio.get_running_loop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-
+        """Leave signals alone: whoever serves calls `stop`. uvicorn's own way ends the process by the signal."""
         yield
 
 
