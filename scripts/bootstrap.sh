@@ -1,6 +1,7 @@
 # Sourced by the programs in this folder, not run. Leaves behind $root, the checkout, and $python, an interpreter that has
 # what the service needs. A program that sets `needs=development` first has the development tools too. All others neither
-# install nor remove those, so a production environment stays one. Needs a Python >= 3.12 and, the first time, a package index; never downloads a Python.
+# install nor remove those, so a production environment stays one. Needs a Python >= 3.12 and, the first time, a package
+# index; never downloads a Python.
 # Prints nothing on standard output, and on standard error only why it cannot go on.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd -P)
