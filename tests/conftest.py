@@ -1,4 +1,4 @@
-"""What tests share: asyncio as the backend, logging as a program has it, and the engines."""
+"""What tests share: reproducible inputs, asyncio as the backend, logging as a program has it, and the engines."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from engines import KINDS, Database, postgres, resonate_server
+from hypothesis import settings
 from postbox import certificate_in
 
 from orchestrator.logs import Level, configure_logging
@@ -21,8 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# Every run of the suite draws the same inputs, on every machine. No input is too slow: the machine may be busy.
+settings.register_profile("reproducible", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
+
 KEPT = ("logThreads", "logProcesses", "logMultiprocessing")
 Start = Callable[[Level], io.StringIO]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--explore", action="store_true", help="generated tests draw other inputs every time (see --hypothesis-seed)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose before any test module is read: a test takes its settings from the profile when it is decorated."""
+    settings.load_profile("explore" if config.getoption("--explore") else "reproducible")
 
 
 @pytest.fixture

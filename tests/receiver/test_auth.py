@@ -77,12 +77,21 @@ def test_the_token_is_the_word_after_the_scheme() -> None:
     assert bearer_token(["bEaReR  abc.DEF_-~+/= "]) == "abc.DEF_-~+/="
 
 
+# A refusal is one of these sentences, so it repeats nothing. To look for the value in the refusal would prove less, and
+# sometimes fail: a generated value may be a word of our own, such as "Authorization".
+REFUSALS = {
+    "the Authorization header is repeated",
+    "the Authorization header is not a bearer token",
+    "the bearer token is not one word of visible ASCII",
+}
+
+
 @given(st.lists(st.text(st.characters(max_codepoint=255)) | st.text().map("Bearer {}".format), max_size=3))
 def test_any_header_is_a_token_in_visible_ascii_or_refused(values: list[str]) -> None:
     try:
         token = bearer_token(values)
     except NotBearer as error:
-        assert all(value not in str(error) for value in values if len(value) > 12)  # noqa: PT017 the text is the point
+        assert str(error) in REFUSALS  # noqa: PT017 the text is the point
     else:
         assert (token is None) == (not values)
         assert token is None or (token.isascii() and token.isprintable() and " " not in token and token)

@@ -650,7 +650,7 @@ async def test_while_the_engine_is_away_senders_are_told_to_come_back_and_the_re
     tmp_path: Path, lines: str
 ) -> None:
     known = senders()
-    async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, lines), ENGINE_TIMEOUT="0.2") as here:
+    async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, lines), ENGINE_TIMEOUT="1") as here:
         post = Post(here, known)
         token = await here.asked()
         in_path = None if lines else token

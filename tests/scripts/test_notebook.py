@@ -300,7 +300,7 @@ def test_a_receiver_that_is_away_is_tried_until_the_time_is_up(run: Run) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-    ran = run(callback_url=f"http://127.0.0.1:{port}/callbacks/{TOKEN}", callback_timeout=0.2, callback_delay=0.01)
+    ran = run(callback_url=f"http://127.0.0.1:{port}/callbacks/{TOKEN}", callback_timeout=2, callback_delay=0.01)
 
     assert ran.code != 0
     assert ran.output.count("not reported yet: ConnectionRefusedError") > 1

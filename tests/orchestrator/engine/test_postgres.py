@@ -92,7 +92,7 @@ async def test_a_user_who_may_not_drive_timers_leaves_them_to_the_database(
         engine = await connect(settings(tmp_path, re.sub("//postgres(:[^@]*)?@", "//modest@", url)), work=True)
         engine.start()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "pg_cron" not in log.getvalue():
                 await pause(0.02)
 

@@ -306,7 +306,7 @@ async def test_a_silent_workspace_is_given_up_and_a_fresh_client_is_tried_next(e
         built.append(threading.current_thread())
         return connector(emulator)()
 
-    databricks = Databricks(connect, call_timeout=0.5)
+    databricks = Databricks(connect, call_timeout=2)
     emulator.workspace.fail_next(Fault(kind="slow", seconds=3_600))
 
     with pytest.raises(StepUnavailable, match="in time"):

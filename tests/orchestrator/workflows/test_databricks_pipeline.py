@@ -125,11 +125,11 @@ async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant)
 
 
 async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, deadline=1, **QUICK)
-    (run,) = await triggered(works, 1)
     works.emulator.workspace.fail_next(
         Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
     )
+    await works.start("a", job_id=HOLDS, deadline=3, **QUICK)
+    (run,) = await triggered(works, 1)
 
     state, error = await works.ended("a")
     assert (state, error["outcome"], error["run_id"]) == ("expired", "expired", run.run_id)
@@ -171,7 +171,7 @@ async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Pl
 
 
 async def test_a_deadline_is_not_followed_by_another_attempt(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, attempts=3, deadline=2, **QUICK)
+    await works.start("a", job_id=HOLDS, attempts=3, deadline=3, **QUICK)
 
     assert (await works.ended("a"))[0] == "expired"
     assert works.emulator.workspace.runs_created() == 1
