@@ -43,6 +43,7 @@ _GROUP: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_BODY: Final = 2**30
 _SMALLEST_BODY: Final = 1024
 _LONGEST_TIMEOUT: Final = 300
+_LONGEST_NAME: Final = 100
 _LOGS: Final[Mapping[str, Literal["debug", "info", "warning"]]] = MappingProxyType(
     {"debug": "debug", "info": "info", "warning": "warning"}
 )
@@ -54,13 +55,15 @@ class Settings:
 
     `payload_keys` empty means that payloads are stored readable; `api_keys` are SHA-256 digests by name, and none of
     them means that nobody may use the workflow API; `max_body` is in bytes, `engine_timeout` in seconds; `port` 0 takes
-    any free port. `databricks` holds the DATABRICKS_* variables, those of the .env file included.
+    any free port. `databricks` holds the DATABRICKS_* variables, those of the .env file included. `name` is the
+    organisation that asks, one line of printable text.
     """
 
     engine: EngineAddress
     signing_keys: tuple[Secret, ...]
     public_url: str
     payload_keys: tuple[Secret, ...]
+    name: str = "Countersign"
     api_keys: Mapping[str, bytes] = field(default=MappingProxyType({}), repr=False)
     caller_secrets: tuple[Secret, ...] = ()
     sources: Path | None = None
@@ -113,6 +116,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         caller_secrets=admission.caller_secrets(*given.members("COUNTERSIGN_CALLER_SECRETS", "")),
         resonate_token=admission.bearer(*given.pick("RESONATE_TOKEN")) if "RESONATE_TOKEN" in given else None,
         api_keys=MappingProxyType(admission.api_keys(*given.members("COUNTERSIGN_API_KEYS", ""))),
+        name=_name(*given.pick("COUNTERSIGN_NAME", "Countersign")),
         sources=_sources(given, directory),
         workflows=_workflows(*given.members("COUNTERSIGN_WORKFLOWS", "orchestrator.workflows")),
         group=group_name(*given.pick("COUNTERSIGN_GROUP", "default")),
@@ -134,6 +138,13 @@ def group_name(variable: str, value: str) -> str:
         raise ConfigurationError(variable, "must be 1 to 64 letters, digits, - or _")
 
     return value.lower()
+
+
+def _name(variable: str, value: str) -> str:
+    if len(value) > _LONGEST_NAME:
+        raise ConfigurationError(variable, f"must have at most {_LONGEST_NAME} characters")
+
+    return value
 
 
 def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> tuple[Secret, ...]:

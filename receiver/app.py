@@ -5,6 +5,7 @@ The application is built by a function and holds no globals. It starts without i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
@@ -64,6 +65,7 @@ def create_app(
         engine,
         signer,
         ApprovalCodes(settings.signing_keys),
+        organisation=settings.name,
         public_url=settings.public_url,
         bad_tokens=bad_tokens,
         metrics=metrics,
@@ -77,7 +79,7 @@ def create_app(
         metrics=metrics,
         max_body=settings.max_body,
     )
-    starting = Workflows(engine, workflows, api_keys=api_keys, max_body=settings.max_body)
+    starting = Workflows(engine, workflows, organisation=settings.name, api_keys=api_keys, max_body=settings.max_body)
     operations = _Operations(engine, api_keys, metrics, workflows)
     app = Starlette(
         routes=[
@@ -87,12 +89,14 @@ def create_app(
             *starting.routes(),
             *operations.routes(),
         ],
-        exception_handlers=_handlers(metrics),
+        exception_handlers=_handlers(metrics, settings.name),
     )
     # It would answer a path with a trailing slash with a redirect that reflects Host and token.
     app.router.redirect_slashes = False
 
-    return RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dressed)
+    return RequestGuard(
+        app, max_body=settings.max_body, metrics=metrics, dress=partial(dressed, organisation=settings.name)
+    )
 
 
 class _Operations:
@@ -132,7 +136,7 @@ class _Operations:
         return JSONResponse(self._document)
 
 
-def _handlers(metrics: Metrics) -> dict[Any, ExceptionHandler]:
+def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler]:
     async def engine_unavailable(_: Request, error: Exception) -> Response:
         metrics.engine_error()
 
@@ -142,17 +146,17 @@ def _handlers(metrics: Metrics) -> dict[Any, ExceptionHandler]:
         return Problem("unknown-promise").response()
 
     async def notice(_: Request, error: Exception) -> Response:
-        return cast("Notice", error).response()
+        return cast("Notice", error).response(organisation)
 
     table = {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}
 
-    return {error: _dressing(handler) for error, handler in table.items()} | {Notice: notice}
+    return {error: _dressing(handler, organisation) for error, handler in table.items()} | {Notice: notice}
 
 
-def _dressing(handler: ExceptionHandler) -> ExceptionHandler:
+def _dressing(handler: ExceptionHandler, organisation: str) -> ExceptionHandler:
     answer = cast("Callable[[Request, Exception], Awaitable[Response]]", handler)
 
     async def handle(request: Request, error: Exception) -> Response:
-        return dressed(request.scope, await answer(request, error))
+        return dressed(request.scope, await answer(request, error), organisation=organisation)
 
     return handle

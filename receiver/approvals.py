@@ -70,6 +70,7 @@ class Approvals:
         signer: TokenSigner,
         codes: ApprovalCodes,
         *,
+        organisation: str,
         public_url: str,
         bad_tokens: BadTokens,
         metrics: Metrics,
@@ -79,6 +80,7 @@ class Approvals:
         self._engine = engine
         self._signer = signer
         self._codes = codes
+        self._organisation = organisation
         self._public_url = public_url
         self._bad_tokens = bad_tokens
         self._metrics = metrics
@@ -218,6 +220,7 @@ class Approvals:
         self, asked: _Asked, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200
     ) -> Response:
         return ApprovalView(
+            organisation=self._organisation,
             inquiry=asked.inquiry,
             person=asked.claims.subject,
             path=asked.path,
@@ -244,6 +247,7 @@ class Approvals:
         )
 
         return ApprovalView(
+            organisation=self._organisation,
             inquiry=asked.inquiry,
             person=asked.claims.subject,
             path=asked.path,

@@ -63,10 +63,17 @@ class Workflows:
     """The surface `/workflows`."""
 
     def __init__(
-        self, engine: Engine, workflows: Mapping[str, Workflow[Any]], *, api_keys: ApiKeys, max_body: int
+        self,
+        engine: Engine,
+        workflows: Mapping[str, Workflow[Any]],
+        *,
+        organisation: str,
+        api_keys: ApiKeys,
+        max_body: int,
     ) -> None:
         self._engine = engine
         self._workflows = workflows
+        self._organisation = organisation
         self._api_keys = api_keys
         self._max_body = max_body
 
@@ -173,7 +180,9 @@ class Workflows:
             steps=tuple([TimelineStep(**_step(record)) async for record in walk(self._engine.promises, view.root_id)]),
         )
 
-        return HTMLResponse(render(page, nonce), headers={**page_headers(nonce), "Vary": "Accept"})
+        html = render(page, nonce, organisation=self._organisation)
+
+        return HTMLResponse(html, headers={**page_headers(nonce), "Vary": "Accept"})
 
 
 def _id_of(request: Request) -> str:

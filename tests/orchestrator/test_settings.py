@@ -60,6 +60,7 @@ def test_two_variables_are_enough_and_the_rest_has_the_defaults_of_the_contract(
     assert [one.reveal() for one in loaded.signing_keys] == [key]
     assert loaded.public_url == "http://127.0.0.1:1"
     assert loaded.payload_keys == ()
+    assert loaded.name == "Countersign"
     assert loaded.api_keys == {}
     assert loaded.caller_secrets == ()
     assert loaded.sources is None
@@ -83,6 +84,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             ENGINE="http://resonate:8001",
             SOURCES="sources.toml",
             WORKFLOWS="orchestrator.workflows, shop.flows",
+            NAME="  Müller & Söhne <GmbH>  ",
             GROUP="DB",
             MAIL="smtp://mail.example.org?from=ops@example.org",
             LLM="http://localhost:11434/v1?model=small",
@@ -101,6 +103,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert loaded.engine.kind == "server"
     assert loaded.sources == tmp_path / "sources.toml"
     assert loaded.workflows == ("orchestrator.workflows", "shop.flows")
+    assert loaded.name == "Müller & Söhne <GmbH>"
     assert loaded.group == "db"
     assert loaded.mail.kind == "smtp"
     assert loaded.llm is not None
@@ -215,6 +218,7 @@ BAD = {
     "PUBLIC_URL": ["example.org", "ftp://example.org", "http://example.org"],
     "SOURCES": ["missing.toml", ".", "x" * 5000],
     "WORKFLOWS": ["a-b", "a..b", ".a", "a.class", "1a", "a.b;c", "a b"],
+    "NAME": ["x" * 101],
     "GROUP": ["a b", "a/b", "ä", "a" * 65, "a.b"],
     "MAIL": ["console", "sendmail:", "mailto:a@example.org"],
     "LLM": ["http://localhost", "localhost?model=a", "http://localhost/v1?model=", "http://localhost?model=a&x=b"],
