@@ -17,6 +17,7 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 from receiver.approvals import Approvals
 from receiver.auth import ApiKeys
 from receiver.callbacks import Callbacks
+from receiver.clients import ClientAddresses
 from receiver.guards import BadTokens, RequestGuard
 from receiver.openapi import document
 from receiver.pages import Notice, dressed
@@ -51,13 +52,14 @@ def create_app(
     """
     metrics = Metrics()
     signer = TokenSigner(settings.signing_keys)
-    api_keys = ApiKeys(settings.api_keys)
+    api_keys = ApiKeys(settings.api_keys, BadTokens())
     bad_tokens = BadTokens()
     callbacks = Callbacks(
         engine,
         signer,
         caller_secrets=settings.caller_secrets,
         bad_tokens=bad_tokens,
+        bad_proofs=BadTokens(),
         metrics=metrics,
         max_body=settings.max_body,
     )
@@ -76,6 +78,7 @@ def create_app(
         signer,
         sources if sources is not None else Sources(settings, workflows),
         group=settings.group,
+        bad_signatures=BadTokens(),
         metrics=metrics,
         max_body=settings.max_body,
     )
@@ -94,8 +97,10 @@ def create_app(
     # It would answer a path with a trailing slash with a redirect that reflects Host and token.
     app.router.redirect_slashes = False
 
-    return RequestGuard(
-        app, max_body=settings.max_body, metrics=metrics, dress=partial(dressed, organisation=settings.name)
+    dress = partial(dressed, organisation=settings.name)
+
+    return ClientAddresses(
+        RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dress), settings.proxies
     )
 
 
@@ -127,7 +132,7 @@ class _Operations:
         return JSONResponse({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
-        self._api_keys.identify(request.headers.getlist("authorization"))
+        self._api_keys.authorise(request, "read")
         text, media_type = self._metrics.render()
 
         return Response(text, media_type=media_type)

@@ -19,6 +19,7 @@ from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settl
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.errors import EngineUnavailable, TokenExpired, TokenInvalid, UnknownPromise
 from orchestrator.questions import Inquiry, digest_of
+from receiver.clients import client_address
 from receiver.forms import is_same_origin, read_form
 from receiver.pages import ApprovalView, Notice, Recorded, redirect
 from receiver.routing import route
@@ -138,7 +139,7 @@ class Approvals:
         kept = {
             "comment": fields.get("comment", "").replace("\r\n", "\n"),
             "digest": claims.digest,
-            "client": request.client.host if request.client else None,
+            "client": client_address(request.scope),
             "at": rfc3339(int(self._clock() * 1000)),
         }
         outcome = Outcome(
@@ -205,7 +206,7 @@ class Approvals:
             claims, expired = error.claims, True
         except TokenInvalid:
             self._metrics.approval("refused")
-            wait = self._bad_tokens.count(request.client.host if request.client else None)
+            wait = self._bad_tokens.count(client_address(request.scope))
 
             if wait:
                 raise Notice(429, headers={"Retry-After": str(wait)}) from None
