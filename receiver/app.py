@@ -22,6 +22,7 @@ from receiver.guards import BadTokens, RequestGuard
 from receiver.openapi import document
 from receiver.pages import Notice, dressed
 from receiver.problems import Problem, exception_handlers
+from receiver.readiness import Readiness
 from receiver.routing import route
 from receiver.sources import Sources
 from receiver.telemetry import Metrics
@@ -110,10 +111,11 @@ class _Operations:
     def __init__(
         self, engine: Engine, api_keys: ApiKeys, metrics: Metrics, workflows: Mapping[str, Workflow[Any]]
     ) -> None:
-        self._engine = engine
+        self._readiness = Readiness(engine.check, seconds=engine.seconds)
         self._api_keys = api_keys
         self._metrics = metrics
-        self._document = document(workflows.values())
+        # Written once: anybody may ask for it as often as they like.
+        self._document = JSONResponse(document(workflows.values())).body
 
     def routes(self) -> list[Route]:
         return [
@@ -127,7 +129,7 @@ class _Operations:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        await self._engine.check()
+        await self._readiness.wait()
 
         return JSONResponse({"status": "ready"})
 
@@ -138,7 +140,7 @@ class _Operations:
         return Response(text, media_type=media_type)
 
     async def openapi(self, _: Request) -> Response:
-        return JSONResponse(self._document)
+        return Response(self._document, media_type="application/json")
 
 
 def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler]:
