@@ -44,7 +44,7 @@ def main() -> int:
     try:
         arguments = parser.parse_args()
         settings = load_settings()
-        configure_logging(settings.log)
+        configure_logging(settings.log, settings.log_form)
         group = settings.group if arguments.group is None else group_name("--group", arguments.group)
         asyncio.run(_work(settings, group))
     except StartRefused as error:

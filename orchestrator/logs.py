@@ -7,12 +7,13 @@ recognise a body or an API key of the operator's own shape; those must not be lo
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,7 @@ _QUIET: Final[Mapping[str, int]] = {
 }
 
 Level = Literal["debug", "info", "warning"]
+Form = Literal["text", "json"]
 
 
 def redact(text: str) -> str:
@@ -80,14 +82,17 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def configure_logging(level: Level, stream: TextIO | None = None) -> None:
+def configure_logging(level: Level, form: Form = "text", stream: TextIO | None = None) -> None:
     """Make one handler on `stream` (standard error by default) the only way out, for everything that is logged.
 
     Only our own loggers follow `level` down to debug; others stay at INFO and those that print requests above that. The
     HTTP server's access log, which holds paths, is off. Uncaught exceptions and warnings are logged the same way.
+
+    In the form `json` each record is one JSON object on one line, in ASCII: `time`, `level`, `logger` and `message`,
+    `exception` where there is one, and what the record carries as `fields`.
     """
     handler = _Handler(sys.stderr if stream is None else stream)
-    handler.setFormatter(_Formatter())
+    handler.setFormatter(_Formatter() if form == "text" else _JsonFormatter())
     # No line shows these, and each costs something on every record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
@@ -126,8 +131,44 @@ class _Formatter(logging.Formatter):
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
-        # An access line is made of route templates and verified names alone, and there is one for every request.
-        return one_line(text if record.name == ACCESS and record.exc_info is None else redact(text))
+        return one_line(redact(text) if _may_hold_secrets(record) else text)
+
+
+class _JsonFormatter(_Formatter):
+    """The same texts, masked in the same way, as the members of one JSON object in ASCII.
+
+    What a record carries as `fields` (its `extra`) become members too; none replaces a member that every line has.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        entry: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": one_line(record.name),
+            "message": one_line(redact(message) if _may_hold_secrets(record) else message),
+        }
+
+        for name, value in getattr(record, "fields", {}).items():
+            entry.setdefault(name, one_line(value) if isinstance(value, str) else value)
+
+        if record.exc_info:
+            entry["exception"] = _lines(redact(self.formatException(record.exc_info)))
+
+        if record.stack_info:
+            entry["stack"] = _lines(redact(record.stack_info))
+
+        return json.dumps(entry)
+
+
+def _may_hold_secrets(record: logging.LogRecord) -> bool:
+    # An access line is made of route templates and verified names alone, and there is one for every request.
+    return record.name != ACCESS or record.exc_info is not None
+
+
+def _lines(text: str) -> str:
+    """Return `text` with everything unprintable in it escaped, except the ends of its lines."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -136,7 +177,9 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the library's name
         kind = sys.exception().__class__.__name__
         try:
-            self.stream.write(f"a record of logger {one_line(record.name)} could not be written: {kind}\n")
+            failure = f"a record of logger {record.name} could not be written: {kind}"
+            told = logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": failure})
+            self.stream.write(self.format(told) + self.terminator)
             self.flush()
         except (OSError, ValueError):
             return  # standard error itself is gone

@@ -47,7 +47,7 @@ def main() -> int:
     try:
         _refuse_arguments(sys.argv[1:])
         settings = load_settings()
-        configure_logging(settings.log)
+        configure_logging(settings.log, settings.log_form)
         allow_many_connections()
 
         with _bound(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -54,6 +54,7 @@ class Callbacks:
         *,
         caller_secrets: Sequence[Secret],
         bad_tokens: BadTokens,
+        bad_proofs: BadTokens,
         metrics: Metrics,
         max_body: int,
         clock: Callable[[], float] = time.time,
@@ -62,6 +63,7 @@ class Callbacks:
         self._signer = signer
         self._caller_secrets = caller_secrets
         self._bad_tokens = bad_tokens
+        self._bad_proofs = bad_proofs
         self._metrics = metrics
         self._max_body = max_body
         self._clock = clock
@@ -153,7 +155,7 @@ class Callbacks:
             verify_standard_webhook(self._caller_secrets, request.headers.raw, data, now=self._clock)
         except SignatureRefused:
             self._metrics.callback("refused")
-            raise Problem("invalid-proof") from None
+            raise self._bad_proofs.refusal(request.scope, Problem("invalid-proof")) from None
 
     def _verified(self, request: Request) -> tuple[Claims, bool]:
         """Return the claims of the request's token, and whether it has expired."""
@@ -163,12 +165,7 @@ class Callbacks:
             claims, expired = error.claims, True
         except TokenInvalid:
             self._metrics.callback("refused")
-            wait = self._bad_tokens.count(request.client.host if request.client else None)
-
-            if wait:
-                raise Problem("rate-limited", headers={"Retry-After": str(wait)}) from None
-
-            raise Problem("invalid-token") from None
+            raise self._bad_tokens.refusal(request.scope, Problem("invalid-token")) from None
 
         # A wait is below a root. A root is settled by its own worker and nobody else.
         if ":" not in claims.promise_id:

@@ -39,6 +39,9 @@ ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "webhooks", "w
 
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
 
+# What a request that needs an API key may be told.
+_KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
+
 
 class Described(Protocol):
     """What the document needs to know of a workflow; a definition of a workflow is one."""
@@ -171,6 +174,7 @@ def _webhook_paths() -> Json:
                     "repeated-signature",
                     "invalid-signature",
                     "unknown-source",
+                    "rate-limited",
                     "engine-unavailable",
                 ),
                 parameters=parameters,
@@ -193,7 +197,12 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
     }
     security: list[Json] = [{"apiKey": []}]
     shown = json_answer("Where it stands.", ref("Workflow"))
-    known: tuple[ProblemName, ...] = ("unauthorized", "unknown-workflow", "invalid-id", "engine-unavailable")
+    known: tuple[ProblemName, ...] = (
+        *_KEY_PROBLEMS,
+        "unknown-workflow",
+        "invalid-id",
+        "engine-unavailable",
+    )
     return {
         "parameters": [name, WORKFLOW_ID],
         "put": _operation(
@@ -203,7 +212,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
                 "201": json_answer("Started.", ref("Started")),
                 "200": json_answer("It was there already.", ref("Started")),
             },
-            (*known, "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
+            (*known, "forbidden", "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
             security=security,
             parameters=[PREFER],
             body={"anyOf": list(inputs.values())},
@@ -220,7 +229,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
             "cancel_workflow",
             "Cancel it; without effect on one that is over",
             {"202": json_answer("Asked for.", ref("Workflow"))},
-            (*known, "unknown-id"),
+            (*known, "forbidden", "unknown-id"),
             security=security,
         ),
     }
@@ -245,7 +254,7 @@ def _operation_paths() -> Json:
             "get": _operation("ready", "Whether the engine answers", {"200": alive}, ("engine-unavailable",)),
         },
         "/metrics": {
-            "get": _operation("metrics", "Metrics", {"200": metrics}, ("unauthorized",), security=[{"apiKey": []}]),
+            "get": _operation("metrics", "Metrics", {"200": metrics}, _KEY_PROBLEMS, security=[{"apiKey": []}]),
         },
         "/openapi.json": {"get": _operation("openapi", "This document", {"200": alive})},
     }

@@ -51,7 +51,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=_DRAIN,
-                forwarded_allow_ips="127.0.0.1",
+                # Its reading of them believes anything a proxy passes on; `receiver.clients` has ours.
+                proxy_headers=False,
             )
         )
         self._stopping = stopping

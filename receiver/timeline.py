@@ -56,8 +56,10 @@ class TimelineView:
     steps: tuple[TimelineStep, ...] = ()
 
 
-def render(view: TimelineView, nonce: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
-    """Return the page as HTML. Shows at most `MAX_STEPS` steps, the first ones."""
+def render(
+    view: TimelineView, nonce: str, *, organisation: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> str:
+    """Return the page as HTML, in the name of this organisation. Shows at most `MAX_STEPS` steps, the first ones."""
     as_of = now()
     steps = view.steps[:MAX_STEPS]
     times = [time for step in steps for time in (_parse(step.started_at), _parse(step.ended_at)) if time]
@@ -77,7 +79,7 @@ def render(view: TimelineView, nonce: str, *, now: Callable[[], datetime] = lamb
         "left_out": len(view.steps) - len(steps),
         "as_of": _moment(as_of),
     }
-    return _TEMPLATE.render(page=page, nonce=nonce)
+    return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
 
 
 def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) -> dict[str, object]:

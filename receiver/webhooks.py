@@ -25,7 +25,7 @@ from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.routing import route
 from receiver.schemes.signing import SignatureRefused, SignatureRepeated
-from receiver.telemetry import name_callback
+from receiver.telemetry import log_deed, name_callback
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
     from receiver.deliveries import Delivery
+    from receiver.guards import BadTokens
     from receiver.schemes.signing import Signed
     from receiver.sources import Source, Sources
     from receiver.telemetry import Metrics
@@ -57,6 +58,7 @@ class Webhooks:
         sources: Sources,
         *,
         group: str,
+        bad_signatures: BadTokens,
         metrics: Metrics,
         max_body: int,
         clock: Callable[[], float] = time.time,
@@ -65,6 +67,7 @@ class Webhooks:
         self._signer = signer
         self._sources = sources
         self._group = group
+        self._bad_signatures = bad_signatures
         self._metrics = metrics
         self._max_body = max_body
         self._clock = clock
@@ -103,12 +106,12 @@ class Webhooks:
             return source.scheme.verify(request.headers.raw, data, now=self._clock)
         except SignatureRefused as error:
             self._metrics.webhook("refused")
-            logger.info("a delivery to the source %s was refused: %s", source.name, error)
+            problem = self._bad_signatures.refusal(request.scope, _refused(source, error), of=source.name)
+            # A flood must not fill the log.
+            level = logging.DEBUG if problem.name == "rate-limited" else logging.INFO
+            logger.log(level, "a delivery to the source %s was refused: %s", source.name, error)
 
-            if isinstance(error, SignatureRepeated):
-                raise Problem("repeated-signature") from None
-
-            raise Problem("invalid-signature", headers={"WWW-Authenticate": source.scheme.challenge}) from None
+            raise problem from None
 
     async def _prompt(self, request: Request, delivery: Delivery) -> Response:
         """Ask for a look at a Databricks run. Who sent this is known by a password alone, so it settles nothing."""
@@ -137,6 +140,9 @@ class Webhooks:
             clock=self._clock,
         )
         self._metrics.webhook("started" if view.created else "duplicate")
+
+        if view.created:
+            log_deed(logger, request.scope, view.root_id, "started", by=f"webhook:{delivery.source.name}")
 
         return JSONResponse({"workflow": workflow.name, "id": delivery.workflow_id, "created": view.created})
 
@@ -241,6 +247,13 @@ class Webhooks:
         logger.info("a delivery to %s came for %s, which is over", delivery.source.name, claims.promise_id)
 
         return JSONResponse({"state": "over", "callback": claims.callback})
+
+
+def _refused(source: Source, error: SignatureRefused) -> Problem:
+    if isinstance(error, SignatureRepeated):
+        return Problem("repeated-signature")
+
+    return Problem("invalid-signature", headers={"WWW-Authenticate": source.scheme.challenge})
 
 
 def _no_token_in_path(request: Request) -> None:

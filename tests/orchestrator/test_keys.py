@@ -6,11 +6,15 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.keys import Admission, is_placeholder, published_digests
+from orchestrator.keys import Admission, ApiKey, is_placeholder, published_digests
+
+if TYPE_CHECKING:
+    from orchestrator.keys import Role
 
 VARIABLE = "COUNTERSIGN_X"
 ROOT = Path(__file__).parents[2]
@@ -104,13 +108,51 @@ def test_a_caller_secret_whose_last_character_has_spare_bits_is_refused() -> Non
 def test_an_api_key_is_a_name_and_a_digest_in_either_case() -> None:
     digest = hashlib.sha256(random_bytes(8)).hexdigest()
 
-    assert Admission().api_keys(VARIABLE, [f"a.B_c-1:{digest}"]) == {"a.B_c-1": bytes.fromhex(digest)}
-    assert Admission().api_keys(VARIABLE, [f"a:{digest.upper()}"]) == {"a": bytes.fromhex(digest)}
+    assert Admission().api_keys(VARIABLE, [f"a.B_c-1:{digest}"]) == {"a.B_c-1": ApiKey(digest=bytes.fromhex(digest))}
+    assert Admission().api_keys(VARIABLE, [f"a:{digest.upper()}"]) == {"a": ApiKey(digest=bytes.fromhex(digest))}
 
 
-@pytest.mark.parametrize("entry", ["{}", ":{}", "a:{}0", "a b:{}", "a:{}:x", "ä:{}", "a" * 65 + ":{}", "a:sha256:{}"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{}",
+        ":{}",
+        "a:{}0",
+        "a b:{}",
+        "a:{}:x",
+        "a:{}:",
+        "a:{}:Read",
+        "a:{}:admin",
+        "a:{}:read:start",
+        "a:{}: read",
+        "a\n:{}",
+        "a=b:{}",
+        "ä:{}",
+        "a" * 65 + ":{}",
+        "a:sha256:{}",
+    ],
+)
 def test_an_api_key_of_another_form_is_refused(entry: str) -> None:
     refused(Admission().api_keys, entry.format(sha256(random_bytes(32).hex())))
+
+
+@pytest.mark.parametrize("role", ["read", "start", "operate"])
+def test_an_api_key_may_do_what_its_role_says_and_everything_without_one(role: Role) -> None:
+    read, other = (sha256(secrets.token_hex()) for _ in range(2))
+    keys = Admission().api_keys(VARIABLE, [f"a:{read}:{role}", f"b:{other}"])
+
+    assert (keys["a"].role, keys["b"].role) == (role, "operate")
+
+
+def test_the_same_key_under_another_role_is_refused() -> None:
+    digest = sha256(secrets.token_hex())
+
+    assert "repeats a key" in refused(Admission().api_keys, f"a:{digest}:read", f"b:{digest}:operate")
+    assert "name twice" in refused(Admission().api_keys, f"a:{digest}:read", f"a:{sha256('x' * 40)}:operate")
+
+
+def test_an_api_key_prints_its_role_and_not_its_digest() -> None:
+    assert repr(ApiKey(digest=b"0123456789", role="read")) == "ApiKey(role='read')"
 
 
 def test_an_api_key_name_stands_once() -> None:

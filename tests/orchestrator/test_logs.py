@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
-from orchestrator.logs import REDACTED, one_line, redact
+from orchestrator.logs import REDACTED, _JsonFormatter, one_line, redact
 
 if TYPE_CHECKING:
     from conftest import Start
@@ -157,7 +159,9 @@ def test_a_record_that_cannot_be_formatted_does_not_print_its_arguments(
     stream = start("debug")
     logging.getLogger("receiver.x").info("%d", TOKEN)
 
-    assert stream.getvalue() == "a record of logger receiver.x could not be written: TypeError\n"
+    line = stream.getvalue()
+    assert line.endswith(" ERROR orchestrator.logs a record of logger receiver.x could not be written: TypeError\n")
+    assert line.count("\n") == 1
     assert TOKEN not in "".join(capsys.readouterr())
 
 
@@ -252,4 +256,94 @@ def test_a_process_that_dies_of_an_exception_prints_one_masked_line(failure: str
     assert done.returncode != 0
     assert done.stderr.count("\n") == (1 if last else 0)
     assert done.stderr.strip().endswith(last)
+    assert TOKEN not in done.stderr
+
+
+# -- one JSON object a line ---------------------------------------------------
+
+
+def entries(text: str) -> list[dict[str, Any]]:
+    """Check that every line is an object in ASCII with the members that all have, and return the objects."""
+    assert text.isascii()
+    assert text.endswith("\n")
+    found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+
+    for entry in found:
+        assert list(entry)[:4] == ["time", "level", "logger", "message"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
+
+    return found
+
+
+def test_in_json_a_record_is_one_object_on_one_line(start: Start) -> None:
+    stream = start("info", "json")
+    logging.getLogger("receiver.x").warning('a %s\r\n{"forged": 1}\u2028\x1b[31m é \ud800', "b")
+    (entry,) = entries(stream.getvalue())
+
+    assert (entry["level"], entry["logger"]) == ("WARNING", "receiver.x")
+    assert entry["message"] == r'a b\r\n{"forged": 1}\u2028\x1b[31m é \ud800'
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_in_json_a_traceback_is_inside_the_object_and_masked(start: Start) -> None:
+    stream = start("info", "json")
+
+    def fail() -> None:
+        raise ValueError(f"one\n\x1b[31mtwo {TOKEN}")
+
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("receiver.x").exception("failed with %s", TOKEN)
+
+    logging.getLogger("receiver.x").info("stack", stack_info=True)
+    failed, stacked = entries(stream.getvalue())
+
+    assert failed["message"] == f"failed with {REDACTED}"
+    assert failed["exception"].startswith("Traceback (most recent call last):\n")
+    assert failed["exception"].endswith(f"ValueError: one\n\\x1b[31mtwo {REDACTED}")
+    assert stacked["stack"].startswith("Stack (most recent call last):\n")
+    assert "eyJ" not in stream.getvalue()
+
+
+def test_in_json_the_fields_of_a_record_are_members_and_replace_none(start: Start) -> None:
+    stream = start("info", "json")
+    fields = {"by": "nightly\n", "ms": 1.25, "message": "forged", "time": "forged"}
+    logging.getLogger("receiver.access").info("said", extra={"fields": fields})
+    (entry,) = entries(stream.getvalue())
+
+    assert (entry["message"], entry["by"], entry["ms"]) == ("said", r"nightly\n", 1.25)
+
+
+def test_in_json_what_cannot_be_written_is_an_object_too(start: Start) -> None:
+    stream = start("info", "json")
+    logging.getLogger("receiver.x").info("%d", TOKEN)
+    logging.getLogger("receiver.x").info("x", extra={"fields": {"a": object()}})
+
+    assert [(entry["level"], entry["message"]) for entry in entries(stream.getvalue())] == [
+        ("ERROR", "a record of logger receiver.x could not be written: TypeError")
+    ] * 2
+
+
+@given(st.text(), st.text())
+def test_in_json_any_text_stays_inside_its_object(message: str, error: str) -> None:
+    formatter = _JsonFormatter()
+    failure = (ValueError, ValueError(error), None)
+    record = logging.makeLogRecord({"name": message, "msg": "%s", "args": (message,), "exc_info": failure})
+    (entry,) = entries(formatter.format(record) + "\n")
+
+    assert entry["message"].isprintable()
+    assert all(line.isprintable() for line in entry["exception"].split("\n"))
+
+
+def test_in_json_every_line_of_a_process_is_one() -> None:
+    program = (
+        "import warnings, threading\nfrom orchestrator.logs import configure_logging\n"
+        f"configure_logging('info', 'json')\nwarnings.warn('{TOKEN}')\n"
+        "threading.Thread(target=lambda: 1 / 0).start()\nraise ValueError('last')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert {entry["level"] for entry in entries(done.stderr)} == {"WARNING", "CRITICAL"}
+    assert len(entries(done.stderr)) == 3
     assert TOKEN not in done.stderr

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.keys import ApiKey
 from receiver.auth import ApiKeys, NotBearer, bearer_token
+from receiver.guards import BadTokens
 from receiver.problems import Problem
 
-KEYS = ApiKeys({name: hashlib.sha256(f"key-of-{name}".encode()).digest() for name in ("alice", "bob", "carol")})
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.keys import Role
+
+
+def known(names: Iterable[str], role: Role = "operate") -> dict[str, ApiKey]:
+    return {name: ApiKey(digest=hashlib.sha256(f"key-of-{name}".encode()).digest(), role=role) for name in names}
+
+
+KEYS = ApiKeys(known(["alice", "bob", "carol"]), BadTokens())
 
 
 @pytest.mark.parametrize("name", ["alice", "bob", "carol"])
@@ -54,11 +67,11 @@ def test_everything_else_is_the_same_401(values: list[str]) -> None:
 def test_without_keys_nobody_is_let_in() -> None:
     for values in ([], ["Bearer "], ["Bearer anything"]):
         with pytest.raises(Problem, match="unauthorized"):
-            ApiKeys({}).identify(values)
+            ApiKeys({}, BadTokens()).identify(values)
 
 
 def test_the_digest_of_nothing_lets_nobody_in_without_a_key() -> None:
-    keys = ApiKeys({"empty": hashlib.sha256(b"").digest()})
+    keys = ApiKeys({"empty": ApiKey(digest=hashlib.sha256(b"").digest())}, BadTokens())
 
     for values in ([], ["Bearer "], ["Bearer"]):
         with pytest.raises(Problem, match="unauthorized"):
