@@ -217,6 +217,10 @@ class Approvals:
 
             raise Notice(404) from None
 
+        # A wait is below a root. A root is settled by its own worker and nobody else.
+        if ":" not in claims.promise_id:
+            raise Notice(404)
+
         name_callback(request.scope, claims.promise_id, claims.callback)
 
         return claims, expired
