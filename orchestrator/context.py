@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.types import Value
+
+from orchestrator.callbacks.opening import MARK, opened_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,11 +101,16 @@ class Context(SDKContext):
             "resonate:branch": state.branch_id,
             "resonate:delay": str(request.timeout_at - 1),
             CALLBACK_TAG: name,
+            **MARK,
         }
 
         param = request.param if holding is None else Value(data=holding(promise_id))
 
         return self._remote_future(msgspec.structs.replace(request, tags=tags, param=param), link)
+
+    def opened_at(self, promise_id: str) -> int | None:
+        """Return when this wait of the workflow was opened, as its record has it: known once its id is."""
+        return cast("_NamingEffects", self._state.effects).opened[promise_id]
 
     @staticmethod
     async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
@@ -119,10 +126,11 @@ class Context(SDKContext):
 
 
 class _NamingEffects:
-    """Adds the name of the step to the promise that is created for it."""
+    """Adds the name of the step to the promise that is created for it, and notes when each wait was opened."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
+        self.opened: Final[dict[str, int | None]] = {}
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         name = _step.get()
@@ -130,7 +138,12 @@ class _NamingEffects:
         if name is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
 
-        return await self._effects.create_promise(req)
+        record = await self._effects.create_promise(req)
+
+        if CALLBACK_TAG in req.tags:
+            self.opened[record.id] = opened_at(record)
+
+        return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
         return await self._effects.settle_promise(id, result)

@@ -13,7 +13,9 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.callbacks.opening import read_wait
 from orchestrator.callbacks.waiting import Links
+from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, TokenError, UnknownPromise
 from orchestrator.roots import TRANSIENT_TAG, create_task
 from orchestrator.steps.databricks import Databricks, RunGone, job_subject
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
     from orchestrator.callbacks.tokens import Claims, TokenSigner
-    from orchestrator.engine import Engine
     from orchestrator.steps.databricks import Run
 
 logger = logging.getLogger(__name__)
@@ -96,14 +97,16 @@ async def look_at_run(ctx: SDKContext, run_id: int) -> str:
     if not run.over:
         return _NOT_OVER
 
+    promises = ctx.get_dependency(Engine).promises
     found = 0
 
     for claims in _claims_in(run, ctx.get_dependency(Links).signer):
         try:
-            await settle_dead(ctx, claims.promise_id, claims.callback, run)
+            await read_wait(promises, claims.promise_id, claims.opened_at)
         except UnknownPromise:
             continue
 
+        await settle_dead(ctx, claims.promise_id, claims.callback, run)
         found += 1
 
     return "over" if found else "over, no wait of ours"

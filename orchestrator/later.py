@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate.retry import Exponential
 
+from orchestrator.callbacks.opening import companion_id
 from orchestrator.engine import Engine
 from orchestrator.roots import TRANSIENT_TAG, create_task
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resonate.context import Context as SDKContext
+    from resonate.types import PromiseRecord
 
 #: A task that breaks is tried again until it works: nobody else would notice that a wait is not attended to any more.
 PERSISTENT: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=1_000_000)
@@ -28,7 +30,7 @@ _SLACK: Final = timedelta(days=1)
 
 async def arrange(  # noqa: PLR0913 - one call, all of it named
     ctx: SDKContext,
-    promise_id: str,
+    wait: PromiseRecord,
     suffix: str,
     *,
     function: str,
@@ -41,15 +43,14 @@ async def arrange(  # noqa: PLR0913 - one call, all of it named
     `suffix` names the call among those about the wait: the same again arranges nothing more.
 
     Raises:
-        EngineUnavailable, UnknownPromise: raised in a step, it lets the step be tried again.
+        EngineUnavailable: raised in a step, it lets the step be tried again.
     """
     engine = ctx.get_dependency(Engine)
-    wait = await engine.promises.get(promise_id)
     due_at = int(((time.time() if now is None else now) + seconds) * 1000)
 
     await create_task(
         engine,
-        f"{promise_id.replace(':', '~')}~{suffix}",
+        companion_id(wait, suffix),
         function=function,
         argument={**argument, "due_at": due_at},
         target=wait.tags["resonate:target"],

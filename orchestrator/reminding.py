@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.waiting import Address
-from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 from orchestrator.later import arrange, when_due
 from orchestrator.patience import DONE
@@ -32,7 +31,10 @@ REMIND: Final = "countersign.remind"
 
 @dataclass(frozen=True, kw_only=True)
 class Reminder:
-    """One person to be reminded: where they answer, their place among those asked, how often (seconds), how far."""
+    """One person to be reminded: where they answer, their place among those asked, how often (seconds), how far.
+
+    It rests in the engine until it is due, so a later release reads what an earlier one has stored.
+    """
 
     address: Address
     place: int
@@ -85,7 +87,7 @@ async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
 
 async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
     """Mail the question. Returns whether the wait is still open, else nothing was sent."""
-    record = await ctx.get_dependency(Engine).promises.get(address.promise_id)
+    record = await address.record(ctx)
     inquiry = Inquiry.read(record)
 
     if record.state != "pending" or inquiry is None:
@@ -97,7 +99,7 @@ async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
         question=inquiry.question,
         link=await address.url(ctx),
         until=record.timeout_at,
-        code=codes.code(address.promise_id, address.subject) if inquiry.question.code else None,
+        code=codes.code(record, address.subject) if inquiry.question.code else None,
         reminder=number,
     )
     await ctx.get_dependency(Mailer).send(letter.message(), message_id=letter.message_id)
@@ -108,7 +110,7 @@ async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
 async def _arrange(ctx: SDKContext, reminder: Reminder) -> None:
     await arrange(
         ctx,
-        reminder.address.promise_id,
+        await reminder.address.record(ctx),
         f"remind{reminder.place}.{reminder.number}",
         function=REMIND,
         argument={"reminder": asdict(reminder)},

@@ -10,6 +10,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.callbacks.opening import read_wait
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.engine import Engine
@@ -19,6 +20,7 @@ from orchestrator.steps.databricks import Databricks, Run, RunGone
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
+    from resonate.types import PromiseRecord
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +29,18 @@ LOOK: Final = "countersign.look"
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """One run under watch: which wait it answers for, how often to look (seconds), and how many looks there were."""
+    """One run under watch: which wait it answers for, how often to look (seconds), and how many looks there were.
+
+    It rests in the engine until the next look, so a later release reads what an earlier one has stored. `opened_at` is
+    that of the wait's `Address`.
+    """
 
     promise_id: str
     callback: str
     run_id: int
     interval: float
     looks: int = 0
+    opened_at: int | None = None
 
 
 async def arrange_look(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
@@ -44,7 +51,7 @@ async def arrange_look(ctx: SDKContext, watch: Watch, *, now: float | None = Non
     """
     await arrange(
         ctx,
-        watch.promise_id,
+        await _wait_of(ctx, watch),
         f"look{watch.looks}",
         function=LOOK,
         argument={"watch": asdict(watch)},
@@ -59,10 +66,8 @@ async def look(ctx: SDKContext, task: dict[str, Any]) -> str:
 
 
 async def _look_once(ctx: SDKContext, watch: Watch) -> str:
-    promises = ctx.get_dependency(Engine).promises
-
     try:
-        wait = await promises.get(watch.promise_id)
+        wait = await _wait_of(ctx, watch)
     except UnknownPromise:
         return "the wait is gone"
 
@@ -96,8 +101,14 @@ async def _look_once(ctx: SDKContext, watch: Watch) -> str:
     return seen
 
 
+async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:
+    return await read_wait(ctx.get_dependency(Engine).promises, watch.promise_id, watch.opened_at)
+
+
 async def settle_dead(ctx: SDKContext, promise_id: str, callback: str, run: Run) -> None:
     """Settle the wait of a run that is over as died, unless a callback was first. For a step.
+
+    Whoever calls this has seen that the engine's wait of this id is the one that the run answers for.
 
     Raises:
         EngineUnavailable: raised in a step, it lets the step be tried again.

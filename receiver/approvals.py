@@ -44,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 _FIELDS: Final = ("decision", "comment", "code")
 _WITHDRAWN: Final = "It was withdrawn by those who asked. Nothing more can be recorded here."
+_EARLIER: Final = (
+    "This link is for an earlier question, which is over. Nothing more can be recorded here. "
+    "If you were asked again, open the link in the latest mail."
+)
 _LOCKED: Final = "The code was wrong too often, so nothing more can be recorded with this link."
 
 
@@ -174,7 +178,7 @@ class Approvals:
         if left is None:
             return _LOCKED
 
-        if self._codes.is_right(code, claims.promise_id, claims.subject):
+        if self._codes.is_right(code, asked.record, claims.subject):
             return None
 
         return f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED
@@ -186,6 +190,9 @@ class Approvals:
             record = await self._engine.promises.get(claims.promise_id)
         except UnknownPromise:
             raise Notice(410 if expired else 404) from None
+
+        if not claims.is_for(record):
+            raise Notice(410, _EARLIER)
 
         inquiry = Inquiry.read(record) if hmac.compare_digest(digest_of(record), claims.digest or "") else None
 
@@ -212,6 +219,10 @@ class Approvals:
                 raise Notice(429, headers={"Retry-After": str(wait)}) from None
 
             raise Notice(404) from None
+
+        # A wait is below a root. A root is settled by its own worker and nobody else.
+        if ":" not in claims.promise_id:
+            raise Notice(404)
 
         name_callback(request.scope, claims.promise_id, claims.callback)
 

@@ -33,6 +33,7 @@ __all__ = [
     "read_json",
     "receive_body",
     "too_large",
+    "unparsed_json",
 ]
 
 READ_SECONDS: Final = 30.0
@@ -129,13 +130,23 @@ async def json_body(request: Request, *, limit: int, seconds: float = READ_SECON
     """Return the request's body as strict JSON.
 
     Raises:
-        Problem: `unsupported-media-type` before anything is read, then what `read_body` raises, then `malformed-body`.
+        Problem: what `unparsed_json` raises, then `malformed-body`.
+        ClientDisconnect: as `receive_body`.
+    """
+    return await read_json(await unparsed_json(request, limit=limit, seconds=seconds))
+
+
+async def unparsed_json(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
+    """Return the bytes of a body that is declared as JSON, for whoever checks a signature before `read_json`.
+
+    Raises:
+        Problem: `unsupported-media-type` before anything is read, then what `read_body` raises.
         ClientDisconnect: as `receive_body`.
     """
     headers = request.headers
     _require_json(headers.getlist("content-type"), headers.getlist("content-encoding"))
 
-    return await read_json(await read_body(request, limit=limit, seconds=seconds))
+    return await read_body(request, limit=limit, seconds=seconds)
 
 
 async def read_json(data: bytes) -> JsonBody:

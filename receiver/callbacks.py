@@ -1,14 +1,16 @@
 """Machine callbacks: a job, or another service, presents the token of one wait and settles it.
 
-The token is verified before anything else happens, so a forged one costs no engine call and no reading of a body. What
-is answered follows the record that the engine holds, never what this process believes. A GET settles nothing.
+The token is verified before anything else happens, so a forged one costs no engine call and no reading of a body. The
+caller's proof, where it is asked for, is verified over the bytes of the body before they are parsed. What is answered
+follows the record that the engine holds, never what this process believes. A GET settles nothing.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -17,17 +19,18 @@ from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settl
 from orchestrator.callbacks.settlement import judge, resolve
 from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
 from receiver.auth import NotBearer, bearer_token
-from receiver.bodies import json_body
+from receiver.bodies import read_json, unparsed_json
+from receiver.caller_proof import verify_proof
 from receiver.problems import Problem
 from receiver.routing import route
 from receiver.schemes.signing import SignatureRefused
-from receiver.schemes.standard import verify_standard_webhook
 from receiver.telemetry import name_callback
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
@@ -36,12 +39,22 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.tokens import Claims, TokenSigner
     from orchestrator.engine import Engine
     from orchestrator.secret import Secret
+    from receiver.caller_proof import Kind
     from receiver.guards import BadTokens
     from receiver.telemetry import Metrics
 
 #: 1 to 255 visible ASCII characters.
 _IKEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _FAILURE_FIELDS: Final = {"message", "details"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Presented:
+    """A genuine token, as its text was presented, and what it says."""
+
+    token: str
+    claims: Claims
+    expired: bool
 
 
 class Callbacks:
@@ -79,8 +92,12 @@ class Callbacks:
 
     async def show(self, request: Request) -> Response:
         """Say what this callback is. Settles nothing, whoever asks and however often."""
-        claims, _ = self._verified(request)
+        claims = self._verified(request).claims
         record = await self._engine.promises.get(claims.promise_id)
+
+        if not claims.is_for(record):
+            raise Problem("expired", **_seen(claims, "expired"))
+
         settled = read_settled(record, callback=claims.callback)
 
         if settled is None:
@@ -88,9 +105,7 @@ class Callbacks:
         else:
             state = "expired" if settled.outcome.kind in CLOSED else "settled"
 
-        return JSONResponse(
-            {"callback": claims.callback, "state": state, "expires_at": rfc3339(claims.expires_at * 1000)}
-        )
+        return JSONResponse(_seen(claims, state))
 
     async def succeeded(self, request: Request) -> Response:
         """Settle the wait as succeeded; the body is the result."""
@@ -104,63 +119,77 @@ class Callbacks:
         """Refuse to look at `failure`: it would be taken for a token."""
         raise HTTPException(405, headers={"Allow": "POST"})
 
-    async def _settle(self, request: Request, kind: str) -> Response:
-        claims, expired = self._verified(request)
+    async def _settle(self, request: Request, kind: Kind) -> Response:
+        presented = self._verified(request)
+        claims = presented.claims
 
         if kind not in claims.outcomes:
             raise Problem("invalid-token")
 
         ikey = _ikey_of(request, claims)
-        text = await self._body(request, kind)
+        text = await self._body(request, kind, presented.token)
         outcome = Outcome(kind=kind, callback=claims.callback, by="callback", body=text, subject=claims.subject)
+        settled = read_settled(await self._wait_of(presented), callback=claims.callback)
 
-        if expired:
-            verdict, settled = await self._as_it_stands(claims, ikey, outcome)
-        else:
+        # With an expired token a delivery can repeat what is recorded and change nothing.
+        if presented.expired and (settled is None or settled.ikey != ikey):
+            raise _expired(claims)
+
+        if settled is None:
             settlement = await resolve(self._engine.promises, claims.promise_id, ikey=ikey, outcome=outcome)
             verdict, settled = settlement.verdict, settlement.settled
+        else:
+            verdict = judge(settled, ikey, outcome)
 
         self._metrics.callback(verdict)
 
         return _answer(claims, verdict, settled)
 
-    async def _as_it_stands(self, claims: Claims, ikey: str, outcome: Outcome) -> tuple[Verdict, Settled]:
-        """Return what a delivery with an expired token is: it can repeat what is recorded and change nothing."""
+    async def _wait_of(self, presented: _Presented) -> PromiseRecord:
+        """Return the record of the wait that the token is for; a later one of the same id is another wait."""
+        claims = presented.claims
+
         try:
             record = await self._engine.promises.get(claims.promise_id)
         except UnknownPromise:
-            raise _expired(claims) from None
+            if presented.expired:
+                raise _expired(claims) from None
 
-        settled = read_settled(record, callback=claims.callback)
+            raise
 
-        if settled is None or settled.ikey != ikey:
+        if not claims.is_for(record):
+            self._metrics.callback("closed")
             raise _expired(claims)
 
-        return judge(settled, ikey, outcome), settled
+        return record
 
-    async def _body(self, request: Request, kind: str) -> str:
-        body = await json_body(request, limit=self._max_body)
-        self._prove(request, body.text.encode())
+    async def _body(self, request: Request, kind: Kind, token: str) -> str:
+        data = await unparsed_json(request, limit=self._max_body)
+        self._prove(request, data, kind, token)
+        body = await read_json(data)
 
         if kind == "failed" and not _is_failure(body.value):
             raise Problem("malformed-body", 'A failure is {"message": text, "details": anything}, details optional.')
 
         return body.text
 
-    def _prove(self, request: Request, data: bytes) -> None:
+    def _prove(self, request: Request, data: bytes, kind: Kind, token: str) -> None:
+        """Return if the caller proves itself for this body, or need not. The one place that refuses a proof."""
         if not self._caller_secrets:
             return
 
         try:
-            verify_standard_webhook(self._caller_secrets, request.headers.raw, data, now=self._clock)
+            verify_proof(self._caller_secrets, request.headers.raw, data, kind=kind, token=token, now=self._clock)
         except SignatureRefused:
             self._metrics.callback("refused")
             raise self._bad_proofs.refusal(request.scope, Problem("invalid-proof")) from None
 
-    def _verified(self, request: Request) -> tuple[Claims, bool]:
-        """Return the claims of the request's token, and whether it has expired."""
+    def _verified(self, request: Request) -> _Presented:
+        """Return the request's token and its claims, an expired one's too."""
+        token = _token_of(request)
+
         try:
-            claims, expired = self._signer.verify(_token_of(request), audience="machine"), False
+            claims, expired = self._signer.verify(token, audience="machine"), False
         except TokenExpired as error:
             claims, expired = error.claims, True
         except TokenInvalid:
@@ -173,15 +202,14 @@ class Callbacks:
 
         name_callback(request.scope, claims.promise_id, claims.callback)
 
-        return claims, expired
+        return _Presented(token=token, claims=claims, expired=expired)
 
 
 def _token_of(request: Request) -> str:
-    """Return the one token a request carries, in its path or as a bearer token.
+    """Return the one token a request carries, in its path or as a bearer token; without one, the empty text.
 
     Raises:
         Problem: `two-tokens`.
-        TokenInvalid: none at all.
     """
     in_path = request.path_params.get("token")
     headers = request.headers.getlist("authorization")
@@ -197,12 +225,7 @@ def _token_of(request: Request) -> str:
     if in_path is not None and in_header is not None:
         raise Problem("two-tokens")
 
-    token = in_path if in_path is not None else in_header
-
-    if token is None:
-        raise TokenInvalid
-
-    return token
+    return in_path if in_path is not None else in_header or ""
 
 
 def _ikey_of(request: Request, claims: Claims) -> str:
@@ -240,6 +263,10 @@ def _answer(claims: Claims, verdict: Verdict, settled: Settled) -> Response:
             raise Problem("already-settled", settled_at=settled_at, by=settled.outcome.by)
         case "closed":
             raise _expired(claims)
+
+
+def _seen(claims: Claims, state: str) -> dict[str, Any]:
+    return {"callback": claims.callback, "state": state, "expires_at": rfc3339(claims.expires_at * 1000)}
 
 
 def _expired(claims: Claims) -> Problem:

@@ -167,6 +167,9 @@ class Webhooks:
             # The wait should be there. An engine that was restored may yet hold it when the sender tries again.
             raise Problem("engine-unavailable", "The engine does not hold this wait.") from None
 
+        if not claims.is_for(record):
+            return self._over(delivery, claims)
+
         settled = read_settled(record, callback=claims.callback)
 
         if settled is not None:
@@ -184,19 +187,23 @@ class Webhooks:
         if "token" not in request.path_params:
             return True
 
-        bound = await bind(
+        first = await bind(
             self._engine.promises,
             source=delivery.source.name,
             key=delivery.binding,
-            promise_id=claims.promise_id,
+            claims=claims,
             lasts=WHILE_RETRIED if delivery.source.scheme.timestamped else FOR_GOOD,
             clock=self._clock,
         )
 
-        if bound != claims.promise_id:
-            logger.warning("a delivery to %s that answered %s came again for another", delivery.source.name, bound)
+        if not first:
+            logger.warning(
+                "a delivery to %s that answered another wait came again for %s",
+                delivery.source.name,
+                claims.promise_id,
+            )
 
-        return bound == claims.promise_id
+        return first
 
     def _token_of(self, request: Request, delivery: Delivery) -> str:
         in_path: str | None = request.path_params.get("token")

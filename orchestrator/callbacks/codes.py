@@ -1,8 +1,9 @@
 """The short code of a high-stakes question: in the mail, asked for on the page, never in the link.
 
 A code is derived from the signing key, the wait and the person, so that a mail step that is repeated sends the same one
-and no store holds it. Guesses are counted in the engine, each under a promise that can be created only once, so that
-the limit holds over all replicas. The same guess again is not counted again: nothing is learned from it.
+and no store holds it. The code of an earlier wait under the same promise id is another one. Guesses are counted in the
+engine, each under a promise that can be created only once, so that the limit holds over all replicas. The same guess
+again is not counted again: nothing is learned from it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.callbacks.opening import companion_id, opened_at
 from orchestrator.roots import own_tags
 
 if TYPE_CHECKING:
@@ -39,16 +41,16 @@ class ApprovalCodes:
     def __init__(self, keys: Sequence[Secret]) -> None:
         self._keys: Final = tuple(hmac.digest(key.reveal(), _SALT, "sha256") for key in keys)
 
-    def code(self, promise_id: str, person: str) -> str:
+    def code(self, wait: PromiseRecord, person: str) -> str:
         """Return this person's code for this wait, as `ABCD-EFGH`: the same until the key is rotated."""
-        code = _code(self._keys[-1], promise_id, person)
+        code = _code(self._keys[-1], wait, person)
 
         return f"{code[:4]}-{code[4:]}"
 
-    def is_right(self, entered: str, promise_id: str, person: str) -> bool:
+    def is_right(self, entered: str, wait: PromiseRecord, person: str) -> bool:
         """Whether this is the person's code; case, spaces and dashes are nothing."""
         guess = _normal(entered).encode()
-        found = [hmac.compare_digest(guess, _code(key, promise_id, person).encode()) for key in self._keys]
+        found = [hmac.compare_digest(guess, _code(key, wait, person).encode()) for key in self._keys]
 
         return any(found)
 
@@ -61,7 +63,7 @@ class ApprovalCodes:
             EngineUnavailable: whether it was counted is unknown; the same guess again is safe.
         """
         guess = _mac(self._keys[-1], "guess", wait.id, person, _normal(entered)).hex()
-        origin = f"{wait.id.replace(':', '~')}~{hashlib.sha256(person.encode()).hexdigest()[:12]}"
+        origin = companion_id(wait, hashlib.sha256(person.encode()).hexdigest()[:12])
 
         for number in range(1, MAX_TRIES + 1):
             promise_id = f"{origin}~try{number}"
@@ -82,8 +84,11 @@ def _normal(entered: str) -> str:
     return "".join(entered.upper().replace("-", " ").split())
 
 
-def _code(key: bytes, promise_id: str, person: str) -> str:
-    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in _mac(key, "code", promise_id, person)[:_LENGTH])
+def _code(key: bytes, wait: PromiseRecord, person: str) -> str:
+    opened = opened_at(wait)
+    parts = ("code", wait.id, person) if opened is None else ("code", wait.id, person, str(opened))
+
+    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in _mac(key, *parts)[:_LENGTH])
 
 
 def _mac(key: bytes, *parts: str) -> bytes:

@@ -4,6 +4,9 @@ A token is `PAYLOAD.SIGNATURE`, both unpadded base64url. The payload is the clai
 same wait always gives the same link; the signature is itsdangerous' HMAC-SHA256 under a salt of its own for every
 audience and format version. The text is not encrypted and nothing secret goes into it.
 
+Version 2 says when the wait was opened (`w`), so that a link of an earlier wait does not answer a later one of the same
+promise id. Version 1 does not say it. It is minted and accepted only for waits that were opened before version 2.
+
 This file refuses to be lenient: several spellings of one base64 text decode to the same bytes, and only the spelling we
 mint is accepted. Claims evolve by appending to them; a change of meaning is a new version with a new salt, and an old
 version stays readable as long as a wait minted with it can be open.
@@ -18,19 +21,24 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
+from orchestrator.callbacks.opening import opened_at
 from orchestrator.errors import TokenExpired, TokenInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from resonate.types import PromiseRecord
 
     from orchestrator.secret import Secret
 
 type Audience = Literal["machine", "approver"]
+type Version = Literal[1, 2]
 
-VERSION: Final = 1
+#: The newest format first: nearly all tokens are of that one.
+VERSIONS: Final[tuple[Version, ...]] = (2, 1)
 MAX_TOKEN_LENGTH: Final = 2048
 
 # 32 bytes leave two spare bits in the last character of their base64: only the spelling with zeros there is ours.
@@ -41,8 +49,9 @@ _GRAMMAR: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkos
 class Claims:
     """What a token says.
 
-    `expires_at` is in whole seconds since the epoch. `question` and `digest` are set on approver tokens only: which
-    stored question the person answers, and the SHA-256 of it in hex.
+    `expires_at` is in whole seconds since the epoch. `opened_at` is when the wait was opened, in milliseconds since the
+    epoch, None for a wait that was opened before tokens said so. `question` and `digest` are set on approver tokens
+    only: which stored question the person answers, and the SHA-256 of it in hex.
     """
 
     promise_id: str
@@ -51,8 +60,18 @@ class Claims:
     subject: str
     outcomes: tuple[str, ...]
     expires_at: int
+    opened_at: int | None = None
     question: str | None = None
     digest: str | None = None
+
+    @property
+    def version(self) -> Version:
+        """The format version of the token that says this."""
+        return 1 if self.opened_at is None else 2
+
+    def is_for(self, record: PromiseRecord) -> bool:
+        """Whether this record is that of the very wait, not of an earlier or a later one under the same id."""
+        return record.id == self.promise_id and opened_at(record) == self.opened_at
 
     @property
     def ikey(self) -> str:
@@ -60,7 +79,11 @@ class Claims:
 
         Independent of the signing key and the expiry, so that it survives a key rotation.
         """
-        parts = (self.promise_id, self.callback, self.audience, self.subject)
+        parts: tuple[str | int, ...] = (self.promise_id, self.callback, self.audience, self.subject)
+
+        if self.opened_at is not None:
+            parts += (self.opened_at,)
+
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
         return f"claims:{digest}"
@@ -76,9 +99,9 @@ class TokenSigner:
 
         secrets = [key.reveal() for key in keys]
         self._clock = clock
-        self._signers: Final[dict[Audience, Signer]] = {
-            "machine": _signer(secrets, "machine"),
-            "approver": _signer(secrets, "approver"),
+        audiences: Iterable[Audience] = ("machine", "approver")
+        self._signers: Final = {
+            (version, audience): _signer(secrets, version, audience) for version in VERSIONS for audience in audiences
         }
 
     def mint(self, claims: Claims) -> str:
@@ -88,7 +111,7 @@ class TokenSigner:
             ValueError: the claims are so long that no verifier would take the token.
         """
         payload = base64_encode(_encode(claims))
-        token = self._signers[claims.audience].sign(payload).decode()
+        token = self._signers[claims.version, claims.audience].sign(payload).decode()
 
         if len(token) > MAX_TOKEN_LENGTH:
             msg = f"the token of {claims.promise_id} would be longer than {MAX_TOKEN_LENGTH} characters"
@@ -101,7 +124,8 @@ class TokenSigner:
 
         The signature is checked before anything in the token is looked at, and before the expiry, so an expired token
         is known to be ours while an invalid one may be anybody's. Verifying does not spend the token: it stays good
-        until it expires, and single use comes from the promise settling once.
+        until it expires, and single use comes from the promise settling once. Nor does it look at the wait: whoever
+        acts on the claims asks `Claims.is_for` of the wait's record first.
 
         Raises:
             TokenExpired: genuine, but later than its `expires_at`; carries the claims.
@@ -111,30 +135,37 @@ class TokenSigner:
             raise TokenInvalid
 
         payload, _, _ = token.encode().rpartition(b".")
+        version = self._version(token, audience)
 
-        try:
-            self._signers[audience].unsign(token)
-            document = base64_decode(payload)
+        if version is None:
+            raise TokenInvalid
 
-            if base64_encode(document) != payload:
-                raise TokenInvalid
+        document = base64_decode(payload)
 
-        except BadSignature:
-            # Its text holds the presented signature, so it must not travel as a cause either.
-            raise TokenInvalid from None
+        if base64_encode(document) != payload:
+            raise TokenInvalid
 
-        claims = _decode(document, audience)
+        claims = _decode(document, version, audience)
 
         if self._clock() > claims.expires_at:
             raise TokenExpired(claims)
 
         return claims
 
+    def _version(self, token: str, audience: Audience) -> Version | None:
+        """Return the format version under whose salt the token is signed, None where it is signed under none."""
+        for version in VERSIONS:
+            # The library's error holds the presented signature, so it is not let out.
+            if self._signers[version, audience].validate(token):
+                return version
 
-def _signer(secrets: list[bytes], audience: Audience) -> Signer:
+        return None
+
+
+def _signer(secrets: list[bytes], version: Version, audience: Audience) -> Signer:
     return Signer(
         secrets,
-        salt=f"countersign.callback.v{VERSION}.{audience}",
+        salt=f"countersign.callback.v{version}.{audience}",
         sep=".",
         key_derivation="hmac",
         digest_method=hashlib.sha256,
@@ -143,7 +174,7 @@ def _signer(secrets: list[bytes], audience: Audience) -> Signer:
 
 def _encode(claims: Claims) -> bytes:
     document: dict[str, object] = {
-        "v": VERSION,
+        "v": claims.version,
         "p": claims.promise_id,
         "c": claims.callback,
         "a": claims.audience,
@@ -152,17 +183,20 @@ def _encode(claims: Claims) -> bytes:
         "x": claims.expires_at,
     }
 
+    if claims.opened_at is not None:
+        document["w"] = claims.opened_at
+
     if claims.question is not None:
         document |= {"q": claims.question, "d": claims.digest}
 
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _decode(document: bytes, audience: Audience) -> Claims:
+def _decode(document: bytes, version: Version, audience: Audience) -> Claims:
     fields = json.loads(document)
 
     # Only we can have signed this, so these cannot differ unless a key is used for something else as well.
-    if fields["v"] != VERSION or fields["a"] != audience:
+    if fields["v"] != version or fields["a"] != audience or ("w" in fields) != (version > 1):
         raise TokenInvalid
 
     return Claims(
@@ -172,6 +206,7 @@ def _decode(document: bytes, audience: Audience) -> Claims:
         subject=fields["s"],
         outcomes=tuple(fields["o"]),
         expires_at=fields["x"],
+        opened_at=fields.get("w"),
         question=fields.get("q"),
         digest=fields.get("d"),
     )

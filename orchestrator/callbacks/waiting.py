@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import ApplicationError
 
+from orchestrator.callbacks.opening import read_wait
 from orchestrator.callbacks.outcomes import Outcome, Settled, body_of, is_envelope, read_outcome, read_settled
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import Claims, TokenSigner
@@ -52,13 +53,18 @@ class Links:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where one wait can be answered, and how. Handed to the step that tells the other side."""
+    """Where one wait can be answered, and how. Handed to the step that tells the other side.
+
+    `opened_at` is when the wait was opened, as its record has it, in milliseconds since the epoch; None for a wait that
+    was opened before links carried it, and in what an earlier release has stored.
+    """
 
     promise_id: str
     callback: str
     audience: Audience
     subject: str
     outcomes: tuple[str, ...]
+    opened_at: int | None = None
 
     def for_person(self, person: str) -> Address:
         """Return the address at which this person answers the same wait."""
@@ -71,10 +77,18 @@ class Address:
 
         Raises:
             EngineUnavailable: raised in a step, it lets the step be tried again.
+            UnknownPromise: as for `record`.
         """
-        record = await ctx.get_dependency(Engine).promises.get(self.promise_id)
+        return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
 
-        return ctx.get_dependency(Links).url(self.claims(record))
+    async def record(self, ctx: SDKContext) -> PromiseRecord:
+        """Return the record of the wait; for use in a step.
+
+        Raises:
+            EngineUnavailable: raised in a step, it lets the step be tried again.
+            UnknownPromise: the engine does not hold this wait; it may hold a later one of the same id.
+        """
+        return await read_wait(ctx.get_dependency(Engine).promises, self.promise_id, self.opened_at)
 
     def claims(self, record: PromiseRecord) -> Claims:
         """Return what a token of this address says, given the record of its wait."""
@@ -87,6 +101,7 @@ class Address:
             subject=self.subject,
             outcomes=self.outcomes,
             expires_at=-(-record.timeout_at // 1000),
+            opened_at=self.opened_at,
             question=record.id if asks else None,
             digest=digest_of(record) if asks else None,
         )
@@ -95,18 +110,17 @@ class Address:
         """Return how the wait ended, or None while it is open; for use in a step.
 
         Raises:
-            EngineUnavailable: as for `url`.
+            EngineUnavailable, UnknownPromise: as for `record`.
         """
-        record = await ctx.get_dependency(Engine).promises.get(self.promise_id)
-
-        return read_settled(record, callback=self.callback)
+        return read_settled(await self.record(ctx), callback=self.callback)
 
     async def settle(self, ctx: SDKContext, *, kind: str, body: str | None, by: By) -> None:
         """Settle the wait from our own side unless it is over; for use in a step.
 
         Raises:
-            EngineUnavailable: as for `url`.
+            EngineUnavailable, UnknownPromise: as for `record`.
         """
+        await self.record(ctx)
         outcome = Outcome(kind=kind, callback=self.callback, by=by, body=body)
 
         await resolve(ctx.get_dependency(Engine).promises, self.promise_id, ikey=f"{by}:{kind}", outcome=outcome)
@@ -234,8 +248,14 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
         raise ValueError(msg)
 
     future = ctx.wait(name, deadline=deadline, holding=holding)
+    promise_id = await future.id()
     address = Address(
-        promise_id=await future.id(), callback=name, audience=audience, subject=subject, outcomes=outcomes
+        promise_id=promise_id,
+        callback=name,
+        audience=audience,
+        subject=subject,
+        outcomes=outcomes,
+        opened_at=ctx.opened_at(promise_id),
     )
     callback = Callback(future, address)
     ctx.opened.append(callback)

@@ -86,12 +86,17 @@ class Workspace(Protocol):
         """Ask for the run's end; one that is over or gone is no error."""
 
 
-def idempotency_token(promise_id: str) -> str:
+def idempotency_token(promise_id: str, opened_at: int | None = None) -> str:
     """Return the idempotency token of the run that this callback waits for: SHA-256 as 64 hex digits.
 
-    Databricks takes at most 64 characters. One promise, one token, one run, whatever state that run is in.
+    Hashed is `PROMISE_ID OPENED_AT`, with one space and the milliseconds of the wait's `Address`; the promise id alone
+    for a wait that has no such moment. Databricks takes at most 64 characters. One wait, one token, one run, whatever
+    state that run is in: an id that is used again after its data are gone gets a run of its own, and a restored backup
+    finds the run it had.
     """
-    return hashlib.sha256(promise_id.encode()).hexdigest()
+    text = promise_id if opened_at is None else f"{promise_id} {opened_at}"
+
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def job_subject(job_id: int) -> str:

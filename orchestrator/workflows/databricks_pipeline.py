@@ -62,7 +62,7 @@ class PipelineRequest(BaseModel):
 async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
     """Run a Databricks job and wait for its callback.
 
-    One run per attempt, whatever crashes: its idempotency token is derived from the callback it answers. A further
+    One run per attempt, whatever crashes: its idempotency token is derived from the wait it answers. A further
     attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own.
     """
     attempt = 0
@@ -138,7 +138,9 @@ async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) 
 
     try:
         run_id = await databricks.trigger(
-            request.job_id, idempotency_token=idempotency_token(address.promise_id), parameters=parameters
+            request.job_id,
+            idempotency_token=idempotency_token(address.promise_id, address.opened_at),
+            parameters=parameters,
         )
     except StepRefused as error:
         return {"refused": str(error)}
@@ -148,7 +150,11 @@ async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) 
         return {"retry_after": error.retry_after, "over": await address.settled(ctx) is not None}
 
     watch = Watch(
-        promise_id=address.promise_id, callback=address.callback, run_id=run_id, interval=request.watch_interval
+        promise_id=address.promise_id,
+        callback=address.callback,
+        run_id=run_id,
+        interval=request.watch_interval,
+        opened_at=address.opened_at,
     )
     await arrange_look(ctx, watch)
     await _settle_if_over(ctx, watch)

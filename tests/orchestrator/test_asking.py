@@ -10,6 +10,7 @@ from approving import ADA, BOB, CAT, Desk, code_in, consult, desk, link_in, seen
 from plant import pause
 
 from orchestrator import Question, ask_people
+from orchestrator.callbacks.opening import companion_id
 from orchestrator.cancelling import request_cancel
 from orchestrator.errors import StepRefused
 
@@ -172,7 +173,9 @@ async def test_no_token_and_no_code_rests_in_the_store(here: Desk) -> None:
     ended = await here.ended(steps=True)
 
     kept = [await here.engine.promises.get(step["id"]) for step in ended["steps"]]
-    kept += [await here.engine.promises.get(f"consult.1~1~remind0.{number}") for number in (1, 2)]
+    wait = await here.engine.promises.get("consult.1:1")
+    reminders = [companion_id(wait, f"remind0.{number}") for number in (1, 2)]
+    kept += [await here.engine.promises.get(reminder) for reminder in reminders]
     text = repr(kept)
     assert "Ship it?" in text
     assert link.rpartition("/")[2] not in text

@@ -12,6 +12,7 @@ from resonate.context import Context as SDKContext
 from resonate.resonate import Resonate
 from resonate.types import PromiseRecord, Value
 
+from orchestrator.callbacks.opening import MARK
 from orchestrator.context import CALLBACK_TAG, STEP_TAG, Context
 
 NOW = 1_000_000
@@ -90,6 +91,7 @@ async def test_a_wait_is_a_timer_that_nobody_is_told_of_before_its_deadline() ->
         "resonate:external": "true",
         "resonate:delay": str(NOW + 60_000 - 1),
         CALLBACK_TAG: "approval",
+        **MARK,
     }
 
 

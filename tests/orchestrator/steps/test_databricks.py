@@ -129,11 +129,17 @@ async def test_a_lost_answer_is_asked_for_again_by_the_library_and_starts_no_sec
     assert [run.run_id for run in emulator.workspace.runs()] == [run_id]
 
 
-def test_an_idempotency_token_is_the_sha256_of_the_promise_id_and_fits() -> None:
-    token = idempotency_token("databricks_pipeline.nightly:1")
+def test_an_idempotency_token_is_the_sha256_of_the_promise_id_and_the_opening_and_fits() -> None:
+    token = idempotency_token("databricks_pipeline.nightly:1", 1_799_999_000_123)
 
-    assert token == "8dbfd6f65a71094562e2970582ecb3bc27e8b9fbfd928615fc23bf74f9d5e66c"
+    assert token == "0cc5336cd812fb18f791ca84b79a376ccc37b45acbcd5df42e94eac42d160dcb"
     assert len(token) == 64
+
+
+def test_a_wait_that_was_opened_before_keeps_the_idempotency_token_that_found_its_run() -> None:
+    before = "8dbfd6f65a71094562e2970582ecb3bc27e8b9fbfd928615fc23bf74f9d5e66c"
+
+    assert idempotency_token("databricks_pipeline.nightly:1", None) == before
 
 
 # Refused for good

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from resonate.types import PromiseRecord
+
 HOLDS, BLOCKED, SUCCEEDS, FAILS, DIES, SKIPPED, FORBIDDEN = range(1, 8)
 JOBS = {
     HOLDS: Job(fate="hold"),
@@ -37,8 +39,8 @@ async def works(tmp_path: Path, engine_url: str) -> AsyncIterator[Plant]:
         yield one
 
 
-def token_of(promise_id: str) -> str:
-    return hashlib.sha256(promise_id.encode()).hexdigest()
+def token_of(wait: PromiseRecord) -> str:
+    return hashlib.sha256(f"{wait.id} {wait.created_at}".encode()).hexdigest()
 
 
 async def test_a_callback_ends_it_with_the_result_and_the_run(works: Plant) -> None:
@@ -51,7 +53,7 @@ async def test_a_callback_ends_it_with_the_result_and_the_run(works: Plant) -> N
         "succeeded",
         {"run_id": run.run_id, "outcome": "succeeded", "result": {"rows": 3}},
     )
-    assert run.idempotency_token == token_of(f"{works.root('a')}:1")
+    assert run.idempotency_token == token_of(await works.engine.promises.get(f"{works.root('a')}:1"))
     assert run.parameters["day"] == "monday"
     assert run.parameters["callback_url"].startswith("http://127.0.0.1:8000/callbacks/")
 
@@ -165,7 +167,7 @@ async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Pl
 
     runs = works.emulator.workspace.runs()
     assert (state, error["outcome"], error["run_id"]) == ("failed", "died", runs[-1].run_id)
-    waits = [record.id for record in await works.steps("a") if "countersign:callback" in record.tags]
+    waits = [record for record in await works.steps("a") if "countersign:callback" in record.tags]
     assert [run.idempotency_token for run in runs] == [token_of(wait) for wait in waits]
     assert len({run.parameters["callback_url"] for run in runs}) == 3
 
