@@ -64,12 +64,12 @@ def verify_standard_webhook(
 
     check_moment(timestamp, now)
     candidates = _candidates(signatures)
-    check_text(body)
 
     signed = b"%b.%b.%b" % (identity, timestamp, body)
     check_any(
         candidates, (base64.b64encode(hmac.digest(secret.reveal(), signed, hashlib.sha256)) for secret in secrets)
     )
+    check_text(body)
 
     return Signed(identity=identity, moment=timestamp)
 
