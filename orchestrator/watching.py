@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: How the Jobs API says that a run was skipped because of the job's maximum of concurrent runs: as a `result_state`, and
+#: as the `code` of the newer `termination_details`.
+_LIMIT_REACHED: Final = frozenset({"MAXIMUM_CONCURRENT_RUNS_REACHED", "MAX_CONCURRENT_RUNS_EXCEEDED"})
+
 LOOK: Final = "countersign.look"
 
 
@@ -121,4 +125,9 @@ async def _settle(ctx: SDKContext, promise_id: str, callback: str, run_id: int, 
 
 
 def _end_of(run: Run) -> str:
-    return run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
+    state = run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
+
+    if run.result_state in _LIMIT_REACHED:
+        return f"{state}: the job's limit of concurrent runs was reached"
+
+    return f"{state}: {run.message}" if run.life_cycle_state == "SKIPPED" and run.message else state

@@ -40,7 +40,7 @@ READ_SECONDS: Final = 30.0
 """How long a body may take to arrive whole."""
 
 UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'charset="utf8"'})
-"""How a media type says that its text is UTF-8, in lower case. `utf8` is no registered name, but many clients send it."""
+"""How a media type says that its text is UTF-8, in lower case; `utf8` is not registered, but common."""
 
 INLINE_BYTES: Final = 64 * 1024
 """Bodies up to this size are parsed on the event loop: at most a few milliseconds, where a thread costs more."""
