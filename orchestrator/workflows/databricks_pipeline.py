@@ -152,7 +152,7 @@ async def _rested(ctx: Context, callback: Callback, seconds: float) -> bool:
     """Pause durably before a further attempt; return whether it is still wanted then. A cancel ends the pause."""
     nap = ctx.sleep(timedelta(seconds=seconds))
     await Context.first_over([callback.future, nap])
-    wanted = await ctx.run(end_pause, callback.address, await nap.id())
+    wanted: bool = await ctx.run(end_pause, callback.address, await nap.id())
 
     with contextlib.suppress(ApplicationError):  # cut short
         await nap
