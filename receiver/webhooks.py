@@ -20,11 +20,11 @@ from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
 from orchestrator.hinting import request_look
 from orchestrator.roots import start_root
 from receiver.bodies import read_body
-from receiver.deliveries import read_delivery, without_token
+from receiver.deliveries import read_delivery
 from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.routing import route
-from receiver.schemes.signing import SignatureRefused, SignatureRepeated
+from receiver.schemes.signing import SignatureRefused, SignatureRepeated, SignedNoText
 from receiver.telemetry import log_deed, name_callback
 from receiver.times import rfc3339
 
@@ -104,6 +104,8 @@ class Webhooks:
     def _verified(self, source: Source, request: Request, data: bytes) -> Signed:
         try:
             return source.scheme.verify(request.headers.raw, data, now=self._clock)
+        except SignedNoText:
+            raise Problem("malformed-body", "The text is not UTF-8.") from None
         except SignatureRefused as error:
             self._metrics.webhook("refused")
             problem = self._bad_signatures.refusal(request.scope, _refused(source, error), of=source.name)
@@ -124,7 +126,7 @@ class Webhooks:
 
     async def _start(self, request: Request, delivery: Delivery, workflow: Workflow[Any]) -> Response:
         _no_token_in_path(request)
-        body = delivery.input()
+        body = await delivery.input()
         faults = faults_of(workflow, body.value)
 
         if faults:
@@ -154,7 +156,7 @@ class Webhooks:
             kind="succeeded",
             callback=claims.callback,
             by="webhook",
-            body=without_token(delivery.text, token),
+            body=await delivery.body_without(token),
             subject=claims.subject,
         )
 
