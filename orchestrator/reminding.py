@@ -92,15 +92,17 @@ async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
         return False
 
     codes = ctx.get_dependency(ApprovalCodes)
+    mailer = ctx.get_dependency(Mailer)
     letter = Letter(
         to=address.subject,
         question=inquiry.question,
         link=await address.url(ctx),
         until=record.timeout_at,
+        name=mailer.name,
         code=codes.code(address.promise_id, address.subject) if inquiry.question.code else None,
         reminder=number,
     )
-    await ctx.get_dependency(Mailer).send(letter.message(), message_id=letter.message_id)
+    await mailer.send(letter.message(), message_id=letter.message_id)
 
     return True
 
