@@ -6,8 +6,8 @@ crash after the server took a message and before that is recorded sends it again
 
 from __future__ import annotations
 
-import functools
 import sys
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
@@ -66,7 +66,7 @@ class Mailer:
         *,
         name: str = "Countersign",
         console: TextIO | None = None,
-        clock: Callable[[], datetime] = functools.partial(datetime.now, UTC),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.name: Final = one_line(name, MAX_NAME)
         self._address = address
@@ -90,7 +90,8 @@ class Mailer:
             return
 
         sender = self._address.sender
-        content = compose(message, sender=sender, name=self.name, message_id=message_id, date=self._clock())
+        date = datetime.fromtimestamp(self._clock(), UTC)
+        content = compose(message, sender=sender, name=self.name, message_id=message_id, date=date)
         envelope = smtp.Envelope(sender=sender, recipient=message.to, content=content)
         await anyio.to_thread.run_sync(smtp.deliver, self._address, envelope, abandon_on_cancel=True)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.steps.mail import Message
 
 _FOLD: Final = "\r\n "
+
+#: The longest line of quoted-printable (RFC 2045) and of a header with an encoded word (RFC 2047).
 _WIDTH: Final = 76
 
 
@@ -43,14 +45,14 @@ def compose(message: Message, *, sender: str, name: str, message_id: str, date: 
         header += [("In-Reply-To", earlier), ("References", earlier)]
 
     header.append(("Auto-Submitted", "auto-generated"))
-    lines = "".join(f"{field}: {value}\r\n" for field, value in header)
+    lines = "".join(f"{field}: {value}".rstrip() + "\r\n" for field, value in header)
 
     return lines.encode() + _body(message)
 
 
 def _body(message: Message) -> bytes:
     """Return the body, preceded by the header lines that say what it is."""
-    body = EmailMessage(policy=SMTP)
+    body = EmailMessage(policy=SMTP.clone(max_line_length=_WIDTH))
     body.set_content(message.text, cte="quoted-printable")
 
     if message.html is not None:
