@@ -6,6 +6,7 @@ import base64
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,13 @@ from relay import PASSWORD, USER, Received, Relay, objections
 
 from orchestrator.addresses import mail_address
 from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.mailbox import mailbox
+from orchestrator.patience import DONE
 from orchestrator.questions import Question
 from orchestrator.steps.letters import Letter
 from orchestrator.steps.mail import Mailer, Message
 from orchestrator.steps.mime import compose
+from orchestrator.workflows.databricks_pipeline import notify
 
 MESSAGE = Message(to="ada@example.org", subject="It is done", text="All rows are there: é\n.\n..\nFrom here\n")
 LINK = "https://callbacks.example.org/approvals/" + "a" * 1800 + "." + "b" * 43
@@ -173,6 +177,22 @@ async def test_the_organisation_is_the_sender_s_name_and_changes_no_address(cert
 
     assert (sender.display_name, sender.addr_spec) == (name, "no-reply@example.org")
     assert f"Sent by {name}." in mail.text()
+
+
+@pytest.mark.parametrize(
+    "what", ["succeeded (run 7)", "failed (run 7): \u202eno\x00 d\u00e4ta\r\nBcc: eve@evil.example"]
+)
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_the_mail_about_a_pipeline_passes(certificate: Path, person: str, what: str) -> None:
+    relay = Relay()
+
+    with relay.running(certificate) as port:
+        ctx = SimpleNamespace(get_dependency=lambda _: mailer(port, certificate))
+        assert await notify(ctx, mailbox(person), "databricks_pipeline.load", what) == DONE  # type: ignore[arg-type]
+
+    (mail,) = relay.received
+    assert mail.recipient == mail.header("to") == mailbox(person)
+    assert mail.message["subject"] == f"databricks_pipeline.load {what.partition(':')[0]}"
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
