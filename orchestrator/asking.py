@@ -14,10 +14,10 @@ from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.callbacks.waiting import open_inquiry, withdraw_callback
 from orchestrator.context import Context
 from orchestrator.errors import WorkflowFailed
+from orchestrator.mailbox import mailbox
 from orchestrator.patience import persist
 from orchestrator.questions import MAX_PEOPLE
 from orchestrator.reminding import Reminder, mail_question
-from orchestrator.steps.mail import valid_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,10 +76,10 @@ async def ask_people(  # noqa: PLR0913 - each with a default that is right for m
             that `open_callback` would refuse.
         WorkflowFailed: a mail was refused for good; everybody's link is withdrawn. Outages are waited out.
     """
-    _check_people(people)
+    people = _addresses(people)
 
     if need == "any" or len(people) == 1:
-        opened = [await open_inquiry(ctx, name, question, tuple(people), need="any", deadline=deadline)]
+        opened = [await open_inquiry(ctx, name, question, people, need="any", deadline=deadline)]
     else:
         opened = [
             await open_inquiry(ctx, f"{name}-{place}", question, (person,), need="all", deadline=deadline)
@@ -151,9 +151,11 @@ def _answer(outcome: Outcome) -> Answer:
     )
 
 
-def _check_people(people: Sequence[str]) -> None:
-    if not 1 <= len(people) <= MAX_PEOPLE or len({person.lower() for person in people}) < len(people):
+def _addresses(people: Sequence[str]) -> tuple[str, ...]:
+    """Return everybody's address in the one form, in which two spellings of one are seen to be the same."""
+    addresses = tuple(map(mailbox, people[: MAX_PEOPLE + 1]))
+
+    if not 1 <= len(people) <= MAX_PEOPLE or len({address.casefold() for address in addresses}) < len(addresses):
         raise ValueError(f"a question is put to 1 to {MAX_PEOPLE} people, each once")
 
-    for person in people:
-        valid_address(person)
+    return addresses

@@ -130,7 +130,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         sources=_sources(given, directory),
         workflows=_workflows(*given.members("COUNTERSIGN_WORKFLOWS", "orchestrator.workflows")),
         group=group_name(*given.pick("COUNTERSIGN_GROUP", "default")),
-        mail=_mail(given, directory, loopback=is_loopback(urlsplit(base).hostname or "")),
+        mail=_mail(given, directory, public_host=urlsplit(base).hostname or ""),
         llm=llm_address(*given.pick("COUNTERSIGN_LLM")) if "COUNTERSIGN_LLM" in given else None,
         fetch_allow=_networks(*given.members("COUNTERSIGN_FETCH_ALLOW", "")),
         log=level,
@@ -178,15 +178,15 @@ def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> 
     return admission.payload_keys(variable, members)
 
 
-def _mail(given: Given, directory: Path, *, loopback: bool) -> MailAddress:
+def _mail(given: Given, directory: Path, *, public_host: str) -> MailAddress:
     # Unset and public: whoever sends no mail needs no mail server, and no link is ever printed.
-    if "COUNTERSIGN_MAIL" not in given and not loopback:
+    if "COUNTERSIGN_MAIL" not in given and not is_loopback(public_host):
         return NO_MAIL
 
     trusted = given.of_others("SSL_CERT_FILE").get("SSL_CERT_FILE")
     ca_file = None if trusted is None else directory / trusted.text()
 
-    return mail_address(*given.pick("COUNTERSIGN_MAIL", "console:"), loopback=loopback, ca_file=ca_file)
+    return mail_address(*given.pick("COUNTERSIGN_MAIL", "console:"), public_host=public_host, ca_file=ca_file)
 
 
 def _sources(given: Given, directory: Path) -> Path | None:

@@ -111,6 +111,7 @@ def mailer(port: int, certificate: Path | None, *, kind: Any = "smtp", password:
             user="countersign" if kind == "smtp" else None,
             password=Secret(password) if kind == "smtp" else None,
             sender="no-reply@example.org",
+            hello="callbacks.example.org",
             ca_file=certificate,
         )
     )
