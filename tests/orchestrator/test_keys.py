@@ -138,14 +138,14 @@ def test_an_api_key_of_another_form_is_refused(entry: str) -> None:
 
 @pytest.mark.parametrize("role", ["read", "start", "operate"])
 def test_an_api_key_may_do_what_its_role_says_and_everything_without_one(role: Role) -> None:
-    read, other = (sha256(secrets.token_hex()) for _ in range(2))
+    read, other = (sha256(random_bytes(32, number).hex()) for number in range(2))
     keys = Admission().api_keys(VARIABLE, [f"a:{read}:{role}", f"b:{other}"])
 
     assert (keys["a"].role, keys["b"].role) == (role, "operate")
 
 
 def test_the_same_key_under_another_role_is_refused() -> None:
-    digest = sha256(secrets.token_hex())
+    digest = sha256(random_bytes(32).hex())
 
     assert "repeats a key" in refused(Admission().api_keys, f"a:{digest}:read", f"b:{digest}:operate")
     assert "name twice" in refused(Admission().api_keys, f"a:{digest}:read", f"a:{sha256('x' * 40)}:operate")
