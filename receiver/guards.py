@@ -37,6 +37,12 @@ _READ_BY_HANDLER: Final = frozenset({"POST", "PUT", "PATCH"})
 _ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _ALWAYS_NAMES: Final = frozenset(name for name, _ in _ALWAYS)
 
+#: What is no page of ours loads nothing, is in no frame and tells nobody its address, should a browser show it.
+_NO_PAGE: Final = (
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
 
 class RequestGuard:
     """ASGI middleware around the application: size limits, the headers of every answer, metrics and the access log.
@@ -206,7 +212,9 @@ class _Answer:
             self.started = True
             self.status = message["status"]
             given = [pair for pair in message.get("headers", ()) if pair[0] not in _ALWAYS_NAMES]
-            message = {**message, "headers": [*given, *_ALWAYS]}
+            names = {name for name, _ in given}
+            added = [pair for pair in _NO_PAGE if pair[0] not in names]
+            message = {**message, "headers": [*given, *added, *_ALWAYS]}
         elif not message.get("more_body", False):
             self.complete = True
 

@@ -118,7 +118,9 @@ def engine_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         case "sqlite":
             yield f"sqlite:///{tmp_path}/engine.db"
         case "postgres":
-            yield request.getfixturevalue("database").fresh()
+            database: Database = request.getfixturevalue("database")
+            yield (url := database.fresh())
+            database.drop(url)
         case "server":
             with resonate_server(tmp_path) as server:
                 yield server.url

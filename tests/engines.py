@@ -50,6 +50,13 @@ class Database:
 
         return _with_database(self._admin_url, name)
 
+    def drop(self, url: str) -> None:
+        """Delete a database, whoever is still connected to it: hundreds of them take minutes to delete at the end."""
+        name = url.partition("?")[0].rpartition("/")[2]
+
+        with psycopg.connect(self._admin_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """Crash the server, as a power cut would, and start it again in the end."""

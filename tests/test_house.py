@@ -29,6 +29,11 @@ EFFECTS = {
     *("open", "connect", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "touch", "unlink"),
     *("urlopen", "socket", "create_connection", "run", "Popen", "system", "load_settings", "load_dotenv", "print"),
 }
+#: What would make a request's text into a command, a program or an object of its own choosing.
+DANGEROUS = {
+    *("subprocess", "pickle", "marshal", "shelve", "dill", "code", "codeop", "runpy", "ctypes", "multiprocessing"),
+    *("xml", "lxml", "yaml", "eval", "exec", "compile", "system", "popen", "spawnv", "execv", "fork", "unsafe_load"),
+}
 CONTAINERS = {"dict", "list", "set", "defaultdict", "OrderedDict", "Counter", "deque", "WeakValueDictionary"}
 
 type Rule = Callable[[ast.Module], Iterator[str]]
@@ -114,6 +119,23 @@ def effects_at_import(module: ast.Module) -> Iterator[str]:
     for node in at_import(module):
         if isinstance(node, ast.Call) and called(node) in EFFECTS:
             yield f"line {node.lineno} calls {called(node)} at import"
+
+
+def dangerous(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        match node:
+            case ast.Import(names=names):
+                found = {alias.name.partition(".")[0] for alias in names}
+            case ast.ImportFrom(module=str(source), level=0):
+                found = {source.partition(".")[0]}
+            case ast.Call(func=ast.Name(id=text)):
+                found = {text}
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr=text)):
+                found = {text}
+            case _:
+                continue
+
+        yield from (f"line {node.lineno} uses {each}" for each in found & DANGEROUS)
 
 
 def is_empty_container(value: ast.expr | None) -> bool:
@@ -224,6 +246,10 @@ def test_the_product_keeps_the_rule(rule: Rule) -> None:
         (global_state, "def f():\n    global a\n    a = 1"),
         (asserts, "def f(a):\n    assert a"),
         (no_docstring, "A = 1"),
+        (dangerous, "import subprocess"),
+        (dangerous, "def f():\n    from xml.etree import ElementTree"),
+        (dangerous, "def f(a):\n    return eval(a)"),
+        (dangerous, "os.system('ls')"),
         (skips_without_reason, "@pytest.mark.skip\ndef test_a(): ..."),
         (skips_without_reason, "@pytest.mark.skip()\ndef test_a(): ..."),
         (skips_without_reason, "@pytest.mark.skipif(True)\ndef test_a(): ..."),
@@ -249,11 +275,16 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
         ),
         (asserts, "def f(a):\n    raise AssertionError"),
         (no_docstring, '"""Why."""'),
+        (dangerous, "re.compile('a')\ncursor.execute('SELECT 1')\nasyncio.subprocess\nos.path.join('a')"),
         (skips_without_reason, "@pytest.mark.skipif(A, reason='no A')\ndef test_a():\n    pytest.skip('no B')"),
     ],
 )
 def test_a_rule_lets_pass_what_keeps_it(rule: Rule, source: str) -> None:
     assert not list(rule(ast.parse(source)))
+
+
+def test_the_product_starts_no_process_and_runs_no_text() -> None:
+    assert violations(dangerous, product()) == []
 
 
 def test_every_test_that_skips_says_why() -> None:

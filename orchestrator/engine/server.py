@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -85,8 +86,8 @@ class ServerListener:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             while True:
                 try:
-                    async with session.get(self._address) as answer:
-                        answer.raise_for_status()
+                    async with session.get(self._address, allow_redirects=False) as answer:
+                        _require_ok(answer)
                         logger.info("listening for tasks")
                         pause = _FIRST_PAUSE
                         await self._hear(answer)
@@ -106,6 +107,12 @@ class ServerListener:
             for message in framer.feed(chunk):
                 for receive in tuple(self._receivers):
                     receive(message)
+
+
+def _require_ok(answer: aiohttp.ClientResponse) -> None:
+    """Return if this is the stream that was asked for; a redirection is none, for nobody named where it leads."""
+    if answer.status != HTTPStatus.OK:
+        raise aiohttp.ClientResponseError(answer.request_info, answer.history, status=answer.status)
 
 
 def _told(error: Exception) -> str:

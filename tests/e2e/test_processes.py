@@ -153,7 +153,7 @@ def test_no_log_line_holds_a_token_a_key_or_a_body(service: Service, tmp_path: P
     assert (tmp_path / "engine.db").read_bytes().find(b"body-of-the-start") == -1
 
 
-@pytest.mark.parametrize("keys", [fresh_key(), "off"])
+@pytest.mark.parametrize("keys", [fresh_key(), "off"], ids=["another", "off"])
 def test_payload_keys_that_cannot_read_what_is_under_way_refuse_the_start(
     service: Service, tmp_path: Path, keys: str
 ) -> None:

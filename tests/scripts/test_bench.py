@@ -46,6 +46,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     process.wait()
 
 
+@pytest.mark.timeout(900)  # so much work, and nobody else's
 def test_a_small_run_measures_everything_and_finds_nothing_wrong(tmp_path: Path) -> None:
     file = tmp_path / "samples.json"
     ended = subprocess.run(

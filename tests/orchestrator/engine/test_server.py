@@ -102,6 +102,20 @@ async def test_whatever_the_server_does_it_connects_again_and_tells_no_token(
     assert "a-token" not in caplog.text
 
 
+async def test_a_redirect_is_not_followed(caplog: pytest.LogCaptureFixture) -> None:
+    elsewhere = Script(HEAD + event("b"))
+
+    async with await asyncio.start_server(elsewhere, "127.0.0.1", 0) as other:
+        place = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}/"
+        moved = f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode()
+
+        async with listening(Script(moved, HEAD + event("a"), end=True)) as heard:
+            await true_soon(lambda: "a" in heard)
+
+    assert elsewhere.requests == []
+    assert "the server answers 307" in caplog.text
+
+
 async def test_it_waits_for_a_server_that_is_not_there() -> None:
     port = free_port()
     heard: list[str] = []
