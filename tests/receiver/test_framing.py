@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reading import Request, read_all
 
@@ -168,9 +168,12 @@ def honest(draw: Any) -> tuple[bytes, Request]:
     return start + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailer + b"\r\n", request
 
 
+#: However busy the machine is.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CUTS = st.lists(st.integers(0, 10_000), max_size=8)
 
 
+@UNHURRIED
 @given(st.lists(honest(), min_size=1, max_size=4), CUTS)
 def test_what_honest_clients_send_is_read_as_they_meant_it(sent: list[tuple[bytes, Request]], cuts: list[int]) -> None:
     data = b"".join(one for one, _ in sent)
@@ -179,12 +182,14 @@ def test_what_honest_clients_send_is_read_as_they_meant_it(sent: list[tuple[byte
     assert accepted(data) == [request for _, request in sent]
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(b"".join), CUTS)
 @example(CHUNKED + b"5\nhello\r\n0\r\n\r\n", [])
 def test_pieces_of_requests_in_any_order_are_read_as_the_reference_reads_them(data: bytes, cuts: list[int]) -> None:
     check(data, cuts)
 
 
+@UNHURRIED
 @given(
     st.lists(honest().map(lambda sent: sent[0]), min_size=1, max_size=3).map(b"".join),
     st.lists(
@@ -203,6 +208,7 @@ def test_requests_with_faults_are_read_as_the_reference_reads_them(
     check(data, cuts)
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=10).map(b"".join))
 def test_what_is_accepted_is_read_alike_by_the_parser_that_others_use(data: bytes) -> None:
     requests, end = read_all(data)
