@@ -537,11 +537,11 @@ def test_a_report_is_neither_signed_nor_sent_for_another_receiver(receiver: Rece
 def test_a_redirect_to_another_receiver_carries_neither_proof_nor_token(
     receiver: Receiver, run: Run, tls_url: str
 ) -> None:
-    receiver.answer((307, {"Location": f"{tls_url}/"}, ""))
+    receiver.answer((302, {"Location": f"{tls_url}/"}, ""))
 
     ran = run(environment=secrets_of(receiver.origin), **SCOPE)
 
-    assert "refused the report with 307" in ran.output
+    assert "refused the report with 302" in ran.output
     assert len(receiver.received) == 1
 
 
