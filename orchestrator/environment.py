@@ -56,19 +56,24 @@ class Given:
         return variable in self._values
 
     def pick(self, variable: str, default: str | None = None) -> tuple[str, str]:
-        """Return the variable's name and its value, the default where it is not set; without one it is required."""
+        """Return the variable's name and its value, the default where it is not set; without one it is required.
+
+        White space around a value is nothing: a secret that a file or a secret store hands over may end with a newline.
+        """
         value = self._values.get(variable, default)
 
         if value is None:
             raise ConfigurationError(variable, "is required")
 
-        if variable in self._values and not value.strip():
+        value = value.strip()
+
+        if variable in self._values and not value:
             raise ConfigurationError(variable, "is empty: give it a value or leave it out")
 
         if not value.isprintable():
             raise ConfigurationError(variable, "must hold no control characters")
 
-        return variable, value.strip()
+        return variable, value
 
     def members(self, variable: str, default: str | None = None) -> tuple[str, list[str]]:
         """Return the variable's name and the members of its comma-separated value; an empty default has none."""

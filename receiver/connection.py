@@ -196,9 +196,9 @@ class Protocol(asyncio.Protocol):
             "x-content-type-options": "nosniff",
             "connection": "close",
         }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        body = b"" if without_body else bytes(answer.body)
-        self.write(status_line(problem.status) + lines.encode("latin-1") + b"\r\n" + body)
+        pairs = [*self._server.default_headers, *((name.encode(), value.encode()) for name, value in headers.items())]
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
+        self.write(status_line(problem.status) + lines + b"\r\n" + (b"" if without_body else bytes(answer.body)))
         self._finish()
 
     def cut(self) -> None:
@@ -259,8 +259,7 @@ class Protocol(asyncio.Protocol):
     def _skip_rest(self) -> None:
         """Throw away what has arrived of an answered request's body; go on where that was the rest of it."""
         try:
-            while self.reader.body():
-                pass
+            self.reader.body()
         except MalformedRequest:
             self._finish()
             return
@@ -270,7 +269,7 @@ class Protocol(asyncio.Protocol):
             self._thrown_away = 0
             self._wait_no_more()
             self._next()
-        elif self.ended or self._thrown_away > self._limits.rest_bytes:
+        elif self.ended or self.reader.more or self._thrown_away > self._limits.rest_bytes:
             self._finish()
             return
         elif self._deadline is None:

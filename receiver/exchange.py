@@ -141,7 +141,7 @@ class Exchange:
             self._body_given = self._connection.reader.complete
 
             if body or self._body_given:
-                if not self._body_given and self._connection.reader.buffered:
+                if self._connection.reader.more:
                     await asyncio.sleep(0)  # there are very many chunks: others get on in between
 
                 return {"type": "http.request", "body": body, "more_body": not self._body_given}

@@ -87,6 +87,8 @@ class RequestReader:
         self._left = 0
         self._extra = 0
         self._step: _Step | None = None
+        self.more = False
+        """Whether `body` has left something that it could return at once."""
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
@@ -263,6 +265,8 @@ class RequestReader:
 
             if self._step is None or not self._read_line():
                 break
+
+        self.more = len(parts) == _CHUNKS_AT_ONCE
 
         return b"".join(parts)
 

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from receiver.bodies import READ_SECONDS, check_declared, receive_body
 from receiver.clients import client_address
 from receiver.problems import CLIENT_GONE, Problem, describe_crash
+from receiver.routing import keep_encoded_slashes
 from receiver.telemetry import log_request, route_template
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
 
+        scope = keep_encoded_slashes(scope)
         began = self._clock()
         answer = _Answer(send)
         try:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from receiver.openapi_pages import approval_path
 from receiver.openapi_parts import (
-    ANSWER_HEADERS,
     IKEY,
     PREFER,
     PROOF,
@@ -20,10 +19,10 @@ from receiver.openapi_parts import (
     TOKEN,
     WORKFLOW_ID,
     json_answer,
+    problem_answers,
     ref,
 )
 from receiver.openapi_parts import schemas as shared_schemas
-from receiver.problems import MEDIA_TYPE, PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -273,7 +272,7 @@ def _operation(  # noqa: PLR0913 the parts of an operation
     operation: Json = {
         "operationId": name,
         "summary": summary,
-        "responses": answers | _problem_answers((*problems, *_TRANSPORT)),
+        "responses": answers | problem_answers((*problems, *_TRANSPORT)),
         "security": security or [],
     }
     if parameters:
@@ -283,20 +282,3 @@ def _operation(  # noqa: PLR0913 the parts of an operation
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
 
     return operation
-
-
-def _problem_answers(names: Iterable[ProblemName]) -> Json:
-    by_status: dict[int, list[ProblemName]] = {}
-    for name in names:
-        by_status.setdefault(PROBLEMS[name][0], []).append(name)
-
-    answers: Json = {}
-    for status, same in sorted(by_status.items()):
-        kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
-        answers[str(status)] = {
-            "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
-            "headers": ANSWER_HEADERS.get(status, {}),
-            "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
-        }
-
-    return answers

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.problems import MEDIA_TYPE, PROBLEMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from receiver.problems import ProblemName
 
 type Json = dict[str, Any]
 
@@ -92,6 +96,24 @@ def ref(name: str) -> Json:
 def json_answer(description: str, schema: Json) -> Json:
     """Return an answer in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def problem_answers(names: Iterable[ProblemName]) -> Json:
+    """Return the answers that these problems are, by status."""
+    by_status: dict[int, list[ProblemName]] = {}
+    for name in names:
+        by_status.setdefault(PROBLEMS[name][0], []).append(name)
+
+    answers: Json = {}
+    for status, same in sorted(by_status.items()):
+        kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
+        answers[str(status)] = {
+            "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
+            "headers": ANSWER_HEADERS.get(status, {}),
+            "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
+        }
+
+    return answers
 
 
 def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:

@@ -8,7 +8,9 @@
 # MAGIC | parameter | meaning |
 # MAGIC |---|---|
 # MAGIC | `callback_url` | where to report; the workflow that triggers the job fills it in |
-# MAGIC | `proof_scope`, `proof_key` | optional: the secret scope and key that hold the caller secret (`whsec_...`) |
+# MAGIC | `proof_scope` | optional: the secret scope that holds the second factor; the next two name keys in it |
+# MAGIC | `proof_key` | the key of the caller secret (`whsec_...`) |
+# MAGIC | `proof_origin` | the key of the receiver's origin (`https://callbacks.example.org`): no other gets a report |
 # MAGIC | `callback_timeout` | optional: seconds to go on trying to report (900) |
 # MAGIC | `callback_delay` | optional: seconds before the second try, doubled from then on (1) |
 # MAGIC
@@ -24,6 +26,10 @@ It needs nothing but Python's standard library. Whoever holds the callback addre
 is never printed, follows no redirect and goes over verified TLS only. It refuses to give up while asking again is safe
 and may help, and to go on once it is told that asking again is no use.
 
+With a second factor, a report is signed for one token and one kind of report, and sent to one receiver. The receiver's
+origin comes from the secret scope and not from a parameter, so whoever may run this job with other parameters gets
+neither a signature nor a result sent elsewhere.
+
 No `Idempotency-Key` is sent. Without one the receiver derives the key from the token, so the same result is recognised
 as the same delivery by whichever process repeats it; a key made up here would be another one after a restart, and turn
 a harmless repetition into a conflict.
@@ -32,6 +38,7 @@ a harmless repetition into a conflict.
 from __future__ import annotations
 
 import base64
+import contextlib
 import email.utils
 import hashlib
 import hmac
@@ -50,6 +57,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 # ruff: noqa: ERA001 - a cell's "MAGIC %md" looks like a modulo that was commented out
 
@@ -104,13 +112,45 @@ def parameter(name: str, default: str = "") -> str:
 
 
 def secret(scope: str, key: str) -> str:
-    """Return a secret of a Databricks secret scope."""
+    """Return a secret without the white space around it: `databricks secrets put-secret` may leave a newline.
+
+    Raises ReportFailed, which says whether the scope, the key or the value is missing.
+    """
     dbutils = globals().get("dbutils")
 
-    if dbutils is not None:
-        return str(dbutils.secrets.get(scope, key))
+    if dbutils is None:
+        variable = _variable("SECRET", scope, key)
 
-    return os.environ.get(_variable("SECRET", scope, key), "")
+        if variable not in os.environ:
+            raise ReportFailed(f"the secret {key!r} of the scope {scope!r} is missing: {variable} is not set")
+
+        value = os.environ[variable]
+    else:
+        try:
+            value = str(dbutils.secrets.get(scope, key))
+        except Exception as error:  # noqa: BLE001 - its type depends on the runtime; the reason is looked up below
+            raise ReportFailed(_unreadable(dbutils.secrets, scope, key, type(error).__name__)) from None
+
+    if not value.strip():
+        raise ReportFailed(f"the secret {key!r} of the scope {scope!r} is empty")
+
+    return value.strip()
+
+
+def _unreadable(secrets: Any, scope: str, key: str, error: str) -> str:
+    """Return why a secret cannot be read: Databricks may say the same of a missing scope and of a missing key."""
+    try:
+        keys = {entry.key for entry in secrets.list(scope)}
+    except Exception:  # noqa: BLE001 - as above
+        return (
+            f"the secret scope {scope!r} does not exist, or the identity of this run has no READ permission on it "
+            f"({error})"
+        )
+
+    if key not in keys:
+        return f"the secret scope {scope!r} has no key {key!r} ({error})"
+
+    return f"the secret {key!r} of the scope {scope!r} cannot be read ({error})"
 
 
 def _variable(*words: str) -> str:
@@ -144,11 +184,27 @@ class ReportFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Proof:
+    """The second factor: the caller secret's key, and the origin of the one receiver that it is meant for."""
+
+    key: bytes = field(repr=False)
+    origin: tuple[str, str, int]
+
+    def headers(self, kind: str, token: str, nonce: str, body: bytes) -> dict[str, str]:
+        """Return the Standard Webhooks headers of a report, signed now: `webhook-id` says what they are good for."""
+        identity = f"{kind}_{hashlib.sha256(token.encode()).hexdigest()[:32]}_{nonce}"
+        sent = str(int(time.time()))
+        digest = hmac.new(self.key, f"{identity}.{sent}.".encode() + body, hashlib.sha256).digest()
+        signature = "v1," + base64.b64encode(digest).decode()
+        return {"webhook-id": identity, "webhook-timestamp": sent, "webhook-signature": signature}
+
+
+@dataclass(frozen=True)
 class Callback:
-    """Where to report, and how. `proof` is the caller secret's key, None where the receiver asks for none."""
+    """Where to report, and how. `proof` is the second factor, None where the receiver asks for none."""
 
     url: str = field(repr=False)
-    proof: bytes | None = field(default=None, repr=False)
+    proof: Proof | None = field(default=None, repr=False)
     timeout: float = 900.0
     delay: float = 1.0
 
@@ -168,6 +224,12 @@ class Callback:
         if parts.scheme != "https" and not _loopback(parts.hostname or ""):
             raise ReportFailed("callback_url must be https: the token in it must not be read on the way")
 
+        if self.proof is not None and origin(self.url) != self.proof.origin:
+            raise ReportFailed(
+                f"callback_url leads to {self.shown}, which is not the receiver that proof_origin names: "
+                "nothing is signed for it, and nothing is sent to it"
+            )
+
         if not (0 <= self.timeout <= 86_400 and 0 <= self.delay <= LONGEST_DELAY):  # noqa: PLR2004 - a day
             raise ReportFailed("callback_timeout or callback_delay is out of range")
 
@@ -177,25 +239,31 @@ class Callback:
         parts = urllib.parse.urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}/****"
 
+    @property
+    def token(self) -> str:
+        """The last part of the address, as it stands there."""
+        return self.url.rstrip("/").rpartition("/")[2]
+
     def masked(self, text: str) -> str:
         """Return `text` without this address and without its token."""
-        token = self.url.rstrip("/").rpartition("/")[2]
+        token = self.token
         text = text.replace(self.url, self.shown)
         return text.replace(token, "****") if len(token) >= 8 else text  # noqa: PLR2004 - shorter is no token
 
     def succeeded(self, body: bytes) -> None:
         """Report the result; return when it is recorded. Raises ReportFailed."""
-        self._deliver(self.url, body)
+        self._deliver(self.url, "succeeded", body)
 
     def failed(self, body: bytes) -> None:
         """Report a failure; return when it is recorded. Raises ReportFailed."""
-        self._deliver(self.url.rstrip("/") + "/failure", body)
+        self._deliver(self.url.rstrip("/") + "/failure", "failed", body)
 
-    def _deliver(self, url: str, body: bytes) -> None:
-        give_up, delay, number = time.monotonic() + self.timeout, self.delay, str(uuid.uuid4())
+    def _deliver(self, url: str, kind: str, body: bytes) -> None:
+        give_up, delay, nonce = time.monotonic() + self.timeout, self.delay, uuid.uuid4().hex
 
         while True:
-            asked_to_wait, what = self._try(url, body, number)
+            # Signed for every try: a late try under an early timestamp would be taken for a replay.
+            asked_to_wait, what = self._try(url, body, self._proved(kind, nonce, body))
 
             if what is None:
                 print(f"reported to {self.shown}")
@@ -211,13 +279,15 @@ class Callback:
             time.sleep(pause)
             delay = min(delay * 2, LONGEST_DELAY)
 
-    def _try(self, url: str, body: bytes, number: str) -> tuple[float, str | None]:
+    def _proved(self, kind: str, nonce: str, body: bytes) -> dict[str, str]:
+        if self.proof is None:
+            return {}
+
+        return self.proof.headers(kind, urllib.parse.unquote(self.token), nonce, body)
+
+    def _try(self, url: str, body: bytes, proof: dict[str, str]) -> tuple[float, str | None]:
         """Return (0, None) when it is recorded, else the seconds to wait at least and what went wrong."""
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "countersign-notebook",
-            **self._proof(body, number),
-        }
+        headers = {"Content-Type": "application/json", "User-Agent": "countersign-notebook", **proof}
         request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
         opener = urllib.request.build_opener(_NoRedirect)
 
@@ -245,22 +315,29 @@ class Callback:
         meaning = MEANINGS.get(status, "asking again is no use")
         raise ReportFailed(f"{self.shown} refused the report with {what}: {meaning}")
 
-    def _proof(self, body: bytes, number: str) -> dict[str, str]:
-        """Return the Standard Webhooks headers; the timestamp is fresh, or a late try would be taken for a replay."""
-        if self.proof is None:
-            return {}
-
-        sent = str(int(time.time()))
-        digest = hmac.new(self.proof, f"{number}.{sent}.".encode() + body, hashlib.sha256).digest()
-        signature = "v1," + base64.b64encode(digest).decode()
-        return {"webhook-id": number, "webhook-timestamp": sent, "webhook-signature": signature}
-
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the token to an address that nobody named."""
 
     def redirect_request(self, *_: object) -> None:
         return None
+
+
+def origin(address: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of an http(s) address in their one spelling; what follows them is not looked at.
+
+    Raises ValueError where it is no such address, or names a user.
+    """
+    parts = urllib.parse.urlsplit(address)
+    host, port = parts.hostname, parts.port
+
+    if not re.fullmatch(r"(?i:https?)://[!-~]+", address) or not host or port == 0 or "@" in parts.netloc:
+        raise ValueError("no http or https address without a user")
+
+    with contextlib.suppress(ValueError):
+        host = ipaddress.ip_address(host).compressed
+
+    return parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme]
 
 
 def _loopback(host: str) -> bool:
@@ -314,22 +391,54 @@ def _seconds(retry_after: str | None) -> float:
 
 def connect() -> Callback:
     """Return the callback that the job's parameters describe. Raises ReportFailed where they cannot be used."""
-    scope, key = parameter("proof_scope"), parameter("proof_key")
-    proof = None
-
-    if scope or key:
-        text = secret(scope, key)
-
-        try:
-            proof = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except ValueError:
-            proof = b""
-
-        if not text.startswith("whsec_") or not proof:
-            raise ReportFailed("the secret that proof_scope and proof_key name is missing or no whsec_ secret")
-
     timeout, delay = float(parameter("callback_timeout", "900")), float(parameter("callback_delay", "1"))
-    return Callback(parameter("callback_url"), proof, timeout, delay)
+    return Callback(parameter("callback_url"), second_factor(), timeout, delay)
+
+
+def second_factor() -> Proof | None:
+    """Return the proof that the job's parameters name, None where they name none. Raises ReportFailed."""
+    named = {name: parameter(name) for name in ("proof_scope", "proof_key", "proof_origin")}
+
+    if not any(named.values()):
+        return None
+
+    missing = [name for name, value in named.items() if not value]
+
+    if missing:
+        raise ReportFailed(
+            f"the parameter {' and '.join(missing)} is missing: without all of proof_scope, proof_key and "
+            "proof_origin nothing is signed, and nothing is sent"
+        )
+
+    scope = named["proof_scope"]
+    return Proof(_caller_key(scope, named["proof_key"]), _receiver_origin(scope, named["proof_origin"]))
+
+
+def _caller_key(scope: str, key: str) -> bytes:
+    text = secret(scope, key)
+
+    try:
+        material = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        material = b""
+
+    if not text.startswith("whsec_") or not 24 <= len(material) <= 64:  # noqa: PLR2004 - as the receiver has it
+        raise ReportFailed(
+            f"the secret {key!r} of the scope {scope!r}, which proof_key names, is malformed: "
+            "whsec_ and base64 of 24 to 64 bytes are expected"
+        )
+
+    return material
+
+
+def _receiver_origin(scope: str, key: str) -> tuple[str, str, int]:
+    try:
+        return origin(secret(scope, key))
+    except ValueError:
+        raise ReportFailed(
+            f"the secret {key!r} of the scope {scope!r}, which proof_origin names, is malformed: "
+            "an origin such as https://callbacks.example.org is expected"
+        ) from None
 
 
 def encode(result: object) -> bytes:

@@ -275,6 +275,14 @@ def test_a_control_character_in_any_value_is_refused(name: str, value: str) -> N
     assert str(error).isprintable()
 
 
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n {}\t"])
+def test_white_space_around_a_value_is_nothing(around: str, tmp_path: Path) -> None:
+    plain = fresh()
+    padded = {name: around.format(value) for name, value in plain.items()}
+
+    assert load_settings(padded, tmp_path) == load_settings(plain, tmp_path)
+
+
 WORD = re.compile(r"[^\s,:;]+")
 
 #: Every word of the texts in the source, with names of variables and the few numbers that refusals mention.

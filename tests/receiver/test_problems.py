@@ -32,6 +32,7 @@ STATUSES = {
     "invalid-proof": 401,
     "invalid-signature": 401,
     "unauthorized": 401,
+    "forbidden": 403,
     "not-found": 404,
     "unknown-promise": 404,
     "unknown-source": 404,

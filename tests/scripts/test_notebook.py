@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
+import hashlib
 import ipaddress
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +29,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
+
+from orchestrator.secret import Secret
+from receiver.caller_proof import Kind, verify_proof
 
 NOTEBOOK = Path(notebook.__file__)
 TOKEN = "eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
@@ -52,8 +59,12 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
 
     @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/base/callbacks/{TOKEN}"
+        return f"{self.origin}/base/callbacks/{TOKEN}"
 
     def answer(self, *answers: tuple[int, dict[str, str], str]) -> None:
         self.answers = [*answers]
@@ -300,7 +311,7 @@ def test_a_receiver_that_is_away_is_tried_until_the_time_is_up(run: Run) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-    ran = run(callback_url=f"http://127.0.0.1:{port}/callbacks/{TOKEN}", callback_timeout=2, callback_delay=0.01)
+    ran = run(callback_url=f"http://127.0.0.1:{port}/callbacks/{TOKEN}", callback_timeout=3, callback_delay=0.01)
 
     assert ran.code != 0
     assert ran.output.count("not reported yet: ConnectionRefusedError") > 1
@@ -454,38 +465,185 @@ def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tls_url: str, run
 # Proof of the caller
 
 
+SCOPE = {"proof_scope": "jobs", "proof_key": "caller", "proof_origin": "receiver"}
+
+
+def secrets_of(origin: str, caller: str = PROOF) -> dict[str, str]:
+    """Return the secret scope `jobs`, as a program that is run outside of Databricks finds it."""
+    return {"COUNTERSIGN_SECRET_JOBS_CALLER": caller, "COUNTERSIGN_SECRET_JOBS_RECEIVER": origin}
+
+
+def check_proof(report: Received, kind: str) -> None:
+    """Check the signature by the official library and the id by the contract."""
+    Webhook(PROOF).verify(report.body, report.headers)
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()[:32]
+    assert re.fullmatch(rf"{kind}_{digest}_[A-Za-z0-9_-]{{16,64}}", report.headers["webhook-id"])
+
+
 def test_the_proof_verifies_by_the_official_library_and_is_made_afresh_for_every_try(
     receiver: Receiver, run: Run
 ) -> None:
     receiver.answer((503, {"Retry-After": "1"}, ""), (200, {}, SETTLED))
 
-    ran = run(environment={"COUNTERSIGN_SECRET_JOBS_CALLER": PROOF}, proof_scope="jobs", proof_key="caller")
+    ran = run(environment=secrets_of(receiver.origin), **SCOPE)
 
     assert ran.code == 0
     first, second = receiver.received
 
     for report in (first, second):
-        Webhook(PROOF).verify(report.body, report.headers)
+        check_proof(report, "succeeded")
 
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
 
 
-def test_a_failure_carries_the_proof_too(receiver: Receiver, run: Run) -> None:
-    run(environment={"COUNTERSIGN_SECRET_JOBS_CALLER": PROOF}, proof_scope="jobs", proof_key="caller", fail="no")
+def test_a_failure_is_signed_as_a_failure(receiver: Receiver, run: Run) -> None:
+    run(environment=secrets_of(receiver.origin), fail="no", **SCOPE)
 
     (report,) = receiver.received
-    Webhook(PROOF).verify(report.body, report.headers)
+    assert report.path.endswith("/failure")
+    check_proof(report, "failed")
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!!!!", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
-def test_a_secret_that_is_none_stops_the_run_without_showing_it(receiver: Receiver, run: Run, secret: str) -> None:
-    ran = run(environment={"COUNTERSIGN_SECRET_JOBS_CALLER": secret}, proof_scope="jobs", proof_key="caller")
+def test_the_receiver_takes_the_proof(receiver: Receiver, run: Run) -> None:
+    run(environment=secrets_of(receiver.origin), **SCOPE)
+    run(environment=secrets_of(receiver.origin), fail="no", **SCOPE)
+    key = [Secret(base64.b64decode(PROOF.removeprefix("whsec_")))]
+    kinds: tuple[Kind, ...] = ("succeeded", "failed")
+
+    for report, kind in zip(receiver.received, kinds, strict=True):
+        headers = [(name.encode(), value.encode()) for name, value in report.headers.items()]
+        verify_proof(key, headers, report.body, kind=kind, token=TOKEN)
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n {}\t"])
+def test_white_space_around_a_secret_is_nothing(receiver: Receiver, run: Run, around: str) -> None:
+    environment = secrets_of(around.format(receiver.origin), around.format(PROOF))
+
+    assert run(environment=environment, **SCOPE).code == 0
+    check_proof(receiver.received[0], "succeeded")
+
+
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "http://127.0.0.1", "https://127.0.0.1:{port}"])
+def test_a_report_is_neither_signed_nor_sent_for_another_receiver(receiver: Receiver, run: Run, origin: str) -> None:
+    ran = run(environment=secrets_of(origin.format(port=receiver.port)), fail="worked", **SCOPE)
 
     assert ran.code != 0
-    assert "proof_scope and proof_key" in ran.output
+    assert "is not the receiver that proof_origin names" in ran.output
+    assert "RuntimeError" not in ran.output
+    assert receiver.received == []
+
+
+def test_a_redirect_to_another_receiver_carries_neither_proof_nor_token(
+    receiver: Receiver, run: Run, tls_url: str
+) -> None:
+    receiver.answer((302, {"Location": f"{tls_url}/"}, ""))
+
+    ran = run(environment=secrets_of(receiver.origin), **SCOPE)
+
+    assert "refused the report with 302" in ran.output
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("missing", SCOPE)
+def test_without_all_of_its_parameters_nothing_is_signed_and_nothing_is_sent(
+    receiver: Receiver, run: Run, missing: str
+) -> None:
+    ran = run(environment=secrets_of(receiver.origin), **(SCOPE | {missing: ""}))
+
+    assert ran.code != 0
+    assert f"the parameter {missing} is missing" in ran.output
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize("key", ["CALLER", "RECEIVER"])
+def test_why_a_secret_is_missing_is_said(receiver: Receiver, run: Run, key: str) -> None:
+    name = f"COUNTERSIGN_SECRET_JOBS_{key}"
+    good = secrets_of(receiver.origin)
+    absent, empty, malformed = (
+        run(environment=environment, **SCOPE).output
+        for environment in (
+            {variable: value for variable, value in good.items() if variable != name},
+            good | {name: " \n"},
+            good | {name: "nonsense"},
+        )
+    )
+
+    assert f"the secret '{key.lower()}' of the scope 'jobs' is missing: {name} is not set" in absent
+    assert f"the secret '{key.lower()}' of the scope 'jobs' is empty" in empty
+    assert f"the secret '{key.lower()}' of the scope 'jobs', which proof_" in malformed
+    assert "is malformed" in malformed
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["whsec_", "whsec_!!!!", PROOF.removeprefix("whsec_"), f"whsec_{PROOF}", PROOF[:-4], f"{PROOF} {PROOF}"],
+)
+def test_a_secret_that_is_none_stops_the_run_without_showing_it(receiver: Receiver, run: Run, secret: str) -> None:
+    ran = run(environment=secrets_of(receiver.origin, secret), **SCOPE)
+
+    assert ran.code != 0
+    assert "which proof_key names, is malformed" in ran.output
     assert "MfKQ9r8" not in ran.output
     assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://callbacks.example.org", "https://callbacks.example.org:443/base/callbacks/x"),
+        ("HTTPS://Callbacks.Example.Org/", "https://callbacks.example.org/callbacks/x"),
+        ("http://localhost:80", "http://localhost/x"),
+        ("https://[2001:DB8:0::1]", "https://[2001:db8::1]:443/x"),
+        ("https://callbacks.example.org/base/", "https://callbacks.example.org/x"),
+        ("https://callbacks.example.org:8443", "https://callbacks.example.org:08443/x"),
+    ],
+)
+def test_two_spellings_of_an_origin_are_one(one: str, other: str) -> None:
+    assert notebook.origin(one) == notebook.origin(other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://callbacks.example.org",
+        "https://callbacks.example.org:8443",
+        "https://callbacks.example.org.evil.example",
+        "https://evil.example/callbacks.example.org",
+        "https://evil.example?https://callbacks.example.org",
+        "https://evil.example#@callbacks.example.org",
+        "https://callbacks.example.org.",
+        "https://callbacks%2eexample.org",
+        "https://callbacks.example.org\\.evil.example",
+        "https://callbacks.example.org;.evil.example",
+    ],
+)
+def test_another_origin_is_another_one_however_it_is_spelt(other: str) -> None:
+    assert notebook.origin(other) != notebook.origin("https://callbacks.example.org")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "callbacks.example.org",
+        "ftp://callbacks.example.org",
+        "https://",
+        "https://user@callbacks.example.org",
+        "https://callbacks.example.org@evil.example",
+        "https://evil.example\\@callbacks.example.org",
+        "https://callbacks.example.org:0",
+        "https://callbacks.example.org:99999",
+        "https://callbacks.example.org:x",
+        "https://callbacks.exämple.org",
+        "https://[::1",
+        "https://callbacks.example.org https://evil.example",
+    ],
+)
+def test_what_is_no_origin_is_refused(address: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's own for some of them
+        notebook.origin(address)
 
 
 # In Databricks
@@ -505,29 +663,72 @@ class Widgets:
         return self.made[name]
 
 
+@dataclass(frozen=True)
+class Metadata:
+    key: str
+
+
 class Secrets:
+    """What dbutils.secrets does: a scope is there or not, may be read or not; the errors say little."""
+
+    def __init__(self, origin: str) -> None:
+        self.readable = {"jobs": {"caller": PROOF + "\n", "receiver": origin + "\n", "hidden": None}}
+
     def get(self, scope: str, key: str) -> str:
-        return {("jobs", "caller"): PROOF}[scope, key]
+        value = self.readable.get(scope, {}).get(key)
+
+        if value is None:
+            raise RuntimeError(f"Secret does not exist with scope: {scope} and key: {key}")
+
+        return value
+
+    def list(self, scope: str) -> list[Metadata]:
+        if scope not in self.readable:
+            raise RuntimeError("RESOURCE_DOES_NOT_EXIST or PERMISSION_DENIED")
+
+        return [Metadata(key) for key in self.readable[scope]]
 
 
 class Utilities:
-    def __init__(self, **given: str) -> None:
+    def __init__(self, origin: str, **given: str) -> None:
         self.widgets = Widgets(given)
-        self.secrets = Secrets()
+        self.secrets = Secrets(origin)
 
 
 def test_in_databricks_parameters_come_from_widgets_and_secrets_from_scopes(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_PARAM_ROWS", "9")
-    given = Utilities(callback_url=receiver.url, rows="2", proof_scope="jobs", proof_key="caller")
+    given = Utilities(receiver.origin, callback_url=receiver.url, rows="2", **SCOPE)
     monkeypatch.setattr(notebook, "dbutils", given, raising=False)
 
     notebook.main()
 
     (report,) = receiver.received
-    Webhook(PROOF).verify(report.body, report.headers)
+    check_proof(report, "succeeded")
     assert report.json == {"rows": 2, "sum": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"proof_scope": "other"}, "the secret scope 'other' does not exist, or the identity of this run has no READ"),
+        ({"proof_key": "other"}, "the secret scope 'jobs' has no key 'other'"),
+        ({"proof_origin": "other"}, "the secret scope 'jobs' has no key 'other'"),
+        ({"proof_key": "hidden"}, "the secret 'hidden' of the scope 'jobs' cannot be read (RuntimeError)"),
+    ],
+)
+def test_in_databricks_why_a_secret_is_missing_is_said_without_what_databricks_says(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], said: str
+) -> None:
+    given = Utilities(receiver.origin, callback_url=receiver.url, **(SCOPE | changed))
+    monkeypatch.setattr(notebook, "dbutils", given, raising=False)
+
+    with pytest.raises(notebook.ReportFailed, match=re.escape(said)) as caught:
+        notebook.main()
+
+    assert "Secret does not exist" not in "".join(traceback.format_exception(caught.value))
+    assert receiver.received == []
 
 
 def test_the_file_is_a_notebook_that_databricks_imports() -> None:
@@ -539,5 +740,7 @@ def test_the_file_is_a_notebook_that_databricks_imports() -> None:
 
 
 def test_an_address_is_not_in_a_callbacks_repr(receiver: Receiver) -> None:
-    assert TOKEN not in repr(notebook.Callback(receiver.url, b"key"))
-    assert "key" not in repr(notebook.Callback(receiver.url, b"key"))
+    callback = notebook.Callback(receiver.url, notebook.Proof(b"key", notebook.origin(receiver.url)))
+
+    assert TOKEN not in repr(callback)
+    assert "b'key'" not in repr(callback)

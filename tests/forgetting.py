@@ -1,0 +1,78 @@
+"""Engines that forget what is over, each in its own way: by retention, by `resonate.gc`, by lost data."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+from engines import resonate_server
+from plant import PATIENCE, pause
+
+from orchestrator.engine import connecting
+from orchestrator.engine.embedded import EmbeddedConnection
+from orchestrator.errors import UnknownPromise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pytest
+
+    from orchestrator.engine import Engine
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """An engine's URL, and how it is made to forget whatever is over; `everything`: what is not over, too."""
+
+    url: str
+    _forget: Callable[[], None]
+    everything: bool = False
+
+    async def forget(self, engine: Engine, root_id: str) -> None:
+        """Return once the engine holds nothing of this workflow, which is over or soon will be."""
+        for _ in range(int(PATIENCE * 20)):
+            self._forget()
+
+            try:
+                await engine.promises.get(root_id)
+            except UnknownPromise:
+                return
+
+            await pause(0.05)
+
+        raise TimeoutError(root_id)
+
+
+@contextlib.contextmanager
+def forgetful(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Forgetful]:
+    """Give an engine of this kind that nobody used before."""
+    match kind:
+        case "memory" | "sqlite":
+            # What only drives something is kept for an hour, as ever: it outlives what it was about.
+            brief = functools.partial(EmbeddedConnection, retention=timedelta(milliseconds=1))
+            request.getfixturevalue("monkeypatch").setattr(connecting, "EmbeddedConnection", brief)
+
+            yield Forgetful("memory://" if kind == "memory" else f"sqlite:///{folder}/engine.db", lambda: None)
+        case "postgres":
+            url = request.getfixturevalue("database").fresh()
+
+            with psycopg.connect(url, autocommit=True) as connection:
+                yield Forgetful(url, lambda: _collect(connection))
+        case _:
+            with resonate_server(folder) as server:
+
+                def lose() -> None:
+                    with server.away():
+                        for file in folder.glob("resonate.db*"):
+                            file.unlink()
+
+                yield Forgetful(server.url, functools.cache(lose), everything=True)
+
+
+def _collect(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT resonate.gc((extract(epoch FROM clock_timestamp()) * 1000)::bigint)")
