@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import resource
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from plant import pause
+from service import free_port
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -27,24 +29,33 @@ async def hello(_: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
-    """A server on loopback whose patience is short."""
+@contextlib.asynccontextmanager
+async def served(limits: Limits) -> AsyncIterator[int]:
     one = Server(Starlette(routes=[Route("/", hello)]), stopping=lambda: None)
-    one.config.http = partial(Protocol, limits=Limits(head_seconds=0.3))  # type: ignore[assignment]
-    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    number: int = listener.sockets[0].getsockname()[1]
-    listener.close()
-    await listener.wait_closed()
-    one.config.host, one.config.port = "127.0.0.1", number
+    one.config.http = partial(Protocol, limits=limits)  # type: ignore[assignment]
+    one.config.host, one.config.port = "127.0.0.1", free_port()
     serving = asyncio.create_task(one.serve())
 
     while not one.started:
         await pause(0.01)
 
-    yield number
+    yield one.config.port
     one.should_exit = True
     await serving
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """A server on loopback that waits for longer than any of these tests takes."""
+    async with served(Limits(head_seconds=600)) as number:
+        yield number
+
+
+@pytest.fixture
+async def hurried() -> AsyncIterator[int]:
+    """One whose patience is short, but not as short as a busy machine may take over a request in time."""
+    async with served(Limits(head_seconds=1)) as number:
+        yield number
 
 
 async def said(port: int, *pieces: bytes, apart: float = 0) -> str:
@@ -80,18 +91,18 @@ async def test_a_request_in_time_is_served(port: int) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GE", b"GET / HTTP/1.1\r\nHost: x\r\n"])
-async def test_headers_that_do_not_arrive_end_the_connection(port: int, begun: bytes) -> None:
-    refused(await said(port, begun), 408, "request-timeout")
+async def test_headers_that_do_not_arrive_end_the_connection(hurried: int, begun: bytes) -> None:
+    refused(await said(hurried, begun), 408, "request-timeout")
 
 
-async def test_headers_that_drip_end_the_connection(port: int) -> None:
+async def test_headers_that_drip_end_the_connection(hurried: int) -> None:
     dripping = [b"GET / HTTP/1.1\r\n", *(f"X-{n}: a\r\n".encode() for n in range(20))]
 
-    refused(await said(port, *dripping, apart=0.03), 408, "request-timeout")
+    refused(await said(hurried, *dripping, apart=0.03), 408, "request-timeout")
 
 
-async def test_a_second_request_on_a_connection_has_its_own_time(port: int) -> None:
-    answer = await said(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\n", apart=0.2)
+async def test_a_second_request_on_a_connection_has_its_own_time(hurried: int) -> None:
+    answer = await said(hurried, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\n", apart=0.2)
 
     assert answer.startswith("HTTP/1.1 200 ")
     refused(answer[answer.index("hello") + 5 :], 408, "request-timeout")
