@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from engines import KINDS, Database, postgres, resonate_server
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from postbox import certificate_in
 
 from orchestrator.logs import Form, Level, configure_logging
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 
 # Every run of the suite draws the same inputs, on every machine. No input is too slow: the machine may be busy.
-settings.register_profile("reproducible", derandomize=True, database=None, deadline=None, print_blob=True)
-settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("reproducible", UNHURRIED, derandomize=True, database=None)
+settings.register_profile("explore", UNHURRIED, derandomize=False)
 
 KEPT = ("logThreads", "logProcesses", "logMultiprocessing")
 
