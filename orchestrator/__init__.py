@@ -10,8 +10,10 @@ from orchestrator.context import Context
 from orchestrator.definition import Workflow, workflow
 from orchestrator.errors import (
     CountersignError,
+    StepFailed,
     StepRefused,
     StepUnavailable,
+    StoreTampered,
     WorkflowCancelled,
     WorkflowExpired,
     WorkflowFailed,
@@ -29,8 +31,10 @@ __all__ = [
     "GroupStep",
     "Outcome",
     "Question",
+    "StepFailed",
     "StepRefused",
     "StepUnavailable",
+    "StoreTampered",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.types import Value
+
+from orchestrator.engine.failures import failed_as_tampered, is_tampered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +47,8 @@ class Context(SDKContext):
 
         state = ctx._state  # noqa: SLF001
 
-        if not isinstance(state.effects, _NamingEffects):
-            state.effects = _NamingEffects(state.effects)
+        if not isinstance(state.effects, _WatchfulEffects):
+            state.effects = _WatchfulEffects(state.effects)
 
         return cls(state, ctx.opts)
 
@@ -54,6 +56,13 @@ class Context(SDKContext):
         super().__init__(state, opts)
         #: The callbacks that the workflow opened, in order.
         self.opened: Final[list[Callback]] = []
+
+    @property
+    def tampered(self) -> str | None:
+        """The first promise met that does not hold what was written there, None where all do."""
+        effects = cast("_WatchfulEffects", self._state.effects)
+
+        return next(iter(effects.tampered), None)
 
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step once and for all: its result is stored, and a replay gets the stored one.
@@ -118,11 +127,13 @@ class Context(SDKContext):
             await tasks[0]
 
 
-class _NamingEffects:
-    """Adds the name of the step to the promise that is created for it."""
+class _WatchfulEffects:
+    """Adds the name of the step to the promise that is created for it, and keeps watch over what comes back."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
+        #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
+        self.tampered: Final[dict[str, None]] = {}
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         name = _step.get()
@@ -130,7 +141,22 @@ class _NamingEffects:
         if name is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
 
-        return await self._effects.create_promise(req)
+        record = await self._effects.create_promise(req)
+
+        if _ends_by_itself(record) and "resonate:timer" not in req.tags:
+            # An engine ends only timers like this. Nobody has done the step that was asked for here.
+            record = failed_as_tampered(record)
+
+        if is_tampered(record):
+            self.tampered[record.id] = None
+
+        return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
         return await self._effects.settle_promise(id, result)
+
+
+def _ends_by_itself(record: PromiseRecord) -> bool:
+    timer = record.tags.get("resonate:timer") == "true"
+
+    return timer and record.state == "resolved" and record.value.data is None

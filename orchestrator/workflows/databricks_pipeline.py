@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
 from orchestrator.definition import workflow
-from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.errors import (
+    StepRefused,
+    StepUnavailable,
+    StoreTampered,
+    WorkflowCancelled,
+    WorkflowExpired,
+    WorkflowFailed,
+)
 from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.roots import cancel_requested
 from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
@@ -76,7 +83,13 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
         # Once the trigger may have been tried, only asking for it again tells whether there is a run to stop.
         wanted = await ctx.run(still_wanted, callback.address)
         run_id = await _triggered(ctx, request, callback) if wanted else None
-        outcome = await callback
+        try:
+            outcome = await callback
+        except StoreTampered:
+            if run_id is not None:
+                await persist(ctx, stop_run, run_id, tries=_TRIES)
+
+            raise
 
         if outcome.succeeded:
             await _notified(ctx, request, f"succeeded (run {run_id})")
