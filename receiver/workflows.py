@@ -106,7 +106,9 @@ class Workflows:
             timeout=workflow.timeout,
         )
 
-        if not view.created and not json_equal(loads_strict(view.request.encode()), body.value):
+        first = None if view.request is None else loads_strict(view.request.encode())
+
+        if not view.created and view.request is not None and not json_equal(first, body.value):
             raise Problem("id-reused", "The input that was given first stands.")
 
         created = view.created
