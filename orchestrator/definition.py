@@ -20,7 +20,7 @@ from orchestrator.callbacks.waiting import close_callbacks
 from orchestrator.context import Context
 from orchestrator.errors import ConfigurationError, StepFailed, StoreTampered, WorkflowCancelled, WorkflowEnded
 from orchestrator.groups import DEFAULT_GROUP, check_group
-from orchestrator.logs import redact
+from orchestrator.redaction import redact
 from orchestrator.roots import Ending, Start, cancel_requested
 
 if TYPE_CHECKING:
