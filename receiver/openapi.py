@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from receiver.openapi_pages import approval_path
 from receiver.openapi_parts import (
+    AFTER,
     ANSWER_HEADERS,
     IKEY,
     PREFER,
@@ -214,7 +215,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
             {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
             (*known, "unknown-id"),
             security=security,
-            parameters=[PREFER, STEPS],
+            parameters=[PREFER, STEPS, AFTER],
         ),
         "delete": _operation(
             "cancel_workflow",
