@@ -85,6 +85,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=embedded.resolve_target,
                 wait=embedded.wait_settled,
                 close=embedded.stop,
+                marks=embedded.marks(seconds=seconds),
             )
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
