@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.definition import Workflow, workflow
     from orchestrator.errors import (
         CountersignError,
+        StepFailed,
         StepRefused,
         StepUnavailable,
+        StoreTampered,
         WorkflowCancelled,
         WorkflowExpired,
         WorkflowFailed,
@@ -40,8 +42,10 @@ __all__ = [
     "GroupStep",
     "Outcome",
     "Question",
+    "StepFailed",
     "StepRefused",
     "StepUnavailable",
+    "StoreTampered",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
@@ -59,7 +63,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.context": ("Context",),
     "orchestrator.definition": ("Workflow", "workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepRefused", "StepUnavailable"),
+        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.groups": ("GroupStep", "group_step"),

@@ -1,43 +1,34 @@
 """The log: one line per event, which never holds a token, a key, a secret or a body.
 
 The code that logs is expected to name things by promise id and callback name. This file is the second line of defence:
-it masks what looks like a secret in any text on its way out, and keeps libraries that print requests quiet. It cannot
-recognise a body or an API key of the operator's own shape; those must not be logged.
+it masks what looks like a secret in any text on its way out, tells of an exception its type and place and never its
+text, whoever logs it, and keeps libraries that print requests quiet. It cannot recognise a body or an API key of the
+operator's own shape; those must not be logged.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
+from orchestrator.crashes import describe_crash, name_of_kind
+from orchestrator.errors import WorkflowEnded
+from orchestrator.redaction import redact
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
 
 _crashes = logging.getLogger("orchestrator.crash")
 
 #: The logger of access lines.
 ACCESS: Final = "receiver.access"
-
-REDACTED: Final = "[redacted]"
-
-# What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
-# Each run of token characters is entered once and never given back: masking is linear on any text.
-_SECRETS: Final = (
-    (".", re.compile(r"(?<![\w-])[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII), REDACTED),
-    ("eyj", re.compile(r"eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
-    ("bearer", re.compile(r"(bearer)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
-    ("basic", re.compile(r"\b(basic)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
-    ("whsec_", re.compile(r"whsec_[\w+/=-]*", re.ASCII), REDACTED),
-    ("://", re.compile(r"://[^/?#\s]*@"), f"://{REDACTED}@"),
-    ("=", re.compile(r"=(?:(?<=password=)|(?<=secret=)|(?<=token=))[^\s&'\",;)\]}]+", re.IGNORECASE), f"={REDACTED}"),
-    ("dapi", re.compile(r"dapi[0-9a-f]{32}"), REDACTED),
-)
 
 # Loggers of these libraries print requests, with their addresses or bodies, below the level given here.
 _QUIET: Final[Mapping[str, int]] = {
@@ -55,23 +46,20 @@ _QUIET: Final[Mapping[str, int]] = {
     "psycopg": logging.WARNING,
     "requests": logging.WARNING,
     "resonate": logging.INFO,
+    # It prints what it could not read; our observer of the SDK tells that as well.
+    "resonate.transport": logging.ERROR,
     "resonate_base": logging.INFO,
     "resonate_pg": logging.INFO,
     "urllib3": logging.WARNING,
 }
 
+_NO_SENTENCE: Final = re.compile(r"[\n(<].*", re.DOTALL)
+
+#: Our packages: their loggers, and the modules of our own errors.
+_OWN: Final = ("orchestrator", "receiver")
+
 Level = Literal["debug", "info", "warning"]
 Form = Literal["text", "json"]
-
-
-def redact(text: str) -> str:
-    """Return `text` with everything in it that looks like a secret masked."""
-    lowered = text.lower()
-    for needle, pattern, replacement in _SECRETS:
-        if needle in lowered:
-            text = pattern.sub(replacement, text)
-
-    return text
 
 
 def one_line(text: str) -> str:
@@ -92,6 +80,7 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     `exception` where there is one, and what the record carries as `fields`.
     """
     handler = _Handler(sys.stderr if stream is None else stream)
+    handler.addFilter(_discreet)
     handler.setFormatter(_Formatter() if form == "text" else _JsonFormatter())
     # No line shows these, and each costs something on every record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -102,7 +91,7 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     root.addHandler(handler)
     chosen = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(max(chosen, logging.INFO))
-    for own in ("orchestrator", "receiver"):
+    for own in _OWN:
         logging.getLogger(own).setLevel(chosen)
 
     for library, least in _QUIET.items():
@@ -114,6 +103,45 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+    sys.unraisablehook = _log_ignored
+
+
+def _discreet(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record without the texts of exceptions that it was given as text."""
+    message: object = record.msg
+    arguments = record.args
+
+    if isinstance(message, BaseException):
+        message = _told(message)
+    elif record.name == "asyncio" and not arguments:
+        # A sentence, perhaps a call with its arguments, then lines that show objects, futures and their exceptions.
+        message = _NO_SENTENCE.sub("", str(message))
+    elif record.name == "py.warnings":
+        # pydantic warns of a value that does not fit, and shows it.
+        message = str(message).partition("input_value=")[0]
+
+    if isinstance(arguments, tuple) and any(isinstance(each, BaseException) for each in arguments):
+        arguments = tuple(map(_told, arguments))
+    elif isinstance(arguments, Mapping):
+        arguments = {name: _told(each) for name, each in arguments.items()}
+
+    if message is record.msg and arguments is record.args:
+        return record
+
+    changed = copy.copy(record)
+    changed.msg, changed.args = str(message), arguments
+
+    return changed
+
+
+def _told(argument: object) -> object:
+    """Return what a line may say of an argument: our own errors are made to be read, others are named by their type."""
+    if not isinstance(argument, BaseException):
+        return argument
+
+    ours = type(argument).__module__.partition(".")[0] in _OWN and not isinstance(argument, WorkflowEnded)
+
+    return argument if ours else name_of_kind(argument)
 
 
 class _Formatter(logging.Formatter):
@@ -125,6 +153,10 @@ class _Formatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
+        """Return the exception's type and place, in the stead of its traceback, which ends in its text."""
+        return describe_crash(ei[1]) if ei[1] is not None else "no exception"
 
     def format(self, record: logging.LogRecord) -> str:
         # A text that another handler cached on the record was made without us.
@@ -197,3 +229,8 @@ def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         _crashes.critical(
             "uncaught exception in a thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
         )
+
+
+def _log_ignored(args: sys.UnraisableHookArgs) -> None:
+    if args.exc_value is not None:
+        _crashes.error("an exception was ignored", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))

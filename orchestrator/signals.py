@@ -64,8 +64,9 @@ class Signals:
         self._waking = ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        # Python runs a handler between two of its instructions, and a loop that waits has none: a byte wakes it.
-        loop.add_reader(ours, ours.recv, 4096)
+        # Python runs a handler between two of its instructions, and a loop that waits has none. So a byte wakes it, and
+        # what it then calls is written in Python.
+        loop.add_reader(ours, lambda: ours.recv(4096))
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self._loop, self._stop, self._reload = loop, stop, reload
 

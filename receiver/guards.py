@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
+from orchestrator.crashes import describe_crash
 from receiver.bodies import READ_SECONDS, check_declared, receive_body
 from receiver.clients import client_address
-from receiver.problems import CLIENT_GONE, Problem, describe_crash
+from receiver.problems import CLIENT_GONE, Problem
 from receiver.routing import keep_encoded_slashes
 from receiver.telemetry import log_request, route_template
 

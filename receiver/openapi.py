@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from receiver.openapi_pages import approval_path
 from receiver.openapi_parts import (
+    AFTER,
     IKEY,
     PREFER,
     PROOF,
@@ -222,7 +223,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
             {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
             (*known, "unknown-id"),
             security=security,
-            parameters=[PREFER, STEPS],
+            parameters=[PREFER, STEPS, AFTER],
         ),
         "delete": _operation(
             "cancel_workflow",

@@ -39,6 +39,11 @@ def schemas() -> Json:
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
+    steps = {
+        "steps": {"type": "array", "items": ref("Step")},
+        "truncated": {"description": "There are more steps; ask for those `after` the one in `next`.", "const": True},
+        "next": text,
+    }
     approval = {
         "description": "On the wait of a question to people: what was asked of whom, and what was decided.",
         **_object(
@@ -70,7 +75,7 @@ def schemas() -> Json:
         "Settled": _object(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": _object({**workflow, "steps": {"type": "array", "items": ref("Step")}}, required),
+        "Workflow": _object({**workflow, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": _object({**step, "approval": approval}, tuple(step)),
         "Taken": {
@@ -165,6 +170,12 @@ PREFER: Final[Json] = {
 STEPS: Final[Json] = {
     "name": "steps",
     "in": "query",
-    "description": "1 adds the durable call graph.",
+    "description": "1 adds the durable call graph, 2000 steps at a time.",
     "schema": {"const": "1"},
+}
+AFTER: Final[Json] = {
+    "name": "after",
+    "in": "query",
+    "description": "The id of a step: the call graph goes on after it.",
+    "schema": {"type": "string"},
 }

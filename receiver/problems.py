@@ -9,15 +9,16 @@ from __future__ import annotations
 import http
 import json
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from orchestrator.crashes import describe_crash
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from starlette.requests import Request
     from starlette.types import ExceptionHandler
@@ -142,11 +143,6 @@ class Problem(Exception):
         return Response(body, self.status, self.headers, MEDIA_TYPE)
 
 
-def describe_crash(error: BaseException) -> str:
-    """Return an exception's type and where it came from, with its causes, and nothing of its text or values."""
-    return " <- ".join(_describe(link) for link in _causes(error))
-
-
 async def _problem(_request: Request, error: Exception) -> Response:
     return cast("Problem", error).response()
 
@@ -190,32 +186,6 @@ exception_handlers: Final[dict[Any, ExceptionHandler]] = {
 
 def _encode(document: Mapping[str, object]) -> bytes:
     return _ENCODER.encode(document).encode()
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    pending: list[BaseException] = [error]
-    while pending:
-        link = pending.pop(0)
-        if id(link) in seen:
-            continue
-
-        seen.add(id(link))
-        yield link
-        if isinstance(link, BaseExceptionGroup):
-            pending.extend(link.exceptions)
-
-        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-        if cause is not None:
-            pending.append(cause)
-
-
-def _describe(error: BaseException) -> str:
-    kind = type(error)
-    places = " > ".join(
-        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
-    )
-    return f"{kind.__module__}.{kind.__qualname__} at {places or 'an unknown place'}"
 
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))

@@ -44,7 +44,7 @@ class TimelineStep:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineView:
-    """What the page shows of a workflow; `result` and `error` are JSON texts."""
+    """What the page shows of a workflow; `result` and `error` are JSON texts. `more`: it has more steps than these."""
 
     workflow: str
     id: str
@@ -54,6 +54,7 @@ class TimelineView:
     result: str | None = None
     error: str | None = None
     steps: tuple[TimelineStep, ...] = ()
+    more: bool = False
 
 
 def render(
@@ -77,6 +78,7 @@ def render(
         "error": _pretty(view.error),
         "rows": [{**_row(step, begin, end, as_of), "id": _local(step.id, view)} for step in steps],
         "left_out": len(view.steps) - len(steps),
+        "more": view.more,
         "as_of": _moment(as_of),
     }
     return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)

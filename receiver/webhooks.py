@@ -7,6 +7,7 @@ record. And 410 is never answered: to some senders it means that this address is
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,16 @@ class Webhooks:
         if faults:
             raise Problem("malformed-body", describe_faults(faults))
 
+        root_id = f"{workflow.name}.{delivery.workflow_id}"
+        mark = hashlib.sha256(root_id.encode()).digest()
+        answer = {"workflow": workflow.name, "id": delivery.workflow_id}
+
+        # The engine forgets a workflow some time after its end, but a captured delivery may be good for longer.
+        if await self._engine.marks.has(mark):
+            self._metrics.webhook("duplicate")
+
+            return JSONResponse({**answer, "created": False})
+
         view = await start_root(
             self._engine,
             name=workflow.name,
@@ -141,12 +152,14 @@ class Webhooks:
             timeout=workflow.timeout,
             clock=self._clock,
         )
+        # Afterwards: a crash in between makes the sender come again, and the workflow is found by its id.
+        await self._engine.marks.put(mark)
         self._metrics.webhook("started" if view.created else "duplicate")
 
         if view.created:
             log_deed(logger, request.scope, view.root_id, "started", by=f"webhook:{delivery.source.name}")
 
-        return JSONResponse({"workflow": workflow.name, "id": delivery.workflow_id, "created": view.created})
+        return JSONResponse({**answer, "created": view.created})
 
     async def _settle(self, request: Request, delivery: Delivery) -> Response:
         token = self._token_of(request, delivery)

@@ -19,7 +19,7 @@ from orchestrator.cancelling import request_cancel
 from orchestrator.context import CALLBACK_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.jsonvalues import json_equal, loads_strict
-from orchestrator.lineage import name_of, walk
+from orchestrator.lineage import PAGE, name_of, walk
 from orchestrator.roots import start_root, view_root
 from receiver.audit import approval_of
 from receiver.bodies import json_body
@@ -106,7 +106,9 @@ class Workflows:
             timeout=workflow.timeout,
         )
 
-        if not view.created and not json_equal(loads_strict(view.request.encode()), body.value):
+        first = None if view.request is None else loads_strict(view.request.encode())
+
+        if not view.created and view.request is not None and not json_equal(first, body.value):
             raise Problem("id-reused", "The input that was given first stands.")
 
         created = view.created
@@ -137,7 +139,7 @@ class Workflows:
         answer = _shown(request, view)
 
         if request.query_params.get("steps") == "1":
-            answer["steps"] = await self._steps(root_id)
+            answer |= await self._steps(root_id, request.query_params.get("after"))
 
         return JSONResponse(answer, headers={"Vary": "Accept"})
 
@@ -171,11 +173,31 @@ class Workflows:
 
         return view_root(await self._engine.wait_settled(view.root_id, seconds=seconds))
 
-    async def _steps(self, root_id: str) -> list[dict[str, Any]]:
-        return [_audited(record) async for record in walk(self._engine.promises, root_id)]
+    async def _steps(self, root_id: str, after: str | None) -> dict[str, Any]:
+        records, more = await self._walked(root_id, after)
+        shown: dict[str, Any] = {"steps": [_audited(record) for record in records]}
+
+        return shown | {"truncated": True, "next": records[-1].id} if more else shown
+
+    async def _walked(self, root_id: str, after: str | None = None) -> tuple[list[PromiseRecord], bool]:
+        """Return a page of the steps, those after this one, and whether there are more."""
+        records: list[PromiseRecord] = []
+
+        try:
+            async for record in walk(self._engine.promises, root_id, after=after):
+                if len(records) == PAGE:
+                    return records, True
+
+                records.append(record)
+
+        except ValueError:
+            raise Problem("invalid-id", "The parameter `after` is the id of one of this workflow's steps.") from None
+
+        return records, False
 
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
+        records, more = await self._walked(view.root_id)
         page = TimelineView(
             workflow=request.path_params["name"],
             id=request.path_params["id"],
@@ -184,7 +206,8 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple([TimelineStep(**_step(record)) async for record in walk(self._engine.promises, view.root_id)]),
+            steps=tuple(TimelineStep(**_step(record)) for record in records),
+            more=more,
         )
 
         html = render(page, nonce, organisation=self._organisation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import re
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -84,6 +85,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=embedded.resolve_target,
                 wait=embedded.wait_settled,
                 close=embedded.stop,
+                marks=embedded.marks(seconds=seconds),
             )
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
@@ -206,13 +208,26 @@ async def _never_run(_: Context) -> None:
     """Stand for the function of a promise that was tampered with: its task is wound up without a run."""
 
 
+#: How the SDK's own errors begin. What follows, or another error altogether, may quote what was being worked on.
+_CAUSE: Final = re.compile(
+    r"server error \(code=\d{1,5}\)|(?:serialization|base64 decode|decoding|connector) error"
+    r"|execution stopped|function not found"
+)
+
+
 def _observe(event: Event) -> None:
     """Log what the SDK swallows. Its own observer also logs every promise that it creates or settles."""
     match event:
         case Dropped(what=what, id=promise_id, cause=cause):
-            logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", cause)
+            logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", _cause_told(cause))
         case BackgroundTaskFailed(cause=cause) if "code=409" in cause:
             # Another worker was first, or the workflow has ended meanwhile: nothing is wrong.
-            logger.debug("a task went to somebody else: %s", cause)
+            logger.debug("a task went to somebody else: %s", _cause_told(cause))
         case BackgroundTaskFailed(cause=cause):
-            logger.error("a task of the SDK failed: %s", cause)
+            logger.error("a task of the SDK failed: %s", _cause_told(cause))
+
+
+def _cause_told(cause: str) -> str:
+    known = _CAUSE.match(cause)
+
+    return known[0] if known is not None else "an unexpected error"

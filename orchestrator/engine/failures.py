@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import msgspec
 import resonate.codec
 from pydantic_core import to_jsonable_python
 from resonate.codec import decode_settled
@@ -90,6 +91,13 @@ def is_tampered(record: PromiseRecord) -> bool:
     value = record.value.data
 
     return record.state == "rejected" and isinstance(value, dict) and value.get("ours") == "tampered"
+
+
+def failed_as_tampered(record: PromiseRecord) -> PromiseRecord:
+    """Return the decoded record as one that does not hold what was written there."""
+    failure = Value(data=failure_of(StoreTampered(record.id)))
+
+    return msgspec.structs.replace(record, state="rejected", value=failure)
 
 
 def forbid_pickles() -> None:

@@ -26,6 +26,11 @@ def param_place(promise_id: str, timeout_at: int, tags: dict[str, str]) -> bytes
     return _encoder.encode(["param", promise_id, timeout_at, tags])
 
 
+def param_place_of(record: dict[str, Any]) -> bytes:
+    """Return what the param of this record must be bound to."""
+    return param_place(record["id"], record["timeoutAt"], record["tags"])
+
+
 def value_place(promise_id: str, state: str, anchor: str) -> bytes:
     """Return what the value of a promise is bound to, given the state it settles and the anchor of the record."""
     return _encoder.encode(["value", promise_id, state, anchor])

@@ -37,6 +37,7 @@ from orchestrator.engine.places import (
     is_record,
     is_timer,
     param_place,
+    param_place_of,
     payload_of,
     records_in,
     value_place,
@@ -274,7 +275,7 @@ class Seal:
         except PayloadRefused:
             self._tell(record, "does not hold what was written there: the store was tampered with")
             record["state"] = "rejected"
-            param = msgspec.json.encode(TaskData(func=TAMPERED))
+            param = self._param_alone(record)
             value = msgspec.json.encode(failure_of(StoreTampered(record["id"])))
 
         record["param"] = self._plain(param)
@@ -298,6 +299,16 @@ class Seal:
             self._tell(record, "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS")
             raise
 
+    def _param_alone(self, record: dict[str, Any]) -> bytes:
+        """Return the param of a record whose value does not fit, or where it is the param: one that names a task."""
+        try:
+            param = held(record, "param")
+            opened = None if param is None else self._opened(param, param_place_of(record), old=False)
+        except (PayloadRefused, PayloadKeyUnknown):
+            opened = None
+
+        return msgspec.json.encode(TaskData(func=TAMPERED)) if opened is None else opened
+
     def _read(
         self, record: dict[str, Any], parent: _Task | None, *, runs: bool, old: bool
     ) -> tuple[bytes | None, bytes | None]:
@@ -305,11 +316,12 @@ class Seal:
         strange = parent is not None and life != parent.life and not (old and life is None)
         param, value = held(record, "param"), held(record, "value")
 
-        if strange or (runs and param is None and not is_timer(record)):
+        is_task = (runs or "resonate:target" in record["tags"]) and not is_timer(record)
+
+        if strange or (is_task and param is None):
             raise PayloadRefused
 
-        place = param_place(record["id"], record["timeoutAt"], record["tags"])
-        opened = None if param is None else self._opened(param, place, old=old)
+        opened = None if param is None else self._opened(param, param_place_of(record), old=old)
 
         match record["state"]:
             case "pending":

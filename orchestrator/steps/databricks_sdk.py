@@ -63,6 +63,7 @@ _LIBRARY_ERRORS: Final = (*_BUILT_IN, GoogleAuthError)
 
 _DEBUG_INFO: Final = re.compile(r"\.? ?(?:Config|Env): .*|This is likely a bug in the Databricks SDK.*", re.DOTALL)
 _UNREACHABLE: Final = "Databricks could not be reached"
+_UNSENDABLE: Final = "a DATABRICKS_* setting holds a character that cannot be sent; is a token mistyped?"
 
 
 def workspace_client(**settings: Any) -> WorkspaceClient:
@@ -188,6 +189,9 @@ class _ImpatientClock(RealClock):
 def _answer[T](ask: Callable[[], T], *, hidden: Iterable[str] = ()) -> T:
     try:
         return ask()
+    except UnicodeEncodeError:
+        # Its text shows the character, which is one of a token's.
+        failure: StepRefused | StepUnavailable = StepRefused(_UNSENDABLE)
     except _LIBRARY_ERRORS as error:
         failure = _translated(error, hidden)
 
@@ -227,6 +231,9 @@ def _not_connected(error: BaseException) -> StepRefused | StepUnavailable:
     The library wraps everything in ValueError, so what it was shows in the causes only.
     """
     for cause in _causes(error):
+        if isinstance(cause, UnicodeEncodeError):
+            return StepRefused(_UNSENDABLE)
+
         if isinstance(cause, (OSError, GoogleAuthError)) and not isinstance(cause, FileNotFoundError):
             return _translated(cause) if isinstance(cause, DatabricksError) else StepUnavailable(_UNREACHABLE)
 

@@ -17,6 +17,7 @@ from orchestrator.engine import Engine
 from orchestrator.errors import (
     StepRefused,
     StepUnavailable,
+    StoreTampered,
     WorkflowCancelled,
     WorkflowEnded,
     WorkflowExpired,
@@ -124,7 +125,14 @@ async def _attempted(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
 
         run_id = await _triggered(ctx, request, callback) if wanted else None
         latest = latest if run_id is None else run_id
-        outcome = await callback
+
+        try:
+            outcome = await callback
+        except StoreTampered:
+            if run_id is not None:
+                await persist(ctx, stop_run, run_id, tries=_TRIES)
+
+            raise
 
         if outcome.succeeded:
             return {"run_id": run_id, "outcome": "succeeded", "result": outcome.value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,7 @@ from configuration import environment
 from service import ROOT, free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     type Launch = Callable[..., Started]
 
@@ -46,12 +48,9 @@ class Started:
 
         return text in self.log.read_text()
 
-    def hears(self) -> bool:
-        """Whether it has handlers of its own for all three signals."""
-        return handles(self.process.pid)
-
 
 def handles(pid: int) -> bool:
+    """Whether this process has handlers of its own for all three signals."""
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt"))
 
@@ -74,7 +73,9 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Start one of the two programs; it is killed in the end if it still runs."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def launched(module: str, *before: str, **variables: str) -> Started:
+    def launched(
+        module: str, *before: str, extra: Mapping[str, str] = MappingProxyType({}), **variables: str
+    ) -> Started:
         engine = f"sqlite:///{tmp_path}/engine.db" if module == "receiver" else f"http://127.0.0.1:{free_port()}"
         log = tmp_path / f"{len(running)}.log"
 
@@ -82,7 +83,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
             process = subprocess.Popen(
                 [*before, sys.executable, "-m", module],
                 cwd=tmp_path,
-                env=environment(engine, PORT=str(free_port()), **variables),
+                env=environment(engine, PORT=str(free_port()), **variables) | dict(extra),
                 stdout=stream,
                 stderr=stream,
             )
@@ -115,9 +116,12 @@ def test_a_stop_at_any_moment_of_the_start_ends_with_exit_code_0(
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_program_hears_signals_before_it_has_settings(launch: Launch, module: str) -> None:
-    one = launch(module)
-    wait_until("it hears", one.hears)
+def test_a_program_that_is_stuck_in_its_imports_hears_signals(launch: Launch, tmp_path: Path, module: str) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path/pydantic.py").write_text("import time\nprint('stuck', flush=True)\ntime.sleep(300)\n")
+    one = launch(module, extra={"PYTHONPATH": str(tmp_path / "path")})
+    wait_until("it is stuck", lambda: one.said("stuck"))
+    one.send(signal.SIGHUP)
     one.send(signal.SIGTERM)
 
     assert one.code() == 0
@@ -190,14 +194,18 @@ def test_the_first_process_of_a_container_hears_signals_too(launch: Launch, modu
             outer = launch(module, *namespace)
 
         children = Path(f"/proc/{outer.process.pid}/task/{outer.process.pid}/children")
-        wait_until("there is a first process", lambda children=children: bool(children.read_text().strip()))
-        (pid,) = map(int, children.read_text().split())
+        wait_until("there is a first process", functools.partial(has_text, children))
+        pid = int(children.read_text())
 
         if moment == "handlers":
-            wait_until("it hears", lambda pid=pid: handles(pid))
+            wait_until("it hears", functools.partial(handles, pid))
         elif moment == "ready":
-            wait_until("it is ready", lambda outer=outer: outer.said(READY[module]))
+            wait_until("it is ready", functools.partial(outer.said, READY[module]))
 
         os.kill(pid, signal.SIGTERM)
 
         assert outer.code() == 0, moment
+
+
+def has_text(file: Path) -> bool:
+    return bool(file.read_text().strip())

@@ -13,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -27,6 +29,8 @@ from orchestrator import Context, workflow
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
+from orchestrator.engine import connecting
+from orchestrator.engine.embedded import EmbeddedConnection
 from orchestrator.secret import Secret
 from receiver.deliveries import CUT
 
@@ -767,6 +771,49 @@ async def test_a_source_that_starts_workflows_takes_no_token(starting: Post) -> 
 
     problem(await starting.deliver("github", {"question": {}}, token=token), 400, "bad-token")
     assert await untouched(starting)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("name", ["github", "shopify", "own", "standard"])
+async def test_a_captured_delivery_starts_nothing_once_the_engine_has_forgotten_its_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    forgetful = partial(EmbeddedConnection, retention=timedelta(milliseconds=50))
+    monkeypatch.setattr(connecting, "EmbeddedConnection", forgetful)
+    url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/engine.db"
+    known = senders()
+    sources = sources_file(tmp_path, known, 'workflow = "note"')
+
+    async with edge(tmp_path, url, workflows=[note], SOURCES=sources) as here:
+        post = Post(here, known)
+        first = (await post.deliver(name, {"name": 1})).json()
+        assert first["created"] is True
+        await forgotten(here, first["id"])
+
+        for _ in range(2):
+            again = await post.deliver(name, {"name": 1})
+            assert (again.status_code, again.json()) == (200, first | {"created": False})
+
+        shown = await here.client.get(f"/workflows/note/{first['id']}", headers=AUTHORISED)
+        problem(shown, 404, "unknown-id")
+        assert len(here.engine.resonate._network.state.promises) < 5  # type: ignore[attr-defined]
+
+    if kind == "sqlite":
+        async with edge(tmp_path, url, workflows=[note], SOURCES=sources) as here:
+            assert (await Post(here, known).deliver(name, {"name": 1})).json() == first | {"created": False}
+
+
+async def forgotten(here: Edge, workflow_id: str) -> None:
+    """Return once the engine has dropped a workflow."""
+    for _ in range(1500):
+        shown = await here.client.get(f"/workflows/note/{workflow_id}", headers=AUTHORISED)
+
+        if shown.status_code == 404:
+            return
+
+        await pause(0.02)
+
+    pytest.fail("the workflow is still there")
 
 
 # -- the engine away ----------------------------------------------------------
