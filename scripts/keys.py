@@ -1,13 +1,16 @@
-"""Prints fresh values for every secret of the configuration, ready for an env file.
+"""Prints fresh values for every secret of the configuration, ready for an env file, or writes that file.
 
-Uses nothing but the standard library, and stores nothing: what is printed is not kept anywhere else.
+Uses nothing but the standard library, and keeps the values nowhere else.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
+import os
 import secrets
+import sys
 
 
 def env_file() -> str:
@@ -16,7 +19,7 @@ def env_file() -> str:
 
     return "\n".join(
         (
-            "# Keep this file to yourself (chmod 600). None of these values is stored anywhere else.",
+            "# Keep this file to yourself (mode 0600). None of these values is stored anywhere else.",
             f"COUNTERSIGN_SIGNING_KEYS={secrets.token_urlsafe(32)}",
             f"COUNTERSIGN_PAYLOAD_KEYS={secrets.token_urlsafe(32)}",
             "",
@@ -33,5 +36,36 @@ def env_file() -> str:
     )
 
 
+def write(path: str) -> None:
+    """Make this file, which only its owner may read from its first byte on.
+
+    Raises:
+        OSError: there is one already, or it cannot be made.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(env_file())
+
+
+def main() -> int:
+    """Print the values, or write them to a new file; return the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/keys", description="Fresh values for every secret.")
+    parser.add_argument("--write", metavar="FILE", help="make this file, readable for you alone, and print nothing")
+    path = parser.parse_args().write
+
+    if path is None:
+        print(env_file(), end="")
+        return 0
+
+    try:
+        write(path)
+    except OSError as error:
+        print(f"{path} was not written: {error.strerror}", file=sys.stderr)
+        return 2
+
+    return 0
+
+
 if __name__ == "__main__":
-    print(env_file(), end="")
+    sys.exit(main())
