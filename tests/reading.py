@@ -149,7 +149,7 @@ def chunked(data: bytes) -> tuple[bytes, bytes]:
 
     while True:
         line, data = take_line(data)
-        size, semicolon, extension = line.partition(b";")
+        size, _, extension = line.partition(b";")
         must(1 <= len(size) <= 16 and set(size) <= HEX)
         must(set(extension) <= TEXT)
 
