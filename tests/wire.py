@@ -14,9 +14,11 @@ from plant import PATIENCE, pause
 from reading import Request
 
 from receiver.bodies import receive_body
-from receiver.connection import Limits, Protocol
-from receiver.framing import Head, MalformedRequest, RequestReader
+from receiver.connection import Protocol
+from receiver.framing import RequestReader
 from receiver.guards import RequestGuard
+from receiver.heads import Head, MalformedRequest
+from receiver.limits import Limits
 from receiver.server import Server
 from receiver.telemetry import Metrics
 

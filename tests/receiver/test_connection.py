@@ -15,7 +15,7 @@ from plant import PATIENCE, pause
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from wire import MAX_BODY, REFUSING, Running, Witness, answers, said, serving, told
 
-from receiver.connection import Limits
+from receiver.limits import Limits
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send

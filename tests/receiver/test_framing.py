@@ -6,7 +6,8 @@ import pytest
 from reading import read_all
 from wire import accepted, read
 
-from receiver.framing import HEAD_BYTES, Head, HeadTooLarge, MalformedRequest, RequestReader
+from receiver.framing import HEAD_BYTES, HeadTooLarge, RequestReader
+from receiver.heads import Head, MalformedRequest
 
 HOST = b"Host: a.example\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"

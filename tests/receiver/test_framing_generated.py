@@ -180,7 +180,7 @@ def bodies_by_llhttp(data: bytes) -> list[bytes]:
     parser = httptools.HttpRequestParser(Events())
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    with contextlib.suppress(httptools.HttpParserError):
+    with contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
         parser.feed_data(re.sub(rb"Connection: [^\r]*Upgrade[^\r]*\r\n", b"", data))
 
     return bodies
