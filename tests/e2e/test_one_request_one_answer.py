@@ -275,6 +275,9 @@ async def test_whatever_attackers_send_honest_clients_get_their_own_answers(
 
     if name == "alone":
         assert_one_each(witness)
+    else:
+        # The receiver drops the offer itself; that a proxy passed it on would show in this header.
+        assert not [one for one in witness.seen if "upgrade" in one.headers.get("connection", "").lower()]
 
 
 def assert_one_each(witness: Witness) -> None:
