@@ -73,6 +73,8 @@ class Workflow[Request: BaseModel]:
 
         except WorkflowEnded as end:
             return Ending(state=end.state, error=end.error)
+        except StoreTampered as error:
+            return Ending.failed(str(error))
         except ValidationError as error:
             fields = ", ".join(field_of(fault["loc"]) for fault in error.errors(include_input=False))
 

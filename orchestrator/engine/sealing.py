@@ -33,6 +33,7 @@ from orchestrator.engine.places import (
     LIFE_TAG,
     anchor_of,
     held,
+    is_below,
     is_over,
     is_record,
     is_timer,
@@ -259,14 +260,16 @@ class Seal:
             task = await self._take(answer["promise"])
 
         for record in records_in(answer):
-            runs = record["id"] == task_id
+            promise_id = record["id"]
+            # A branch that comes along may be that of the workflow whose wait this task stands for.
+            own = task is not None and task_id is not None and is_below(promise_id, task_id)
 
-            if task is not None:
-                task.anchors[record["id"]] = anchor_of(record)
+            if task is not None and (own or promise_id == task_id):
+                task.anchors[promise_id] = anchor_of(record)
             elif record["state"] == "pending":
-                _remember(self._anchors, record["id"], (self._clock(), anchor_of(record)))
+                _remember(self._anchors, promise_id, (self._clock(), anchor_of(record)))
 
-            await self._open(record, parent=None if runs else task, runs=runs)
+            await self._open(record, parent=task if own else None, runs=promise_id == task_id)
 
     async def _open(self, record: dict[str, Any], *, parent: _Task | None, runs: bool) -> None:
         """Put plain payloads in the record, or make a failure of it where it does not fit."""

@@ -26,7 +26,7 @@ from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.workflows import process_order
 
-KEYS = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
+KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
 AUTHORISED = {"Authorization": f"Bearer {API_KEY}"}
 BOTH = [ADA, BOB]
 LATER = 9_999_999_999_999
@@ -42,7 +42,7 @@ class Mallory:
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(re.sub("//postgres(:[^@]*)?@", "//mallory@", url), autocommit=True)
 
-    def do(self, query: sql.Composable, *values: Any) -> list[Any]:
+    def do(self, query: sql.SQL | sql.Composed, *values: Any) -> list[Any]:
         cursor = self._connection.execute(query, values)
         return cursor.fetchall() if cursor.description else []
 
@@ -378,9 +378,9 @@ async def test_a_step_cannot_be_skipped(tmp_path: Path, url: str, mallory: Mallo
 
         mallory.insert(f"consult.{number}:2", like="consult.1:2", value_data=None, settled_at=LATER, tags=tags)
 
-    for number in ("2", "3"):
+    for workflow_id in ("2", "3"):
         async with service(tmp_path, url) as one:
-            assert_tampered(await one.ended(number), f"consult.{number}:2")
+            assert_tampered(await one.ended(workflow_id), f"consult.{workflow_id}:2")
             assert not one.letters.to(ADA)
 
 
