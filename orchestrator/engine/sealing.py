@@ -66,6 +66,7 @@ _REMEMBERED: Final = 4096
 _NOT_FOUND: Final = 404
 _CONTINUED: Final = 300
 _NOTHING: Final = b"null"
+_UNKNOWN_KEY: Final = "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS"
 
 
 class _Send(Protocol):
@@ -235,12 +236,12 @@ class Seal:
         if not may_be_unbound(record):
             return False
 
-        param = unbound_param(record, self._cipher)
+        param = self._unbound_param(record)
         root_id = workflow_of(record["id"], param)
 
         if root_id != record["id"]:
             try:
-                param = unbound_param(await self._fetch(root_id), self._cipher)
+                param = self._unbound_param(await self._fetch(root_id))
             except ServerError as error:
                 if error.code == _NOT_FOUND:
                     return False
@@ -248,6 +249,13 @@ class Seal:
                 raise
 
         return starts(param, root_id)
+
+    def _unbound_param(self, record: dict[str, Any]) -> Any:
+        try:
+            return unbound_param(record, self._cipher)
+        except PayloadKeyUnknown:
+            self._tell(record, _UNKNOWN_KEY)
+            raise
 
     # Opening
 
@@ -299,7 +307,7 @@ class Seal:
             return self._read(record, parent, runs=runs, old=True)
 
         except PayloadKeyUnknown:
-            self._tell(record, "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS")
+            self._tell(record, _UNKNOWN_KEY)
             raise
 
     def _param_alone(self, record: dict[str, Any]) -> bytes:
