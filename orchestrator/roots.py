@@ -256,11 +256,11 @@ def cancel_id(root_id: str) -> str:
 async def cancel_requested(ctx: SDKContext) -> bool:
     """Tell, as a step, whether somebody asked to cancel this workflow."""
     try:
-        await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
+        request = await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
     except UnknownPromise:
         return False
 
-    return True
+    return not is_tampered(request)
 
 
 def _request_of(record: PromiseRecord) -> str | None:

@@ -4,7 +4,7 @@ The engine answers every settlement with the record that stands, whoever wrote i
 delivery id go into what is written, and the answer is compared with them: our delivery id means that this very request
 settled the wait, our key with our outcome means that it was settled by an earlier delivery of the same answer.
 
-It never rejects a promise: a rejected promise's value is unpickled by the worker that awaits it.
+It never rejects a promise: a rejected promise holds a failure of ours, and nothing from outside may pass for one.
 """
 
 from __future__ import annotations
