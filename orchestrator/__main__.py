@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from orchestrator.signals import Signals
+
+SIGNALS = Signals()
+
+if __name__ == "__main__":
+    SIGNALS.listen()  # before all the imports below, which take a second
+
 import argparse
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -31,18 +37,21 @@ _PAUSE: Final = 1.0
 
 def main() -> int:
     """Run a worker until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
+    SIGNALS.listen()
     parser = _Parser(prog="python -m orchestrator", description="A worker for one worker group.")
     parser.add_argument("--group", help="the worker group (default: COUNTERSIGN_GROUP)")
 
     try:
         arguments = parser.parse_args()
         settings = load_settings()
-        configure_logging(settings.log)
+        configure_logging(settings.log, settings.log_form)
         group = settings.group if arguments.group is None else group_name("--group", arguments.group)
         asyncio.run(_work(settings, group))
     except StartRefused as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
         return REFUSED
+    finally:
+        SIGNALS.ignore()
 
     return 0
 
@@ -63,14 +72,10 @@ async def _work(settings: Settings, group: str) -> None:
         raise StartRefused(msg)
 
     workflows = load_workflows(settings.workflows)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
     engine = await connect(settings, group=group, work=True)
     equip(engine, settings, workflows.values(), group=group)
+    stop = asyncio.Event()
+    SIGNALS.deliver(asyncio.get_running_loop(), stop=lambda _: stop.set())
 
     try:
         await _reached(engine, stop)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.mailbox import domain_name, is_domain_name, mailbox
 from orchestrator.secret import Secret
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _POSTGRES: Final = re.compile(
     rf"(?P<places>{_PLACE}(?:,{_PLACE})*)(?P<database>/[^@/?#]*)?(?:\?(?P<options>[^@#?]*))?"
 )
 _MAIL_PORTS: Final = {"smtp": 587, "smtps": 465}
-_LOCAL_PART: Final = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,10 @@ class EngineAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class MailAddress:
-    """How mail leaves. `none`: nothing is configured that may be used, so a step that sends mail is refused."""
+    """How mail leaves. `none`: nothing is configured that may be used, so a step that sends mail is refused.
+
+    `sender` is an address as `mailbox` returns it, `hello` the name that is said to the server in EHLO.
+    """
 
     kind: Literal["none", "console", "smtp", "smtps"]
     host: str = ""
@@ -49,6 +52,7 @@ class MailAddress:
     user: str | None = None
     password: Secret | None = None
     sender: str = ""
+    hello: str = ""
     ca_file: Path | None = None
 
 
@@ -109,10 +113,10 @@ def engine_address(variable: str, value: str, directory: Path) -> EngineAddress:
     raise ConfigurationError(variable, "must be sqlite:///PATH, memory://, http(s)://HOST:PORT or postgresql://...")
 
 
-def mail_address(variable: str, value: str, *, loopback: bool, ca_file: Path | None = None) -> MailAddress:
-    """Return how mail leaves. `loopback` says whether the public URL is: else printing links is refused."""
+def mail_address(variable: str, value: str, *, public_host: str, ca_file: Path | None = None) -> MailAddress:
+    """Return how mail leaves. `public_host` is the public URL's: printing links is refused unless it is loopback."""
     if value == "console:":
-        if not loopback:
+        if not is_loopback(public_host):
             raise ConfigurationError(
                 variable, "must not print links, as console: does, when the public URL is not loopback"
             )
@@ -123,16 +127,11 @@ def mail_address(variable: str, value: str, *, loopback: bool, ca_file: Path | N
         raise ConfigurationError(variable, "must be smtp://..., smtps://... or console:")
 
     parts = _split(variable, value, _MAIL_PORTS)
-    name, _, sender = parts.query.partition("=")
 
-    if parts.path not in {"", "/"} or "#" in value or name != "from" or "&" in sender:
-        raise ConfigurationError(variable, "must end in ?from=ADDRESS after the host and port, and nothing else")
+    if parts.path not in {"", "/"} or "#" in value:
+        raise ConfigurationError(variable, "must have nothing between the port and ?from=ADDRESS")
 
-    sender = _unquote(variable, sender)
-
-    if not is_mail_address(sender):
-        raise ConfigurationError(variable, "must have a mail address in ?from=")
-
+    sender, hello = _mail_options(variable, parts.query)
     user = password = None
 
     if "@" in parts.netloc:
@@ -148,8 +147,36 @@ def mail_address(variable: str, value: str, *, loopback: bool, ca_file: Path | N
         user=user,
         password=None if password is None else Secret(password),
         sender=sender,
+        hello=hello or _own_name(public_host, sender),
         ca_file=ca_file,
     )
+
+
+def _mail_options(variable: str, query: str) -> tuple[str, str | None]:
+    """Return the sender's address, and the name to say in EHLO where one is given."""
+    pairs = [option.partition("=") for option in query.split("&")]
+    options = {name: _unquote(variable, text) for name, _, text in pairs}
+
+    if "from" not in options or len(options) < len(pairs) or options.keys() - {"from", "hello"}:
+        raise ConfigurationError(variable, "must end in ?from=ADDRESS, with &hello=NAME if you like, and nothing else")
+
+    try:
+        sender = mailbox(options["from"])
+    except ValueError:
+        raise ConfigurationError(variable, "must have a mail address in from=") from None
+
+    try:
+        return sender, domain_name(options["hello"]) if "hello" in options else None
+    except ValueError:
+        raise ConfigurationError(variable, "must have a host name in hello=") from None
+
+
+def _own_name(public_host: str, sender: str) -> str:
+    """Return what to say in EHLO: a name with a dot wherever there is one, since relays want that."""
+    names = [name for name in (public_host, sender.rpartition("@")[2]) if is_domain_name(name)]
+    dotted = [name for name in names if "." in name]
+
+    return next(iter(dotted + names))
 
 
 def llm_address(variable: str, value: str) -> Secret:
@@ -188,13 +215,6 @@ def is_host(text: str) -> bool:
         return _HOST.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
 
     return "%" not in str(address)
-
-
-def is_mail_address(text: str) -> bool:
-    """True for `local@domain` in ASCII, without a display name, quotes or comments."""
-    local, at, domain = text.rpartition("@")
-
-    return bool(at) and _LOCAL_PART.fullmatch(local) is not None and _HOST.fullmatch(domain) is not None
 
 
 def _split(variable: str, value: str, schemes: Container[str]) -> SplitResult:

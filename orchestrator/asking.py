@@ -14,10 +14,10 @@ from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.callbacks.waiting import open_inquiry, withdraw_callback
 from orchestrator.context import Context
 from orchestrator.errors import WorkflowFailed
+from orchestrator.mailbox import mailbox
 from orchestrator.patience import persist
 from orchestrator.questions import MAX_PEOPLE
 from orchestrator.reminding import Reminder, mail_question
-from orchestrator.steps.mail import valid_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,10 +76,10 @@ async def ask_people(  # noqa: PLR0913 - each with a default that is right for m
             that `open_callback` would refuse.
         WorkflowFailed: a mail was refused for good; everybody's link is withdrawn. Outages are waited out.
     """
-    _check_people(people)
+    people = _addresses(people)
 
     if need == "any" or len(people) == 1:
-        opened = [await open_inquiry(ctx, name, question, tuple(people), need="any", deadline=deadline)]
+        opened = [await open_inquiry(ctx, name, question, people, need="any", deadline=deadline)]
     else:
         opened = [
             await open_inquiry(ctx, f"{name}-{place}", question, (person,), need="all", deadline=deadline)
@@ -110,32 +110,34 @@ async def _mailed(ctx: Context, address: Address, place: int, remind_after: time
 
 async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -> str:
     """Return the decision that stands once everybody agreed or one did not; the waits left over are withdrawn."""
-    decision = question.decisions[0]
+    agreed = question.decisions[0]
     waiting = list(range(len(opened)))
+    against: list[str] = []
 
-    while waiting:
+    while waiting and not against:
         await Context.first_over([opened[place].future for place in waiting])
-        # Which ones are over by now may differ in a replay, so what decides is what this step once saw.
+        # Which ones are over by now may differ in a replay, so a step keeps in which order to look at them. What they
+        # say is read from the waits themselves: the step's word decides nothing.
         over: list[list[Any]] = await ctx.run(tally, [opened[place].address for place in waiting])
-        against = [(kind in CLOSED, at, kind) for _, kind, at in over if kind != decision]
-        done = {waiting[index] for index, _, _ in over}
-        waiting = [place for place in waiting if place not in done]
-
-        if against:
-            decision = min(against)[2]
-            break
+        indexes = dict.fromkeys(index for index, *_ in over)
+        looked_at = [waiting[index] for index in indexes if 0 <= index < len(waiting)]
+        kinds = [(await opened[place]).kind for place in looked_at]
+        against = [kind for kind in kinds if kind != agreed]
+        waiting = [place for place in waiting if place not in looked_at]
 
     for place in waiting:
         await ctx.run(withdraw_callback, opened[place].address, _NOT_NEEDED)
 
-    return decision
+    # Somebody's decision goes before a wait that was closed without one.
+    return min(against, key=lambda kind: kind in CLOSED, default=agreed)
 
 
 async def tally(ctx: SDKContext, addresses: list[Address]) -> list[list[Any]]:
-    """Return, as a step, which of these waits are over: their index, how they ended, and when (ms)."""
+    """Return, as a step, which of these waits are over: their index and when they ended (ms), in that order."""
     settled = [await address.settled(ctx) for address in addresses]
+    over = [[index, one.settled_at] for index, one in enumerate(settled) if one is not None]
 
-    return [[index, one.outcome.kind, one.settled_at] for index, one in enumerate(settled) if one is not None]
+    return sorted(over, key=lambda each: each[1])
 
 
 def _answer(outcome: Outcome) -> Answer:
@@ -151,9 +153,11 @@ def _answer(outcome: Outcome) -> Answer:
     )
 
 
-def _check_people(people: Sequence[str]) -> None:
-    if not 1 <= len(people) <= MAX_PEOPLE or len({person.lower() for person in people}) < len(people):
+def _addresses(people: Sequence[str]) -> tuple[str, ...]:
+    """Return everybody's address in the one form, in which two spellings of one are seen to be the same."""
+    addresses = tuple(map(mailbox, people[: MAX_PEOPLE + 1]))
+
+    if not 1 <= len(people) <= MAX_PEOPLE or len({address.casefold() for address in addresses}) < len(addresses):
         raise ValueError(f"a question is put to 1 to {MAX_PEOPLE} people, each once")
 
-    for person in people:
-        valid_address(person)
+    return addresses

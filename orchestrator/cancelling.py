@@ -17,7 +17,7 @@ from orchestrator.callbacks.settlement import resolve
 from orchestrator.context import CALLBACK_TAG
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
-from orchestrator.lineage import walk
+from orchestrator.lineage import PAGE, walk
 from orchestrator.roots import cancel_id, create_task
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ _KEPT: Final = timedelta(days=7)
 async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] = time.time) -> bool:
     """Ask, durably, for this workflow to be cancelled, and withdraw at once what it waits for now.
 
-    Returns whether the workflow was still running. Repeating it is harmless.
+    Of a workflow of very many steps, only the first ones are looked at here, and the rest by a worker. Returns whether
+    the workflow was still running. Repeating it is harmless.
 
     Raises:
         UnknownPromise: no workflow of this id.
@@ -63,8 +64,10 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
     return True
 
 
-async def withdraw(promises: Promises, root_id: str, *, requested_at: int) -> None:
+async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after: str | None = None) -> str | None:
     """Settle what this workflow waits for: its open callbacks as cancelled, its other waits without a value.
+
+    Looks at `PAGE` steps, those after the step `after`; returns the last one where there are more, else None.
 
     Sleeps and calls to other worker groups that began after the request (milliseconds since the epoch) are left alone:
     they belong to the compensation.
@@ -73,8 +76,14 @@ async def withdraw(promises: Promises, root_id: str, *, requested_at: int) -> No
         EngineUnavailable: some may be withdrawn already; the same call again is safe.
     """
     body = body_of("the workflow was cancelled")
+    seen = 0
 
-    async for record in walk(promises, root_id):
+    async for record in walk(promises, root_id, after=after, unsettled=True):
+        if seen == PAGE:
+            return after
+
+        seen, after = seen + 1, record.id
+
         if record.state != "pending" or record.tags.get("resonate:scope") != "global":
             continue
 
@@ -84,18 +93,25 @@ async def withdraw(promises: Promises, root_id: str, *, requested_at: int) -> No
         elif record.created_at <= requested_at:
             await promises.cancel(record.id)
 
+    return None
+
 
 async def pursue_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
     """Withdraw again and again, until the workflow is over: it may have opened another callback meanwhile."""
     root_id = request["root"]
     pause = _FIRST_PAUSE
+    after: str | None = None
 
-    while not await ctx.run(_withdraw_once, root_id):
-        await ctx.sleep(timedelta(seconds=pause))
-        pause = min(pause * 2, _SLOWEST)
+    while (seen := await ctx.run(_withdraw_once, root_id, after)) is not True:
+        after = seen or None
+
+        if after is None:
+            await ctx.sleep(timedelta(seconds=pause))
+            pause = min(pause * 2, _SLOWEST)
 
 
-async def _withdraw_once(ctx: SDKContext, root_id: str) -> bool:
+async def _withdraw_once(ctx: SDKContext, root_id: str, after: str | None) -> bool | str:
+    """Return True once the workflow is over, else the step after which there is more to withdraw, or False."""
     promises = ctx.get_dependency(Engine).promises
 
     try:
@@ -107,7 +123,7 @@ async def _withdraw_once(ctx: SDKContext, root_id: str) -> bool:
         return True
 
     requested = await promises.get(cancel_id(root_id))
-    await withdraw(promises, root_id, requested_at=requested.created_at)
+    rest = await withdraw(promises, root_id, requested_at=requested.created_at, after=after)
     logger.info("withdrew what %s waited for", root_id)
 
-    return False
+    return rest or False

@@ -17,6 +17,7 @@ from resonate.error import Suspended
 from resonate.types import Value
 
 from orchestrator.callbacks.opening import MARK, opened_at
+from orchestrator.engine.failures import failed_as_tampered, is_tampered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,8 +48,8 @@ class Context(SDKContext):
 
         state = ctx._state  # noqa: SLF001
 
-        if not isinstance(state.effects, _NamingEffects):
-            state.effects = _NamingEffects(state.effects)
+        if not isinstance(state.effects, _WatchfulEffects):
+            state.effects = _WatchfulEffects(state.effects)
 
         return cls(state, ctx.opts)
 
@@ -56,6 +57,13 @@ class Context(SDKContext):
         super().__init__(state, opts)
         #: The callbacks that the workflow opened, in order.
         self.opened: Final[list[Callback]] = []
+
+    @property
+    def tampered(self) -> str | None:
+        """The first promise met that does not hold what was written there, None where all do."""
+        effects = cast("_WatchfulEffects", self._state.effects)
+
+        return next(iter(effects.tampered), None)
 
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step once and for all: its result is stored, and a replay gets the stored one.
@@ -110,7 +118,7 @@ class Context(SDKContext):
 
     def opened_at(self, promise_id: str) -> int | None:
         """Return when this wait of the workflow was opened, as its record has it: known once its id is."""
-        return cast("_NamingEffects", self._state.effects).opened[promise_id]
+        return cast("_WatchfulEffects", self._state.effects).opened[promise_id]
 
     @staticmethod
     async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
@@ -125,12 +133,15 @@ class Context(SDKContext):
             await tasks[0]
 
 
-class _NamingEffects:
-    """Adds the name of the step to the promise that is created for it, and notes when each wait was opened."""
+class _WatchfulEffects:
+    """Adds the name of the step to the promise that is created for it, and keeps watch over what comes back."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
+        #: When each wait was opened, by its id.
         self.opened: Final[dict[str, int | None]] = {}
+        #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
+        self.tampered: Final[dict[str, None]] = {}
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         name = _step.get()
@@ -143,7 +154,20 @@ class _NamingEffects:
         if CALLBACK_TAG in req.tags:
             self.opened[record.id] = opened_at(record)
 
+        if _ends_by_itself(record) and "resonate:timer" not in req.tags:
+            # An engine ends only timers like this. Nobody has done the step that was asked for here.
+            record = failed_as_tampered(record)
+
+        if is_tampered(record):
+            self.tampered[record.id] = None
+
         return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
         return await self._effects.settle_promise(id, result)
+
+
+def _ends_by_itself(record: PromiseRecord) -> bool:
+    timer = record.tags.get("resonate:timer") == "true"
+
+    return timer and record.state == "resolved" and record.value.data is None

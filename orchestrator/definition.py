@@ -18,9 +18,9 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.callbacks.waiting import close_callbacks
 from orchestrator.context import Context
-from orchestrator.errors import ConfigurationError, WorkflowCancelled, WorkflowEnded
+from orchestrator.errors import ConfigurationError, StepFailed, StoreTampered, WorkflowCancelled, WorkflowEnded
 from orchestrator.groups import DEFAULT_GROUP, check_group
-from orchestrator.logs import redact
+from orchestrator.redaction import redact
 from orchestrator.roots import Ending, Start, cancel_requested
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class Workflow[Request: BaseModel]:
         ending = await self._run(flow, start)
         await close_callbacks(flow)
 
+        if flow.tampered is not None:
+            # Whatever the workflow's own code made of it.
+            ending = Ending.failed(str(StoreTampered(flow.tampered)))
+
         return ending.stored()
 
     async def _run(self, flow: Context, start: object) -> Ending:
@@ -80,7 +84,9 @@ class Workflow[Request: BaseModel]:
             logger.error("workflow %s failed", flow.info.id, exc_info=error)  # noqa: TRY400 - as raised, not from here
 
             # What it says may quote anything, a link it failed to hand out too.
-            return Ending.failed(redact(f"{type(error).__name__}: {error}"))
+            return Ending.failed(
+                redact(str(error) if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}")
+            )
 
 
 def workflow[Request: BaseModel](

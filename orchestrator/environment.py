@@ -6,6 +6,7 @@ It refuses a name of ours that does not exist, since a misspelt setting would ot
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Final
 
 from dotenv.parser import parse_stream
@@ -23,10 +24,22 @@ VARIABLES: Final = tuple(
     PREFIX + name
     for name in (
         *("ENGINE", "SIGNING_KEYS", "PUBLIC_URL", "PAYLOAD_KEYS", "API_KEYS", "CALLER_SECRETS", "SOURCES", "WORKFLOWS"),
-        *("GROUP", "MAIL", "LLM", "FETCH_ALLOW", "LOG", "HOST", "PORT", "MAX_BODY", "ENGINE_TIMEOUT"),
+        *("NAME", "GROUP", "MAIL", "LLM", "FETCH_ALLOW", "LOG", "HOST", "PORT", "MAX_BODY", "ENGINE_TIMEOUT"),
+        "PROXIES",
     )
 )
 _SHOWN: Final = 64
+
+# Kubernetes describes every service of a namespace to all its containers in these variables, and Docker's links do the
+# same: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables. A service that is called
+# `countersign` or `countersign-web` gives names that begin like ours.
+_SERVICE: Final = r"COUNTERSIGN(?:_[A-Z0-9_]+)?"
+_INJECTED: Final = re.compile(
+    rf"{_SERVICE}_SERVICE_HOST|{_SERVICE}_SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    rf"|{_SERVICE}_PORT_[0-9]{{1,5}}_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?"
+)
+_INJECTED_PORT: Final = re.compile(rf"{_SERVICE}_PORT")
+_ENDPOINT: Final = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]{1,5}")
 
 
 class Given:
@@ -77,6 +90,17 @@ class Given:
         names = [name for name, value in self._values.items() if name.startswith(prefix) and value]
 
         return {name: Secret(self.pick(name)[1]) for name in names}
+
+
+def is_injected(name: str, value: str) -> bool:
+    """Whether a container platform put this variable there to describe a service, so that it is no setting of ours.
+
+    `COUNTERSIGN_PORT` is told by its value: `tcp://10.0.0.1:8000` describes a service, `8000` is a port to listen on.
+    """
+    if _INJECTED.fullmatch(name):
+        return True
+
+    return _INJECTED_PORT.fullmatch(name) is not None and _ENDPOINT.fullmatch(value) is not None
 
 
 def read_file(file: Path) -> dict[str, str]:

@@ -119,6 +119,27 @@ class StepRefused(CountersignError):
     """An outside system refused for good: asking again cannot help. The message is its reason, fit to show."""
 
 
+class StepFailed(CountersignError):
+    """What a workflow sees of a step that raised an error of its own and was given up.
+
+    `kind` is the name of the error's type, empty where it is not known, and `message` its text. The error itself stays
+    where it was raised: only plain data goes through the promise store, so this is what a first run sees too.
+    """
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        super().__init__(f"{kind}: {message}" if kind else message)
+        self.kind = kind
+        self.message = message
+
+
+class StoreTampered(CountersignError):
+    """A promise does not hold what one of our processes wrote there; the workflow that relies on it ends `failed`."""
+
+    def __init__(self, promise_id: str) -> None:
+        super().__init__(f"the store was tampered with: promise {promise_id} does not hold what was written there")
+        self.promise_id = promise_id
+
+
 class StepUnavailable(CountersignError):
     """An outside system could not be reached or asked to come back later; asking again may help.
 

@@ -11,9 +11,10 @@ import base64
 import binascii
 import hashlib
 import re
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.secret import Secret
@@ -42,8 +43,20 @@ _PLACEHOLDERS: Final = frozenset(
 _WORD_INSIDE: Final = 6
 _FEW_STEPS: Final = (-1, 0, 1)
 
-_API_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
+#: What the holder of an API key may do, each including those before it: look, start workflows, everything.
+Role = Literal["read", "start", "operate"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+# `name:sha256-hex` or `name:sha256-hex:role`. Names appear in logs, so they hold no space and nothing unprintable.
+_API_KEY: Final = re.compile(rf"([A-Za-z0-9._-]{{1,64}}):([0-9A-Fa-f]{{64}})(?::({'|'.join(ROLES)}))?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """An API key as the service knows it: the SHA-256 of its text, and what its holder may do."""
+
+    digest: bytes = field(repr=False)
+    role: Role = "operate"
 
 
 class Admission:
@@ -109,22 +122,26 @@ class Admission:
 
         return tuple(keys)
 
-    def api_keys(self, variable: str, members: Sequence[str]) -> Mapping[str, bytes]:
-        """Return SHA-256 digests of API keys by name from `name:hex`. To be called last: it compares with all others.
+    def api_keys(self, variable: str, members: Sequence[str]) -> Mapping[str, ApiKey]:
+        """Return API keys by name from `name:hex[:role]`. To be called last: it compares with all others.
 
         Only the digest is known here, so a short key goes unnoticed unless it is a placeholder.
         """
-        digests: dict[str, bytes] = {}
+        keys: dict[str, ApiKey] = {}
 
         for position, entry in enumerate(members, 1):
-            name, _, spelling = entry.partition(":")
+            parts = _API_KEY.fullmatch(entry)
 
-            if not _API_NAME.fullmatch(name) or not _SHA256_HEX.fullmatch(spelling):
+            if parts is None:
                 raise ConfigurationError(
-                    variable, f"must hold name:sha256-hex-of-the-key, which entry {position} is not"
+                    variable,
+                    f"must hold name:sha256-hex-of-the-key, with :{', :'.join(ROLES)} or nothing behind it, "
+                    f"which entry {position} is not",
                 )
 
-            if name in digests:
+            name, spelling, role = parts.groups("operate")
+
+            if name in keys:
                 raise ConfigurationError(variable, f"gives a name twice, in entry {position}")
 
             digest = bytes.fromhex(spelling)
@@ -138,10 +155,11 @@ class Admission:
             if digest in self._seen:
                 raise ConfigurationError(variable, f"repeats a key: entry {position} is in use already")
 
-            digests[name] = self._admit(variable, position, spelling.lower(), digest).reveal()
+            self._admit(variable, position, spelling.lower(), digest)
             self._seen.add(digest)
+            keys[name] = ApiKey(digest=digest, role=cast("Role", role))
 
-        return digests
+        return keys
 
     def bearer(self, variable: str, token: str) -> Secret:
         """Return a bearer token that somebody else minted: of any length and form, but no placeholder."""

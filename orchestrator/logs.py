@@ -1,42 +1,34 @@
 """The log: one line per event, which never holds a token, a key, a secret or a body.
 
 The code that logs is expected to name things by promise id and callback name. This file is the second line of defence:
-it masks what looks like a secret in any text on its way out, and keeps libraries that print requests quiet. It cannot
-recognise a body or an API key of the operator's own shape; those must not be logged.
+it masks what looks like a secret in any text on its way out, tells of an exception its type and place and never its
+text, whoever logs it, and keeps libraries that print requests quiet. It cannot recognise a body or an API key of the
+operator's own shape; those must not be logged.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+from orchestrator.crashes import describe_crash, name_of_kind
+from orchestrator.errors import WorkflowEnded
+from orchestrator.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
 
 _crashes = logging.getLogger("orchestrator.crash")
 
 #: The logger of access lines.
 ACCESS: Final = "receiver.access"
-
-REDACTED: Final = "[redacted]"
-
-# What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
-# Each run of token characters is entered once and never given back: masking is linear on any text.
-_SECRETS: Final = (
-    (".", re.compile(r"(?<![\w-])[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII), REDACTED),
-    ("eyj", re.compile(r"eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII), REDACTED),
-    ("bearer", re.compile(r"(bearer)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
-    ("basic", re.compile(r"\b(basic)(\s++|\\n|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1\2{REDACTED}"),
-    ("whsec_", re.compile(r"whsec_[\w+/=-]*", re.ASCII), REDACTED),
-    ("://", re.compile(r"://[^/?#\s]*@"), f"://{REDACTED}@"),
-    ("=", re.compile(r"=(?:(?<=password=)|(?<=secret=)|(?<=token=))[^\s&'\",;)\]}]+", re.IGNORECASE), f"={REDACTED}"),
-    ("dapi", re.compile(r"dapi[0-9a-f]{32}"), REDACTED),
-)
 
 # Loggers of these libraries print requests, with their addresses or bodies, below the level given here.
 _QUIET: Final[Mapping[str, int]] = {
@@ -54,22 +46,20 @@ _QUIET: Final[Mapping[str, int]] = {
     "psycopg": logging.WARNING,
     "requests": logging.WARNING,
     "resonate": logging.INFO,
+    # It prints what it could not read; our observer of the SDK tells that as well.
+    "resonate.transport": logging.ERROR,
     "resonate_base": logging.INFO,
     "resonate_pg": logging.INFO,
     "urllib3": logging.WARNING,
 }
 
+_NO_SENTENCE: Final = re.compile(r"[\n(<].*", re.DOTALL)
+
+#: Our packages: their loggers, and the modules of our own errors.
+_OWN: Final = ("orchestrator", "receiver")
+
 Level = Literal["debug", "info", "warning"]
-
-
-def redact(text: str) -> str:
-    """Return `text` with everything in it that looks like a secret masked."""
-    lowered = text.lower()
-    for needle, pattern, replacement in _SECRETS:
-        if needle in lowered:
-            text = pattern.sub(replacement, text)
-
-    return text
+Form = Literal["text", "json"]
 
 
 def one_line(text: str) -> str:
@@ -80,14 +70,18 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def configure_logging(level: Level, stream: TextIO | None = None) -> None:
+def configure_logging(level: Level, form: Form = "text", stream: TextIO | None = None) -> None:
     """Make one handler on `stream` (standard error by default) the only way out, for everything that is logged.
 
     Only our own loggers follow `level` down to debug; others stay at INFO and those that print requests above that. The
     HTTP server's access log, which holds paths, is off. Uncaught exceptions and warnings are logged the same way.
+
+    In the form `json` each record is one JSON object on one line, in ASCII: `time`, `level`, `logger` and `message`,
+    `exception` where there is one, and what the record carries as `fields`.
     """
     handler = _Handler(sys.stderr if stream is None else stream)
-    handler.setFormatter(_Formatter())
+    handler.addFilter(_discreet)
+    handler.setFormatter(_Formatter() if form == "text" else _JsonFormatter())
     # No line shows these, and each costs something on every record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
@@ -97,7 +91,7 @@ def configure_logging(level: Level, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     chosen = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(max(chosen, logging.INFO))
-    for own in ("orchestrator", "receiver"):
+    for own in _OWN:
         logging.getLogger(own).setLevel(chosen)
 
     for library, least in _QUIET.items():
@@ -109,6 +103,45 @@ def configure_logging(level: Level, stream: TextIO | None = None) -> None:
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+    sys.unraisablehook = _log_ignored
+
+
+def _discreet(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record without the texts of exceptions that it was given as text."""
+    message: object = record.msg
+    arguments = record.args
+
+    if isinstance(message, BaseException):
+        message = _told(message)
+    elif record.name == "asyncio" and not arguments:
+        # A sentence, perhaps a call with its arguments, then lines that show objects, futures and their exceptions.
+        message = _NO_SENTENCE.sub("", str(message))
+    elif record.name == "py.warnings":
+        # pydantic warns of a value that does not fit, and shows it.
+        message = str(message).partition("input_value=")[0]
+
+    if isinstance(arguments, tuple) and any(isinstance(each, BaseException) for each in arguments):
+        arguments = tuple(map(_told, arguments))
+    elif isinstance(arguments, Mapping):
+        arguments = {name: _told(each) for name, each in arguments.items()}
+
+    if message is record.msg and arguments is record.args:
+        return record
+
+    changed = copy.copy(record)
+    changed.msg, changed.args = str(message), arguments
+
+    return changed
+
+
+def _told(argument: object) -> object:
+    """Return what a line may say of an argument: our own errors are made to be read, others are named by their type."""
+    if not isinstance(argument, BaseException):
+        return argument
+
+    ours = type(argument).__module__.partition(".")[0] in _OWN and not isinstance(argument, WorkflowEnded)
+
+    return argument if ours else name_of_kind(argument)
 
 
 class _Formatter(logging.Formatter):
@@ -121,13 +154,53 @@ class _Formatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
+        """Return the exception's type and place, in the stead of its traceback, which ends in its text."""
+        return describe_crash(ei[1]) if ei[1] is not None else "no exception"
+
     def format(self, record: logging.LogRecord) -> str:
         # A text that another handler cached on the record was made without us.
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
-        # An access line is made of route templates and verified names alone, and there is one for every request.
-        return one_line(text if record.name == ACCESS and record.exc_info is None else redact(text))
+        return one_line(redact(text) if _may_hold_secrets(record) else text)
+
+
+class _JsonFormatter(_Formatter):
+    """The same texts, masked in the same way, as the members of one JSON object in ASCII.
+
+    What a record carries as `fields` (its `extra`) become members too; none replaces a member that every line has.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        entry: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": one_line(record.name),
+            "message": one_line(redact(message) if _may_hold_secrets(record) else message),
+        }
+
+        for name, value in getattr(record, "fields", {}).items():
+            entry.setdefault(name, one_line(value) if isinstance(value, str) else value)
+
+        if record.exc_info:
+            entry["exception"] = _lines(redact(self.formatException(record.exc_info)))
+
+        if record.stack_info:
+            entry["stack"] = _lines(redact(record.stack_info))
+
+        return json.dumps(entry)
+
+
+def _may_hold_secrets(record: logging.LogRecord) -> bool:
+    # An access line is made of route templates and verified names alone, and there is one for every request.
+    return record.name != ACCESS or record.exc_info is not None
+
+
+def _lines(text: str) -> str:
+    """Return `text` with everything unprintable in it escaped, except the ends of its lines."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -136,7 +209,9 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the library's name
         kind = sys.exception().__class__.__name__
         try:
-            self.stream.write(f"a record of logger {one_line(record.name)} could not be written: {kind}\n")
+            failure = f"a record of logger {record.name} could not be written: {kind}"
+            told = logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": failure})
+            self.stream.write(self.format(told) + self.terminator)
             self.flush()
         except (OSError, ValueError):
             return  # standard error itself is gone
@@ -154,3 +229,8 @@ def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         _crashes.critical(
             "uncaught exception in a thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
         )
+
+
+def _log_ignored(args: sys.UnraisableHookArgs) -> None:
+    if args.exc_value is not None:
+        _crashes.error("an exception was ignored", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))

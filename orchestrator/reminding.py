@@ -94,15 +94,17 @@ async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
         return False
 
     codes = ctx.get_dependency(ApprovalCodes)
+    mailer = ctx.get_dependency(Mailer)
     letter = Letter(
         to=address.subject,
         question=inquiry.question,
         link=await address.url(ctx),
         until=record.timeout_at,
         code=codes.code(record, address.subject) if inquiry.question.code else None,
+        name=mailer.name,
         reminder=number,
     )
-    await ctx.get_dependency(Mailer).send(letter.message(), message_id=letter.message_id)
+    await mailer.send(letter.message(), message_id=letter.message_id)
 
     return True
 

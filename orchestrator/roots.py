@@ -16,6 +16,7 @@ from pydantic_core import to_jsonable_python
 from resonate.types import TaskData
 
 from orchestrator.engine import Engine
+from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowFailed
 from orchestrator.jsonvalues import loads_strict
 
@@ -96,13 +97,16 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class RootView:
-    """A workflow as its root promise shows it. `created` says whether this very call started it."""
+    """A workflow as its root promise shows it. `created` says whether this very call started it.
+
+    `request` is the JSON text of its input, None where the store was tampered with.
+    """
 
     root_id: str
     state: State
     result: str | None
     error: str | None
-    request: str
+    request: str | None
     created: bool = False
     started_at: int
     ended_at: int | None
@@ -193,6 +197,8 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
     value = record.value.data
 
     match record.state:
+        case _ if is_tampered(record):
+            state, error = "failed", json.dumps({"message": str(error_of(value))})
         case "pending":
             state = "running"
         case "resolved" if isinstance(value, dict) and value.get("countersign") == FORMAT:
@@ -232,7 +238,10 @@ async def cancel_requested(ctx: SDKContext) -> bool:
     return True
 
 
-def _request_of(record: PromiseRecord) -> str:
+def _request_of(record: PromiseRecord) -> str | None:
+    if is_tampered(record):
+        return None
+
     match record.param.data:
         case {"args": [{"countersign": 1, "root": record.id, "request": str(text)}]}:
             return text

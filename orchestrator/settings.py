@@ -6,14 +6,14 @@ its value. Nothing named by a setting is opened or connected to here, except tha
 
 from __future__ import annotations
 
-import ipaddress
 import keyword
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, cast, get_args
 from urllib.parse import urlsplit
 
 from orchestrator.addresses import (
@@ -27,14 +27,16 @@ from orchestrator.addresses import (
     mail_address,
     public_url,
 )
-from orchestrator.environment import Given, read_file
+from orchestrator.environment import Given, is_injected, read_file
 from orchestrator.errors import ConfigurationError
 from orchestrator.keys import Admission
+from orchestrator.logs import Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from ipaddress import IPv4Network, IPv6Network
 
+    from orchestrator.keys import ApiKey
+    from orchestrator.logs import Form
     from orchestrator.secret import Secret
 
 __all__ = ["EngineAddress", "MailAddress", "Settings", "group_name", "load_settings", "read_environment"]
@@ -43,25 +45,30 @@ _GROUP: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_BODY: Final = 2**30
 _SMALLEST_BODY: Final = 1024
 _LONGEST_TIMEOUT: Final = 300
-_LOGS: Final[Mapping[str, Literal["debug", "info", "warning"]]] = MappingProxyType(
-    {"debug": "debug", "info": "info", "warning": "warning"}
-)
+_LONGEST_NAME: Final = 100
+
+#: The networks of this machine itself.
+LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """One process's configuration. Everything secret in it is masked when printed.
 
-    `payload_keys` empty means that payloads are stored readable; `api_keys` are SHA-256 digests by name, and none of
-    them means that nobody may use the workflow API; `max_body` is in bytes, `engine_timeout` in seconds; `port` 0 takes
-    any free port. `databricks` holds the DATABRICKS_* variables, those of the .env file included.
+    `payload_keys` empty means that payloads are stored readable; `name` is the organisation that asks, one line of
+    printable text; without `api_keys`, which are by name, nobody may use the workflow API; `proxies` are the networks
+    whose `X-Forwarded-For` is believed; `max_body` is in bytes, `engine_timeout` in seconds; `port` 0 takes any free
+    port. `databricks` holds the DATABRICKS_* variables, those of the .env file included.
     """
 
     engine: EngineAddress
     signing_keys: tuple[Secret, ...]
     public_url: str
     payload_keys: tuple[Secret, ...]
-    api_keys: Mapping[str, bytes] = field(default=MappingProxyType({}), repr=False)
+    name: str = "Countersign"
+    api_keys: Mapping[str, ApiKey] = MappingProxyType({})
+    proxies: tuple[IPv4Network | IPv6Network, ...] = LOOPBACK
     caller_secrets: tuple[Secret, ...] = ()
     sources: Path | None = None
     workflows: tuple[str, ...] = ("orchestrator.workflows",)
@@ -69,7 +76,8 @@ class Settings:
     mail: MailAddress = NO_MAIL
     llm: Secret | None = None
     fetch_allow: tuple[IPv4Network | IPv6Network, ...] = ()
-    log: Literal["debug", "info", "warning"] = "info"
+    log: Level = "info"
+    log_form: Form = "text"
     host: str = "127.0.0.1"
     port: int = 8000
     max_body: int = 65536
@@ -79,13 +87,16 @@ class Settings:
 
 
 def read_environment(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
-    """Return the environment over the `.env` file of the directory: what stands in both is the environment's.
+    """Return the environment over the `.env` file of the directory: what is in both is the environment's.
+
+    Variables that a container platform injects are left out, so they never replace a setting of the file.
 
     Raises:
         ConfigurationError: `.env` cannot be read.
     """
     values = read_file((Path.cwd() if directory is None else directory) / ".env")
-    values.update(os.environ if environ is None else environ)
+    given = os.environ if environ is None else environ
+    values.update((name, value) for name, value in given.items() if not is_injected(name, value))
 
     return values
 
@@ -103,6 +114,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
 
     engine = engine_address(*given.pick("COUNTERSIGN_ENGINE", "sqlite:///.countersign/engine.db"), directory)
     base = public_url(*given.pick("COUNTERSIGN_PUBLIC_URL"))
+    level, form = _log(*given.members("COUNTERSIGN_LOG", "info"))
     admission = Admission()
 
     return Settings(
@@ -113,13 +125,16 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         caller_secrets=admission.caller_secrets(*given.members("COUNTERSIGN_CALLER_SECRETS", "")),
         resonate_token=admission.bearer(*given.pick("RESONATE_TOKEN")) if "RESONATE_TOKEN" in given else None,
         api_keys=MappingProxyType(admission.api_keys(*given.members("COUNTERSIGN_API_KEYS", ""))),
+        name=_name(*given.pick("COUNTERSIGN_NAME", "Countersign")),
+        proxies=_proxies(*given.members("COUNTERSIGN_PROXIES", "")) or LOOPBACK,
         sources=_sources(given, directory),
         workflows=_workflows(*given.members("COUNTERSIGN_WORKFLOWS", "orchestrator.workflows")),
         group=group_name(*given.pick("COUNTERSIGN_GROUP", "default")),
-        mail=_mail(given, directory, loopback=is_loopback(urlsplit(base).hostname or "")),
+        mail=_mail(given, directory, public_host=urlsplit(base).hostname or ""),
         llm=llm_address(*given.pick("COUNTERSIGN_LLM")) if "COUNTERSIGN_LLM" in given else None,
         fetch_allow=_networks(*given.members("COUNTERSIGN_FETCH_ALLOW", "")),
-        log=_log(*given.pick("COUNTERSIGN_LOG", "info")),
+        log=level,
+        log_form=form,
         host=_host(*given.pick("COUNTERSIGN_HOST", "127.0.0.1")),
         port=_whole(*given.pick("COUNTERSIGN_PORT", "8000"), 0, 65535),
         max_body=_whole(*given.pick("COUNTERSIGN_MAX_BODY", "65536"), _SMALLEST_BODY, _LARGEST_BODY),
@@ -134,6 +149,13 @@ def group_name(variable: str, value: str) -> str:
         raise ConfigurationError(variable, "must be 1 to 64 letters, digits, - or _")
 
     return value.lower()
+
+
+def _name(variable: str, value: str) -> str:
+    if len(value) > _LONGEST_NAME:
+        raise ConfigurationError(variable, f"must have at most {_LONGEST_NAME} characters")
+
+    return value
 
 
 def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> tuple[Secret, ...]:
@@ -156,15 +178,15 @@ def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> 
     return admission.payload_keys(variable, members)
 
 
-def _mail(given: Given, directory: Path, *, loopback: bool) -> MailAddress:
+def _mail(given: Given, directory: Path, *, public_host: str) -> MailAddress:
     # Unset and public: whoever sends no mail needs no mail server, and no link is ever printed.
-    if "COUNTERSIGN_MAIL" not in given and not loopback:
+    if "COUNTERSIGN_MAIL" not in given and not is_loopback(public_host):
         return NO_MAIL
 
     trusted = given.of_others("SSL_CERT_FILE").get("SSL_CERT_FILE")
     ca_file = None if trusted is None else directory / trusted.text()
 
-    return mail_address(*given.pick("COUNTERSIGN_MAIL", "console:"), loopback=loopback, ca_file=ca_file)
+    return mail_address(*given.pick("COUNTERSIGN_MAIL", "console:"), public_host=public_host, ca_file=ca_file)
 
 
 def _sources(given: Given, directory: Path) -> Path | None:
@@ -198,7 +220,7 @@ def _workflows(variable: str, members: list[str]) -> tuple[str, ...]:
 
 def _networks(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
-        networks = tuple(ipaddress.ip_network(member) for member in members)
+        networks = tuple(ip_network(member) for member in members)
     except ValueError:
         raise ConfigurationError(variable, "must hold networks in CIDR notation, host bits zero") from None
 
@@ -208,11 +230,25 @@ def _networks(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Netw
     return networks
 
 
-def _log(variable: str, value: str) -> Literal["debug", "info", "warning"]:
-    if value not in _LOGS:
-        raise ConfigurationError(variable, "must be debug, info or warning")
+def _proxies(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Return the networks, those of IPv4-mapped addresses as IPv4: a peer's address is compared as IPv4 too."""
+    return tuple(_unmapped(network) for network in _networks(variable, members))
 
-    return _LOGS[value]
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
+        return network
+
+    return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
+
+
+def _log(variable: str, members: list[str]) -> tuple[Level, Form]:
+    level, *form = members
+
+    if level not in get_args(Level) or form not in ([], ["json"]):
+        raise ConfigurationError(variable, "must be debug, info or warning, with or without ,json behind it")
+
+    return cast("Level", level), "json" if form else "text"
 
 
 def _host(variable: str, value: str) -> str:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: How the Jobs API says that a run was skipped because of the job's maximum of concurrent runs: as a `result_state`,
+#: and as the `code` of the newer `termination_details`.
+_LIMIT_REACHED: Final = frozenset({"MAXIMUM_CONCURRENT_RUNS_REACHED", "MAX_CONCURRENT_RUNS_EXCEEDED"})
+
 LOOK: Final = "countersign.look"
 
 
@@ -119,7 +123,7 @@ async def settle_dead(ctx: SDKContext, promise_id: str, callback: str, run: Run)
         "state_message": run.message,
         "run_page_url": run.page_url,
     }
-    body = body_of(f"run {run.run_id} ended without calling back ({_end_of(run)})", details)
+    body = body_of(how_it_ended(run), details)
     await _settle(ctx, promise_id, callback, run.run_id, body)
 
 
@@ -131,5 +135,12 @@ async def _settle(ctx: SDKContext, promise_id: str, callback: str, run_id: int, 
     logger.info("run %s is over, its wait %s: %s", run_id, promise_id, settlement.verdict)
 
 
-def _end_of(run: Run) -> str:
-    return run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
+def how_it_ended(run: Run) -> str:
+    """Return, as a sentence, how a run ended that did not call back, and why where it was never begun."""
+    state = run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
+    sentence = f"run {run.run_id} ended without calling back ({state})"
+
+    if run.result_state in _LIMIT_REACHED:
+        return f"{sentence}: it was skipped because the job's limit of concurrent runs was reached"
+
+    return f"{sentence}: {run.message}" if run.life_cycle_state == "SKIPPED" and run.message else sentence

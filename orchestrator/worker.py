@@ -47,7 +47,7 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
-    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail))
+    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name))
     resonate.with_dependency(order_book if order_book is not None else OrderBook())
 
     if group is not None and group not in groups_of(loaded):

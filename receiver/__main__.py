@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from orchestrator.signals import Signals
+
+SIGNALS = Signals()
+
+if __name__ == "__main__":
+    SIGNALS.listen()  # before all the imports below, which take a second
+
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Final
@@ -35,10 +42,12 @@ REFUSED: Final = 2
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
+    SIGNALS.listen()
+
     try:
         _refuse_arguments(sys.argv[1:])
         settings = load_settings()
-        configure_logging(settings.log)
+        configure_logging(settings.log, settings.log_form)
         allow_many_connections()
 
         with _bound(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -47,6 +56,8 @@ def main() -> int:
     except StartRefused as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
         return REFUSED
+    finally:
+        SIGNALS.ignore()
 
     return 0
 
@@ -61,18 +72,18 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     sources = Sources(settings, workflows)
     embedded = settings.engine.kind in {"embedded", "memory"}
     engine = await connect(settings, work=embedded)
+    server = Server(create_app(settings, engine, workflows, sources), stopping=engine.hurry)
+    loop = asyncio.get_running_loop()
+    reload = functools.partial(loop.run_in_executor, None, sources.reload)
+    SIGNALS.deliver(loop, stop=server.stop, reload=reload)
 
     if embedded:
         equip(engine, settings, workflows.values())
         engine.start()
 
     _collect_seldom()
-    server = Server(create_app(settings, engine, workflows, sources), stopping=engine.hurry)
     host, port = listener.getsockname()[:2]
     logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, sources.reload)
 
     try:
         await server.serve(sockets=[listener])

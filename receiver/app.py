@@ -5,6 +5,7 @@ The application is built by a function and holds no globals. It starts without i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
@@ -16,10 +17,12 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 from receiver.approvals import Approvals
 from receiver.auth import ApiKeys
 from receiver.callbacks import Callbacks
+from receiver.clients import ClientAddresses
 from receiver.guards import BadTokens, RequestGuard
 from receiver.openapi import document
 from receiver.pages import Notice, dressed
 from receiver.problems import Problem, exception_handlers
+from receiver.readiness import Readiness
 from receiver.routing import route
 from receiver.sources import Sources
 from receiver.telemetry import Metrics
@@ -50,13 +53,14 @@ def create_app(
     """
     metrics = Metrics()
     signer = TokenSigner(settings.signing_keys)
-    api_keys = ApiKeys(settings.api_keys)
+    api_keys = ApiKeys(settings.api_keys, BadTokens())
     bad_tokens = BadTokens()
     callbacks = Callbacks(
         engine,
         signer,
         caller_secrets=settings.caller_secrets,
         bad_tokens=bad_tokens,
+        bad_proofs=BadTokens(),
         metrics=metrics,
         max_body=settings.max_body,
     )
@@ -64,6 +68,7 @@ def create_app(
         engine,
         signer,
         ApprovalCodes(settings.signing_keys),
+        organisation=settings.name,
         public_url=settings.public_url,
         bad_tokens=bad_tokens,
         metrics=metrics,
@@ -74,10 +79,11 @@ def create_app(
         signer,
         sources if sources is not None else Sources(settings, workflows),
         group=settings.group,
+        bad_signatures=BadTokens(),
         metrics=metrics,
         max_body=settings.max_body,
     )
-    starting = Workflows(engine, workflows, api_keys=api_keys, max_body=settings.max_body)
+    starting = Workflows(engine, workflows, organisation=settings.name, api_keys=api_keys, max_body=settings.max_body)
     operations = _Operations(engine, api_keys, metrics, workflows)
     app = Starlette(
         routes=[
@@ -87,12 +93,16 @@ def create_app(
             *starting.routes(),
             *operations.routes(),
         ],
-        exception_handlers=_handlers(metrics),
+        exception_handlers=_handlers(metrics, settings.name),
     )
     # It would answer a path with a trailing slash with a redirect that reflects Host and token.
     app.router.redirect_slashes = False
 
-    return RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dressed)
+    dress = partial(dressed, organisation=settings.name)
+
+    return ClientAddresses(
+        RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dress), settings.proxies
+    )
 
 
 class _Operations:
@@ -101,10 +111,11 @@ class _Operations:
     def __init__(
         self, engine: Engine, api_keys: ApiKeys, metrics: Metrics, workflows: Mapping[str, Workflow[Any]]
     ) -> None:
-        self._engine = engine
+        self._readiness = Readiness(engine.check, seconds=engine.seconds)
         self._api_keys = api_keys
         self._metrics = metrics
-        self._document = document(workflows.values())
+        # Written once: anybody may ask for it as often as they like.
+        self._document = JSONResponse(document(workflows.values())).body
 
     def routes(self) -> list[Route]:
         return [
@@ -118,21 +129,21 @@ class _Operations:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        await self._engine.check()
+        await self._readiness.wait()
 
         return JSONResponse({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
-        self._api_keys.identify(request.headers.getlist("authorization"))
+        self._api_keys.authorise(request, "read")
         text, media_type = self._metrics.render()
 
         return Response(text, media_type=media_type)
 
     async def openapi(self, _: Request) -> Response:
-        return JSONResponse(self._document)
+        return Response(self._document, media_type="application/json")
 
 
-def _handlers(metrics: Metrics) -> dict[Any, ExceptionHandler]:
+def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler]:
     async def engine_unavailable(_: Request, error: Exception) -> Response:
         metrics.engine_error()
 
@@ -142,17 +153,17 @@ def _handlers(metrics: Metrics) -> dict[Any, ExceptionHandler]:
         return Problem("unknown-promise").response()
 
     async def notice(_: Request, error: Exception) -> Response:
-        return cast("Notice", error).response()
+        return cast("Notice", error).response(organisation)
 
     table = {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}
 
-    return {error: _dressing(handler) for error, handler in table.items()} | {Notice: notice}
+    return {error: _dressing(handler, organisation) for error, handler in table.items()} | {Notice: notice}
 
 
-def _dressing(handler: ExceptionHandler) -> ExceptionHandler:
+def _dressing(handler: ExceptionHandler, organisation: str) -> ExceptionHandler:
     answer = cast("Callable[[Request, Exception], Awaitable[Response]]", handler)
 
     async def handle(request: Request, error: Exception) -> Response:
-        return dressed(request.scope, await answer(request, error))
+        return dressed(request.scope, await answer(request, error), organisation=organisation)
 
     return handle

@@ -19,6 +19,7 @@ from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settl
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.errors import EngineUnavailable, TokenExpired, TokenInvalid, UnknownPromise
 from orchestrator.questions import Inquiry, digest_of
+from receiver.clients import client_address
 from receiver.forms import is_same_origin, read_form
 from receiver.pages import ApprovalView, Notice, Recorded, redirect
 from receiver.routing import route
@@ -74,6 +75,7 @@ class Approvals:
         signer: TokenSigner,
         codes: ApprovalCodes,
         *,
+        organisation: str,
         public_url: str,
         bad_tokens: BadTokens,
         metrics: Metrics,
@@ -83,6 +85,7 @@ class Approvals:
         self._engine = engine
         self._signer = signer
         self._codes = codes
+        self._organisation = organisation
         self._public_url = public_url
         self._bad_tokens = bad_tokens
         self._metrics = metrics
@@ -140,7 +143,7 @@ class Approvals:
         kept = {
             "comment": fields.get("comment", "").replace("\r\n", "\n"),
             "digest": claims.digest,
-            "client": request.client.host if request.client else None,
+            "client": client_address(request.scope),
             "at": rfc3339(int(self._clock() * 1000)),
         }
         outcome = Outcome(
@@ -210,7 +213,7 @@ class Approvals:
             claims, expired = error.claims, True
         except TokenInvalid:
             self._metrics.approval("refused")
-            wait = self._bad_tokens.count(request.client.host if request.client else None)
+            wait = self._bad_tokens.count(client_address(request.scope))
 
             if wait:
                 raise Notice(429, headers={"Retry-After": str(wait)}) from None
@@ -229,6 +232,7 @@ class Approvals:
         self, asked: _Asked, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200
     ) -> Response:
         return ApprovalView(
+            organisation=self._organisation,
             inquiry=asked.inquiry,
             person=asked.claims.subject,
             path=asked.path,
@@ -255,6 +259,7 @@ class Approvals:
         )
 
         return ApprovalView(
+            organisation=self._organisation,
             inquiry=asked.inquiry,
             person=asked.claims.subject,
             path=asked.path,

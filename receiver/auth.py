@@ -1,4 +1,4 @@
-"""Who asks: the Authorization header, and the API keys of the workflow API.
+"""Who asks: the Authorization header, and the API keys of the workflow API, each with what its holder may do.
 
 Only digests of keys are held. This file knows nothing of callback tokens beyond where they are written in a request.
 """
@@ -9,10 +9,17 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.keys import ROLES
 from receiver.problems import Problem
+from receiver.telemetry import name_caller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from orchestrator.keys import ApiKey, Role
+    from receiver.guards import BadTokens
 
 _SCHEME: Final = "bearer"
 
@@ -47,13 +54,41 @@ def bearer_token(values: Sequence[str]) -> str | None:
 
 
 class ApiKeys:
-    """The API keys, by name and SHA-256 digest. Empty: nobody is let in."""
+    """The API keys by name. Empty: nobody is let in.
 
-    def __init__(self, digests: Mapping[str, bytes]) -> None:
-        self._digests: Final = dict(digests)
+    Wrong keys are counted by client address, and only they: a right one is let in however many wrong ones came before.
+    """
+
+    def __init__(self, keys: Mapping[str, ApiKey], wrong: BadTokens) -> None:
+        self._keys: Final = dict(keys)
+        self._wrong: Final = wrong
 
     def __repr__(self) -> str:
-        return f"ApiKeys({', '.join(sorted(self._digests))})"
+        return f"ApiKeys({', '.join(sorted(self._keys))})"
+
+    def authorise(self, request: Request, role: Role) -> str:
+        """Return the name of the request's key, which may do what this role may; the access line names it too.
+
+        A request without an Authorization header guesses at nothing and is not counted.
+
+        Raises:
+            Problem: `unauthorized`, `rate-limited` instead where too many wrong keys came from this address, or
+                `forbidden` for a key of a lesser role.
+        """
+        values = request.headers.getlist("authorization")
+
+        try:
+            name = self.identify(values)
+        except Problem as problem:
+            raise (self._wrong.refusal(request.scope, problem) if values else problem) from None
+
+        name_caller(request.scope, name)
+        held = self._keys[name].role
+
+        if ROLES.index(held) < ROLES.index(role):
+            raise Problem("forbidden", f"This needs a key of the role {role}; the role of yours is {held}.")
+
+        return name
 
     def identify(self, values: Sequence[str]) -> str:
         """Return the name of the key among the Authorization header `values`.
@@ -70,8 +105,8 @@ class ApiKeys:
 
         digest = hashlib.sha256((token or "").encode()).digest()
         found: str | None = None
-        for name, known in self._digests.items():
-            if hmac.compare_digest(digest, known):
+        for name, known in self._keys.items():
+            if hmac.compare_digest(digest, known.digest):
                 found = name
 
         if token is None or found is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "READ_SECONDS",
+    "UTF8",
     "JsonBody",
     "check_declared",
     "json_body",
@@ -38,6 +39,9 @@ __all__ = [
 
 READ_SECONDS: Final = 30.0
 """How long a body may take to arrive whole."""
+
+UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'charset="utf8"'})
+"""How a media type says that its text is UTF-8, in lower case; `utf8` is not registered, but common."""
 
 INLINE_BYTES: Final = 64 * 1024
 """Bodies up to this size are parsed on the event loop: at most a few milliseconds, where a thread costs more."""
@@ -172,5 +176,5 @@ def _require_json(content_types: Sequence[str], encodings: Sequence[str]) -> Non
 
     charsets = [parameter for parameter in parameters if parameter.startswith("charset")]
 
-    if any(charset not in {"charset=utf-8", 'charset="utf-8"'} for charset in charsets):
+    if any(charset not in UTF8 for charset in charsets):
         raise Problem("unsupported-media-type", "The only charset understood is utf-8.")

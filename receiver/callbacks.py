@@ -67,6 +67,7 @@ class Callbacks:
         *,
         caller_secrets: Sequence[Secret],
         bad_tokens: BadTokens,
+        bad_proofs: BadTokens,
         metrics: Metrics,
         max_body: int,
         clock: Callable[[], float] = time.time,
@@ -75,6 +76,7 @@ class Callbacks:
         self._signer = signer
         self._caller_secrets = caller_secrets
         self._bad_tokens = bad_tokens
+        self._bad_proofs = bad_proofs
         self._metrics = metrics
         self._max_body = max_body
         self._clock = clock
@@ -180,7 +182,7 @@ class Callbacks:
             verify_proof(self._caller_secrets, request.headers.raw, data, kind=kind, token=token, now=self._clock)
         except SignatureRefused:
             self._metrics.callback("refused")
-            raise Problem("invalid-proof") from None
+            raise self._bad_proofs.refusal(request.scope, Problem("invalid-proof")) from None
 
     def _verified(self, request: Request) -> _Presented:
         """Return the request's token and its claims, an expired one's too."""
@@ -192,12 +194,7 @@ class Callbacks:
             claims, expired = error.claims, True
         except TokenInvalid:
             self._metrics.callback("refused")
-            wait = self._bad_tokens.count(request.client.host if request.client else None)
-
-            if wait:
-                raise Problem("rate-limited", headers={"Retry-After": str(wait)}) from None
-
-            raise Problem("invalid-token") from None
+            raise self._bad_tokens.refusal(request.scope, Problem("invalid-token")) from None
 
         # A wait is below a root. A root is settled by its own worker and nobody else.
         if ":" not in claims.promise_id:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from receiver.schemes.signing import Signed
     from receiver.sources import Source
 
+logger = logging.getLogger(__name__)
+
 #: What stands in a stored body where the token stood.
 CUT: Final = "[token]"
+
+#: How a delivery begins that GitHub, and senders like it, were not told to send as JSON.
+_FORM: Final = b"payload="
+_NO_FORMS: Final = "choose application/json as the content type where the webhook is set up, not a form"
 
 _MOST_FIELDS: Final = 100
 _LONGEST_IDENTITY: Final = 1024
@@ -102,32 +109,56 @@ class Delivery:
 
         return int(text)
 
-    def input(self) -> JsonBody:
+    async def input(self) -> JsonBody:
         """Return what the workflow that it starts gets.
 
         Raises:
-            Problem: `malformed-body`: the expression finds what is no JSON, as the sum of two very large numbers.
+            Problem: `malformed-body`: the expression finds what is not strict JSON, such as the sum of two very large
+                numbers or a nesting that is too deep.
         """
         if self.source.input is None:
             return JsonBody(text=self.text, value=self.value)
 
-        value = _found(self.source.input, self.value)
-
         try:
-            return JsonBody(text=json.dumps(value, allow_nan=False), value=value)
-        except (TypeError, ValueError):
+            text = json.dumps(_found(self.source.input, self.value), allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
             raise _unfit() from None  # the original quotes the value
+
+        return await _stored(text, "What this source's settings make of the body is not strict JSON.")
+
+    async def body_without(self, token: str) -> str:
+        """Return its document as it is stored: as JSON text, with `[token]` wherever the token stood.
+
+        Raises:
+            Problem: `malformed-body`: without the token it is not strict JSON, because two keys become equal.
+                `bad-token`: the source's expression makes the token of parts of the body, so it cannot be cut out.
+        """
+        text = without_token(self.text, token)
+
+        if text != self.text:
+            return (await _stored(text, "Without the token, the body repeats a key.")).text
+
+        if self.source.token is not None:
+            raise Problem("bad-token", "The token must stand whole in one string of the body.")
+
+        return text
 
 
 async def read_delivery(source: Source, data: bytes, signed: Signed) -> Delivery:
     """Return what these signed bytes say.
 
     Raises:
-        Problem: `malformed-body`: not strict JSON (or, from Slack, a form), or without the identity it should have.
+        Problem: `malformed-body`: not strict JSON in UTF-8 (or, from Slack, a form), or without the identity it should
+            have.
     """
-    body = await (
-        _read_form(data) if source.kind == "slack" and not data.lstrip().startswith(b"{") else read_json(data)
-    )
+    if source.kind == "slack" and not data.lstrip().startswith(b"{"):
+        body = await _read_form(data)
+    elif data.startswith(_FORM):
+        logger.warning("a delivery to the source %s is a form: %s", source.name, _NO_FORMS)
+        raise Problem("malformed-body", f"The body is a form: {_NO_FORMS}.")
+    else:
+        body = await read_json(data)
+
     identity = signed.identity
 
     if source.identity is not None:
@@ -145,7 +176,10 @@ async def read_delivery(source: Source, data: bytes, signed: Signed) -> Delivery
 
 
 def without_token(text: str, token: str) -> str:
-    """Return this JSON text without the token, in whatever spelling it stands in a string of it; else unchanged."""
+    """Return this JSON text without the token, in whatever spelling it stands in a string of it; else unchanged.
+
+    Keys are strings too, so the text that is returned may repeat a key.
+    """
 
     def cut(match: re.Match[str]) -> str:
         literal = match[0]
@@ -197,6 +231,14 @@ def _identity_of(expression: Expression | None, value: object) -> str:
         raise Problem("malformed-body", "The delivery has no identity where this source's settings expect it.")
 
     return found
+
+
+async def _stored(text: str, refusal: str) -> JsonBody:
+    """Return this text as the strict JSON that everybody who reads it later takes it for, or refuse it."""
+    try:
+        return await read_json(text.encode())
+    except Problem:
+        raise Problem("malformed-body", refusal) from None
 
 
 def _unfit() -> Problem:

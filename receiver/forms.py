@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from receiver.bodies import read_body
+from receiver.bodies import UTF8, read_body
 from receiver.problems import Problem
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
-_UTF8: Final = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
+_PARAMETERS: Final = UTF8 | {""}
 _LARGEST: Final = 64 * 1024
 _MOST_FIELDS: Final = 100
 _OURS: Final = frozenset({"same-origin", "none"})
@@ -84,5 +84,5 @@ def _require_form(request: Request) -> None:
 
     media_type, *parameters = (part.strip().lower() for part in ", ".join(types).split(";"))
 
-    if media_type != _MEDIA_TYPE or any(parameter not in _UTF8 for parameter in parameters):
+    if media_type != _MEDIA_TYPE or any(parameter not in _PARAMETERS for parameter in parameters):
         raise Problem("unsupported-media-type", f"The Content-Type must be {_MEDIA_TYPE}, in UTF-8.")

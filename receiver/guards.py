@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
+from orchestrator.crashes import describe_crash
 from receiver.bodies import READ_SECONDS, check_declared, receive_body
-from receiver.problems import CLIENT_GONE, Problem, describe_crash
+from receiver.clients import client_address
+from receiver.problems import CLIENT_GONE, Problem
+from receiver.routing import keep_encoded_slashes
 from receiver.telemetry import log_request, route_template
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
 
+        scope = keep_encoded_slashes(scope)
         began = self._clock()
         answer = _Answer(send)
         try:
@@ -137,8 +141,9 @@ class RequestGuard:
 class BadTokens:
     """Counts bad tokens by client address, in fixed windows that begin with an address's first bad token.
 
-    Memory is bounded: past `addresses` the one whose window began first is forgotten. IPv6 addresses count by their
-    /64, since a single client commands a whole one. Across the seam of two windows up to twice the `limit` passes.
+    The same for wrong API keys, signatures and proofs: each kind of guess has a counter of its own. Memory is bounded:
+    past `addresses` the one whose window began first is forgotten. IPv6 addresses count by their /64, since a single
+    client commands a whole one. Across the seam of two windows up to twice the `limit` passes.
     """
 
     def __init__(
@@ -153,18 +158,20 @@ class BadTokens:
         self._window: Final = window
         self._addresses: Final = addresses
         self._clock: Final = clock
-        self._counts: Final[OrderedDict[str, tuple[float, int]]] = OrderedDict()
+        self._counts: Final[OrderedDict[tuple[str, str], tuple[float, int]]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._counts)
 
-    def count(self, address: str | None) -> int:
+    def count(self, address: str | None, *, of: str = "") -> int:
         """Count one bad token from `address`; return 0, or when it is one too many the seconds (1 or more) to wait.
+
+        What is counted `of` one thing says nothing about another.
 
         Never ask this for a genuine token: the limit is on the bad ones alone.
         """
         now = self._clock()
-        key = _client(address)
+        key = (of, _client(address))
         began, seen = self._counts.get(key, (now, 0))
         if not began <= now < began + self._window:
             del self._counts[key]
@@ -178,6 +185,12 @@ class BadTokens:
             return 0
 
         return max(1, round(began + self._window - now))
+
+    def refusal(self, scope: Scope, problem: Problem, *, of: str = "") -> Problem:
+        """Count one bad token of this request's client; return `problem`, or `rate-limited` when it is one too many."""
+        wait = self.count(client_address(scope), of=of)
+
+        return Problem("rate-limited", headers={"Retry-After": str(wait)}) if wait else problem
 
 
 class _Answer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from receiver.openapi_pages import approval_path
 from receiver.openapi_parts import (
-    ANSWER_HEADERS,
+    AFTER,
     IKEY,
     PREFER,
     PROOF,
@@ -20,10 +20,10 @@ from receiver.openapi_parts import (
     TOKEN,
     WORKFLOW_ID,
     json_answer,
+    problem_answers,
     ref,
 )
 from receiver.openapi_parts import schemas as shared_schemas
-from receiver.problems import MEDIA_TYPE, PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -38,6 +38,9 @@ Group = Literal["callbacks", "approvals", "webhooks", "workflows", "operations"]
 ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "webhooks", "workflows", "operations")
 
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
+
+# What a request that needs an API key may be told.
+_KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
 
 
 class Described(Protocol):
@@ -171,6 +174,7 @@ def _webhook_paths() -> Json:
                     "repeated-signature",
                     "invalid-signature",
                     "unknown-source",
+                    "rate-limited",
                     "engine-unavailable",
                 ),
                 parameters=parameters,
@@ -193,7 +197,12 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
     }
     security: list[Json] = [{"apiKey": []}]
     shown = json_answer("Where it stands.", ref("Workflow"))
-    known: tuple[ProblemName, ...] = ("unauthorized", "unknown-workflow", "invalid-id", "engine-unavailable")
+    known: tuple[ProblemName, ...] = (
+        *_KEY_PROBLEMS,
+        "unknown-workflow",
+        "invalid-id",
+        "engine-unavailable",
+    )
     return {
         "parameters": [name, WORKFLOW_ID],
         "put": _operation(
@@ -203,7 +212,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
                 "201": json_answer("Started.", ref("Started")),
                 "200": json_answer("It was there already.", ref("Started")),
             },
-            (*known, "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
+            (*known, "forbidden", "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
             security=security,
             parameters=[PREFER],
             body={"anyOf": list(inputs.values())},
@@ -214,13 +223,13 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
             {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
             (*known, "unknown-id"),
             security=security,
-            parameters=[PREFER, STEPS],
+            parameters=[PREFER, STEPS, AFTER],
         ),
         "delete": _operation(
             "cancel_workflow",
             "Cancel it; without effect on one that is over",
             {"202": json_answer("Asked for.", ref("Workflow"))},
-            (*known, "unknown-id"),
+            (*known, "forbidden", "unknown-id"),
             security=security,
         ),
     }
@@ -245,7 +254,7 @@ def _operation_paths() -> Json:
             "get": _operation("ready", "Whether the engine answers", {"200": alive}, ("engine-unavailable",)),
         },
         "/metrics": {
-            "get": _operation("metrics", "Metrics", {"200": metrics}, ("unauthorized",), security=[{"apiKey": []}]),
+            "get": _operation("metrics", "Metrics", {"200": metrics}, _KEY_PROBLEMS, security=[{"apiKey": []}]),
         },
         "/openapi.json": {"get": _operation("openapi", "This document", {"200": alive})},
     }
@@ -264,7 +273,7 @@ def _operation(  # noqa: PLR0913 the parts of an operation
     operation: Json = {
         "operationId": name,
         "summary": summary,
-        "responses": answers | _problem_answers((*problems, *_TRANSPORT)),
+        "responses": answers | problem_answers((*problems, *_TRANSPORT)),
         "security": security or [],
     }
     if parameters:
@@ -274,20 +283,3 @@ def _operation(  # noqa: PLR0913 the parts of an operation
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
 
     return operation
-
-
-def _problem_answers(names: Iterable[ProblemName]) -> Json:
-    by_status: dict[int, list[ProblemName]] = {}
-    for name in names:
-        by_status.setdefault(PROBLEMS[name][0], []).append(name)
-
-    answers: Json = {}
-    for status, same in sorted(by_status.items()):
-        kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
-        answers[str(status)] = {
-            "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
-            "headers": ANSWER_HEADERS.get(status, {}),
-            "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
-        }
-
-    return answers

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.problems import MEDIA_TYPE, PROBLEMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from receiver.problems import ProblemName
 
 type Json = dict[str, Any]
 
@@ -34,6 +38,11 @@ def schemas() -> Json:
         "state": {"enum": list(_STATES)},
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
+    }
+    steps = {
+        "steps": {"type": "array", "items": ref("Step")},
+        "truncated": {"description": "There are more steps; ask for those `after` the one in `next`.", "const": True},
+        "next": text,
     }
     approval = {
         "description": "On the wait of a question to people: what was asked of whom, and what was decided.",
@@ -66,7 +75,7 @@ def schemas() -> Json:
         "Settled": _object(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": _object({**workflow, "steps": {"type": "array", "items": ref("Step")}}, required),
+        "Workflow": _object({**workflow, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": _object({**step, "approval": approval}, tuple(step)),
         "Taken": {
@@ -92,6 +101,24 @@ def ref(name: str) -> Json:
 def json_answer(description: str, schema: Json) -> Json:
     """Return an answer in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def problem_answers(names: Iterable[ProblemName]) -> Json:
+    """Return the answers that these problems are, by status."""
+    by_status: dict[int, list[ProblemName]] = {}
+    for name in names:
+        by_status.setdefault(PROBLEMS[name][0], []).append(name)
+
+    answers: Json = {}
+    for status, same in sorted(by_status.items()):
+        kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
+        answers[str(status)] = {
+            "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
+            "headers": ANSWER_HEADERS.get(status, {}),
+            "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
+        }
+
+    return answers
 
 
 def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
@@ -151,6 +178,12 @@ PREFER: Final[Json] = {
 STEPS: Final[Json] = {
     "name": "steps",
     "in": "query",
-    "description": "1 adds the durable call graph.",
+    "description": "1 adds the durable call graph, 2000 steps at a time.",
     "schema": {"const": "1"},
+}
+AFTER: Final[Json] = {
+    "name": "after",
+    "in": "query",
+    "description": "The id of a step: the call graph goes on after it.",
+    "schema": {"type": "string"},
 }

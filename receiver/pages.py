@@ -87,12 +87,12 @@ class Notice(Exception):
         self.again = again
         self.headers = headers or {}
 
-    def response(self) -> Response:
-        """Return the page."""
+    def response(self, organisation: str) -> Response:
+        """Return the page, in the name of this organisation."""
         title, text = _NOTICES[self.status]
         notice = {"title": title, "text": self.text or text, "back": self.back, "again": self.again or {}}
 
-        return _page(_NOTICE.render, self.status, self.headers, notice=notice)
+        return _page(_NOTICE.render, self.status, self.headers, organisation=organisation, notice=notice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +107,13 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalView:
-    """What the page shows of a question to one person, who answers at `path`; times in ms since the epoch.
+    """What the page shows of a question by `organisation` to one person, who answers at `path`; times in ms since 1970.
 
     `refused` is the decision that could not be recorded because another one stands. `fault` says what is wrong with
     the form that was sent, whose fields are shown again.
     """
 
+    organisation: str
     inquiry: Inquiry
     person: str
     path: str
@@ -133,6 +134,7 @@ class ApprovalView:
             _APPROVAL.render,
             status,
             {},
+            organisation=self.organisation,
             question=question,
             view=self,
             person=one_line(self.person, _MAX_PERSON),
@@ -163,7 +165,7 @@ def is_page(scope: Scope) -> bool:
     return path == "/approvals" or path.startswith("/approvals/")
 
 
-def dressed(scope: Scope, response: Response) -> Response:
+def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:
     """Return a refusal as a page where people look at it; every other answer as it is."""
     if not is_page(scope) or response.media_type != MEDIA_TYPE:
         return response
@@ -171,7 +173,7 @@ def dressed(scope: Scope, response: Response) -> Response:
     status = response.status_code if response.status_code in _NOTICES else 400
     kept = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
 
-    return Notice(status, headers=kept).response()
+    return Notice(status, headers=kept).response(organisation)
 
 
 def label(decision: str) -> str:

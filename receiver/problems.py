@@ -9,15 +9,16 @@ from __future__ import annotations
 import http
 import json
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from orchestrator.crashes import describe_crash
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from starlette.requests import Request
     from starlette.types import ExceptionHandler
@@ -29,6 +30,7 @@ ProblemName = Literal[
     "bad-token",
     "engine-unavailable",
     "expired",
+    "forbidden",
     "headers-too-large",
     "id-reused",
     "ikey-reused",
@@ -65,6 +67,7 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "invalid-proof": (401, "The caller's proof does not hold"),
     "invalid-signature": (401, "The signature does not hold"),
     "unauthorized": (401, "A valid API key is needed"),
+    "forbidden": (403, "This API key may not do this"),
     "not-found": (404, "There is nothing here"),
     "unknown-promise": (404, "The engine holds no such promise"),
     "unknown-source": (404, "There is no such source"),
@@ -80,7 +83,7 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "ikey-reused": (422, "This key was used with another outcome"),
     "invalid-id": (422, "This is not a usable id"),
     "invalid-input": (422, "The input does not fit this workflow"),
-    "rate-limited": (429, "Too many bad tokens from this address"),
+    "rate-limited": (429, "Too many tokens, keys or signatures from this address were wrong"),
     "headers-too-large": (431, "Too many headers, or too large ones"),
     "internal-error": (500, "Something went wrong here"),
     "engine-unavailable": (503, "The engine did not answer in time"),
@@ -140,11 +143,6 @@ class Problem(Exception):
         return Response(body, self.status, self.headers, MEDIA_TYPE)
 
 
-def describe_crash(error: BaseException) -> str:
-    """Return an exception's type and where it came from, with its causes, and nothing of its text or values."""
-    return " <- ".join(_describe(link) for link in _causes(error))
-
-
 async def _problem(_request: Request, error: Exception) -> Response:
     return cast("Problem", error).response()
 
@@ -188,32 +186,6 @@ exception_handlers: Final[dict[Any, ExceptionHandler]] = {
 
 def _encode(document: Mapping[str, object]) -> bytes:
     return _ENCODER.encode(document).encode()
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    pending: list[BaseException] = [error]
-    while pending:
-        link = pending.pop(0)
-        if id(link) in seen:
-            continue
-
-        seen.add(id(link))
-        yield link
-        if isinstance(link, BaseExceptionGroup):
-            pending.extend(link.exceptions)
-
-        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-        if cause is not None:
-            pending.append(cause)
-
-
-def _describe(error: BaseException) -> str:
-    kind = type(error)
-    places = " > ".join(
-        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
-    )
-    return f"{kind.__module__}.{kind.__qualname__} at {places or 'an unknown place'}"
 
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))

@@ -1,9 +1,13 @@
-"""One route per path, whatever methods it takes, so that a refused method is answered with all that are allowed."""
+"""One route per path, whatever methods it takes, so that a refused method is answered with all that are allowed.
+
+A path is cut into segments before it is decoded: an encoded slash is a character of its segment and separates none.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import urllib.parse
+from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
@@ -12,8 +16,24 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Scope
 
     type Handler = Callable[[Request], Awaitable[Response]]
+
+_ENCODED_SLASH: Final = re.compile(rb"%2f", re.IGNORECASE)
+
+
+def keep_encoded_slashes(scope: Scope) -> Scope:
+    """Return the scope with a path in which `%2F` stays as it is, so that it is part of no id, name or token.
+
+    Servers decode a path as a whole. Where one does not say how the path was sent, nothing can be told from it.
+    """
+    raw_path: bytes | None = scope.get("raw_path")
+
+    if raw_path is None or _ENCODED_SLASH.search(raw_path) is None:
+        return scope
+
+    return {**scope, "path": urllib.parse.unquote(_ENCODED_SLASH.sub(b"%252F", raw_path))}
 
 
 def route(path: str, **handlers: Handler) -> Route:

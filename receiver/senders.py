@@ -45,7 +45,7 @@ class SenderSecrets:
         self._admission = Admission()
         bearer = () if settings.resonate_token is None else (settings.resonate_token,)
         keys = (*settings.signing_keys, *settings.payload_keys, *settings.caller_secrets, *bearer)
-        self._admission.reserve(keys, settings.api_keys.values())
+        self._admission.reserve(keys, (key.digest for key in settings.api_keys.values()))
 
     def text(self, source: str, reference: str) -> Secret:
         """Return a secret that is used as it is written."""

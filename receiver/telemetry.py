@@ -1,7 +1,7 @@
 """What the operator sees of requests: an access line each, and metrics; neither ever holds a path, a token or a body.
 
-A callback is named by its promise id and its own name. Metric labels come from fixed sets, so that nothing a caller
-sends becomes one.
+A callback is named by its promise id and its own name, whoever uses the workflow API by the name of the key. Metric
+labels come from fixed sets, so that nothing a caller sends becomes one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from orchestrator.logs import ACCESS
+from receiver.clients import client_address
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -27,12 +28,25 @@ WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLBACK_KEY: Final = "countersign.callback"
+_CALLER_KEY: Final = "countersign.caller"
 _TOO_MANY: Final = 429
 
 
 def name_callback(scope: Scope, promise_id: str, callback: str) -> None:
     """Note which callback this request is about, once its token is verified; the access line names it."""
     scope[_CALLBACK_KEY] = (promise_id, callback)
+
+
+def name_caller(scope: Scope, name: str) -> None:
+    """Note the name of the API key that this request showed; the access line names it."""
+    scope[_CALLER_KEY] = name
+
+
+def log_deed(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, by: str) -> None:
+    """Write the line that says who did this to a workflow, and from which address."""
+    client = client_address(scope) or "-"
+    fields = {"promise": root_id, "by": by, "client": client}
+    logger.info("%s %s by=%s client=%s", root_id, deed, by, client, extra={"fields": fields})
 
 
 def route_template(scope: Scope) -> str:
@@ -48,13 +62,21 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
         return
 
     method = _method(scope["method"])
-    named = scope.get(_CALLBACK_KEY)
-    if named is None:
-        _access.log(level, "%s %s %d %.1fms", method, route, status, seconds * 1000)
-    else:
-        _access.log(
-            level, "%s %s %d %.1fms promise=%s callback=%s", method, route, status, seconds * 1000, named[0], named[1]
-        )
+    named: dict[str, str] = {}
+
+    if (callback := scope.get(_CALLBACK_KEY)) is not None:
+        named["promise"], named["callback"] = callback
+
+    if (caller := scope.get(_CALLER_KEY)) is not None:
+        named["by"] = caller
+
+    named["client"] = client_address(scope) or "-"
+    milliseconds = round(seconds * 1000, 1)
+    line = f"{method} {route} {status} {milliseconds:.1f}ms " + " ".join(
+        [f"{name}={said}" for name, said in named.items()]
+    )
+    fields = {"method": method, "route": route, "status": status, "ms": milliseconds, **named}
+    _access.log(level, "%s", line, extra={"fields": fields})
 
 
 class Metrics:

@@ -44,7 +44,7 @@ class TimelineStep:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineView:
-    """What the page shows of a workflow; `result` and `error` are JSON texts."""
+    """What the page shows of a workflow; `result` and `error` are JSON texts. `more`: it has more steps than these."""
 
     workflow: str
     id: str
@@ -54,10 +54,13 @@ class TimelineView:
     result: str | None = None
     error: str | None = None
     steps: tuple[TimelineStep, ...] = ()
+    more: bool = False
 
 
-def render(view: TimelineView, nonce: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
-    """Return the page as HTML. Shows at most `MAX_STEPS` steps, the first ones."""
+def render(
+    view: TimelineView, nonce: str, *, organisation: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> str:
+    """Return the page as HTML, in the name of this organisation. Shows at most `MAX_STEPS` steps, the first ones."""
     as_of = now()
     steps = view.steps[:MAX_STEPS]
     times = [time for step in steps for time in (_parse(step.started_at), _parse(step.ended_at)) if time]
@@ -75,9 +78,10 @@ def render(view: TimelineView, nonce: str, *, now: Callable[[], datetime] = lamb
         "error": _pretty(view.error),
         "rows": [{**_row(step, begin, end, as_of), "id": _local(step.id, view)} for step in steps],
         "left_out": len(view.steps) - len(steps),
+        "more": view.more,
         "as_of": _moment(as_of),
     }
-    return _TEMPLATE.render(page=page, nonce=nonce)
+    return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
 
 
 def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) -> dict[str, object]:

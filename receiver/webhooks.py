@@ -7,6 +7,7 @@ record. And 410 is never answered: to some senders it means that this address is
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,12 @@ from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
 from orchestrator.hinting import request_look
 from orchestrator.roots import start_root
 from receiver.bodies import read_body
-from receiver.deliveries import read_delivery, without_token
+from receiver.deliveries import read_delivery
 from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.routing import route
-from receiver.schemes.signing import SignatureRefused, SignatureRepeated
-from receiver.telemetry import name_callback
+from receiver.schemes.signing import SignatureRefused, SignatureRepeated, SignedNoText
+from receiver.telemetry import log_deed, name_callback
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
     from receiver.deliveries import Delivery
+    from receiver.guards import BadTokens
     from receiver.schemes.signing import Signed
     from receiver.sources import Source, Sources
     from receiver.telemetry import Metrics
@@ -57,6 +59,7 @@ class Webhooks:
         sources: Sources,
         *,
         group: str,
+        bad_signatures: BadTokens,
         metrics: Metrics,
         max_body: int,
         clock: Callable[[], float] = time.time,
@@ -65,6 +68,7 @@ class Webhooks:
         self._signer = signer
         self._sources = sources
         self._group = group
+        self._bad_signatures = bad_signatures
         self._metrics = metrics
         self._max_body = max_body
         self._clock = clock
@@ -101,14 +105,16 @@ class Webhooks:
     def _verified(self, source: Source, request: Request, data: bytes) -> Signed:
         try:
             return source.scheme.verify(request.headers.raw, data, now=self._clock)
+        except SignedNoText:
+            raise Problem("malformed-body", "The text is not UTF-8.") from None
         except SignatureRefused as error:
             self._metrics.webhook("refused")
-            logger.info("a delivery to the source %s was refused: %s", source.name, error)
+            problem = self._bad_signatures.refusal(request.scope, _refused(source, error), of=source.name)
+            # A flood must not fill the log.
+            level = logging.DEBUG if problem.name == "rate-limited" else logging.INFO
+            logger.log(level, "a delivery to the source %s was refused: %s", source.name, error)
 
-            if isinstance(error, SignatureRepeated):
-                raise Problem("repeated-signature") from None
-
-            raise Problem("invalid-signature", headers={"WWW-Authenticate": source.scheme.challenge}) from None
+            raise problem from None
 
     async def _prompt(self, request: Request, delivery: Delivery) -> Response:
         """Ask for a look at a Databricks run. Who sent this is known by a password alone, so it settles nothing."""
@@ -121,11 +127,21 @@ class Webhooks:
 
     async def _start(self, request: Request, delivery: Delivery, workflow: Workflow[Any]) -> Response:
         _no_token_in_path(request)
-        body = delivery.input()
+        body = await delivery.input()
         faults = faults_of(workflow, body.value)
 
         if faults:
             raise Problem("malformed-body", describe_faults(faults))
+
+        root_id = f"{workflow.name}.{delivery.workflow_id}"
+        mark = hashlib.sha256(root_id.encode()).digest()
+        answer = {"workflow": workflow.name, "id": delivery.workflow_id}
+
+        # The engine forgets a workflow some time after its end, but a captured delivery may be good for longer.
+        if await self._engine.marks.has(mark):
+            self._metrics.webhook("duplicate")
+
+            return JSONResponse({**answer, "created": False})
 
         view = await start_root(
             self._engine,
@@ -136,9 +152,14 @@ class Webhooks:
             timeout=workflow.timeout,
             clock=self._clock,
         )
+        # Afterwards: a crash in between makes the sender come again, and the workflow is found by its id.
+        await self._engine.marks.put(mark)
         self._metrics.webhook("started" if view.created else "duplicate")
 
-        return JSONResponse({"workflow": workflow.name, "id": delivery.workflow_id, "created": view.created})
+        if view.created:
+            log_deed(logger, request.scope, view.root_id, "started", by=f"webhook:{delivery.source.name}")
+
+        return JSONResponse({**answer, "created": view.created})
 
     async def _settle(self, request: Request, delivery: Delivery) -> Response:
         token = self._token_of(request, delivery)
@@ -148,7 +169,7 @@ class Webhooks:
             kind="succeeded",
             callback=claims.callback,
             by="webhook",
-            body=without_token(delivery.text, token),
+            body=await delivery.body_without(token),
             subject=claims.subject,
         )
 
@@ -248,6 +269,13 @@ class Webhooks:
         logger.info("a delivery to %s came for %s, which is over", delivery.source.name, claims.promise_id)
 
         return JSONResponse({"state": "over", "callback": claims.callback})
+
+
+def _refused(source: Source, error: SignatureRefused) -> Problem:
+    if isinstance(error, SignatureRepeated):
+        return Problem("repeated-signature")
+
+    return Problem("invalid-signature", headers={"WWW-Authenticate": source.scheme.challenge})
 
 
 def _no_token_in_path(request: Request) -> None:

@@ -7,6 +7,7 @@ restart.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from orchestrator.cancelling import request_cancel
 from orchestrator.context import CALLBACK_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.jsonvalues import json_equal, loads_strict
-from orchestrator.lineage import name_of, walk
+from orchestrator.lineage import PAGE, name_of, walk
 from orchestrator.roots import start_root, view_root
 from receiver.audit import approval_of
 from receiver.bodies import json_body
@@ -26,6 +27,7 @@ from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.rendering import page_headers
 from receiver.routing import route
+from receiver.telemetry import log_deed
 from receiver.timeline import TimelineStep, TimelineView, render
 from receiver.times import rfc3339
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.roots import RootView
     from receiver.auth import ApiKeys
+
+logger = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
@@ -63,10 +67,17 @@ class Workflows:
     """The surface `/workflows`."""
 
     def __init__(
-        self, engine: Engine, workflows: Mapping[str, Workflow[Any]], *, api_keys: ApiKeys, max_body: int
+        self,
+        engine: Engine,
+        workflows: Mapping[str, Workflow[Any]],
+        *,
+        organisation: str,
+        api_keys: ApiKeys,
+        max_body: int,
     ) -> None:
         self._engine = engine
         self._workflows = workflows
+        self._organisation = organisation
         self._api_keys = api_keys
         self._max_body = max_body
 
@@ -77,7 +88,7 @@ class Workflows:
 
     async def start(self, request: Request) -> Response:
         """Start the workflow unless its id is taken; 201 when this request started it."""
-        self._authorise(request)
+        by = self._api_keys.authorise(request, "start")
         workflow = self._workflow(request)
         workflow_id = _id_of(request)
         body = await json_body(request, limit=self._max_body)
@@ -95,17 +106,23 @@ class Workflows:
             timeout=workflow.timeout,
         )
 
-        if not view.created and not json_equal(loads_strict(view.request.encode()), body.value):
+        first = None if view.request is None else loads_strict(view.request.encode())
+
+        if not view.created and view.request is not None and not json_equal(first, body.value):
             raise Problem("id-reused", "The input that was given first stands.")
 
         created = view.created
+
+        if created:
+            log_deed(logger, request.scope, view.root_id, "started", by=by)
+
         view = await self._waited(request, view)
 
         return JSONResponse({**_shown(request, view), "created": created}, status_code=201 if created else 200)
 
     async def show(self, request: Request) -> Response:
         """Say where the workflow stands, as JSON or as a page."""
-        self._authorise(request)
+        self._api_keys.authorise(request, "read")
         self._workflow(request)
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
 
@@ -122,26 +139,25 @@ class Workflows:
         answer = _shown(request, view)
 
         if request.query_params.get("steps") == "1":
-            answer["steps"] = await self._steps(root_id)
+            answer |= await self._steps(root_id, request.query_params.get("after"))
 
         return JSONResponse(answer, headers={"Vary": "Accept"})
 
     async def cancel(self, request: Request) -> Response:
         """Ask for the workflow to be cancelled; without effect on one that is over."""
-        self._authorise(request)
+        by = self._api_keys.authorise(request, "operate")
         self._workflow(request)
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
 
         try:
-            await request_cancel(self._engine, root_id)
+            if await request_cancel(self._engine, root_id):
+                log_deed(logger, request.scope, root_id, "cancelled", by=by)
+
             view = view_root(await self._engine.promises.get(root_id))
         except UnknownPromise:
             raise Problem("unknown-id") from None
 
         return JSONResponse(_shown(request, view), status_code=202)
-
-    def _authorise(self, request: Request) -> None:
-        self._api_keys.identify(request.headers.getlist("authorization"))
 
     def _workflow(self, request: Request) -> Workflow[Any]:
         try:
@@ -157,11 +173,31 @@ class Workflows:
 
         return view_root(await self._engine.wait_settled(view.root_id, seconds=seconds))
 
-    async def _steps(self, root_id: str) -> list[dict[str, Any]]:
-        return [_audited(record) async for record in walk(self._engine.promises, root_id)]
+    async def _steps(self, root_id: str, after: str | None) -> dict[str, Any]:
+        records, more = await self._walked(root_id, after)
+        shown: dict[str, Any] = {"steps": [_audited(record) for record in records]}
+
+        return shown | {"truncated": True, "next": records[-1].id} if more else shown
+
+    async def _walked(self, root_id: str, after: str | None = None) -> tuple[list[PromiseRecord], bool]:
+        """Return a page of the steps, those after this one, and whether there are more."""
+        records: list[PromiseRecord] = []
+
+        try:
+            async for record in walk(self._engine.promises, root_id, after=after):
+                if len(records) == PAGE:
+                    return records, True
+
+                records.append(record)
+
+        except ValueError:
+            raise Problem("invalid-id", "The parameter `after` is the id of one of this workflow's steps.") from None
+
+        return records, False
 
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
+        records, more = await self._walked(view.root_id)
         page = TimelineView(
             workflow=request.path_params["name"],
             id=request.path_params["id"],
@@ -170,10 +206,13 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple([TimelineStep(**_step(record)) async for record in walk(self._engine.promises, view.root_id)]),
+            steps=tuple(TimelineStep(**_step(record)) for record in records),
+            more=more,
         )
 
-        return HTMLResponse(render(page, nonce), headers={**page_headers(nonce), "Vary": "Accept"})
+        html = render(page, nonce, organisation=self._organisation)
+
+        return HTMLResponse(html, headers={**page_headers(nonce), "Vary": "Accept"})
 
 
 def _id_of(request: Request) -> str:

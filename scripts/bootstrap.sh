@@ -1,5 +1,7 @@
 # Sourced by the programs in this folder, not run. Leaves behind $root, the checkout, and $python, an interpreter that has
-# everything the lock file names. Needs a Python >= 3.12 and, the first time, a package index; never downloads a Python.
+# what the service needs. A program that sets `needs=development` first has the development tools too. All others neither
+# install nor remove those, so a production environment stays one. Needs a Python >= 3.12 and, the first time, a package
+# index; never downloads a Python.
 # Prints nothing on standard output, and on standard error only why it cannot go on.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd -P)
@@ -73,8 +75,15 @@ fi
 # The environment of another project, if one is active, is none of ours.
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
+if [ "${needs-}" = development ]; then
+    groups='--dev'
+else
+    groups='--no-dev --inexact'
+fi
+
+# shellcheck disable=SC2086 - one option or two
 UV_PYTHON=$interpreter UV_PYTHON_DOWNLOADS=never \
-    "$uv" sync --project "$root" --frozen --quiet >&2 || refuse 'the environment could not be built: see above'
+    "$uv" sync --project "$root" --frozen --quiet $groups >&2 || refuse 'the environment could not be built: see above'
 
 python="$root/.venv/bin/python"
 PYTHONPATH=$root

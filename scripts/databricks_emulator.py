@@ -64,7 +64,11 @@ _SCRIPTED: Final[Mapping[str, tuple[str, str | None, str]]] = {
 
 # What the newer `status` says where it says it differently, and why a run ended.
 _STATUS: Final = {"WAITING_FOR_RETRY": "WAITING", "SKIPPED": "TERMINATED", "INTERNAL_ERROR": "TERMINATED"}
-_TERMINATION: Final = {"FAILED": "RUN_EXECUTION_ERROR", "CANCELED": "USER_CANCELED"}
+_TERMINATION: Final = {
+    "FAILED": "RUN_EXECUTION_ERROR",
+    "CANCELED": "USER_CANCELED",
+    "MAXIMUM_CONCURRENT_RUNS_REACHED": "MAX_CONCURRENT_RUNS_EXCEEDED",
+}
 
 NOTEBOOK: Final = Path(__file__).with_name("notebook.py")
 CANCEL_GRACE: Final = 5.0
@@ -75,7 +79,8 @@ CANCEL_GRACE: Final = 5.0
 class Job:
     """A job of the workspace. `parameters` are the declared ones with their defaults; None takes any.
 
-    `environment` is added to the notebook's process: it stands for the cluster's configuration and secrets.
+    `environment` is added to the notebook's process: it stands for the cluster's configuration and secrets. With
+    `max_concurrent_runs`, a run that would be one too many is SKIPPED, as in a job whose queueing is off.
     """
 
     fate: Fate = "notebook"
@@ -83,6 +88,7 @@ class Job:
     notebook: str = str(NOTEBOOK)
     environment: Mapping[str, str] = field(default_factory=dict)
     permitted: bool = True
+    max_concurrent_runs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,15 +300,20 @@ class Workspace:
                 defaults={} if job.parameters is None else defaults,
                 start_time=_now(),
             )
-            self._runs[run.run_id] = run
-
-            if job.fate == "notebook":
-                threading.Thread(target=self._execute, args=(run, job), daemon=True).start()
-            else:
-                self.move(run.run_id, *_SCRIPTED[job.fate])
-
+            self._begin(run, job)
             self._save()
             return {"run_id": run.run_id, "number_in_job": run.run_id}
+
+    def _begin(self, run: Run, job: Job) -> None:
+        active = sum(one.job_id == run.job_id and one.life_cycle_state not in OVER for one in self._runs.values())
+        self._runs[run.run_id] = run
+
+        if job.max_concurrent_runs is not None and active >= job.max_concurrent_runs:
+            self.move(run.run_id, *_SCRIPTED["skipped"])
+        elif job.fate == "notebook":
+            threading.Thread(target=self._execute, args=(run, job), daemon=True).start()
+        else:
+            self.move(run.run_id, *_SCRIPTED[job.fate])
 
     def get(self, run_id: int) -> dict[str, Any]:
         """Answer runs/get: the old `state` and the newer `status`, as the API gives both."""
@@ -310,7 +321,7 @@ class Workspace:
             run = self._run(run_id)
             details = {
                 "code": _TERMINATION.get(run.result_state or "", run.result_state)
-                if run.life_cycle_state == "TERMINATED"
+                if run.life_cycle_state in {"TERMINATED", "SKIPPED"}
                 else run.life_cycle_state,
                 "type": "SUCCESS" if run.result_state == "SUCCESS" else "CLIENT_ERROR",
                 "message": run.message,

@@ -5,10 +5,12 @@ They can be killed and started again over the same engine. Not part of the servi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -24,6 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_PORTS: Final = range(20_000, 32_000)
+_given: Final[set[int]] = set()
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 40.0
 
@@ -204,11 +208,20 @@ def wait_until(what: str, happened: Callable[[], bool], *, seconds: float = PATI
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    """Return a loopback port that nobody listens on, and that this process was not given before.
 
-        return port
+    It is below those that systems hand out by themselves, so no connection of some other program takes it before its
+    server does, or while its server is down. Another process that asks here at the same moment may still be given it.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if port in _given:
+            continue
+
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
+            return port
+
+    raise NotAsExpected("no loopback port is free")
 
 
 def _names(kind: str, count: int) -> list[str]:

@@ -189,14 +189,18 @@ async def desk(
     engine_url: str = "memory://",
     *,
     workflows: Sequence[Workflow[Any]] = (consult, approve_and_ship),
+    working: bool = True,
     **variables: str | None,
 ) -> AsyncIterator[Desk]:
-    """Run the service with a worker in this process."""
+    """Run the service with a worker in this process, which takes no task where it is not working."""
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     letters = Letters()
     equip(engine, chosen, workflows, mailer=letters.mailer)
-    engine.start()
+
+    if working:
+        engine.start()
+
     one = Desk(
         create_app(chosen, engine, {each.name: each for each in workflows}), engine, letters, chosen.signing_keys
     )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 from approving import Desk, desk
-from engines import free_port
 from plant import pause
 from playwright.async_api import Browser, Page, async_playwright
+from service import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What tests share: asyncio as the backend, logging as a program has it, and the engines."""
+"""What tests share: reproducible inputs, asyncio as the backend, logging as a program has it, and the engines."""
 
 from __future__ import annotations
 
@@ -7,22 +7,42 @@ import logging
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from engines import KINDS, Database, postgres, resonate_server
+from hypothesis import settings
 from postbox import certificate_in
 
-from orchestrator.logs import Level, configure_logging
+from orchestrator.logs import Form, Level, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# Every run of the suite draws the same inputs, on every machine. No input is too slow: the machine may be busy.
+settings.register_profile("reproducible", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
+
 KEPT = ("logThreads", "logProcesses", "logMultiprocessing")
-Start = Callable[[Level], io.StringIO]
+
+
+class Start(Protocol):
+    """Configures logging and returns the stream that it writes to."""
+
+    def __call__(self, level: Level, form: Form = "text") -> io.StringIO: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--explore", action="store_true", help="generated tests draw other inputs every time (see --hypothesis-seed)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose before any test module is read: a test takes its settings from the profile when it is decorated."""
+    settings.load_profile("explore" if config.getoption("--explore") else "reproducible")
 
 
 @pytest.fixture
@@ -40,10 +60,10 @@ def start() -> Iterator[Start]:
     # The Databricks step quiets it further once it is used, for as long as the process lives.
     logging.getLogger("databricks.sdk").setLevel(logging.NOTSET)
 
-    def configure(level: Level) -> io.StringIO:
+    def configure(level: Level, form: Form = "text") -> io.StringIO:
         stream = io.StringIO()
         logging.captureWarnings(capture=False)
-        configure_logging(level, stream)
+        configure_logging(level, form, stream)
         return stream
 
     yield configure

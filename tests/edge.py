@@ -21,9 +21,10 @@ from orchestrator.worker import equip
 from receiver.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
 
 AUTHORISED = {"Authorization": f"Bearer {API_KEY}"}
@@ -119,15 +120,22 @@ class Edge:
 
 
 @contextlib.asynccontextmanager
-async def edge(directory: Path, engine_url: str = "memory://", **variables: str | None) -> AsyncIterator[Edge]:
-    """Run the application with a worker in this process."""
+async def edge(
+    directory: Path,
+    engine_url: str = "memory://",
+    *,
+    workflows: Sequence[Workflow[Any]] = (),
+    **variables: str | None,
+) -> AsyncIterator[Edge]:
+    """Run the application with a worker in this process, for `ask` and the workflows given."""
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     outbox = Outbox()
     engine.resonate.with_dependency(outbox)
-    equip(engine, chosen, [ask])
+    known = [ask, *workflows]
+    equip(engine, chosen, known)
     engine.start()
-    one = Edge(create_app(chosen, engine, {"ask": ask}), engine, outbox)
+    one = Edge(create_app(chosen, engine, {each.name: each for each in known}), engine, outbox)
     try:
         yield one
     finally:

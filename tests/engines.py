@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -17,6 +16,7 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from psycopg import sql
+from service import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,20 +154,13 @@ def resonate_server(directory: Path) -> Iterator[ResonateServer]:
         server.kill()
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def _with_database(url: str, name: str) -> str:
     head, _, query = url.partition("?")
     return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
 
 
 def _until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         with contextlib.suppress(OSError), urlopen(f"{url}/health", timeout=1):  # noqa: S310 - loopback
             return
 

@@ -77,7 +77,7 @@ def server(postbox: Postbox, certificate: Path, *, implicit: bool = False, tls: 
     """Run an SMTP server; yields its port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    options: dict[str, Any] = {"hostname": "localhost", "port": free_port()}
+    options: dict[str, Any] = {"hostname": "localhost", "port": free_port(), "ready_timeout": 60}
 
     if implicit:
         options["ssl_context"] = context
@@ -111,6 +111,7 @@ def mailer(port: int, certificate: Path | None, *, kind: Any = "smtp", password:
             user="countersign" if kind == "smtp" else None,
             password=Secret(password) if kind == "smtp" else None,
             sender="no-reply@example.org",
+            hello="callbacks.example.org",
             ca_file=certificate,
         )
     )

@@ -18,7 +18,7 @@ from orchestrator.callbacks.outcomes import Outcome, Settled, body_of, is_envelo
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import Claims, TokenSigner
 from orchestrator.engine import Engine
-from orchestrator.errors import WorkflowFailed
+from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
 from orchestrator.questions import Inquiry, digest_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,13 @@ class Callback:
         return self._outcome().__await__()
 
     async def _outcome(self) -> Outcome:
-        outcome = await self._read()
+        try:
+            outcome = await self._read()
+        except StoreTampered:
+            # There is nothing to withdraw.
+            self.over = True
+            raise
+
         self.over = True
 
         if outcome.callback != self.name:
@@ -169,7 +175,9 @@ class Callback:
     async def _read(self) -> Outcome:
         try:
             value = await self._future
-        except ApplicationError:
+        except StoreTampered:
+            raise
+        except (ApplicationError, CountersignError):
             # Rejected: only somebody with access to the engine does that, and there is no answer in it.
             return Outcome(kind="cancelled", callback=self.name, by="engine")
 

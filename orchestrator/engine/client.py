@@ -7,6 +7,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from resonate.resonate import Resonate
     from resonate.types import PromiseRecord
+
+    from orchestrator.engine.marks import Marks
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +53,13 @@ class Engine:
         probe: Callable[[], Awaitable[None]] | None = None,
         wait: _Waiter | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
+        marks: Marks | None = None,
     ) -> None:
         self.resonate: Final = resonate
         self.kind: Final = kind
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
+        self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         self.address_of: Final = address_of
         self._hurry = asyncio.Event()
         self._waiters = 0

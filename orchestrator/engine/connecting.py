@@ -6,16 +6,17 @@ embedded engine lives in the process that opened it, and that process always wor
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
+import re
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from resonate.codec import Codec, NoopEncryptor
 from resonate.connections import HttpConnection
 from resonate.connections.sse import resolve_target as poll_address
-from resonate.error import Base64DecodeError, SerializationError
 from resonate.ids import origin_of
 from resonate.observability import BackgroundTaskFailed, Dropped
 from resonate.resonate import Resonate
@@ -25,13 +26,16 @@ from resonate.types import Value
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded import EmbeddedConnection, LeaseKeeper
 from orchestrator.engine.encryption import PayloadCipher
+from orchestrator.engine.failures import forbid_pickles
 from orchestrator.engine.patience import PatientNetwork
+from orchestrator.engine.sealing import TAMPERED, Inside, seal
 from orchestrator.engine.server import ServerListener
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from resonate.context import Context
     from resonate.observability import Event
 
     from orchestrator.settings import Settings
@@ -81,6 +85,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=embedded.resolve_target,
                 wait=embedded.wait_settled,
                 close=embedded.stop,
+                marks=embedded.marks(seconds=seconds),
             )
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
@@ -150,25 +155,38 @@ async def _opened(embedded: EmbeddedConnection, path: Path | None) -> None:
 
 def _require_readable(embedded: EmbeddedConnection, settings: Settings) -> None:
     """Refuse the start where the payload keys cannot read what is under way: it would be stuck without a word."""
-    codec = Codec(_cipher(settings) or NoopEncryptor())
+    cipher = PayloadCipher(settings.payload_keys) if settings.payload_keys else None
 
     for promise in embedded.state.promises.values():
         if promise.state == "pending" and promise.param is not None and origin_of(promise.id) == promise.id:
-            try:
-                codec.decode(msgspec.json.decode(promise.param, type=Value))
-            except (SerializationError, Base64DecodeError) as error:
+            param = msgspec.json.decode(promise.param, type=Value)
+
+            if not _is_readable(param, cipher):
                 reason = f"cannot read {promise.id}, which is under way: was a key taken out, or encryption switched?"
-                raise ConfigurationError("COUNTERSIGN_PAYLOAD_KEYS", reason) from error
+                raise ConfigurationError("COUNTERSIGN_PAYLOAD_KEYS", reason)
 
 
-def _cipher(settings: Settings) -> PayloadCipher | None:
-    return PayloadCipher(settings.payload_keys) if settings.payload_keys else None
+def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
+    """Whether these keys are the right ones for a payload. One that was tampered with is its workflow's affair."""
+    try:
+        payload = base64.b64decode(param.data or "", validate=True)
+
+        if cipher is not None:
+            return cipher.knows(payload)
+
+        msgspec.json.decode(payload)
+    except (binascii.Error, msgspec.DecodeError):
+        return False
+    else:
+        return True
 
 
 def _resonate(settings: Settings, **connection: Any) -> Resonate:
-    return Resonate(
+    forbid_pickles()
+    inside = Inside() if settings.payload_keys else None
+    resonate = Resonate(
         **connection,
-        encryptor=_cipher(settings),
+        encryptor=inside,
         ttl=LEASE,
         retry_policy=STEP_RETRIES,
         max_concurrent_tasks=_TASKS[settings.engine.kind],
@@ -178,14 +196,38 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         autostart=False,
     )
 
+    if inside is not None:
+        seal(resonate, PayloadCipher(settings.payload_keys), inside)
+
+    resonate.register(_never_run, name=TAMPERED)
+
+    return resonate
+
+
+async def _never_run(_: Context) -> None:
+    """Stand for the function of a promise that was tampered with: its task is wound up without a run."""
+
+
+#: How the SDK's own errors begin. What follows, or another error altogether, may quote what was being worked on.
+_CAUSE: Final = re.compile(
+    r"server error \(code=\d{1,5}\)|(?:serialization|base64 decode|decoding|connector) error"
+    r"|execution stopped|function not found"
+)
+
 
 def _observe(event: Event) -> None:
     """Log what the SDK swallows. Its own observer also logs every promise that it creates or settles."""
     match event:
         case Dropped(what=what, id=promise_id, cause=cause):
-            logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", cause)
+            logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", _cause_told(cause))
         case BackgroundTaskFailed(cause=cause) if "code=409" in cause:
             # Another worker was first, or the workflow has ended meanwhile: nothing is wrong.
-            logger.debug("a task went to somebody else: %s", cause)
+            logger.debug("a task went to somebody else: %s", _cause_told(cause))
         case BackgroundTaskFailed(cause=cause):
-            logger.error("a task of the SDK failed: %s", cause)
+            logger.error("a task of the SDK failed: %s", _cause_told(cause))
+
+
+def _cause_told(cause: str) -> str:
+    known = _CAUSE.match(cause)
+
+    return known[0] if known is not None else "an unexpected error"

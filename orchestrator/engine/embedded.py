@@ -26,6 +26,7 @@ from orchestrator.engine.delivery import Delivery
 from orchestrator.engine.durable import DEADLINES, DurableState
 from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.lineages import origin_of
+from orchestrator.engine.marks import EmbeddedMarks
 from orchestrator.engine.scope import told
 from orchestrator.engine.watchers import Watchers
 
@@ -102,6 +103,10 @@ class EmbeddedConnection:
     def state(self) -> IndexedState:
         """The state in memory, which may be ahead of the disk: to look at, not to answer from."""
         return self._durable.state
+
+    def marks(self, *, seconds: float) -> EmbeddedMarks:
+        """Return the engine's marks; `seconds` bounds every look at them."""
+        return EmbeddedMarks(self._durable, seconds=seconds)
 
     @property
     def leases(self) -> dict[str, int]:

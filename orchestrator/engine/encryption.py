@@ -1,13 +1,11 @@
-"""Promise payloads, encrypted and authenticated before they leave the process.
+"""The cipher of promise payloads: AES-256-GCM under a list of keys, bound to the place where a payload belongs.
 
-Whoever can write to the promise store could otherwise make a worker run code: the SDK unpickles what a rejected promise
-holds. Under this cipher a payload that was not written with one of our keys is refused before anything looks into it.
+A payload is `VERSION KEY-ID NONCE CIPHERTEXT` (1, 4, 12 bytes and the rest) with a random nonce (NIST SP 800-38D). The
+first five bytes and the place are authenticated with it, so a payload that was copied elsewhere does not open. A key
+may encrypt 2**32 payloads.
 
-The format of a payload is `VERSION KEY-ID NONCE CIPHERTEXT` (1, 4, 12 bytes and the rest): AES-256-GCM with a random
-nonce (NIST SP 800-38D), the first five bytes authenticated with it. A key may encrypt 2**32 payloads.
-
-It does not hide how long a payload is, nor ids, tags and times; and it does not stop someone with access to the store
-from deleting a payload or settling a promise with none at all.
+Version 1 had no place. Its payloads can still be opened, by a method of their own; who may call that, and when, is
+decided by the caller (see `sealing`). This file does not know what a place is, and does not hide how long a payload is.
 """
 
 from __future__ import annotations
@@ -25,21 +23,29 @@ if TYPE_CHECKING:
 
     from orchestrator.secret import Secret
 
-_VERSION: Final = b"\x01"
+_UNBOUND: Final = b"\x01"
+_BOUND: Final = b"\x02"
 _ID_BYTES: Final = 4
 _NONCE_BYTES: Final = 12
-_HEADER_BYTES: Final = len(_VERSION) + _ID_BYTES
+_HEADER_BYTES: Final = 1 + _ID_BYTES
 
 
 class PayloadRefused(SerializationError):
-    """A payload that none of our keys wrote. The SDK then releases the task instead of running it."""
+    """A payload that none of our keys wrote for this place."""
 
     def __init__(self) -> None:
-        super().__init__(ValueError("the payload was not encrypted with any of the payload keys"))
+        super().__init__(ValueError("none of the payload keys wrote this payload for this place"))
+
+
+class PayloadKeyUnknown(SerializationError):
+    """A payload in our format under a key that is not in the list: perhaps taken out, or not yet handed to us."""
+
+    def __init__(self) -> None:
+        super().__init__(ValueError("the payload was encrypted with a key that is not among the payload keys"))
 
 
 class PayloadCipher:
-    """Encrypts under the last of the keys and decrypts under any of them; an SDK `Encryptor`."""
+    """Encrypts under the last of the keys and decrypts under any of them."""
 
     def __init__(self, keys: Sequence[Secret], *, random: Callable[[int], bytes] = os.urandom) -> None:
         if not keys:
@@ -50,30 +56,55 @@ class PayloadCipher:
         self._ciphers = {_key_id(key): AESGCM(key.reveal()) for key in keys}
         self._current = _key_id(keys[-1])
 
-    def encrypt(self, data: bytes) -> bytes:
-        """Return the payload of these bytes; a different one every time."""
-        header = _VERSION + self._current
+    def encrypt(self, data: bytes, place: bytes) -> bytes:
+        """Return the payload of these bytes for this place; a different one every time."""
+        header = _BOUND + self._current
         nonce = self._random(_NONCE_BYTES)
 
-        return header + nonce + self._ciphers[self._current].encrypt(nonce, data, header)
+        return header + nonce + self._ciphers[self._current].encrypt(nonce, data, header + place)
 
-    def decrypt(self, data: bytes) -> bytes:
-        """Return the bytes of a payload.
+    def decrypt(self, payload: bytes, place: bytes) -> bytes:
+        """Return the bytes of a payload that was encrypted for this place.
 
         Raises:
-            PayloadRefused: not a payload of ours, changed since, or of a key that is not in the list any more.
+            PayloadKeyUnknown: it is in our format, under a key that is not in the list.
+            PayloadRefused: not a payload of ours, changed since, or encrypted for another place.
         """
-        header = data[:_HEADER_BYTES]
-        nonce = data[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
-        cipher = self._ciphers.get(header[len(_VERSION) :])
+        return self._decrypt(_BOUND, payload, place)
 
-        if cipher is None or not header.startswith(_VERSION) or len(nonce) < _NONCE_BYTES:
+    def decrypt_unbound(self, payload: bytes) -> bytes:
+        """Return the bytes of a payload of version 1, which says nothing of the place where it was written.
+
+        Raises:
+            PayloadKeyUnknown, PayloadRefused: as for `decrypt`.
+        """
+        return self._decrypt(_UNBOUND, payload, b"")
+
+    def knows(self, payload: bytes) -> bool:
+        """Whether this is in a format of ours and under a key of the list; it may not open nevertheless."""
+        return payload[:1] in {_UNBOUND, _BOUND} and payload[1:_HEADER_BYTES] in self._ciphers
+
+    def _decrypt(self, version: bytes, payload: bytes, place: bytes) -> bytes:
+        header = payload[:_HEADER_BYTES]
+        nonce = payload[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
+
+        if not header.startswith(version) or len(nonce) < _NONCE_BYTES:
             raise PayloadRefused
 
+        cipher = self._ciphers.get(header[len(version) :])
+
+        if cipher is None:
+            raise PayloadKeyUnknown
+
         try:
-            return cipher.decrypt(nonce, data[_HEADER_BYTES + _NONCE_BYTES :], header)
+            return cipher.decrypt(nonce, payload[_HEADER_BYTES + _NONCE_BYTES :], header + place)
         except InvalidTag:
             raise PayloadRefused from None
+
+
+def is_unbound(payload: bytes) -> bool:
+    """Whether this claims to be a payload of version 1."""
+    return payload.startswith(_UNBOUND)
 
 
 def _key_id(key: Secret) -> bytes:

@@ -1,8 +1,9 @@
 """The embedded engine's file: SQLite in WAL mode, one transaction per group of requests.
 
-Three things are in it. `journal` has, per change of a lineage, the images of what changed, numbered without a gap.
+Four things are in it. `journal` has, per change of a lineage, the images of what changed, numbered without a gap.
 `lineages` has whole lineages as they were after some number, so that old journal rows can go. `finished` has those that
-are over, which are kept only here until their time has come. Reading back is: the snapshots, then the later rows.
+are over, which are kept only here until their time has come. `marks` has digests that outlive all that. Reading back
+is: the snapshots, then the later rows.
 
 Everything here blocks, and belongs on one thread; only `open` and `reload` may take long. One process has the file (a
 lock beside it), and a file that is not understood is refused and left as it is. SQLite itself drops what a crash left
@@ -31,6 +32,8 @@ PROBE_BYTES: Final = 256 * 1024
 ROWS_PER_STATEMENT: Final = 64
 SPARE_PAGES: Final = 1024
 
+_MARKS: Final = "CREATE TABLE IF NOT EXISTS marks(n INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE)"
+
 
 class Journal:
     """The file at `path`; nothing is touched before `open`."""
@@ -57,6 +60,8 @@ class Journal:
             check_header(self.path)
             self._connect()
             recovered = self._checked()
+            # Files of the first versions have no marks yet.
+            self._connection().execute(_MARKS)
 
         except (sqlite3.Error, OSError, ImageError) as error:
             self.close(checkpoint=False)
@@ -112,6 +117,24 @@ class Journal:
         """Return finished lineages that were over before `cutoff` (milliseconds), `limit` of them, oldest first."""
         query = "SELECT origin FROM finished WHERE transient = ? AND at < ? ORDER BY at LIMIT ?"
         return [origin for (origin,) in self._connection().execute(query, (transient, cutoff, limit))]
+
+    def marked(self, digest: bytes) -> bool:
+        """Return whether this digest is among the marks."""
+        found = self._connection().execute("SELECT 1 FROM marks WHERE digest = ?", (digest,)).fetchone()
+
+        return found is not None
+
+    def mark(self, digest: bytes, most: int) -> None:
+        """Add a digest to the marks unless it is there, and drop the oldest over `most`; on disk when this returns.
+
+        Raises:
+            sqlite3.Error: it was not added.
+        """
+        db = self._connection()
+
+        with _transaction(db):
+            db.execute("INSERT OR IGNORE INTO marks(digest) VALUES (?)", (digest,))
+            db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (most,))
 
     def shrink(self) -> None:
         """Give a bounded number of unused pages back to the file system, when there are many."""

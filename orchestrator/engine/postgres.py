@@ -56,6 +56,9 @@ class _MaskedConnection(psycopg.AsyncConnection):
         """Return a connection, or raise what libpq said in one line."""
         try:
             return await super().connect(conninfo, **options)
+        except psycopg.ProgrammingError as error:
+            # Said before anything was sent, and quoting what the address says: a secret, where one was misplaced.
+            raise type(error)("COUNTERSIGN_ENGINE has an option with a value that libpq does not take") from None
         except psycopg.Error as error:
             text = " ".join(str(error).split()) or type(error).__name__
             password = conninfo_to_dict(conninfo).get("password")

@@ -7,28 +7,39 @@ transport raises; this is the one place where that becomes ours.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import ResonateError, ServerError
 from resonate.types import Value
 
+from orchestrator.engine.turns import Turns
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from resonate.promises import Promises as SDKPromises
     from resonate.types import PromiseRecord
 
+    type _Call = Callable[[], Awaitable[PromiseRecord]]
+
 _NOT_FOUND = 404
+
+#: Requests about one promise that one process has at the engine at once. Whoever holds a single token can ask as often
+#: as they like; of the connections to the engine, all others keep the rest.
+AT_ONCE: Final = 3
 
 
 class Promises:
-    """Read, create and settle durable promises. `seconds` bounds every single call."""
+    """Read, create and settle durable promises. `seconds` bounds every single call, the wait for its turn included.
+
+    A few calls about one promise are made at once; further ones wait for those, and further reads share one.
+    """
 
     def __init__(self, promises: SDKPromises, *, seconds: float) -> None:
         self._promises = promises
         self._seconds = seconds
+        self._turns = Turns(AT_ONCE)
 
     async def get(self, promise_id: str) -> PromiseRecord:
         """Return the record of this promise, its payloads decoded.
@@ -36,7 +47,7 @@ class Promises:
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
-        return await self._bounded(promise_id, self._promises.get(promise_id))
+        return await self._bounded(promise_id, self._turns.share, lambda: self._promises.get(promise_id))
 
     async def create(
         self,
@@ -53,9 +64,13 @@ class Promises:
         Raises:
             EngineUnavailable: whether the promise exists now is unknown; creating it again is safe.
         """
-        call = self._promises.create(promise_id, timeout_at, Value(data=param), dict(tags))
+        value = Value(data=param)
 
-        return await self._bounded(promise_id, call)
+        return await self._bounded(
+            promise_id,
+            self._turns.take,
+            lambda: self._promises.create(promise_id, timeout_at, value, dict(tags)),
+        )
 
     async def resolve(self, promise_id: str, value: object) -> PromiseRecord:
         """Resolve the promise unless it is settled, and return the record that stands, whoever wrote it.
@@ -63,7 +78,9 @@ class Promises:
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
-        return await self._bounded(promise_id, self._promises.resolve(promise_id, Value(data=value)))
+        return await self._bounded(
+            promise_id, self._turns.take, lambda: self._promises.resolve(promise_id, Value(data=value))
+        )
 
     async def cancel(self, promise_id: str) -> PromiseRecord:
         """Cancel the promise unless it is settled, with no value whatever, and return the record that stands.
@@ -71,12 +88,14 @@ class Promises:
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
-        return await self._bounded(promise_id, self._promises.cancel(promise_id, Value()))
+        return await self._bounded(promise_id, self._turns.take, lambda: self._promises.cancel(promise_id, Value()))
 
-    async def _bounded(self, promise_id: str, call: Awaitable[PromiseRecord]) -> PromiseRecord:
+    async def _bounded(
+        self, promise_id: str, in_turn: Callable[[str, _Call], Awaitable[PromiseRecord]], call: _Call
+    ) -> PromiseRecord:
         try:
             async with asyncio.timeout(self._seconds):
-                return await call
+                return await in_turn(promise_id, call)
 
         except ServerError as error:
             if error.code == _NOT_FOUND:

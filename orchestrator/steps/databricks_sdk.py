@@ -24,6 +24,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.steps.databricks import HTTP_TIMEOUT, LONGEST_SLEEP, RETRY_TIMEOUT, Run
+from orchestrator.steps.databricks_address import workspace_address
 from orchestrator.steps.redaction import redacted
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ _LIBRARY_ERRORS: Final = (*_BUILT_IN, GoogleAuthError)
 
 _DEBUG_INFO: Final = re.compile(r"\.? ?(?:Config|Env): .*|This is likely a bug in the Databricks SDK.*", re.DOTALL)
 _UNREACHABLE: Final = "Databricks could not be reached"
+_UNSENDABLE: Final = "a DATABRICKS_* setting holds a character that cannot be sent; is a token mistyped?"
 
 
 def workspace_client(**settings: Any) -> WorkspaceClient:
@@ -90,7 +92,7 @@ def connect(variables: Mapping[str, Secret] = MappingProxyType({}), **settings: 
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
 
     try:
-        return SdkWorkspace(workspace_client(**{**_named(variables), **settings}))
+        return SdkWorkspace(workspace_client(**_addressed({**_named(variables), **settings})))
     except _LIBRARY_ERRORS as error:
         failure = _not_connected(error)
 
@@ -107,6 +109,27 @@ def _named(variables: Mapping[str, Secret]) -> dict[str, str]:
             found[attribute.name] = variables[given[0]].text()
 
     return found
+
+
+def _addressed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with a host as the library takes it, and the workspace's id if the host's query says it.
+
+    Raises:
+        StepRefused: the host is none.
+    """
+    given = str(settings.get("host") or "").strip()
+
+    if not given:  # the library looks for one elsewhere
+        return dict(settings)
+
+    try:
+        host, workspace_id = workspace_address(given)
+    except ValueError as error:
+        raise StepRefused(f"the Databricks client is not configured: DATABRICKS_HOST {error}") from None
+
+    named = {} if workspace_id is None else {"workspace_id": workspace_id}
+
+    return {**named, **settings, "host": host}
 
 
 class SdkWorkspace:
@@ -166,6 +189,9 @@ class _ImpatientClock(RealClock):
 def _answer[T](ask: Callable[[], T], *, hidden: Iterable[str] = ()) -> T:
     try:
         return ask()
+    except UnicodeEncodeError:
+        # Its text shows the character, which is one of a token's.
+        failure: StepRefused | StepUnavailable = StepRefused(_UNSENDABLE)
     except _LIBRARY_ERRORS as error:
         failure = _translated(error, hidden)
 
@@ -205,6 +231,9 @@ def _not_connected(error: BaseException) -> StepRefused | StepUnavailable:
     The library wraps everything in ValueError, so what it was shows in the causes only.
     """
     for cause in _causes(error):
+        if isinstance(cause, UnicodeEncodeError):
+            return StepRefused(_UNSENDABLE)
+
         if isinstance(cause, (OSError, GoogleAuthError)) and not isinstance(cause, FileNotFoundError):
             return _translated(cause) if isinstance(cause, DatabricksError) else StepUnavailable(_UNREACHABLE)
 

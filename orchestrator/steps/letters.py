@@ -30,7 +30,7 @@ _TEMPLATE: Final = Environment(
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """What one person is told about a question: where to answer it, until when, and the code if it needs one.
+    """What one person is told about a question: who asks, where to answer, until when, and the code if it needs one.
 
     `until` is in milliseconds since the epoch.
     """
@@ -39,6 +39,7 @@ class Letter:
     question: Question
     link: str
     until: int
+    name: str = "Countersign"
     code: str | None = None
     reminder: int = 0
 
@@ -67,7 +68,7 @@ class Letter:
         code = None
 
         if self.code is not None:
-            code = f"The page asks for this code, which stands in this mail alone: {self.code}"
+            code = f"The page asks for this code, which is only in this mail: {self.code}"
 
         closing = (
             f"Until {_moment(self.until)}. Opening the link decides nothing; a button on the page does. "
@@ -82,6 +83,7 @@ class Letter:
             f"Read it once more and decide here:\n{self.link}",
             code,
             closing,
+            f"Sent by {self.name}.",
         )
 
         return "\n\n".join(part for part in parts if part) + "\n"

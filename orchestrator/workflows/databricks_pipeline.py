@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from resonate.error import ApplicationError
 
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
+from orchestrator.context import Context
 from orchestrator.definition import workflow
-from orchestrator.errors import StepRefused, StepUnavailable, WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.engine import Engine
+from orchestrator.errors import (
+    StepRefused,
+    StepUnavailable,
+    StoreTampered,
+    WorkflowCancelled,
+    WorkflowEnded,
+    WorkflowExpired,
+    WorkflowFailed,
+)
 from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.roots import cancel_requested
 from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
@@ -19,7 +31,6 @@ from orchestrator.watching import Watch, arrange_look, settle_dead
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
-    from orchestrator.context import Context
     from orchestrator.patience import Tried
 
 logger = logging.getLogger(__name__)
@@ -28,6 +39,9 @@ logger = logging.getLogger(__name__)
 CALLBACK_PARAMETER: Final = "callback_url"
 
 _LONGEST: Final = 365 * 86400
+
+#: Seconds that a pause before a further attempt lasts at most.
+_LONGEST_PAUSE: Final = 600.0
 
 #: How often an outside system that is away is asked once nothing waits for its answer any more: for about an hour.
 _TRIES: Final = 18
@@ -63,24 +77,64 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
     """Run a Databricks job and wait for its callback.
 
     One run per attempt, whatever crashes: its idempotency token is derived from the wait it answers. A further
-    attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own.
+    attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own,
+    after a pause that grows. However it ends, `notify` is told.
+    """
+    try:
+        ended = await _attempted(ctx, request)
+    except WorkflowEnded as end:
+        outcome, run_id = end.error.get("outcome", end.state), end.error.get("run_id")
+        await _notified(ctx, request, str(outcome), run_id, str(end.error["message"]))
+        raise
+    except Exception:
+        # What it says may quote anything; it stands in the log and, masked, in the workflow's error.
+        ended_as = "cancelled" if await ctx.run(cancel_requested) else "failed"
+        await _notified(ctx, request, ended_as, None, "see the workflow's error")
+        raise
+
+    await _notified(ctx, request, "succeeded", ended["run_id"])
+
+    return ended
+
+
+async def _attempted(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
+    """Return what a successful pipeline returns, after as many attempts as it takes.
+
+    Raises:
+        WorkflowEnded: no attempt succeeded.
     """
     attempt = 0
     goes_on: str | None = None
+    latest: int | None = None
 
     while True:
         attempt += 1
+        rest = pause_before(attempt)
+        # Opened before the pause, so that a cancel finds something to withdraw at any moment.
         callback = await open_callback(
-            ctx, f"run-{attempt}", deadline=timedelta(seconds=request.deadline), subject=job_subject(request.job_id)
+            ctx,
+            f"run-{attempt}",
+            deadline=timedelta(seconds=rest + request.deadline),
+            subject=job_subject(request.job_id),
         )
         # Once the trigger may have been tried, only asking for it again tells whether there is a run to stop.
-        wanted = await ctx.run(still_wanted, callback.address)
+        wanted = await ctx.run(still_wanted, callback.address, rest)
+
+        if not isinstance(wanted, bool):
+            wanted = await _rested(ctx, callback, wanted)
+
         run_id = await _triggered(ctx, request, callback) if wanted else None
-        outcome = await callback
+        latest = latest if run_id is None else run_id
+
+        try:
+            outcome = await callback
+        except StoreTampered:
+            if run_id is not None:
+                await persist(ctx, stop_run, run_id, tries=_TRIES)
+
+            raise
 
         if outcome.succeeded:
-            await _notified(ctx, request, f"succeeded (run {run_id})")
-
             return {"run_id": run_id, "outcome": "succeeded", "result": outcome.value}
 
         if outcome.kind in {"expired", "cancelled"}:
@@ -93,9 +147,35 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
             break
 
     message = _message(outcome) if goes_on is None else f"{_message(outcome)}; the run may go on: {goes_on}"
-    await _notified(ctx, request, f"{outcome.kind} (run {run_id}): {message}")
 
-    raise _ending(outcome, run_id, message)
+    raise _ending(outcome, latest, message)
+
+
+def pause_before(attempt: int) -> float:
+    """Return the seconds to pause before an attempt: none before the first, then one, doubling, at most ten minutes."""
+    return min(2.0 ** (attempt - 2), _LONGEST_PAUSE) if attempt > 1 else 0.0
+
+
+async def _rested(ctx: Context, callback: Callback, seconds: float) -> bool:
+    """Pause durably before a further attempt; return whether it is still wanted then. A cancel ends the pause."""
+    nap = ctx.sleep(timedelta(seconds=seconds))
+    await Context.first_over([callback.future, nap])
+    wanted: bool = await ctx.run(end_pause, callback.address, await nap.id())
+
+    with contextlib.suppress(ApplicationError):  # cut short
+        await nap
+
+    return wanted
+
+
+async def end_pause(ctx: Context, address: Address, pause_id: str) -> bool:
+    """Return whether the job is still to be run; if it is not, end the pause that the workflow would wait for."""
+    wanted = await _is_wanted(ctx, address)
+
+    if not wanted:
+        await ctx.get_dependency(Engine).promises.cancel(pause_id)
+
+    return wanted
 
 
 async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback) -> int | None:
@@ -122,8 +202,16 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
     return None
 
 
-async def still_wanted(ctx: Context, address: Address) -> bool:
-    """Return whether the job is still to be run: a pipeline that was cancelled before its trigger starts none."""
+async def still_wanted(ctx: Context, address: Address, rest: float) -> bool | float:
+    """Return whether the job is to be run now: False, True, or after a pause of so many seconds.
+
+    A pipeline that was cancelled before its trigger starts no run. An attempt that began under a version without pauses
+    has True on record, and goes on without one: its later steps stand where that version put them.
+    """
+    return await _is_wanted(ctx, address) and (rest or True)
+
+
+async def _is_wanted(ctx: Context, address: Address) -> bool:
     return await address.settled(ctx) is None and not await cancel_requested(ctx)
 
 
@@ -204,12 +292,21 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
         logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
 
         return {"again": True, "why": str(error)}
+    except Exception as error:  # noqa: BLE001 - how the pipeline ended must not depend on a mail
+        # The type only: the text may quote an address or a password.
+        logger.error("%s: the notification cannot be sent (%s)", pipeline, type(error).__name__)  # noqa: TRY400
+
+        return {"again": False, "why": type(error).__name__}
 
     return DONE
 
 
-async def _notified(ctx: Context, request: PipelineRequest, what: str) -> None:
+async def _notified(
+    ctx: Context, request: PipelineRequest, outcome: str, run_id: object, message: str | None = None
+) -> None:
     if request.notify is not None:
+        what = f"{outcome} ({'no run' if run_id is None else f'run {run_id}'})"
+        what = what if message is None else f"{what}: {message}"
         await persist(ctx, notify, request.notify, ctx.info.id, what, tries=_FEW_TRIES)
 
 

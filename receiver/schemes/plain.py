@@ -76,14 +76,14 @@ class HeaderSignature:
         if self.timestamp_header is not None:
             check_moment(moment, now)
 
-        if self.text:
-            check_text(body)
-
         if not found[self.header].startswith(self.prefix):
             raise SignatureRefused("the signature header is malformed")
 
         signed = body if self.timestamp_header is None else self.layout % (moment, body)
         check_any([found[self.header]], (self.prefix + self._written(secret, signed) for secret in self.secrets))
+
+        if self.text:
+            check_text(body)
 
         return Signed(moment=moment)
 

@@ -33,6 +33,10 @@ class SignatureRepeated(SignatureRefused):
     """A header that the signature needs is there more than once."""
 
 
+class SignedNoText(SignatureRefused):
+    """The signature holds, but the body is not UTF-8, and the sender's official library signs text only."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Signed:
     """What a good signature vouches for besides the body: the delivery's id and the moment, empty where it does not."""
@@ -97,11 +101,14 @@ def check_moment(timestamp: bytes, now: Callable[[], float]) -> None:
 
 
 def check_text(body: bytes) -> None:
-    """Return if the body is UTF-8: the official libraries of these senders sign and verify text."""
+    """Return if the body is UTF-8: the official libraries of these senders sign and verify text.
+
+    To be called once the signature holds: whoever sent these bytes is known then, and is told what is wrong with them.
+    """
     try:
         body.decode()
     except UnicodeDecodeError:
-        raise SignatureRefused("the body is not UTF-8") from None  # the original carries the body
+        raise SignedNoText("the signature holds, but the body is not UTF-8") from None  # the original carries the body
 
 
 def check_any(candidates: Sequence[bytes], expected: Iterable[bytes]) -> None:

@@ -68,6 +68,7 @@ def verify_standard_webhook(
     check_any(
         candidates, (base64.b64encode(hmac.digest(secret.reveal(), signed, hashlib.sha256)) for secret in secrets)
     )
+    check_text(body)
 
     return Signed(identity=identity, moment=timestamp)
 

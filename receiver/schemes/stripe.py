@@ -45,12 +45,12 @@ class StripeSignature:
         """Return what is signed: the moment. Other versions than v1 are passed over, as Stripe asks."""
         timestamp, candidates = _read(only(headers, {_HEADER})[_HEADER])
         check_moment(timestamp, now)
-        check_text(body)
         signed = b"%b.%b" % (timestamp, body)
         check_any(
             candidates,
             (hmac.digest(secret.reveal(), signed, hashlib.sha256).hex().encode() for secret in self.secrets),
         )
+        check_text(body)
 
         return Signed(moment=timestamp)
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from configuration import environment
 from databricks_emulator import Emulator, Job
-from engines import ResonateServer, free_port, resonate_server
-from service import ROOT, Answer, Service, wait_until
+from engines import ResonateServer, resonate_server
+from service import ROOT, Answer, Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from service import ROOT, Service, free_port, wait_until
+from proxying import caddy, nginx
+from service import Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,34 +46,6 @@ class Proxy:
 
     def logged(self) -> str:
         return "".join(file.read_text() for file in self.folder.glob("*.log"))
-
-
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-def to_ports(config: str, ports: list[int]) -> str:
-    return config.replace(":8000", f":{ports[0]}").replace(":8001", f":{ports[1]}")
-
-
-def nginx(port: int, ports: list[int], folder: Path) -> tuple[list[str], str]:
-    """Return the command and the configuration, without TLS and within the folder."""
-    server = re.sub(r"ssl_certificate\w* [^;]*;", "", block("nginx")).replace("443 ssl", f"127.0.0.1:{port}")
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-    inside = to_ports(server.replace("/var/log/nginx", str(folder)), ports)
-    config = f"daemon off; pid {folder}/pid; events {{}} http {{ {places} {inside} }}"
-
-    return ["nginx", "-e", f"{folder}/start.log", "-c", str(folder / "config")], config
-
-
-def caddy(port: int, ports: list[int], folder: Path) -> tuple[list[str], str]:
-    """Return the command and the configuration, without TLS and without Caddy's own API."""
-    config = block("caddy").replace("callbacks.example.org {", f":{port} {{").replace("{\n", "{\n    admin off\n", 1)
-
-    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "config")], to_ports(config, ports)
 
 
 @pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])

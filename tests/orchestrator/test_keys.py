@@ -4,17 +4,25 @@ import base64
 import binascii
 import hashlib
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.keys import Admission, is_placeholder, published_digests
+from orchestrator.keys import Admission, ApiKey, is_placeholder, published_digests
+
+if TYPE_CHECKING:
+    from orchestrator.keys import Role
 
 VARIABLE = "COUNTERSIGN_X"
 ROOT = Path(__file__).parents[2]
+
+
+def random_bytes(size: int, number: int = 0) -> bytes:
+    """Return bytes without a pattern, the same in every run: no test of random keys depends on luck."""
+    return hashlib.shake_256(b"%d of %d" % (number, size)).digest(size)
 
 
 def b64url(raw: bytes) -> str:
@@ -40,19 +48,19 @@ def refused(admit: Callable[[str, list[str]], object], *members: str) -> str:
 
 
 def test_a_signing_key_is_32_bytes_or_more() -> None:
-    long = secrets.token_bytes(200)
+    long = random_bytes(200)
 
     assert Admission().signing_keys(VARIABLE, [b64url(long)])[0].reveal() == long
-    assert "too short" in refused(Admission().signing_keys, b64url(secrets.token_bytes(31)))
+    assert "too short" in refused(Admission().signing_keys, b64url(random_bytes(31)))
 
 
 @pytest.mark.parametrize("change", [lambda t: t + "=", lambda t: t[:-1] + "+", lambda t: t + "AA", lambda t: " " + t])
 def test_a_signing_key_is_spelt_in_one_way(change: Callable[[str], str]) -> None:
-    assert "base64url" in refused(Admission().signing_keys, change(b64url(secrets.token_bytes(32))))
+    assert "base64url" in refused(Admission().signing_keys, change(b64url(random_bytes(32))))
 
 
 def test_a_signing_key_whose_last_character_has_spare_bits_is_refused() -> None:
-    text = b64url(secrets.token_bytes(32))
+    text = b64url(random_bytes(32))
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     sibling = letters[letters.index(text[-1]) ^ 1]
 
@@ -60,29 +68,29 @@ def test_a_signing_key_whose_last_character_has_spare_bits_is_refused() -> None:
 
 
 def test_a_payload_key_is_exactly_32_bytes_with_or_without_padding() -> None:
-    first, second = secrets.token_bytes(32), secrets.token_bytes(32)
+    first, second = random_bytes(32, 1), random_bytes(32, 2)
     found = Admission().payload_keys(VARIABLE, [b64url(first), b64url(second) + "="])
 
     assert [key.reveal() for key in found] == [first, second]
-    assert "32 bytes" in refused(Admission().payload_keys, b64url(secrets.token_bytes(31)))
-    assert "32 bytes" in refused(Admission().payload_keys, b64url(secrets.token_bytes(33)))
+    assert "32 bytes" in refused(Admission().payload_keys, b64url(random_bytes(31)))
+    assert "32 bytes" in refused(Admission().payload_keys, b64url(random_bytes(33)))
     assert "32 bytes" in refused(Admission().payload_keys, b64url(first) + "==")
 
 
 @pytest.mark.parametrize("size", [24, 32, 64])
 def test_a_caller_secret_has_24_to_64_bytes(size: int) -> None:
-    raw = secrets.token_bytes(size)
+    raw = random_bytes(size)
 
     assert Admission().caller_secrets(VARIABLE, [f"whsec_{b64(raw)}"])[0].reveal() == raw
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 65])
 def test_a_caller_secret_of_another_size_is_refused(size: int) -> None:
-    refused(Admission().caller_secrets, f"whsec_{b64(secrets.token_bytes(size))}")
+    refused(Admission().caller_secrets, f"whsec_{b64(random_bytes(size))}")
 
 
 def test_a_caller_secret_has_its_prefix_and_its_padding() -> None:
-    text = b64(secrets.token_bytes(32))
+    text = b64(random_bytes(32))
 
     assert "whsec_" in refused(Admission().caller_secrets, text)
     assert "whsec_" in refused(Admission().caller_secrets, f"whsec_{text[:-1]}")
@@ -91,26 +99,64 @@ def test_a_caller_secret_has_its_prefix_and_its_padding() -> None:
 
 
 def test_a_caller_secret_whose_last_character_has_spare_bits_is_refused() -> None:
-    text = b64(secrets.token_bytes(31) + b"\x00")
+    text = b64(random_bytes(31) + b"\x00")
 
     assert text.endswith("A=")
     assert "whsec_" in refused(Admission().caller_secrets, f"whsec_{text[:-2]}B=")
 
 
 def test_an_api_key_is_a_name_and_a_digest_in_either_case() -> None:
-    digest = hashlib.sha256(secrets.token_bytes(8)).hexdigest()
+    digest = hashlib.sha256(random_bytes(8)).hexdigest()
 
-    assert Admission().api_keys(VARIABLE, [f"a.B_c-1:{digest}"]) == {"a.B_c-1": bytes.fromhex(digest)}
-    assert Admission().api_keys(VARIABLE, [f"a:{digest.upper()}"]) == {"a": bytes.fromhex(digest)}
+    assert Admission().api_keys(VARIABLE, [f"a.B_c-1:{digest}"]) == {"a.B_c-1": ApiKey(digest=bytes.fromhex(digest))}
+    assert Admission().api_keys(VARIABLE, [f"a:{digest.upper()}"]) == {"a": ApiKey(digest=bytes.fromhex(digest))}
 
 
-@pytest.mark.parametrize("entry", ["{}", ":{}", "a:{}0", "a b:{}", "a:{}:x", "ä:{}", "a" * 65 + ":{}", "a:sha256:{}"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{}",
+        ":{}",
+        "a:{}0",
+        "a b:{}",
+        "a:{}:x",
+        "a:{}:",
+        "a:{}:Read",
+        "a:{}:admin",
+        "a:{}:read:start",
+        "a:{}: read",
+        "a\n:{}",
+        "a=b:{}",
+        "ä:{}",
+        "a" * 65 + ":{}",
+        "a:sha256:{}",
+    ],
+)
 def test_an_api_key_of_another_form_is_refused(entry: str) -> None:
-    refused(Admission().api_keys, entry.format(sha256(secrets.token_hex())))
+    refused(Admission().api_keys, entry.format(sha256(random_bytes(32).hex())))
+
+
+@pytest.mark.parametrize("role", ["read", "start", "operate"])
+def test_an_api_key_may_do_what_its_role_says_and_everything_without_one(role: Role) -> None:
+    read, other = (sha256(random_bytes(32, number).hex()) for number in range(2))
+    keys = Admission().api_keys(VARIABLE, [f"a:{read}:{role}", f"b:{other}"])
+
+    assert (keys["a"].role, keys["b"].role) == (role, "operate")
+
+
+def test_the_same_key_under_another_role_is_refused() -> None:
+    digest = sha256(random_bytes(32).hex())
+
+    assert "repeats a key" in refused(Admission().api_keys, f"a:{digest}:read", f"b:{digest}:operate")
+    assert "name twice" in refused(Admission().api_keys, f"a:{digest}:read", f"a:{sha256('x' * 40)}:operate")
+
+
+def test_an_api_key_prints_its_role_and_not_its_digest() -> None:
+    assert repr(ApiKey(digest=b"0123456789", role="read")) == "ApiKey(role='read')"
 
 
 def test_an_api_key_name_stands_once() -> None:
-    entries = [f"ops:{sha256(secrets.token_hex())}" for _ in range(2)]
+    entries = [f"ops:{sha256(str(n))}" for n in range(2)]
 
     assert "name twice" in refused(Admission().api_keys, *entries)
 
@@ -165,13 +211,13 @@ def test_a_key_whose_spelling_is_evidently_not_random_is_refused(text: str) -> N
 
 
 def test_random_keys_of_every_form_are_taken() -> None:
-    assert not any(is_placeholder(b64url(secrets.token_bytes(32))) for _ in range(2000))
-    assert not any(is_placeholder(secrets.token_hex(32)) for _ in range(2000))
-    assert not any(is_placeholder(secrets.token_bytes(32).decode("latin-1")) for _ in range(2000))
+    assert not any(is_placeholder(b64url(random_bytes(32, n))) for n in range(2000))
+    assert not any(is_placeholder(random_bytes(32, n).hex()) for n in range(2000))
+    assert not any(is_placeholder(random_bytes(32, n).decode("latin-1")) for n in range(2000))
 
 
 def test_a_key_serves_one_purpose_whatever_its_spelling() -> None:
-    raw = secrets.token_bytes(32)
+    raw = random_bytes(32)
     admission = Admission()
     admission.signing_keys(VARIABLE, [b64url(raw)])
 
@@ -184,14 +230,14 @@ def test_a_key_serves_one_purpose_whatever_its_spelling() -> None:
 
 
 def test_an_api_key_under_two_names_is_refused() -> None:
-    digest = sha256(secrets.token_hex())
+    digest = sha256(random_bytes(32).hex())
 
     assert "already" in refused(Admission().api_keys, f"a:{digest}", f"b:{digest.upper()}")
 
 
 def test_a_bearer_may_be_of_any_form_but_no_placeholder_and_no_key_of_ours() -> None:
     admission = Admission()
-    key = b64url(secrets.token_bytes(32))
+    key = b64url(random_bytes(32))
     admission.signing_keys(VARIABLE, [key])
 
     assert admission.bearer(VARIABLE, "a.b.c").text() == "a.b.c"
@@ -282,7 +328,7 @@ def test_every_key_that_this_repository_prints_is_refused_for_every_purpose() ->
 
 
 def test_a_key_is_taken_until_it_is_published() -> None:
-    for text in (b64url(secrets.token_bytes(32)), f"whsec_{b64(secrets.token_bytes(24))}", secrets.token_hex(32)):
+    for text in (b64url(random_bytes(32)), f"whsec_{b64(random_bytes(24))}", random_bytes(32).hex()):
         assert taken(text, frozenset())
         assert not taken(text, frozenset(hashlib.sha256(one).hexdigest() for one in materials(text)))
 

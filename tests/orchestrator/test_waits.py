@@ -128,7 +128,7 @@ async def test_a_wait_closes_at_its_deadline_by_itself_and_a_late_answer_is_told
 
 
 async def test_an_answer_that_races_the_deadline_follows_the_record(works: Plant) -> None:
-    await works.start("a", deadline=1, turns=20)
+    await works.start("a", deadline=4, turns=20)
     waits = [f"{works.root('a')}:{turn + 1}" for turn in range(20)]
     opened = [await works.opened(wait) for wait in waits]
     due = max(record.timeout_at for record in opened)

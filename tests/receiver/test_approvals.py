@@ -299,7 +299,7 @@ async def test_what_was_decided_is_still_shown_after_the_expiry(here: Desk) -> N
 
 
 async def test_after_the_deadline_a_link_is_closed(here: Desk) -> None:
-    link = await here.ask(deadline=1)
+    link = await here.ask(deadline=2)
     await here.ended()
 
     assert "time to answer is over" in seen(await here.client.get(link), 410)

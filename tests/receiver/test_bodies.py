@@ -122,6 +122,8 @@ def test_a_declared_length_that_is_no_number_is_malformed(declared: bytes) -> No
         "application/json; charset=utf-8",
         "application/json; profile=anything",
         'application/json;charset="UTF-8"',
+        "application/json; charset=utf8",
+        'application/json; charset="UTF8"',
         " application/json ;",
     ],
 )
@@ -141,6 +143,8 @@ async def test_json_is_json_however_it_is_spelt(content_type: str) -> None:
         pytest.param([("content-type", "application/x-www-form-urlencoded")], id="a form"),
         pytest.param([("content-type", "application/json; charset=utf-16")], id="another charset"),
         pytest.param([("content-type", "application/json; charset=latin-1")], id="latin-1"),
+        pytest.param([("content-type", "application/json; charset=utf-8859")], id="almost that charset"),
+        pytest.param([("content-type", 'application/json; charset="utf8')], id="half quoted"),
         pytest.param([("content-type", "application/json; charset=utf-8; charset=utf-7")], id="two charsets"),
         pytest.param([("content-type", "application/json, text/plain")], id="two types in one"),
         pytest.param([("content-type", "application/json"), ("content-type", "application/json")], id="two headers"),

@@ -408,7 +408,7 @@ async def test_anything_else_is_not_found_and_never_redirected(here: Edge, path:
 
 
 async def test_an_engine_that_says_nothing_is_503_in_time_and_nothing_is_lost(tmp_path: Path) -> None:
-    async with edge(tmp_path, ENGINE_TIMEOUT="0.2") as here:
+    async with edge(tmp_path, ENGINE_TIMEOUT="1") as here:
         token = await here.asked()
         sender = here.engine.resonate.promises.sender
         send, sender.transport.send = sender.transport.send, silence  # type: ignore[assignment,method-assign]
@@ -422,7 +422,7 @@ async def test_an_engine_that_says_nothing_is_503_in_time_and_nothing_is_lost(tm
 
 
 async def test_an_answer_lost_after_settling_is_a_duplicate_when_asked_again(tmp_path: Path) -> None:
-    async with edge(tmp_path, ENGINE_TIMEOUT="0.2") as here:
+    async with edge(tmp_path, ENGINE_TIMEOUT="1") as here:
         token = await here.asked()
         transport = here.engine.resonate.promises.sender.transport
         send = transport.send

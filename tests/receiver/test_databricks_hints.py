@@ -213,7 +213,7 @@ async def test_a_hint_takes_no_token(here: Bricks) -> None:
 
 async def looked(here: Bricks, run_id: int, times: int) -> None:
     """Return once the run was asked for so often since its trigger."""
-    for _ in range(500):
+    for _ in range(1500):
         asked = [one for one in here.works.emulator.workspace.requests if one["path"] == "runs/get"]
 
         if len([one for one in asked if str(one.get("run_id")) == str(run_id)]) >= times:

@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from receiver.server import Protocol, Server, allow_many_connections
+from receiver.connection import Limits, Protocol
+from receiver.server import Server, allow_many_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ async def hello(_: Request) -> PlainTextResponse:
 async def port() -> AsyncIterator[int]:
     """A server on loopback whose patience is short."""
     one = Server(Starlette(routes=[Route("/", hello)]), stopping=lambda: None)
-    one.config.http = partial(Protocol, header_seconds=0.3)  # type: ignore[assignment]
+    one.config.http = partial(Protocol, limits=Limits(head_seconds=0.3))  # type: ignore[assignment]
     listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     number: int = listener.sockets[0].getsockname()[1]
     listener.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from receiver.telemetry import Metrics, log_request, name_callback, route_template
+from receiver.telemetry import Metrics, log_request, name_callback, name_caller, route_template
 
 if TYPE_CHECKING:
     from conftest import Start
@@ -20,14 +21,38 @@ def scope_of(method: str = "GET", **rest: Any) -> Scope:
 def test_the_access_line_names_the_route_and_the_callback_and_never_the_path(start: Start) -> None:
     stream = start("debug")
     scope = scope_of("POST")
+    scope["client"] = ("192.0.2.1", 4711)
     name_callback(scope, "pipeline.7:1", "job")
     log_request(scope, "/callbacks/{token}", 200, 0.00123)
     log_request(scope_of("BREW\n"), "unmatched", 404, 1)
 
     first, second = stream.getvalue().splitlines()
-    assert first.endswith(" INFO receiver.access POST /callbacks/{token} 200 1.2ms promise=pipeline.7:1 callback=job")
-    assert second.endswith(" INFO receiver.access other unmatched 404 1000.0ms")
+    assert first.endswith(
+        " INFO receiver.access POST /callbacks/{token} 200 1.2ms promise=pipeline.7:1 callback=job client=192.0.2.1"
+    )
+    assert second.endswith(" INFO receiver.access other unmatched 404 1000.0ms client=-")
     assert TOKEN not in stream.getvalue()
+
+
+def test_in_json_what_the_access_line_says_are_fields_too(start: Start) -> None:
+    stream = start("info", "json")
+    scope = scope_of(client=("2001:db8::1", 1))
+    name_caller(scope, "nightly")
+    log_request(scope, "/workflows/{name}/{id}", 403, 0.00123)
+    entry = json.loads(stream.getvalue())
+
+    assert entry.pop("time")
+    assert entry == {
+        "level": "INFO",
+        "logger": "receiver.access",
+        "message": "GET /workflows/{name}/{id} 403 1.2ms by=nightly client=2001:db8::1",
+        "method": "GET",
+        "route": "/workflows/{name}/{id}",
+        "status": 403,
+        "ms": 1.2,
+        "by": "nightly",
+        "client": "2001:db8::1",
+    }
 
 
 def test_a_flood_of_bad_tokens_does_not_fill_the_log(start: Start) -> None:

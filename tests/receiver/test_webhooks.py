@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import hmac
 import json
 import pickle
 import re
@@ -12,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -19,17 +22,35 @@ import httpx2
 import pytest
 from edge import AUTHORISED, Edge, edge, minted, problem
 from plant import pause
+from pydantic import BaseModel
 from senders import BODY_ONLY, SIGNED, TIMED, Sender, as_github, as_standard, as_svix, senders, sources_file
 
+from orchestrator import Context, workflow
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
+from orchestrator.engine import connecting
+from orchestrator.engine.embedded import EmbeddedConnection
 from orchestrator.secret import Secret
 from receiver.deliveries import CUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+class Anything(BaseModel):
+    """An input of any form."""
+
+    name: Any = None
+    more: Any = None
+    deadline: Any = None
+
+
+@workflow()
+async def note(_ctx: Context, _request: Anything) -> None:
+    """Take anything and do nothing."""
+
 
 IN_BODY = 'token = "meta.token"'
 
@@ -464,6 +485,100 @@ async def test_a_signed_body_that_is_not_strict_json_is_malformed(post: Post, co
     assert await untouched(post)
 
 
+def signed_bytes(sender: Sender, body: bytes) -> dict[str, str]:
+    """Sign bytes that the senders' own libraries would not."""
+    now = str(int(time.time()))
+
+    match sender.scheme:
+        case "standard":
+            key = base64.b64decode(sender.secret.removeprefix("whsec_"))
+            digest = hmac.digest(key, b"msg_1." + now.encode() + b"." + body, "sha256")
+            signature = f"v1,{base64.b64encode(digest).decode()}"
+            return {"webhook-id": "msg_1", "webhook-timestamp": now, "webhook-signature": signature}
+        case "stripe":
+            digest = hmac.digest(sender.secret.encode(), now.encode() + b"." + body, "sha256")
+            return {"Stripe-Signature": f"t={now},v1={digest.hex()}"}
+        case "slack":
+            digest = hmac.digest(sender.secret.encode(), b"v0:" + now.encode() + b":" + body, "sha256")
+            return {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": f"v0={digest.hex()}"}
+        case _:
+            digest = hmac.digest(sender.secret.encode(), body, "sha256")
+            return {"X-Hub-Signature-256": f"sha256={digest.hex()}"}
+
+
+@pytest.mark.parametrize("name", ["standard", "stripe", "slack", "github"])
+@pytest.mark.parametrize(
+    "body",
+    [b"\xff\xfe", b'{"a": "\xe9"}', b'{"a": "\xed\xa0\x80"}', b'\xef\xbb\xbf{"a": 1}', '{"a": 1}'.encode("utf-16")],
+)
+async def test_a_signed_body_that_is_not_utf_8_is_malformed_and_an_unsigned_one_unauthorised(
+    post: Post, name: str, body: bytes
+) -> None:
+    token = await post.here.asked()
+    headers = signed_bytes(post.known[name], body)
+
+    problem(await post.send(name, body, headers, token=token), 400, "malformed-body")
+    problem(await post.send(name, body + b" ", headers, token=token), 401, "invalid-signature")
+    assert await untouched(post)
+    assert 'outcome="refused"} 1.0' in (await post.here.client.get("/metrics", headers=AUTHORISED)).text
+
+
+async def test_a_token_in_a_key_whose_cut_repeats_a_key_is_refused_and_nothing_unreadable_is_stored(
+    inside: Post,
+) -> None:
+    token = await inside.here.asked()
+    escaped = "".join(f"\\u{ord(char):04x}" for char in token)
+
+    for keys in (
+        f'"{token}": 1, "{CUT}": 2',
+        f'"{CUT}": 1, "{escaped}": 2',
+        f'"nested": [{{"x{token}y": 1, "x{CUT}y": 2}}]',
+        f'"deep": {{"{token}{token}": 1, "{token}{CUT}": 2}}',
+    ):
+        body = f'{{"meta": {{"token": "{token}"}}, {keys}}}'
+        problem(await inside.deliver("github", body), 400, "malformed-body")
+
+    assert await untouched(inside)
+    assert (await inside.deliver("github", {"meta": {"token": token}, token: 1})).json()["state"] == "settled"
+    assert (await inside.here.ended())["result"]["value"] == {"meta": {"token": CUT}, CUT: 1}
+
+
+async def test_a_token_in_the_path_is_cut_out_of_the_body_as_well(post: Post) -> None:
+    token = await post.here.asked()
+    problem(await post.deliver("github", {token: 1, CUT: 2}, token=token), 400, "malformed-body")
+
+    assert (await post.deliver("github", {token: [f"{token}{token}"]}, token=token)).json()["state"] == "settled"
+    assert (await post.here.ended())["result"]["value"] == {CUT: [f"{CUT}{CUT}"]}
+
+
+async def test_a_token_that_the_expression_joins_from_parts_cannot_be_cut_out_and_is_refused(tmp_path: Path) -> None:
+    known = senders()
+    lines = "token = \"join('', [meta.head, meta.tail])\""
+    async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, lines)) as here:
+        post = Post(here, known)
+        token = await here.asked()
+        problem(await post.deliver("github", {"meta": {"head": token[:20], "tail": token[20:]}}), 400, "bad-token")
+        assert await untouched(post)
+
+        assert (await post.deliver("github", {"meta": {"head": token, "tail": ""}})).json()["state"] == "settled"
+
+
+async def test_a_form_of_githubs_is_told_to_choose_json_once_its_signature_holds(
+    post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = await post.here.asked()
+    form = urlencode({"payload": json.dumps({"action": "opened"})})
+    problem(await post.send("github", form, post.known["github"].sign("{}"), token=token), 401, "invalid-signature")
+    assert not any("application/json" in record.getMessage() for record in caplog.records)
+
+    as_form = {"Content-Type": "application/x-www-form-urlencoded"}
+    refused = problem(await post.deliver("github", form, token=token, more=as_form), 400, "malformed-body")
+    assert "choose application/json" in refused["detail"]
+    assert any("github" in line and "choose application/json" in line for line in caplog.messages)
+    assert "opened" not in caplog.text
+    assert await untouched(post)
+
+
 @pytest.mark.parametrize("place", ["post", "inside"])
 async def test_a_signed_delivery_with_a_bad_token_is_told_so(
     place: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -626,6 +741,22 @@ async def test_an_input_that_does_not_fit_is_malformed_and_starts_nothing(starti
     assert (await starting.deliver("github", {"question": {}})).json()["created"] is True
 
 
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("{name: 'x', more: @}", '{"a": ' + "[" * 63 + "]" * 63 + "}"),
+        ("{deadline: to_number(a)}", '{"a": "' + "9" * 400 + '"}'),
+        ('{name: `\\"\\\\ud800\\"`}', "{}"),
+    ],
+    ids=["nested too deeply", "an absurd integer", "a lone surrogate"],
+)
+async def test_an_input_that_nobody_could_read_again_is_malformed(tmp_path: Path, expression: str, value: str) -> None:
+    known = senders()
+    lines = f'workflow = "note"\ninput = "{expression}"'
+    async with edge(tmp_path, workflows=[note], SOURCES=sources_file(tmp_path, known, lines)) as here:
+        problem(await Post(here, known).deliver("github", value), 400, "malformed-body")
+
+
 @pytest.mark.parametrize("expression", ["{deadline: sum(a)}", "{deadline: to_number(b)}", "not_null(&a)", "length(c)"])
 async def test_an_input_that_is_no_json_is_malformed(tmp_path: Path, expression: str) -> None:
     known = senders()
@@ -642,6 +773,49 @@ async def test_a_source_that_starts_workflows_takes_no_token(starting: Post) -> 
     assert await untouched(starting)
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("name", ["github", "shopify", "own", "standard"])
+async def test_a_captured_delivery_starts_nothing_once_the_engine_has_forgotten_its_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    forgetful = partial(EmbeddedConnection, retention=timedelta(milliseconds=50))
+    monkeypatch.setattr(connecting, "EmbeddedConnection", forgetful)
+    url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/engine.db"
+    known = senders()
+    sources = sources_file(tmp_path, known, 'workflow = "note"')
+
+    async with edge(tmp_path, url, workflows=[note], SOURCES=sources) as here:
+        post = Post(here, known)
+        first = (await post.deliver(name, {"name": 1})).json()
+        assert first["created"] is True
+        await forgotten(here, first["id"])
+
+        for _ in range(2):
+            again = await post.deliver(name, {"name": 1})
+            assert (again.status_code, again.json()) == (200, first | {"created": False})
+
+        shown = await here.client.get(f"/workflows/note/{first['id']}", headers=AUTHORISED)
+        problem(shown, 404, "unknown-id")
+        assert len(here.engine.resonate._network.state.promises) < 5  # type: ignore[attr-defined]
+
+    if kind == "sqlite":
+        async with edge(tmp_path, url, workflows=[note], SOURCES=sources) as here:
+            assert (await Post(here, known).deliver(name, {"name": 1})).json() == first | {"created": False}
+
+
+async def forgotten(here: Edge, workflow_id: str) -> None:
+    """Return once the engine has dropped a workflow."""
+    for _ in range(1500):
+        shown = await here.client.get(f"/workflows/note/{workflow_id}", headers=AUTHORISED)
+
+        if shown.status_code == 404:
+            return
+
+        await pause(0.02)
+
+    pytest.fail("the workflow is still there")
+
+
 # -- the engine away ----------------------------------------------------------
 
 
@@ -650,7 +824,7 @@ async def test_while_the_engine_is_away_senders_are_told_to_come_back_and_the_re
     tmp_path: Path, lines: str
 ) -> None:
     known = senders()
-    async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, lines), ENGINE_TIMEOUT="0.2") as here:
+    async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, lines), ENGINE_TIMEOUT="1") as here:
         post = Post(here, known)
         token = await here.asked()
         in_path = None if lines else token

@@ -129,7 +129,7 @@ async def test_mail_that_is_not_sent_is_said_to_be_so(tmp_path: Path) -> None:
 
 
 async def test_a_mail_server_that_is_not_there_is_a_failure_without_the_password(tmp_path: Path) -> None:
-    address = mail_address("X", "smtp://user:hunter2@127.0.0.1:9?from=a@example.org", loopback=False)
+    address = mail_address("X", "smtp://user:hunter2@127.0.0.1:9?from=a@example.org", public_host="x.example")
     lines: list[str] = []
 
     assert not await doctor.examine(replace(settings(tmp_path), mail=address), lines.append)

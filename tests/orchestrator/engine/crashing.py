@@ -38,6 +38,7 @@ async def main(path: str, run: str) -> None:
     housekeeping.SHORTEST_JOURNAL = 200  # type: ignore[misc]
     housekeeping.LINGER = 20  # type: ignore[misc]
     connection = EmbeddedConnection(Path(path))
+    chance = random.Random(run)  # noqa: S311 - no secret
     await connection.open()
     resonate = Resonate(network=connection, heartbeat=LeaseKeeper(connection), subscription_refresh_secs=0, env={})
     resonate.register(flow)
@@ -51,7 +52,7 @@ async def main(path: str, run: str) -> None:
         say("created", id_)
         await resonate.promises.create(f"{id_}:1", FAR, Value(), {"resonate:branch": id_})
         say("created", f"{id_}:1")
-        await asyncio.sleep(random.random() / 50)  # noqa: S311 - no secret
+        await asyncio.sleep(chance.random() / 50)
         await resonate.promises.resolve(f"{id_}:1", Value(data=id_))
         say("settled", f"{id_}:1", id_)
         await connection.wait_settled(id_, 60)

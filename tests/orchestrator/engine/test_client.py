@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import pytest
 from plant import pause
 
 from orchestrator.engine.client import Engine
+
+
+class Skipping(selectors.DefaultSelector):
+    """Does not wait for the time that an event loop waits for: there and then, it has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0 if timeout is not None else None)
+        self.now += 0 if events else max(timeout or 0, 0)
+
+        return events
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes when there is nothing to do, however long the work takes."""
+
+    def __init__(self) -> None:
+        self._skipping = Skipping()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.now
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": SkippingLoop}
 
 
 class Counting:
@@ -35,7 +67,7 @@ async def test_a_receiver_full_of_waiters_asks_no_more_often_than_the_engine_bea
     await asyncio.gather(*(engine.wait_settled(f"p{n}", seconds=2) for n in range(waiters)))
 
     # Once at the beginning, once at the end, and in between 220 a second.
-    assert promises.asked <= waiters * 2 + 2 * 220 * 1.3
+    assert waiters * 2 < promises.asked <= waiters * 2 + 2 * 220 * 1.3
 
 
 async def test_one_waiter_is_told_soon() -> None:

@@ -65,6 +65,20 @@ async def test_a_wait_closes_at_its_deadline_although_the_database_was_away(tmp_
         assert (await one.ended())["result"]["kind"] == "expired"
 
 
+async def test_whoever_holds_one_token_holds_up_nobody_else(tmp_path: Path, database: Database) -> None:
+    async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="60") as one:
+        mine, theirs = await one.asked("1"), await one.asked("2")
+        reads = [asyncio.create_task(one.client.get(f"/callbacks/{theirs}")) for _ in range(500)]
+        posts = [asyncio.create_task(one.post(theirs, n, headers={"Idempotency-Key": str(n)})) for n in range(50)]
+        probes = [asyncio.create_task(one.client.get("/readyz")) for _ in range(500)]
+        await pause(0.05)
+        genuine = await one.post(mine, "kept")
+
+        assert genuine.json()["duplicate"] is False
+        assert {answer.status_code for answer in await asyncio.gather(*reads, *probes)} == {200}
+        assert sorted({answer.status_code for answer in await asyncio.gather(*posts)}) == [200, 409]
+
+
 async def test_a_request_finds_the_database_again_as_soon_as_it_is_back(tmp_path: Path, database: Database) -> None:
     async with edge(tmp_path, database.fresh()) as one:
         token = await one.asked()
@@ -92,7 +106,7 @@ async def test_a_user_who_may_not_drive_timers_leaves_them_to_the_database(
         engine = await connect(settings(tmp_path, re.sub("//postgres(:[^@]*)?@", "//modest@", url)), work=True)
         engine.start()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "pg_cron" not in log.getvalue():
                 await pause(0.02)
 

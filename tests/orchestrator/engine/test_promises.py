@@ -11,7 +11,7 @@ from resonate.error import ConnectorError, DecodingError, ServerError
 from resonate.promises import Promises as SDKPromises
 from resonate.types import PromiseRecord, Value
 
-from orchestrator.engine.promises import Promises
+from orchestrator.engine.promises import AT_ONCE, Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
 
@@ -84,3 +84,32 @@ async def test_an_error_says_nothing_of_what_the_engine_said() -> None:
         await promises(ServerError(500, "the token eyJh.secret")).get("a")
 
     assert "secret" not in str(caught.value)
+
+
+class Crowded:
+    """The SDK's promises over an engine that is silent; it notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, _: str) -> Any:
+        async def request(promise_id: str, *_arguments: object) -> Any:
+            self.asked.append(promise_id)
+            await asyncio.sleep(3600)
+
+        return request
+
+
+async def test_a_crowd_at_one_promise_leaves_the_engine_to_all_others() -> None:
+    engine = Crowded()
+    client = Promises(engine, seconds=0.2)  # type: ignore[arg-type]
+    crowd = [asyncio.ensure_future(call) for _ in range(100) for call in calls(client)]
+    await asyncio.sleep(0.01)
+    other = asyncio.ensure_future(client.resolve("b", {}))
+    await asyncio.sleep(0.01)
+
+    assert engine.asked == ["a"] * AT_ONCE + ["b"]
+
+    # The wait for a turn is part of the time that an answer may take.
+    told = await asyncio.gather(*crowd, other, return_exceptions=True)
+    assert {type(one) for one in told} == {EngineUnavailable}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import ClientTimeout
-from engines import free_port
+from service import free_port
 
 from orchestrator.engine.server import ServerListener
 from orchestrator.secret import Secret
@@ -64,7 +64,7 @@ async def listening(script: Script, *, silence: float = 30, port: int = 0) -> As
 
 
 async def true_soon(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a server and a client take turns
             await asyncio.sleep(0.01)
 
@@ -80,10 +80,13 @@ async def test_it_hears_what_is_said_to_its_group_and_shows_its_token() -> None:
 
 
 async def test_it_asks_anew_when_the_server_was_silent_for_too_long() -> None:
-    script = Script(HEAD + event("a"), HEAD + event("b"))
+    # As often as it takes: where the machine was busy for longer than that, the silence was none of the server's.
+    script = Script(HEAD + event("a"), *[HEAD + event("b")] * 100)
 
     async with listening(script, silence=0.1) as heard:
-        await true_soon(lambda: heard == ["a", "b"])
+        await true_soon(lambda: "b" in heard)
+
+    assert len(script.requests) > 1
 
 
 @pytest.mark.parametrize("trouble", [BUSY, b"", HEAD + b"zz\r\n", b"nonsense\r\n\r\n"])

@@ -24,6 +24,7 @@ from databricks_emulator import Emulator, Fault, Job
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.secret import Secret
 from orchestrator.steps.databricks import Databricks, RunGone, Workspace, idempotency_token
+from orchestrator.steps.databricks_address import workspace_address
 from orchestrator.steps.databricks_sdk import connect as connect_workspace
 from orchestrator.steps.databricks_sdk import workspace_client
 
@@ -312,7 +313,7 @@ async def test_a_silent_workspace_is_given_up_and_a_fresh_client_is_tried_next(e
         built.append(threading.current_thread())
         return connector(emulator)()
 
-    databricks = Databricks(connect, call_timeout=0.5)
+    databricks = Databricks(connect, call_timeout=2)
     emulator.workspace.fail_next(Fault(kind="slow", seconds=3_600))
 
     with pytest.raises(StepUnavailable, match="in time"):
@@ -403,6 +404,39 @@ async def test_a_host_and_a_token_that_stand_in_the_variables_alone_are_used(emu
     await databricks.trigger(HELD, idempotency_token="t", parameters={})
 
     assert emulator.workspace.runs_created("t") == 1
+
+
+@pytest.mark.parametrize("rest", ["/?o=1234567890123456", "/", "/browse?o=1#job/5", "/#job/5?o=12", " ", "?o=x"])
+async def test_a_host_as_a_browser_shows_it_is_understood(emulator: Emulator, rest: str) -> None:
+    databricks = Databricks(variables=named(emulator) | {"DATABRICKS_HOST": Secret(f" {emulator.url}{rest}")})
+    await databricks.trigger(HELD, idempotency_token="t", parameters={})
+
+    assert emulator.workspace.runs_created("t") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        ("https://adb-123.4.azuredatabricks.net/?o=123", ("https://adb-123.4.azuredatabricks.net", "123")),
+        ("adb-123.4.azuredatabricks.net", ("https://adb-123.4.azuredatabricks.net", None)),
+        (" dbc-1.cloud.databricks.com/jobs/7?o=5&x=1\n", ("https://dbc-1.cloud.databricks.com", "5")),
+        ("https://dbc-1.cloud.databricks.com/browse/folders/9", ("https://dbc-1.cloud.databricks.com", None)),
+        ("HTTPS://1.gcp.databricks.com/#job/7?o=5", ("https://1.gcp.databricks.com", "5")),
+        ("https://databricks.azure.cn/?o=evil%0d", ("https://databricks.azure.cn", None)),
+        ("https://gateway.example/databricks/", ("https://gateway.example/databricks", None)),
+        ("http://127.0.0.1:8080/?o=1", ("http://127.0.0.1:8080", "1")),
+    ],
+)
+def test_the_address_of_a_workspace_is_its_host_and_its_id(given: str, understood: tuple[str, str | None]) -> None:
+    assert workspace_address(given) == understood
+
+
+@pytest.mark.parametrize("given", ["https://", "ftp://adb-1.azuredatabricks.net", "two words", "https://[1"])
+async def test_a_host_that_is_none_is_refused_and_its_variable_named(emulator: Emulator, given: str) -> None:
+    databricks = Databricks(variables=named(emulator) | {"DATABRICKS_HOST": Secret(given)})
+
+    with pytest.raises(StepRefused, match="DATABRICKS_HOST is not the address"):
+        await databricks.read(1)
 
 
 async def test_variables_win_over_the_process_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,9 +50,9 @@ async def test_the_plain_part_alone_says_everything(certificate: Path) -> None:
     assert part(mail, "plain") == (
         "Your decision is needed.\n\nShip it?\n\nTwo books.\n\nPaid.\n\nOrder: 42\n\nTerms: https://a.example/t\n\n"
         f"Read it once more and decide here:\n{LINK}\n\n"
-        "The page asks for this code, which stands in this mail alone: ABCD-EFGH\n\n"
+        "The page asks for this code, which is only in this mail: ABCD-EFGH\n\n"
         "Until 15 January 2027, 08:00 UTC. Opening the link decides nothing; a button on the page does. "
-        "The link is for ada@example.org alone: please do not pass this mail on.\n"
+        "The link is for ada@example.org alone: please do not pass this mail on.\n\nSent by Countersign.\n"
     )
     for shown in ("Ship it?", "Two books.", "Order", "42", "https://a.example/t", LINK, "ABCD-EFGH"):
         assert shown in part(mail, "html")

@@ -10,7 +10,7 @@ from postbox import Postbox, mailer, server
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.settings import MailAddress
-from orchestrator.steps.mail import Mailer, Message, valid_address
+from orchestrator.steps.mail import Mailer, Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ async def test_a_message_arrives_over_tls_with_a_stable_message_id(kind: str, ce
 
     first, again, other = postbox.messages
     assert first["Message-ID"] == again["Message-ID"] != other["Message-ID"]
-    assert (first["To"], first["From"]) == ("ada@example.org", "no-reply@example.org")
+    assert (first["To"], first["From"]) == ("ada@example.org", "Countersign <no-reply@example.org>")
     assert first["Subject"] == "pipeline succeeded"
     assert first.get_content().splitlines() == ["All rows are there: é"]
 
@@ -121,17 +121,3 @@ async def test_without_a_mail_setting_mail_is_refused() -> None:
 
     with pytest.raises(StepRefused, match="COUNTERSIGN_MAIL"):
         await Mailer(MailAddress(kind="none")).check()
-
-
-@pytest.mark.parametrize("address", ["ada@example.org", "a.b+c@x-y.example", "a@localhost"])
-def test_a_plain_address_is_taken(address: str) -> None:
-    assert valid_address(address) == address
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["", "ada", "ada@", "@x", "a b@c", "Ada <ada@x>", "a@x\n", "a@x\r\nBcc: b@y", "a,b@x", "a@x@y", "é@x", "a@-"],
-)
-def test_anything_else_is_no_address(address: str) -> None:
-    with pytest.raises(ValueError, match="address"):
-        valid_address(address)

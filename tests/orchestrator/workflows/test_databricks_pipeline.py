@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +15,15 @@ from plant import Plant, pause, plant
 from pydantic import ValidationError
 
 from orchestrator.cancelling import request_cancel
-from orchestrator.workflows.databricks_pipeline import PipelineRequest
+from orchestrator.context import Context
+from orchestrator.errors import StepRefused
+from orchestrator.lineage import name_of
+from orchestrator.steps.databricks import Run
+from orchestrator.steps.mail import Mailer
+from orchestrator.watching import how_it_ended
+from orchestrator.workflows.databricks_pipeline import PipelineRequest, pause_before
+
+databricks_pipeline = sys.modules[PipelineRequest.__module__]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
 
     from resonate.types import PromiseRecord
 
-HOLDS, BLOCKED, SUCCEEDS, FAILS, DIES, SKIPPED, FORBIDDEN = range(1, 8)
+HOLDS, BLOCKED, SUCCEEDS, FAILS, DIES, SKIPPED, FORBIDDEN, DECLARES = range(1, 9)
 JOBS = {
     HOLDS: Job(fate="hold"),
     BLOCKED: Job(fate="blocked"),
@@ -29,6 +40,7 @@ JOBS = {
     DIES: Job(fate="dies"),
     SKIPPED: Job(fate="skipped"),
     FORBIDDEN: Job(fate="hold", permitted=False),
+    DECLARES: Job(fate="hold", parameters={"callback_url": ""}),
 }
 QUICK = {"watch_interval": 1}
 
@@ -127,11 +139,11 @@ async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant)
 
 
 async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, deadline=1, **QUICK)
-    (run,) = await triggered(works, 1)
     works.emulator.workspace.fail_next(
         Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
     )
+    await works.start("a", job_id=HOLDS, deadline=3, **QUICK)
+    (run,) = await triggered(works, 1)
 
     state, error = await works.ended("a")
     assert (state, error["outcome"], error["run_id"]) == ("expired", "expired", run.run_id)
@@ -172,8 +184,143 @@ async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Pl
     assert len({run.parameters["callback_url"] for run in runs}) == 3
 
 
+async def test_attempts_pause_a_second_then_twice_as_long(works: Plant) -> None:
+    await works.start("a", job_id=SKIPPED, attempts=3, **QUICK)
+    state, error = await works.ended("a")
+    starts = [run.start_time for run in works.emulator.workspace.runs()]
+
+    assert (state, error["outcome"]) == ("failed", "died")
+    assert starts[1] - starts[0] >= 1000
+    assert starts[2] - starts[1] >= 2000
+    naps = [record for record in await works.steps("a") if name_of(record) == "sleep"]
+    assert len(naps) == 2
+
+
+def test_pauses_double_up_to_ten_minutes() -> None:
+    assert [pause_before(attempt) for attempt in range(1, 21)] == [0, *(2**n for n in range(10)), *[600] * 9]
+
+
+async def test_a_pause_is_not_part_of_the_deadline(works: Plant) -> None:
+    await works.start("a", job_id=DIES, attempts=3, deadline=1, **QUICK)
+
+    assert (await works.ended("a"))[1]["outcome"] == "died"
+    assert works.emulator.workspace.runs_created() == 3
+
+
+async def test_a_cancel_during_a_pause_ends_it_at_once_and_starts_no_run(works: Plant, monkeypatch: Any) -> None:
+    monkeypatch.setattr(databricks_pipeline, "pause_before", lambda attempt: 600.0 if attempt > 1 else 0.0)
+    await works.start("a", job_id=DIES, attempts=3, **QUICK)
+    await works.opened(f"{works.root('a')}:6")
+    await request_cancel(works.engine, works.root("a"))
+
+    state, error = await works.ended("a")
+    (run,) = works.emulator.workspace.runs()
+    assert (state, error["outcome"], error["run_id"]) == ("cancelled", "cancelled", run.run_id)
+
+
+async def test_a_cancel_that_comes_before_the_pause_has_begun_ends_it_too(works: Plant, monkeypatch: Any) -> None:
+    monkeypatch.setattr(databricks_pipeline, "pause_before", lambda attempt: 600.0 if attempt > 1 else 0.0)
+    napping = Context.sleep
+    asked: list[bool] = []
+
+    def sleep_late(ctx: Context, duration: timedelta) -> Any:
+        # The request is on record before the pause is, and what it withdraws is not there yet.
+        async def late() -> None:
+            if duration.total_seconds() == 600 and not asked:
+                asked.append(await request_cancel(works.engine, works.root("a")))
+
+        task = asyncio.ensure_future(late())
+        link = ctx._state.chain.link()
+        ctx._state.spawned_remote_tasks.append(asyncio.ensure_future(link.run(lambda: task)))
+        return napping(ctx, duration)
+
+    monkeypatch.setattr(Context, "sleep", sleep_late)
+    await works.start("a", job_id=DIES, attempts=2, **QUICK)
+
+    assert (await works.ended("a"))[0] == "cancelled"
+    assert asked == [True]
+    assert works.emulator.workspace.runs_created() == 1
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
+    works: Plant, attempt: int, monkeypatch: Any
+) -> None:
+    async def wanted_at_once(ctx: Context, address: Any, _rest: float) -> bool:
+        return bool(await databricks_pipeline._is_wanted(ctx, address))
+
+    # What an attempt left on record before there were pauses.
+    wanted_at_once.__name__ = "still_wanted"
+    now = databricks_pipeline.still_wanted
+    monkeypatch.setattr(databricks_pipeline, "still_wanted", wanted_at_once)
+    await works.start("a", job_id=HOLDS, attempts=3)
+
+    for place in range(attempt):
+        runs = await triggered(works, place + 1)
+        wait = f"{works.root('a')}:{3 * place + 1}"
+        await works.opened(f"{works.root('a')}:{3 * place + 3}")
+
+        if place + 1 == attempt:
+            monkeypatch.setattr(databricks_pipeline, "still_wanted", now)
+
+        await works.answer(wait, '{"message": "no"}', kind="failed", name=f"run-{place + 1}")
+
+    runs = await triggered(works, attempt + 1)
+    after = f"{works.root('a')}:{3 * attempt + 1}"
+    await works.answer(after, "1", name=f"run-{attempt + 1}")
+    assert await works.ended("a") == ("succeeded", {"run_id": runs[-1].run_id, "outcome": "succeeded", "result": 1})
+    assert len(works.emulator.workspace.runs()) == attempt + 1
+    assert len([record for record in await works.steps("a") if name_of(record) == "sleep"]) == 1
+
+
+async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(works: Plant) -> None:
+    works.emulator.workspace.add_job(HOLDS, Job(fate="hold", max_concurrent_runs=1))
+    await works.start("first", job_id=HOLDS)
+    (first,) = await triggered(works, 1)
+    await works.start("a", job_id=HOLDS, **QUICK)
+    error = (await works.ended("a"))[1]
+    assert "SKIPPED" in error["message"]
+    assert "limit of concurrent runs" in error["message"]
+
+    await works.start("b", job_id=HOLDS, attempts=2, **QUICK)
+    await works.opened(f"{works.root('b')}:6")
+    works.emulator.workspace.move(first.run_id, "TERMINATED", "SUCCESS")
+    runs = await triggered(works, 4)
+    await works.answer(f"{works.root('b')}:4", "1", name="run-2")
+    assert await works.ended("b") == (
+        "succeeded",
+        {"run_id": runs[-1].run_id, "outcome": "succeeded", "result": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("result_state", "message", "said"),
+    [
+        ("MAXIMUM_CONCURRENT_RUNS_REACHED", "", "limit of concurrent runs"),
+        ("MAX_CONCURRENT_RUNS_EXCEEDED", "", "limit of concurrent runs"),
+        (None, "The job is paused", "The job is paused"),
+        (None, "", "(SKIPPED)"),
+    ],
+)
+def test_why_a_run_was_skipped_is_said_whichever_way_the_api_tells_it(
+    result_state: str | None, message: str, said: str
+) -> None:
+    run = Run(
+        run_id=1,
+        job_id=1,
+        over=True,
+        life_cycle_state="SKIPPED",
+        result_state=result_state,
+        message=message,
+        page_url=None,
+        parameters={},
+    )
+
+    assert said in how_it_ended(run)
+
+
 async def test_a_deadline_is_not_followed_by_another_attempt(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, attempts=3, deadline=2, **QUICK)
+    await works.start("a", job_id=HOLDS, attempts=3, deadline=3, **QUICK)
 
     assert (await works.ended("a"))[0] == "expired"
     assert works.emulator.workspace.runs_created() == 1
@@ -187,6 +334,65 @@ async def test_a_refusal_for_good_ends_it_at_once_with_the_reason(works: Plant, 
     assert (state, error["outcome"], error["run_id"]) == ("failed", "failed", None)
     assert "refused" in error["message"]
     assert works.emulator.workspace.runs_created() == 0
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "what"),
+    [
+        ({"job_id": FORBIDDEN}, "failed (no run)"),
+        ({"job_id": 404}, "failed (no run)"),
+        ({"job_id": DECLARES, "parameters": {"undeclared": "1"}}, "failed (no run)"),
+        ({"job_id": DIES}, "died (run"),
+        ({"job_id": HOLDS, "deadline": 1}, "expired (run"),
+    ],
+    ids=["forbidden", "no such job", "parameters", "died", "expired"],
+)
+async def test_however_it_ends_notify_is_told(
+    works: Plant, capsys: pytest.CaptureFixture[str], request_fields: dict[str, Any], what: str
+) -> None:
+    await works.start("a", notify="ops@example.org", **QUICK, **request_fields)
+    error = (await works.ended("a"))[1]
+    mail = capsys.readouterr().out
+
+    assert mail.count("To: ops@example.org") == 1
+    assert f"Subject: {works.root('a')} {what}" in mail
+    assert error["message"] in mail
+
+
+async def test_notify_is_told_of_success_of_a_cancel_and_of_the_jobs_own_failure(
+    works: Plant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        await works.start(name, job_id=HOLDS, notify="ops@example.org")
+        await works.opened(f"{works.root(name)}:3")
+
+    await triggered(works, 4)
+    await works.answer(f"{works.root('a')}:1", "1", name="run-1")
+    await request_cancel(works.engine, works.root("b"))
+    await works.answer(f"{works.root('c')}:1", '{"message": "no input"}', kind="failed", name="run-1")
+    await works.answer(f"{works.root('d')}:1", "1", name="another-name")
+    states = [(await works.ended(name))[0] for name in ("a", "b", "c", "d")]
+    assert states == ["succeeded", "cancelled", "failed", "failed"]
+    mail = capsys.readouterr().out
+
+    for name, what in (("a", "succeeded"), ("b", "cancelled"), ("c", "failed"), ("d", "failed")):
+        assert mail.count(f"Subject: {works.root(name)} {what} (") == 1
+
+
+@pytest.mark.parametrize("error", [StepRefused("550 no such user"), ValueError("ops@example.org is odd")])
+async def test_a_notification_that_cannot_be_sent_is_logged_and_changes_nothing(
+    works: Plant, monkeypatch: Any, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Mailer, "send", refuse)
+    await works.start("a", job_id=FORBIDDEN, notify="ops@example.org")
+
+    assert (await works.ended("a"))[1]["outcome"] == "failed"
+    (line,) = [line for line in caplog.messages if "the notification" in line]
+    assert works.root("a") in line
+    assert "ops@example.org is odd" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["lost", "refused", "status", "garbage"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import doctor
 import pytest
-from plant import Plant, pause, plant, worker
+from plant import PATIENCE, Plant, pause, plant, worker
 from pydantic import ValidationError
 
 from orchestrator.cancelling import request_cancel
@@ -72,7 +72,7 @@ async def test_while_its_group_is_absent_an_order_runs_on_and_is_finished_when_t
 
         async with others(tmp_path, one):
             assert (await one.ended("1"))[0] == "succeeded"
-            assert await is_served(one.engine, "db", seconds=10)
+            assert await is_served(one.engine, "db", seconds=PATIENCE)
 
 
 async def test_a_cancel_while_the_group_is_absent_gives_the_money_back(

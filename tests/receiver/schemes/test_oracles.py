@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +17,7 @@ import svix
 from hypothesis import given
 from hypothesis import strategies as st
 from slack_sdk.signature import Clock, SignatureVerifier
+from standing import libraries_at
 
 from orchestrator.secret import Secret
 from receiver.schemes.plain import HeaderSignature
@@ -27,8 +27,15 @@ from receiver.schemes.stripe import StripeSignature
 
 KEY = "whsec_" + "0123456789abcdef" * 2
 BODY = b'{"id": "evt_1"}'
+NOW = 1_700_000_000
 
 type Headers = list[tuple[bytes, bytes]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clocks_stand() -> Iterator[None]:
+    with libraries_at(NOW):
+        yield
 
 
 class At(Clock):
@@ -46,7 +53,7 @@ def named(headers: Headers) -> dict[str, str]:
 
 
 def stripe_takes(headers: Headers, body: bytes, now: float) -> bool:
-    """Whether Stripe's library takes it; whatever it raises is a refusal. It asks its own clock, so that is now."""
+    """Whether Stripe's library takes it; whatever it raises is a refusal. Its own clock stands at NOW."""
     try:
         stripe.WebhookSignature.verify_header(body, named(headers).get("stripe-signature"), KEY, 300)
     except (stripe.SignatureVerificationError, ValueError, TypeError):
@@ -111,8 +118,7 @@ stamps = st.sampled_from(["{}", "{}", "{}", "0{}", "{}.0", " {}", "+{}", "{}_0",
 @st.composite
 def stripe_requests(draw: st.DrawFn) -> tuple[Headers, bytes, float]:
     """Return a request that is signed well, then spoilt in some places."""
-    now = time.time()
-    stamp, body = str(int(now) + draw(moments)), draw(bodies)
+    stamp, body = str(NOW + draw(moments)), draw(bodies)
     good = hexdigest(stamp.encode() + b"." + body)
     shapes = [
         *("t={t},v1={s}", "t={t},v1={s}", "v1={s},t={t}", "t={t},v0={s}", "t={t},v1=,v1={s}", "t={t},t=1,v1={s}"),
@@ -121,17 +127,16 @@ def stripe_requests(draw: st.DrawFn) -> tuple[Headers, bytes, float]:
     ]
     header = draw(st.sampled_from(shapes)).format(t=draw(stamps).format(stamp), s=good, u=good.upper())
 
-    return stripe_headers(header), body, now
+    return stripe_headers(header), body, NOW
 
 
 @st.composite
 def slack_requests(draw: st.DrawFn) -> tuple[Headers, bytes, float]:
-    now = time.time()
-    stamp, body = draw(stamps).format(int(now) + draw(moments)), draw(bodies)
+    stamp, body = draw(stamps).format(NOW + draw(moments)), draw(bodies)
     good = hexdigest(b"v0:" + stamp.encode() + b":" + body)
     shape = draw(st.sampled_from(["v0={}", "v0={}", "v0={},v0={}", "v1={}", "{}", "v0= {}", "V0={}", "v0={} ", "é{}"]))
 
-    return slack_headers(stamp, shape.format(good, good)), body, now
+    return slack_headers(stamp, shape.format(good, good)), body, NOW
 
 
 @given(stripe_requests())
@@ -151,10 +156,9 @@ def test_whatever_stripes_library_signs_is_taken(body: str, age: int) -> None:
     except UnicodeEncodeError:
         return
 
-    now = int(time.time())
-    header = stripe.WebhookSignature.generate_signature_header(body, KEY, now)
+    header = stripe.WebhookSignature.generate_signature_header(body, KEY, NOW)
 
-    assert we_take("stripe", stripe_headers(header), data, now + age)
+    assert we_take("stripe", stripe_headers(header), data, NOW + age)
 
 
 @given(st.text(), st.integers(-300, 300))
@@ -187,20 +191,18 @@ def test_whatever_slacks_library_signs_is_taken(body: str, age: int) -> None:
     ],
 )
 def test_what_stripes_library_takes_and_we_do_not(shape: str) -> None:
-    now = int(time.time())
-    good = hexdigest(b"%d.%b" % (now, BODY))
-    headers = stripe_headers(shape.format(t=now, s=good, u=good.upper()))
+    good = hexdigest(b"%d.%b" % (NOW, BODY))
+    headers = stripe_headers(shape.format(t=NOW, s=good, u=good.upper()))
 
-    assert stripe_takes(headers, BODY, now)
-    assert not we_take("stripe", headers, BODY, now)
+    assert stripe_takes(headers, BODY, NOW)
+    assert not we_take("stripe", headers, BODY, NOW)
 
 
 def test_a_moment_ahead_is_taken_by_stripes_library_and_not_by_us() -> None:
-    now = int(time.time())
-    headers = stripe_headers(f"t={now + 3600},v1={hexdigest(b'%d.%b' % (now + 3600, BODY))}")
+    headers = stripe_headers(f"t={NOW + 3600},v1={hexdigest(b'%d.%b' % (NOW + 3600, BODY))}")
 
-    assert stripe_takes(headers, BODY, now)
-    assert not we_take("stripe", headers, BODY, now)
+    assert stripe_takes(headers, BODY, NOW)
+    assert not we_take("stripe", headers, BODY, NOW)
 
 
 @pytest.mark.parametrize("spelling", ["0{}", "+{}", " {}", "{} ", "{}_0"])
@@ -214,16 +216,15 @@ def test_a_spelling_of_the_timestamp_that_slacks_library_takes_and_we_do_not(spe
 
 
 def test_svix_header_names_are_taken_as_its_library_takes_them() -> None:
-    now = int(time.time())
-    signature = svix.Webhook(KEY.encode()).sign("msg_1", datetime.fromtimestamp(now, tz=UTC), BODY.decode())
-    headers = [(b"svix-id", b"msg_1"), (b"svix-timestamp", b"%d" % now), (b"svix-signature", signature.encode())]
+    signature = svix.Webhook(KEY.encode()).sign("msg_1", datetime.fromtimestamp(NOW, tz=UTC), BODY.decode())
+    headers = [(b"svix-id", b"msg_1"), (b"svix-timestamp", b"%d" % NOW), (b"svix-signature", signature.encode())]
 
-    assert svix_takes(headers, BODY, now)
-    assert we_take("svix", headers, BODY, now)
+    assert svix_takes(headers, BODY, NOW)
+    assert we_take("svix", headers, BODY, NOW)
     # The library mixes both families; what is signed would then not be what is read.
     mixed = [(b"webhook-id", b"msg_1"), *headers[1:]]
-    assert svix_takes(mixed, BODY, now)
-    assert not we_take("svix", mixed, BODY, now)
+    assert svix_takes(mixed, BODY, NOW)
+    assert not we_take("svix", mixed, BODY, NOW)
 
 
 @given(

@@ -1,0 +1,103 @@
+"""What may be told of an exception that nobody expected: its type, its code, where it came from. Never its text.
+
+Such a text quotes what the code was working on: `int(body)` puts the body into it, a KeyError is the key, pydantic
+shows the input. Notes, groups and causes do the same. So no log line and no answer is made of one.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+#: Links of a chain, and places in the code of each link, that are told.
+_LINKS: Final = 16
+_PLACES: Final = 24
+
+#: Attributes in which libraries keep a code of theirs, and its type: SQLite's, Postgres', an engine server's.
+_CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
+
+
+def describe_crash(error: BaseException) -> str:
+    """Return an exception's type and where it came from, with its causes, and nothing of its text or values.
+
+    At most 16 exceptions of a chain or group, and the innermost 24 places of each.
+    """
+    links = _causes(error)
+    told = [_describe(link) for _, link in zip(range(_LINKS), links, strict=False)]
+
+    return " <- ".join([*told, "more"] if next(links, None) else told)
+
+
+def name_of_kind(error: BaseException) -> str:
+    """Return an exception's type and its code where it has one: `builtins.OSError ENOSPC`."""
+    kind = type(error)
+    code = _code_of(error)
+
+    return f"{kind.__module__}.{kind.__qualname__}" + (f" {code}" if code else "")
+
+
+def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
+    """Return the innermost line of this file that the exception passed through, and its function; None where none."""
+    found = [(line, function) for name, line, function in _places(error.__traceback__) if name == file]
+
+    return found[-1] if found else None
+
+
+def innermost_place(error: BaseException) -> tuple[str, int] | None:
+    """Return the file and line where the exception was raised; for a SyntaxError, where that is."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return error.filename, error.lineno or 0
+
+    places = _places(error.__traceback__)
+
+    return places[-1][:2] if places else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    pending: list[BaseException] = [error]
+    while pending:
+        link = pending.pop(0)
+        if id(link) in seen:
+            continue
+
+        seen.add(id(link))
+        yield link
+        if isinstance(link, BaseExceptionGroup):
+            pending.extend(link.exceptions)
+
+        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if cause is not None:
+            pending.append(cause)
+
+
+def _describe(error: BaseException) -> str:
+    places = [f"{file}:{line} {function}" for file, line, function in _places(error.__traceback__)]
+    left_out = [f"{len(places) - _PLACES} more"] if len(places) > _PLACES else []
+
+    return f"{name_of_kind(error)} at {' > '.join([*left_out, *places[-_PLACES:]]) or 'an unknown place'}"
+
+
+def _places(trace: TracebackType | None) -> list[tuple[str, int, str]]:
+    # `walk_tb` and not `extract_tb`, which reads the source.
+    walked = traceback.walk_tb(trace)
+
+    return [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walked]
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return errno.errorcode.get(error.errno or 0, "")
+
+    for name, kind in _CODES:
+        code: Any = getattr(error, name, None)
+
+        if isinstance(code, kind):
+            return str(code)[:40]
+
+    return ""

@@ -1,0 +1,123 @@
+"""What a failed step leaves in the store, as plain data. Nothing that comes from a store is ever unpickled.
+
+The SDK pickles the exception that a step raised, and unpickles what a rejected promise holds. So whoever can write to
+the store, or get it to hold a value of theirs, could run code in a worker. Here a failure is the name of its type and
+its message. Errors of our own come back as themselves and everything else as `StepFailed`: on the first run, where the
+SDK reads back what it has written, as on every replay.
+
+Both of the SDK's functions are module-level names that its codec looks up when it is called. They are replaced for the
+whole process, and the replacement is tried out at once.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+import resonate.codec
+from pydantic_core import to_jsonable_python
+from resonate.codec import decode_settled
+from resonate.error import ApplicationError
+from resonate.types import PromiseRecord, Value
+
+from orchestrator.errors import (
+    StartRefused,
+    StepFailed,
+    StepRefused,
+    StepUnavailable,
+    StoreTampered,
+    WorkflowCancelled,
+    WorkflowEnded,
+    WorkflowExpired,
+    WorkflowFailed,
+)
+
+_ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, WorkflowCancelled)}
+
+
+def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for each sort of error
+    """Return the plain data of this error. A subclass of an error of ours becomes that error."""
+    failure: dict[str, Any] = {"__type": "error", "kind": type(error).__name__, "message": _text(str(error))}
+
+    match error:
+        case StoreTampered():
+            return failure | {"ours": "tampered", "promise": error.promise_id}
+        case WorkflowEnded():
+            fields = to_jsonable_python(error.error, serialize_unknown=True, inf_nan_mode="null")
+            return failure | {"ours": error.state, "error": json.dumps(fields)}
+        case StepUnavailable():
+            return failure | {"ours": "unavailable", "retry_after": error.retry_after}
+        case StepRefused():
+            return failure | {"ours": "refused"}
+        case StepFailed():
+            return failure | {"kind": error.kind, "message": _text(error.message)}
+        case ApplicationError():
+            return failure | {"ours": "sdk"}
+        case _:
+            return failure
+
+
+def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
+    """Return the error that this plain data stands for. Whatever else it is, it is data, and only its message counts.
+
+    A promise that was rejected or cancelled without a value, or reached its deadline, is an `ApplicationError`.
+    """
+    match failure:
+        case {"ours": "tampered", "promise": str(promise_id)}:
+            return StoreTampered(promise_id)
+        case {"ours": "failed" | "expired" | "cancelled" as state, "error": str(text)}:
+            fields = json.loads(text)
+            return _ENDS[state](str(fields.pop("message", "")), **fields)
+        case {"ours": "unavailable", "message": str(message), "retry_after": int() | float() | None as seconds}:
+            return StepUnavailable(message, retry_after=seconds)
+        case {"ours": "refused", "message": str(message)}:
+            return StepRefused(message)
+        case {"ours": "sdk", "message": str(message)}:
+            return ApplicationError(message)
+        case {"kind": str(kind), "message": str(message)}:
+            return StepFailed(message, kind=kind)
+        case {"message": str(message)}:
+            # As older versions wrote it, beside a pickle that is left alone.
+            return StepFailed(message)
+        case None:
+            return ApplicationError("the promise was settled without a value")
+        case _:
+            return StepFailed("the promise was rejected with something that is no failure of ours")
+
+
+def is_tampered(record: PromiseRecord) -> bool:
+    """Whether this decoded record stands for one that does not hold what was written there."""
+    value = record.value.data
+
+    return record.state == "rejected" and isinstance(value, dict) and value.get("ours") == "tampered"
+
+
+def failed_as_tampered(record: PromiseRecord) -> PromiseRecord:
+    """Return the decoded record as one that does not hold what was written there."""
+    failure = Value(data=failure_of(StoreTampered(record.id)))
+
+    return msgspec.structs.replace(record, state="rejected", value=failure)
+
+
+def forbid_pickles() -> None:
+    """Have the SDK write and read failures as plain data, in this whole process.
+
+    Raises:
+        StartRefused: this version of the SDK does not do as it is told.
+    """
+    resonate.codec._encode_error = failure_of  # type: ignore[assignment]  # noqa: SLF001
+    resonate.codec._deserialize_error = error_of  # type: ignore[assignment]  # noqa: SLF001
+    failure = Value(data={"kind": "Tried", "message": ""})
+
+    try:
+        decode_settled(PromiseRecord(id="tried", state="rejected", value=failure, timeout_at=0))
+    except StepFailed:
+        return
+    except Exception as error:
+        raise StartRefused("this version of resonate-sdk unpickles what a promise holds") from error
+
+
+def _text(message: str) -> str:
+    """Return the message without lone surrogates, which no JSON text can carry."""
+    return message.encode("utf-8", "replace").decode()

@@ -1,0 +1,100 @@
+"""Records of promises as an engine tells them, and the place in a record that a payload is bound to.
+
+These are dicts off the wire, their payloads still sealed; nothing here opens one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Ties a promise to the one life of the workflow that created it; readable, and nothing secret.
+LIFE_TAG: Final = "countersign:life"
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+
+
+def param_place(promise_id: str, timeout_at: int, tags: dict[str, str]) -> bytes:
+    """Return what the param of a promise is bound to."""
+    return _encoder.encode(["param", promise_id, timeout_at, tags])
+
+
+def param_place_of(record: dict[str, Any]) -> bytes:
+    """Return what the param of this record must be bound to."""
+    return param_place(record["id"], record["timeoutAt"], record["tags"])
+
+
+def value_place(promise_id: str, state: str, anchor: str) -> bytes:
+    """Return what the value of a promise is bound to, given the state it settles and the anchor of the record."""
+    return _encoder.encode(["value", promise_id, state, anchor])
+
+
+def anchor_of(record: dict[str, Any]) -> str:
+    """Return what tells this record from any other that ever had its id: its sealed param and its mark."""
+    parts = [held(record, "param") or "", record["tags"].get(LIFE_TAG, "")]
+
+    return hashlib.sha256(_encoder.encode(parts)).hexdigest()[:32]
+
+
+def held(record: dict[str, Any], slot: str) -> str | None:
+    """Return the payload that rests in the `param` or the `value` of a record, None where there is none."""
+    found = record.get(slot)
+    text = found.get("data") if isinstance(found, dict) else None
+
+    return text if isinstance(text, str) and text else None
+
+
+def payload_of(text: str) -> bytes:
+    """Return the bytes of a payload, none where its text is no base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def is_over(record: dict[str, Any]) -> bool:
+    """Whether a record says that it was settled no earlier than at its deadline."""
+    settled_at = record.get("settledAt")
+
+    return isinstance(settled_at, int) and settled_at >= record["timeoutAt"]
+
+
+def is_timer(record: dict[str, Any]) -> bool:
+    """Whether an engine resolves this promise by itself at its deadline."""
+    return bool(record["tags"].get("resonate:timer") == "true")
+
+
+def records_in(answer: object) -> Iterator[dict[str, Any]]:
+    """Yield the records in the data of an engine's answer, whatever was asked.
+
+    What has not the form of a record is passed over; the SDK refuses it.
+    """
+    if not isinstance(answer, dict):
+        return
+
+    action = answer.get("action")
+    inner = action.get("data") if isinstance(action, dict) else None
+    found = [part.get("promise") for part in (answer, inner) if isinstance(part, dict)]
+
+    for several in (answer.get("preload"), answer.get("promises")):
+        found += several if isinstance(several, list) else []
+
+    yield from (record for record in found if is_record(record))
+
+
+def is_record(record: object) -> TypeGuard[dict[str, Any]]:
+    """Whether this has the form of a record; one without tags gets an empty set of them."""
+    if not isinstance(record, dict):
+        return False
+
+    tags = record.setdefault("tags", {})
+    texts = isinstance(record.get("id"), str) and isinstance(record.get("state"), str)
+
+    return texts and isinstance(record.get("timeoutAt"), int) and isinstance(tags, dict)

@@ -1,0 +1,64 @@
+"""What a secret looks like, and masking it in any text: the one set of rules, for logs and for other people's messages.
+
+A guess by shape, and the second line of defence: it refuses to be a reason for putting a secret into a text. Every
+pattern is linear on any text. Each run of characters is entered once and never given back, or is bounded by a number.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+REDACTED: Final = "[redacted]"
+
+#: Characters of a text that are looked at; what is beyond is cut off.
+LONGEST: Final = 32 * 1024
+
+
+# What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
+# What the first group holds is kept.
+_SECRETS: Final = (
+    # Our tokens, and others of the same signing library.
+    (".", re.compile(r"(?<![\w-])()[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII)),
+    ("eyj", re.compile(r"()eyJ[\w-]{8,}+(?:\.[\w-]*+)*", re.ASCII)),
+    ("bearer", re.compile(r"(bearer(?:\s++|\\n|%20|\+))[^\s'\",;)\]}]+", re.IGNORECASE)),
+    ("basic", re.compile(r"(\bbasic(?:\s++|\\n|%20|\+))[^\s'\",;)\]}]+", re.IGNORECASE)),
+    # Databricks: personal tokens, and secrets of service principals; also when they are cut short.
+    ("dapi", re.compile(r"()dapi[0-9a-h]{8,}+(?:-\d++)?", re.IGNORECASE)),
+    ("dose", re.compile(r"()dose[0-9a-h]{16,}+(?:-\d++)?", re.IGNORECASE)),
+    # Secrets of webhooks, and keys of Stripe, GitHub and Slack.
+    ("whsec_", re.compile(r"()whsec_[\w+/=-]*+", re.ASCII)),
+    ("k_", re.compile(r"()[rs]k_(?:live|test)_\w++", re.ASCII)),
+    ("gh", re.compile(r"()gh[opsur]_\w{16,}+", re.ASCII)),
+    ("github_pat_", re.compile(r"()github_pat_\w{16,}+", re.ASCII)),
+    ("xox", re.compile(r"()xox[a-z]-[\w-]{8,}+", re.ASCII)),
+    # Whoever stands before the host of an address, and what a setting of such a name is given.
+    ("://", re.compile(r"(://)[^/?#\s]*(?=@)")),
+    ("pass", re.compile(r"((?:password|passwd)['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^\s&'\",;)\]}]+", re.IGNORECASE)),
+    ("secret", re.compile(r"(secret['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^\s&'\",;)\]}]+", re.IGNORECASE)),
+    ("token", re.compile(r"(token['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^\s&'\",;)\]}]+", re.IGNORECASE)),
+)
+
+
+def redact(text: str, mark: str = REDACTED) -> str:
+    """Return `text` with everything in it that looks like a secret replaced by the mark.
+
+    Of a text longer than `LONGEST` the whole words up to there are looked at, and the rest is only counted.
+    """
+    kept = cut(text)
+    lowered = kept.lower()
+    masked = kept
+
+    for needle, pattern in _SECRETS:
+        if needle in lowered:
+            masked = pattern.sub(lambda found: found[1] + mark, masked)
+
+    return masked if kept is text else f"{masked} [{len(text) - len(kept)} more characters]"
+
+
+def cut(text: str, limit: int = LONGEST) -> str:
+    """Return the whole words in the text's first `limit` characters; the text itself where it is no longer than that.
+
+    A secret that the cut goes through goes with its word: half of it would not be known for one.
+    """
+    return text if len(text) <= limit else " ".join(text[:limit].rsplit(None, 1)[:-1])

@@ -1,0 +1,519 @@
+"""Where one request ends and the next begins: the reader against a strict reading of its own, whatever the pieces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httptools
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from reading import Request, read_all
+
+from receiver.framing import HEAD_BYTES, Head, HeadTooLarge, MalformedRequest, RequestReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOST = b"Host: a.example\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def post(*headers: bytes, body: bytes = b"") -> bytes:
+    return b"".join([b"POST /a HTTP/1.1\r\n", HOST, *(header + b"\r\n" for header in headers), b"\r\n", body])
+
+
+class Reading:
+    """What the reader makes of pieces that arrive one after the other."""
+
+    def __init__(self) -> None:
+        self.reader = RequestReader()
+        self.requests: list[Request] = []
+        self.refused = False
+        self._head: Head | None = None
+        self._body = b""
+
+    def take(self, piece: bytes) -> None:
+        self.reader.feed(piece)
+
+        try:
+            while self._go_on():
+                pass
+        except MalformedRequest:
+            self.refused = True
+
+    def _go_on(self) -> bool:
+        if self._head is None:
+            self._head = self.reader.head()
+            self._body = b""
+            return self._head is not None
+
+        part = self.reader.body()
+        self._body += part
+
+        if not self.reader.complete:
+            return bool(part)
+
+        one, self._head = self._head, None
+        self.requests.append(
+            Request(one.method.encode(), one.path, one.query, one.version, one.headers, body=self._body)
+        )
+        return True
+
+
+def read(pieces: Iterable[bytes]) -> Reading:
+    reading = Reading()
+
+    for piece in pieces:
+        reading.take(piece)
+
+    return reading
+
+
+def accepted(data: bytes) -> list[Request]:
+    reading = read([data])
+    assert not reading.refused
+    assert not reading.reader.begun
+    return reading.requests
+
+
+def check(data: bytes, cuts: Iterable[int] = ()) -> None:
+    """Check that the reader sees what the reference sees, in whatever pieces it arrives."""
+    requests, end = read_all(data)
+    places = [0, *sorted(place % (len(data) + 1) for place in cuts), len(data)]
+    reading = read(data[start:stop] for start, stop in zip(places, places[1:], strict=False))
+
+    assert reading.requests == requests
+
+    if end == "wrong":
+        assert reading.refused
+    elif reading.refused:
+        # It may be known before its end that it is no request; then nothing that follows makes it one.
+        for rest in (b"\r\n\r\n", b"\n\r\n\r\n", b" HTTP/1.1\r\nHost: a\r\n\r\n", b":\r\n\r\n", b"\r\nHost: a\r\n\r\n"):
+            assert read_all(data + rest)[0] == requests
+
+
+FRAGMENTS = [
+    b"GET / HTTP/1.1\r\n",
+    b"POST /a?b HTTP/1.1\r\n",
+    b"HEAD http://a.example:80/c?d HTTP/1.0\r\n",
+    b"OPTIONS * HTTP/1.1\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\n",
+    b"PRI * HTTP/2.0\r\n",
+    HOST,
+    HOST + b"\r\n",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"Connection: keep-alive, Upgrade\r\n",
+    b"Upgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+    b"Content-Length: 5\r\n\r\n",
+    b"Content-Length: 0\r\n\r\n",
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked\r\n\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"Transfer-Encoding:",
+    b"hello",
+    b"5\r\nhello\r\n",
+    b"5;a=b\r\nhello\r\n",
+    b"0\r\n\r\n",
+    b"0\r\nX-Trailer: a\r\n\r\n",
+    b"0",
+    b"A: b\r\n",
+    b" folded\r\n",
+    b"A : b\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b"\x00",
+    b"\x0b",
+    b"\xff",
+    b":",
+    b";",
+    b",",
+    b"+",
+    b"-",
+    b"_",
+    b"#",
+]
+WORDS = st.text("abcXYZ019-", min_size=1, max_size=6).map(str.encode)
+VALUES = st.text('aZ0 \t,;=/"\xe9', max_size=8).map(lambda text: text.encode("latin-1").strip(b" \t"))
+OTHER_HEADERS = st.lists(st.tuples(WORDS.map(lambda word: b"x-" + word.lower()), VALUES), max_size=4)
+OFFERS = st.sampled_from(
+    [b"", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n", b"uPGRADE: foo\r\n"]
+)
+BODIES = st.binary(max_size=40) | st.sampled_from([b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"0\r\n\r\n"])
+
+
+@st.composite
+def honest(draw: Any) -> tuple[bytes, Request]:
+    """A request as an honest client may send it, and what it is."""
+    method, path, query = draw(st.sampled_from([b"GET", b"POST", b"PUT", b"FOO"])), b"/" + draw(WORDS), draw(WORDS)
+    headers, body = draw(OTHER_HEADERS), draw(BODIES)
+    lines = b"".join(
+        b"%b:%b%b\r\n" % (name, draw(st.sampled_from([b"", b" ", b" \t"])), value) for name, value in headers
+    )
+    start = b"%b %b?%b HTTP/1.1\r\n%bHost: a\r\n%b" % (method, path, query, draw(OFFERS), lines)
+    offers = [(b"connection", b"Upgrade, HTTP2-Settings")] if b"h2c" in start else []
+    request = Request(method, path, query, "1.1", [*offers, (b"host", b"a"), *headers], body=body)
+
+    if draw(st.booleans()):
+        request.headers.append((b"content-length", b"%d" % len(body)))
+        return start + b"Content-Length: %d\r\n\r\n" % len(body) + body, request
+
+    request.headers.append((b"transfer-encoding", b"chunked"))
+    cut = draw(st.integers(0, len(body)))
+    extension, trailer = draw(st.sampled_from([b"", b";a=b"])), draw(st.sampled_from([b"", b"X-Trailer: a\r\n"]))
+    chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in (body[:cut], body[cut:]) if part)
+    return start + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailer + b"\r\n", request
+
+
+#: However busy the machine is.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CUTS = st.lists(st.integers(0, 10_000), max_size=8)
+
+
+@UNHURRIED
+@given(st.lists(honest(), min_size=1, max_size=4), CUTS)
+def test_what_honest_clients_send_is_read_as_they_meant_it(sent: list[tuple[bytes, Request]], cuts: list[int]) -> None:
+    data = b"".join(one for one, _ in sent)
+    check(data, cuts)
+
+    assert accepted(data) == [request for _, request in sent]
+
+
+@UNHURRIED
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(b"".join), CUTS)
+@example(CHUNKED + b"5\nhello\r\n0\r\n\r\n", [])
+def test_pieces_of_requests_in_any_order_are_read_as_the_reference_reads_them(data: bytes, cuts: list[int]) -> None:
+    check(data, cuts)
+
+
+@UNHURRIED
+@given(
+    st.lists(honest().map(lambda sent: sent[0]), min_size=1, max_size=3).map(b"".join),
+    st.lists(
+        st.tuples(st.integers(0, 10_000), st.integers(0, 2), st.sampled_from(FRAGMENTS) | st.binary(max_size=2)),
+        max_size=3,
+    ),
+    CUTS,
+)
+def test_requests_with_faults_are_read_as_the_reference_reads_them(
+    data: bytes, faults: list[tuple[int, int, bytes]], cuts: list[int]
+) -> None:
+    for place, removed, instead in faults:
+        at = place % (len(data) + 1)
+        data = data[:at] + instead + data[at + removed :]
+
+    check(data, cuts)
+
+
+@UNHURRIED
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=10).map(b"".join))
+def test_what_is_accepted_is_read_alike_by_the_parser_that_others_use(data: bytes) -> None:
+    requests, end = read_all(data)
+
+    if end == "unfinished" and requests:
+        assert [request.body for request in requests] == bodies_by_llhttp(data)[: len(requests)]
+
+
+def bodies_by_llhttp(data: bytes) -> list[bytes]:
+    """Return the bodies that llhttp sees, told nothing of offers and of the end of a connection."""
+    bodies: list[bytes] = []
+
+    class Events:
+        def on_message_begin(self) -> None:
+            bodies.append(b"")
+
+        def on_body(self, body: bytes) -> None:
+            bodies[-1] += body
+
+    parser = httptools.HttpRequestParser(Events())
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    parser.feed_data(data.replace(b"Connection: keep-alive, Upgrade", b"Connection: keep-alive"))
+    return bodies
+
+
+OFFERING = [
+    [b"Connection: Upgrade", b"Upgrade: h2c"],
+    [b"Connection: keep-alive, Upgrade", b"Upgrade: websocket"],
+    [b"connection: upgrade", b"upgrade: foo"],
+    [b"CONNECTION: UPGRADE", b"UPGRADE: TLS/1.0, h2c"],
+    [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"],
+    [b"Connection: Upgrade", b"Connection: keep-alive", b"Upgrade: a", b"Upgrade: b"],
+    [b"Connection: ,upgrade,", b"Upgrade: "],
+    [b"Upgrade: h2c"],
+    [b"Connection: Upgrade"],
+]
+
+
+@pytest.mark.parametrize("offer", OFFERING)
+@pytest.mark.parametrize(
+    "framing", [(b"Content-Length: 5", b"hello"), (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n")]
+)
+def test_an_offer_to_change_the_protocol_is_passed_over(offer: list[bytes], framing: tuple[bytes, bytes]) -> None:
+    first, second = accepted(post(*offer, framing[0], body=framing[1]) + post())
+
+    assert first.body == b"hello"
+    assert not [name for name, _ in first.headers if name in {b"upgrade", b"http2-settings"}]
+    assert second.body == b""
+
+
+AMBIGUOUS = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    b"GET / HTTP/1.0\r\n" + HOST + HOST + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\nB: c\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\rB: c\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x00\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\tc\r\n\r\n",
+    b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA(: b\r\n\r\n",
+    b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+    b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+    b"GET / http/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\r\nHost: a\r\n\r\n",
+    b"GET /\r\n",
+    b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /#a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00",
+    b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\n",
+    post(b"Content-Length: +5", body=b"hello"),
+    post(b"Content-Length: -5", body=b"hello"),
+    post(b"Content-Length: 5, 5", body=b"hello"),
+    post(b"Content-Length: 5 5", body=b"hello"),
+    post(b"Content-Length: 0x5", body=b"hello"),
+    post(b"Content-Length: 5_0", body=b"hello"),
+    post(b"Content-Length: 5.0", body=b"hello"),
+    post(b"Content-Length: \xb2", body=b"hello"),
+    post(b"Content-Length:", body=b"hello"),
+    post(b"Content-Length: 5", b"Content-Length: 5", body=b"hello"),
+    post(b"Content-Length: 5", b"content-length: 6", body=b"hello"),
+    post(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked", b"Content-Length: 0", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked, identity", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: identity, chunked", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: identity", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked;a=b", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: ,chunked", body=b"0\r\n\r\n"),
+    post(b'Transfer-Encoding: "chunked"', body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding:", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked\x00", body=b"0\r\n\r\n"),
+    post(b"Transfer-Encoding : chunked", body=b"0\r\n\r\n"),
+    post(b"Transfer_Encoding : chunked", body=b"0\r\n\r\n"),
+    b"POST / HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    CHUNKED + b"\r\n",
+    CHUNKED + b"5 \r\nhello\r\n",
+    CHUNKED + b" 5\r\nhello\r\n",
+    CHUNKED + b"0x5\r\nhello\r\n",
+    CHUNKED + b"5_0\r\nhello\r\n",
+    CHUNKED + b"+5\r\nhello\r\n",
+    CHUNKED + b"-5\r\nhello\r\n",
+    CHUNKED + b"g\r\nhello\r\n",
+    CHUNKED + b";a=b\r\nhello\r\n",
+    CHUNKED + b"5\nhello\r\n0\r\n\r\n",
+    CHUNKED + b"5\r\nhello\n0\r\n\r\n",
+    CHUNKED + b"5\r\nhello0\r\n\r\n",
+    CHUNKED + b"5\r\nhellooo\r\n0\r\n\r\n",
+    CHUNKED + b"5;a\nb\r\nhello\r\n",
+    CHUNKED + b"5;a\rb\r\nhello\r\n",
+    CHUNKED + b"00000000000000005\r\nhello\r\n",
+    CHUNKED + b"f" * 17 + b"\r\n",
+    CHUNKED + b"0\r\nnone\r\n\r\n",
+    CHUNKED + b"0\r\nA: b\nC: d\r\n\r\n",
+    CHUNKED + b"0\r\n folded\r\n\r\n",
+    CHUNKED + b"0\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", AMBIGUOUS)
+def test_what_two_readers_could_read_differently_is_refused_and_nothing_after_it_is_read(data: bytes) -> None:
+    for pieces in ([data + post()], [data, post()], [bytes([byte]) for byte in data + post()]):
+        reading = read(pieces)
+
+        assert reading.refused
+        assert reading.requests == []
+
+        with pytest.raises(MalformedRequest):
+            reading.reader.head()
+
+    check(data)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/", b"/", b""),
+        (b"/a%2Fb?c=d?e", b"/a%2Fb", b"c=d?e"),
+        (b"http://a.example/b?c", b"/b", b"c"),
+        (b"HTTPS://[::1]:8000", b"/", b""),
+        (b"http://other.example?q", b"/", b"q"),
+        (b"//a", b"//a", b""),
+    ],
+)
+def test_a_target_in_origin_or_absolute_form_is_a_path_and_a_query(target: bytes, path: bytes, query: bytes) -> None:
+    (request,) = accepted(b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+
+    assert (request.path, request.query) == (path, query)
+
+
+def test_old_clients_may_leave_the_host_out_and_are_not_kept() -> None:
+    reader = RequestReader()
+    reader.feed(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n\r\n")
+    head = reader.head()
+
+    assert head is not None
+    assert (head.version, head.keep_alive, head.expects_continue) == ("1.0", False, False)
+
+
+@pytest.mark.parametrize("value", [b"close", b"Close", b"keep-alive, close", b"close, Upgrade"])
+def test_a_client_that_wants_to_close_is_heard(value: bytes) -> None:
+    reader = RequestReader()
+    reader.feed(post(b"Connection: " + value))
+    head = reader.head()
+
+    assert head is not None
+    assert not head.keep_alive
+
+
+def test_blank_lines_before_a_request_are_passed_over() -> None:
+    assert len(accepted(b"\r\n\r\n" + post() + b"\r\n" + post())) == 2
+
+
+def test_a_blank_line_alone_has_begun_something() -> None:
+    reader = RequestReader()
+    reader.feed(b"\r\n")
+
+    assert reader.head() is None
+    assert reader.begun
+
+
+def test_trailers_and_extensions_are_no_headers_and_no_body() -> None:
+    data = CHUNKED + b"5;a=b\r\nhello\r\n0;c\r\nAuthorization: Bearer x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+    (request,) = accepted(data)
+
+    assert request.headers == [(b"host", b"a.example"), (b"transfer-encoding", b"chunked")]
+    assert request.body == b"hello"
+
+
+ENDLESS = {
+    "a URL": (b"GET /", b"a"),
+    "a query": (b"GET /?", b"a"),
+    "a method": (b"", b"A"),
+    "a header's name": (b"GET / HTTP/1.1\r\n", b"a"),
+    "a header's value": (b"GET / HTTP/1.1\r\nA: ", b"a"),
+    "headers": (b"GET / HTTP/1.1\r\n", b"A: b\r\n"),
+    "spaces": (b"GET / HTTP/1.1\r\nA:", b" "),
+    "blank lines": (b"", b"\r\n"),
+    "half a head after blank lines": (b"\r\n" * 30_000, b"a"),
+}
+
+
+@pytest.mark.parametrize(("begun", "more"), ENDLESS.values(), ids=ENDLESS.keys())
+@pytest.mark.parametrize("at_once", [1, 500, 100_000])
+def test_a_head_without_end_is_given_up_and_no_longer_kept(begun: bytes, more: bytes, at_once: int) -> None:
+    reader = RequestReader()
+    reader.feed(begun)
+    fed = len(begun)
+
+    with pytest.raises(HeadTooLarge):
+        for _ in range(HEAD_BYTES + 2):
+            assert reader.head() is None
+            reader.feed(more * at_once)
+            fed += len(more) * at_once
+
+    assert HEAD_BYTES < fed <= HEAD_BYTES + len(more) * at_once + len(begun)
+    reader.feed(more * at_once)
+    assert reader.buffered == 0
+
+
+def test_a_head_of_the_largest_size_is_read_and_one_byte_more_is_not() -> None:
+    bare = len(b"\r\n" + post(b"A: "))
+
+    for more, expected in ((0, Head), (1, HeadTooLarge)):
+        reader = RequestReader()
+        reader.feed(b"\r\n" + post(b"A: " + b"a" * (HEAD_BYTES - bare + more)))
+
+        if expected is HeadTooLarge:
+            with pytest.raises(HeadTooLarge):
+                reader.head()
+        else:
+            assert isinstance(reader.head(), Head)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"5;" + b"a" * 300,
+        b"f" * 300,
+        b"5;a=%b\r\nhello\r\n" % (b"a" * 200),
+        b"0\r\n" + b"A: b\r\n",
+        b"0\r\nA: " + b"a" * 100,
+    ],
+    ids=["an extension", "a size", "extensions", "trailers", "a trailer"],
+)
+def test_what_a_chunked_body_carries_beside_its_data_is_bounded(more: bytes) -> None:
+    first, _, rest = more.partition(b"0\r\n") if more.startswith(b"0") else (b"", b"", more)
+    endless = CHUNKED + first + (b"0\r\n" if more.startswith(b"0") else b"") + rest * 5000
+
+    assert read([endless[:100_000]]).refused
+
+
+@pytest.mark.parametrize("length", [b"1" + b"0" * 30, b"9" * 60_000])
+def test_a_length_beyond_all_reason_is_a_body_that_never_ends(length: bytes) -> None:
+    reader = RequestReader()
+    reader.feed(post(b"Content-Length: " + length, body=b"hello"))
+
+    assert reader.head() is not None
+    assert reader.body() == b"hello"
+    assert reader.left > 10**16
+
+
+def test_leading_zeros_of_a_length_change_nothing() -> None:
+    assert accepted(post(b"Content-Length: " + b"0" * 40 + b"5", body=b"hello"))[0].body == b"hello"
+    assert accepted(CHUNKED + b"0005\r\nhello\r\n000\r\n\r\n")[0].body == b"hello"
+
+
+def test_very_many_chunks_are_handed_out_in_parts() -> None:
+    reader = RequestReader()
+    reader.feed(CHUNKED + b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n")
+    reader.head()
+    parts = []
+
+    while not reader.complete:
+        parts.append(reader.body())
+        assert reader.more != reader.complete
+
+    assert len(parts) == 3
+    assert b"".join(parts) == b"a" * 10_000

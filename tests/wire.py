@@ -1,0 +1,182 @@
+"""HTTP on the wire, byte by byte: our server over an application that tells what it saw, and answers as they came."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from plant import PATIENCE, pause
+
+from receiver.bodies import receive_body
+from receiver.connection import Limits, Protocol
+from receiver.guards import RequestGuard
+from receiver.server import Server
+from receiver.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+MAX_BODY = 64 * 1024
+REFUSING = "/refuses"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A request as the application saw it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> str:
+        """The name of the problem it is, else nothing."""
+        if self.headers.get("content-type") != "application/problem+json":
+            return ""
+
+        assert self.headers["cache-control"] == "no-store"
+        document: dict[str, Any] = json.loads(self.body)
+        assert document["status"] == self.status
+        return str(document["type"]).removeprefix("urn:countersign:")
+
+    @property
+    def echo(self) -> dict[str, str]:
+        """What the application saw of the request that this answers."""
+        document: dict[str, str] = json.loads(self.body)
+        return document
+
+
+class Witness:
+    """An application that notes every request and answers with what it saw; below `/refuses` without reading on."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.app: ASGIApp = RequestGuard(self.answer, max_body=MAX_BODY, metrics=Metrics())
+
+    def paths(self) -> list[str]:
+        return [one.path for one in self.seen]
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].decode() + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
+        refuses = path.startswith(REFUSING)
+        body = b"" if refuses else await receive_body(receive, limit=MAX_BODY)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.seen.append(Seen(method=scope["method"], path=path, headers=headers, body=body))
+        told = {"path": path, "marker": headers.get("x-marker", ""), "body": body.decode("latin-1")}
+        content = json.dumps(told).encode()
+        length = (b"content-length", b"%d" % len(content))
+        await send({"type": "http.response.start", "status": 401 if refuses else 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": content})
+
+
+class Running:
+    """A server in this loop."""
+
+    def __init__(self, server: Server, port: int) -> None:
+        self.server = server
+        self.port = port
+
+    @property
+    def connections(self) -> int:
+        return len(self.server.server_state.connections)
+
+    async def deserted(self) -> None:
+        """Return once no connection is left."""
+        async with asyncio.timeout(PATIENCE):
+            while self.connections:
+                await pause(0.01)
+
+    def shut(self) -> None:
+        """Begin to stop, as SIGTERM does."""
+        self.server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, limits: Limits = Limits(), http: Any = None) -> AsyncIterator[Running]:
+    """Serve the application in this loop on a free loopback port, by our connections unless told otherwise."""
+    server = Server(app, stopping=lambda: None)
+    server.config.http = http or partial(Protocol, limits=limits)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server.serve([listener]))
+
+        try:
+            while not server.started:
+                await pause(0.01)
+
+            yield Running(server, listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await running
+
+
+async def said(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: bool = True) -> bytes:
+    """Send these pieces, end the sending side unless told not to, and return all that comes back until the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", to if isinstance(to, int) else to.port)
+
+    async def send() -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await pause(apart)
+
+        if hang_up:
+            writer.write_eof()
+
+    sending = asyncio.create_task(send())
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await reader.read()
+    finally:
+        sending.cancel()
+        writer.close()
+
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await sending
+
+
+async def told(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: bool = True) -> list[Answer]:
+    """As `said`, in answers."""
+    return answers(await said(to, *pieces, apart=apart, hang_up=hang_up))
+
+
+def answers(data: bytes, *, heads_only: Callable[[int], bool] = lambda _: False) -> list[Answer]:
+    """Return the answers that these bytes are, and nothing else may they be; `heads_only` says which have no body."""
+    return list(_answers(data, heads_only))
+
+
+def _answers(data: bytes, heads_only: Callable[[int], bool]) -> Iterator[Answer]:
+    number = 0
+
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        assert end, f"a head without end: {head!r}"
+        first, *lines = head.decode("latin-1").split("\r\n")
+        version, status, _ = first.split(" ", 2)
+        assert version == "HTTP/1.1"
+        pairs = [line.split(": ", 1) for line in lines]
+        headers = {name: value for name, value in pairs}  # noqa: C416 - pairs are lists
+        assert len(headers) == len(pairs), f"a header twice: {pairs}"
+        length = 0 if int(status) < 200 or heads_only(number) else int(headers["content-length"])
+        body, data = data[:length], data[length:]
+        assert len(body) == length, "an answer that was cut"
+        yield Answer(status=int(status), headers=headers, body=body)
+        number += int(status) >= 200
