@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _SHORTEST: Final = 4
 
 _CUT: Final = "[...]"
-#: Options of an address that say where something is. Any other may hold a secret, if only by mistake.
-_PLACES: Final = frozenset({"host", "hostaddr", "port", "dbname", "user", "model"})
+#: Options of an address that say where or how, and are needed to understand a failure. Any other may hold a secret.
+_NO_SECRETS: Final = frozenset(
+    {"host", "hostaddr", "port", "dbname", "user", "application_name", "model"}
+    | {"sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"}
+)
 
 _SECRET_NAME: Final = re.compile(r"token|secret|password|credential|key", re.IGNORECASE)
 
@@ -79,5 +82,5 @@ def _in_url(url: Secret) -> Iterator[str]:
 
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     # A key may stand where a user does; where there is a password, the user is only a name.
-    written = [password or user, *(value for name, value in parse_qsl(parts.query) if name not in _PLACES)]
+    written = [password or user, *(value for name, value in parse_qsl(parts.query) if name not in _NO_SECRETS)]
     yield from (spelling for value in filter(None, written) for spelling in (value, unquote(value)))

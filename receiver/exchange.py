@@ -10,9 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
+from orchestrator.crashes import describe_crash
 from receiver.answers import answer_head
 from receiver.heads import MalformedRequest
-from receiver.problems import Problem, describe_crash
+from receiver.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope

@@ -25,7 +25,7 @@ def env_file() -> str:
             "",
             "# For the clients of the workflow API; the service needs only the digest below:",
             f"# Authorization: Bearer {api_key}",
-            "# Put :read (look) or :start (look, start workflows) behind the digest of a key that may not do everything.",
+            "# A key may do everything unless :read (look) or :start (look and start workflows) follows its digest.",
             f"COUNTERSIGN_API_KEYS=operator:{hashlib.sha256(api_key.encode()).hexdigest()}",
             "",
             "# A second factor: with it, machine callbacks must carry Standard Webhooks headers too.",

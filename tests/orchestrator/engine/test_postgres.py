@@ -155,6 +155,23 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
     assert PASSWORD not in f"{told.value} {told.value.detail} {pooled.value} {log.getvalue()}"
 
 
+async def test_a_value_that_libpq_does_not_take_is_not_quoted(start: Start) -> None:
+    log = start("debug")
+    sessions = AutocommitSessions(Secret(f"postgresql://joe@127.0.0.1:9/x?connect_timeout={PASSWORD}"), seconds=1)
+
+    with pytest.raises(EngineUnavailable) as told:
+        await SchemaProbe(sessions)()
+
+    with pytest.raises(psycopg.Error) as pooled:
+        async with sessions.session():
+            pass
+
+    await sessions.close()
+
+    assert "COUNTERSIGN_ENGINE has an option" in told.value.detail
+    assert PASSWORD not in f"{told.value} {told.value.detail} {pooled.value} {log.getvalue()}"
+
+
 async def test_a_server_without_tls_hears_nothing_from_who_requires_it() -> None:
     async with answering(b"N") as (url, received):
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=require"), seconds=1)

@@ -19,6 +19,7 @@ from resonate.send import Sender
 from resonate.types import PromiseSettleReq, Value
 
 from orchestrator.callbacks.binding import FOR_GOOD, bind
+from orchestrator.callbacks.tokens import Claims
 from orchestrator.engine import connect, connecting
 from orchestrator.engine.encryption import PayloadCipher, PayloadKeyUnknown, PayloadRefused, _key_id
 from orchestrator.engine.places import LIFE_TAG
@@ -211,6 +212,17 @@ async def test_a_payload_of_the_old_form_is_nothing_to_a_workflow_that_was_start
             assert (await one.client.get(link)).status_code == 404
 
 
+def claims_of(promise_id: str) -> Claims:
+    return Claims(
+        promise_id=promise_id,
+        callback="answer",
+        audience="machine",
+        subject="",
+        outcomes=("succeeded",),
+        expires_at=2_000_000_000,
+    )
+
+
 async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
@@ -219,12 +231,13 @@ async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
 
     async with desk(tmp_path, url, **KEYS) as one:
         await one.ask()
-        await bind(one.engine.promises, promise_id="consult.1:1", **delivery)
+        await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
 
     before.undo()
 
     async with desk(tmp_path, url, **KEYS) as one:
-        assert await bind(one.engine.promises, promise_id="consult.9:1", **delivery) == "consult.1:1"
+        assert await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
+        assert not await bind(one.engine.promises, claims=claims_of("consult.9:1"), **delivery)
 
 
 async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
@@ -234,7 +247,7 @@ async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
     delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
 
     async with desk(tmp_path, url, **KEYS) as one:
-        await bind(one.engine.promises, promise_id="consult.1:1", **delivery)
+        await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
 
     before.undo()
 
@@ -242,7 +255,7 @@ async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
         await one.ask()
 
         with pytest.raises(EngineUnavailable):
-            await bind(one.engine.promises, promise_id="consult.1:1", **delivery)
+            await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
 
 
 # What this stands on
