@@ -313,15 +313,20 @@ def test_an_example_of_a_senders_documentation_is_refused_in_every_spelling(text
     bare = text.removeprefix("whsec_")
 
     for one in (text, bare):
-        for admit in (
-            lambda admission, it=one: admission.sender_secret(VARIABLE, it),
-            lambda admission, it=one: admission.signing_keys(VARIABLE, [it]),
-            lambda admission, it=one: admission.caller_secrets(VARIABLE, [it]),
-            lambda admission, it=one: admission.caller_secrets(VARIABLE, [f"whsec_{b64(it.encode())}"]),
-            lambda admission, it=one: admission.api_keys(VARIABLE, [f"a:{sha256(it)}"]),
-        ):
+        encoded = f"whsec_{b64(one.encode())}"
+        ways: list[Callable[[Admission, str], object]] = [
+            lambda admission, it: admission.sender_secret(VARIABLE, it),
+            lambda admission, it: admission.signing_keys(VARIABLE, [it]),
+            lambda admission, it: admission.caller_secrets(VARIABLE, [it]),
+            lambda admission, it: admission.api_keys(VARIABLE, [f"a:{sha256(it)}"]),
+        ]
+
+        for admit in ways:
             with pytest.raises(ConfigurationError):
-                admit(Admission())
+                admit(Admission(), one)
+
+        with pytest.raises(ConfigurationError):
+            Admission().caller_secrets(VARIABLE, [encoded])
 
     assert sha256(text) in published_digests()
 
