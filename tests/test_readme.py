@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from approving import ADA, BOB, code_in, desk, link_in
 from plant import plant
 
 from orchestrator.definition import load_workflows
+from orchestrator.steps.prices import total_cents, unit_cents
+from orchestrator.workflows.process_order import OrderRequest, validate
+from receiver.expressions import Expression, Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from orchestrator import Context
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -63,3 +69,53 @@ async def test_the_question_to_people_works_as_printed(tmp_path: Path, monkeypat
             await here.post(link_in(letter.text), code=code_in(letter.text))
 
         assert (await here.ended(name="release"))["result"] == "approve"
+
+
+#: A Shopify order as its webhook sends it, cut to what matters here.
+SHOPIFY_ORDER: dict[str, Any] = {
+    "id": 820982911946154508,
+    "name": "#9999",
+    "email": "jon@example.com",
+    "line_items": [
+        {"id": 866550311766439020, "title": "IPod Nano - 8GB", "sku": "IPOD2008PINK", "quantity": 1, "price": "199.00"},
+        {"id": 141249953214522974, "title": "Gift wrapping", "sku": None, "quantity": 3, "price": "1.00"},
+        {"id": 257004973105704598, "title": "Engraving", "sku": "", "quantity": 2, "price": "5.00"},
+        {
+            "id": 257004973105704599,
+            "title": "Mug",
+            "sku": "MUG",
+            "quantity": 12,
+            "price": "9.00",
+            "variant_title": None,
+        },
+    ],
+}
+
+
+def shop() -> dict[str, Any]:
+    """Return the README's own source for a shop."""
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    source: dict[str, Any] = tomllib.loads(block)["sources"]["shop"]
+    return source
+
+
+async def test_the_shops_order_loses_no_line_and_no_quantity(tmp_path: Path) -> None:
+    found = Expression(shop()["input"]).find(SHOPIFY_ORDER)
+    request = OrderRequest.model_validate(found)
+
+    assert request.items == ["1 x IPOD2008PINK", "3 x Gift wrapping", "2 x Engraving", "12 x MUG"]
+    assert (request.order_id, request.customer) == ("#9999", "jon@example.com")
+    assert await validate(cast("Context", None), request) == (
+        unit_cents("IPOD2008PINK")
+        + total_cents("Gift wrapping", 3)
+        + total_cents("Engraving", 2)
+        + total_cents("MUG", 12)
+    )
+
+
+@pytest.mark.parametrize(
+    "line", [{"quantity": 1}, {"quantity": 1, "sku": None, "title": None}, {"quantity": 1, "sku": 7}]
+)
+def test_a_line_that_cannot_be_named_is_refused_and_not_dropped(line: dict[str, object]) -> None:
+    with pytest.raises(Misfit):
+        Expression(shop()["input"]).find(SHOPIFY_ORDER | {"line_items": [*SHOPIFY_ORDER["line_items"], line]})

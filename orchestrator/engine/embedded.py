@@ -44,6 +44,7 @@ RESOLUTION: Final = 0.005
 PACE: Final = 0.02
 
 OK: Final = 200
+_MS: Final = timedelta(milliseconds=1)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -87,9 +88,7 @@ class EmbeddedConnection:
         retention: timedelta = timedelta(days=7),
         transient_retention: timedelta = timedelta(hours=1),
     ) -> None:
-        keeping = Housekeeping(
-            retention=_milliseconds(retention), transient_retention=_milliseconds(transient_retention)
-        )
+        keeping = Housekeeping(retention=retention // _MS, transient_retention=transient_retention // _MS)
         self._durable = DurableState(path, clock=clock, housekeeping=keeping, tell=self._tell, restored=self._restored)
         self._delivery = Delivery()
         self._watchers = Watchers()
@@ -299,7 +298,3 @@ class EmbeddedConnection:
             seconds = min(seconds, PACE)
 
         await self._alarm.nap(seconds, until=now + int(seconds * 1000))
-
-
-def _milliseconds(time: timedelta) -> int:
-    return int(time.total_seconds() * 1000)

@@ -19,21 +19,20 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.engine.images import ImageError, LineageImage, decode
+from orchestrator.engine.marks import MARKS
 from orchestrator.engine.possession import beside, check_header, create, lock
 from orchestrator.engine.writes import Recovered, Row, Snapshot, Writes
 from orchestrator.errors import JournalUnusable
 from orchestrator.private import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PROBE_BYTES: Final = 256 * 1024
 #: Rows per INSERT: one statement is one call into SQLite, so the writer thread gives the interpreter away only once.
 ROWS_PER_STATEMENT: Final = 64
 SPARE_PAGES: Final = 1024
-
-_MARKS: Final = "CREATE TABLE IF NOT EXISTS marks(n INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE)"
 
 
 class Journal:
@@ -62,7 +61,7 @@ class Journal:
             self._connect()
             recovered = self._checked()
             # Files of the first versions have no marks yet.
-            self._connection().execute(_MARKS)
+            self._connection().execute(MARKS)
 
         except (sqlite3.Error, OSError, ImageError) as error:
             self.close(checkpoint=False)
@@ -119,23 +118,9 @@ class Journal:
         query = "SELECT origin FROM finished WHERE transient = ? AND at < ? ORDER BY at LIMIT ?"
         return [origin for (origin,) in self._connection().execute(query, (transient, cutoff, limit))]
 
-    def marked(self, digest: bytes) -> bool:
-        """Return whether this digest is among the marks."""
-        found = self._connection().execute("SELECT 1 FROM marks WHERE digest = ?", (digest,)).fetchone()
-
-        return found is not None
-
-    def mark(self, digest: bytes, most: int) -> None:
-        """Add a digest to the marks unless it is there, and drop the oldest over `most`; on disk when this returns.
-
-        Raises:
-            sqlite3.Error: it was not added.
-        """
-        db = self._connection()
-
-        with _transaction(db):
-            db.execute("INSERT OR IGNORE INTO marks(digest) VALUES (?)", (digest,))
-            db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (most,))
+    def marks[T](self, step: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what a step over the table of marks returns."""
+        return step(self._connection())
 
     def shrink(self) -> None:
         """Give a bounded number of unused pages back to the file system, when there are many."""

@@ -29,6 +29,8 @@ MOST: Final = 1_000_000
 KEPT: Final = timedelta(days=366)
 """How long a remote engine keeps a mark."""
 
+MARKS: Final = "CREATE TABLE IF NOT EXISTS marks(n INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE)"
+
 _BYTES: Final = 16
 
 
@@ -84,14 +86,14 @@ class EmbeddedMarks:
         if journal is None:
             return digest[:_BYTES] in self._in_memory
 
-        return await self._run(partial(journal.marked, digest[:_BYTES]))
+        return await self._run(partial(journal.marks, partial(_marked, digest[:_BYTES])))
 
     async def put(self, digest: bytes) -> None:
         """Write it to the table; it is on disk when this returns."""
         journal = self._durable.journal
 
         if journal is not None:
-            await self._run(partial(journal.mark, digest[:_BYTES], self._most))
+            await self._run(partial(journal.marks, partial(_mark, digest[:_BYTES], self._most)))
             return
 
         self._in_memory.setdefault(digest[:_BYTES])
@@ -109,6 +111,15 @@ class EmbeddedMarks:
 
         except (sqlite3.Error, ConnectorError, TimeoutError) as error:
             raise EngineUnavailable(f"the engine's marks cannot be had ({type(error).__name__})") from error
+
+
+def _marked(digest: bytes, db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM marks WHERE digest = ?", (digest,)).fetchone() is not None
+
+
+def _mark(digest: bytes, most: int, db: sqlite3.Connection) -> None:
+    db.execute("INSERT OR IGNORE INTO marks(digest) VALUES (?)", (digest,))
+    db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (most,))
 
 
 def _id_of(digest: bytes) -> str:

@@ -23,10 +23,11 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
+from orchestrator.notifying import notify_end
 from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.roots import cancel_requested
 from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
-from orchestrator.steps.mail import EmailAddress, Mailer, Message
+from orchestrator.steps.mail import EmailAddress  # noqa: TC001 - pydantic looks it up at run time
 from orchestrator.watching import Watch, arrange_look, settle_dead
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _LONGEST_PAUSE: Final = 600.0
 #: How often an outside system that is away is asked once nothing waits for its answer any more: for about an hour.
 _TRIES: Final = 18
 
-#: The same where the pipeline's own end waits for it: for about two minutes.
+#: The same where the pipeline itself waits for it: for about two minutes.
 _FEW_TRIES: Final = 6
 
 
@@ -84,15 +85,15 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
         ended = await _attempted(ctx, request)
     except WorkflowEnded as end:
         outcome, run_id = end.error.get("outcome", end.state), end.error.get("run_id")
-        await _notified(ctx, request, str(outcome), run_id, str(end.error["message"]))
+        await notify_end(ctx, request.notify, str(outcome), run_id, str(end.error["message"]))
         raise
     except Exception:
         # What it says may quote anything; it stands in the log and, masked, in the workflow's error.
         ended_as = "cancelled" if await ctx.run(cancel_requested) else "failed"
-        await _notified(ctx, request, ended_as, None, "see the workflow's error")
+        await notify_end(ctx, request.notify, ended_as, None, "see the workflow's error")
         raise
 
-    await _notified(ctx, request, "succeeded", ended["run_id"])
+    await notify_end(ctx, request.notify, "succeeded", ended["run_id"])
 
     return ended
 
@@ -276,38 +277,6 @@ async def stop_run(ctx: Context, run_id: int) -> Tried:
         return {"again": True, "why": str(error)}
 
     return DONE
-
-
-async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
-    """Mail how the pipeline ended."""
-    message = Message(to=address, subject=f"{pipeline} {what.partition(':')[0]}", text=f"{pipeline}\n{what}\n")
-
-    try:
-        await ctx.get_dependency(Mailer).send(message, message_id=f"notify.{pipeline}")
-    except StepRefused as error:
-        logger.warning("%s: the notification was refused: %s", pipeline, error)
-
-        return {"again": False, "why": str(error)}
-    except StepUnavailable as error:
-        logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
-
-        return {"again": True, "why": str(error)}
-    except Exception as error:  # noqa: BLE001 - how the pipeline ended must not depend on a mail
-        # The type only: the text may quote an address or a password.
-        logger.error("%s: the notification cannot be sent (%s)", pipeline, type(error).__name__)  # noqa: TRY400
-
-        return {"again": False, "why": type(error).__name__}
-
-    return DONE
-
-
-async def _notified(
-    ctx: Context, request: PipelineRequest, outcome: str, run_id: object, message: str | None = None
-) -> None:
-    if request.notify is not None:
-        what = f"{outcome} ({'no run' if run_id is None else f'run {run_id}'})"
-        what = what if message is None else f"{what}: {message}"
-        await persist(ctx, notify, request.notify, ctx.info.id, what, tries=_FEW_TRIES)
 
 
 def _message(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,11 +22,14 @@ logger = logging.getLogger(__name__)
 #: Customers with so many orders before this one are served first.
 _REGULAR: Final = 3
 
+#: An item with its quantity, as a source's `input` can write it.
+_SEVERAL: Final = re.compile(r"([0-9]{1,6}) x (\S.*)", re.ASCII | re.DOTALL)
+
 type Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
 class OrderRequest(BaseModel):
-    """Who ordered what. An item that is ordered twice stands there twice."""
+    """Who ordered what. An item that is ordered twice is in `items` twice, or once as `2 x item`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -61,7 +65,13 @@ async def process_order(ctx: Context, request: OrderRequest) -> dict[str, Any]:
 
 async def validate(_: Context, request: OrderRequest) -> int:
     """Return what the order comes to, in cents."""
-    return sum(total_cents(item, count) for item, count in Counter(request.items).items())
+    counts: Counter[str] = Counter()
+
+    for text in request.items:
+        match = _SEVERAL.fullmatch(text)
+        counts[match[2] if match else text] += int(match[1]) if match else 1
+
+    return sum(total_cents(item, count) for item, count in counts.items())
 
 
 async def charge(ctx: Context, _request: OrderRequest, _cents: int) -> str:

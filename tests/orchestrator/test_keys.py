@@ -340,5 +340,42 @@ def test_what_looks_like_a_key_is_found_and_a_long_name_is_not() -> None:
     assert not any(shape.search("test_a_very_long_name_with_401_in_it_which_is_no_key_at_all") for shape in SHAPES)
 
 
+#: What senders print in their own documentation.
+EXAMPLES = (
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH",
+    "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+    "whsec_plJ3nmyCDGBKInavdOK15jsl",
+    "whsec_ABCDmcQ8DpB7J6Yn4eZqkt48KRPy3a8n",
+    "whsec_test_secret",
+    "It's a Secret to Everybody",
+    "8f742231b10e8888abcd99yyyzzz85a5",
+    "hush",
+)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_an_example_of_a_senders_documentation_is_refused_in_every_spelling(text: str) -> None:
+    bare = text.removeprefix("whsec_")
+
+    for one in (text, bare):
+        encoded = f"whsec_{b64(one.encode())}"
+        ways: list[Callable[[Admission, str], object]] = [
+            lambda admission, it: admission.sender_secret(VARIABLE, it),
+            lambda admission, it: admission.signing_keys(VARIABLE, [it]),
+            lambda admission, it: admission.caller_secrets(VARIABLE, [it]),
+            lambda admission, it: admission.api_keys(VARIABLE, [f"a:{sha256(it)}"]),
+        ]
+
+        for admit in ways:
+            with pytest.raises(ConfigurationError):
+                admit(Admission(), one)
+
+        with pytest.raises(ConfigurationError):
+            Admission().caller_secrets(VARIABLE, [encoded])
+
+    assert sha256(text) in published_digests()
+
+
 def test_the_file_of_published_keys_holds_digests_and_comments_only() -> None:
     assert all(re.fullmatch(r"[0-9a-f]{64}", line) for line in published_digests())

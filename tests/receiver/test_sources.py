@@ -109,9 +109,10 @@ def test_the_readmes_own_example_is_taken(tmp_path: Path) -> None:
     shop = one(Sources(settings(tmp_path, SOURCES="s.toml"), workflows, environ=environ), "shop")
 
     assert shop.input is not None
-    assert shop.input.find({"name": "#1", "line_items": [{"sku": "A"}, {"sku": "B"}], "email": "a@b", "more": 1}) == {
+    lines = [{"sku": "A"}, {"sku": "B", "quantity": 2}, {"title": "C", "sku": None}]
+    assert shop.input.find({"name": "#1", "line_items": lines, "email": "a@b", "more": 1}) == {
         "order_id": "#1",
-        "items": ["A", "B"],
+        "items": ["A", "2 x B", "C"],
         "customer": "a@b",
     }
 

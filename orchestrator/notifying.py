@@ -1,0 +1,52 @@
+"""Telling somebody by mail how a workflow ended. A mail that cannot be sent never changes how it ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.patience import DONE, persist
+from orchestrator.steps.mail import Mailer, Message
+
+if TYPE_CHECKING:
+    from orchestrator.context import Context
+    from orchestrator.patience import Tried
+
+logger = logging.getLogger(__name__)
+
+#: How often a mail server that is away is asked: for about two minutes, since the workflow's end waits for it.
+_TRIES: Final = 6
+
+
+async def notify_end(
+    ctx: Context, address: str | None, outcome: str, run_id: object, message: str | None = None
+) -> None:
+    """Mail this address, if there is one, how the workflow ended. What cannot be sent is said in the log."""
+    if address is not None:
+        what = f"{outcome} ({'no run' if run_id is None else f'run {run_id}'})"
+        what = what if message is None else f"{what}: {message}"
+        await persist(ctx, notify, address, ctx.info.id, what, tries=_TRIES)
+
+
+async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
+    """Mail how the pipeline ended."""
+    message = Message(to=address, subject=f"{pipeline} {what.partition(':')[0]}", text=f"{pipeline}\n{what}\n")
+
+    try:
+        await ctx.get_dependency(Mailer).send(message, message_id=f"notify.{pipeline}")
+    except StepRefused as error:
+        logger.warning("%s: the notification was refused: %s", pipeline, error)
+
+        return {"again": False, "why": str(error)}
+    except StepUnavailable as error:
+        logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
+
+        return {"again": True, "why": str(error)}
+    except Exception as error:  # noqa: BLE001 - how the pipeline ended must not depend on a mail
+        # The type only: the text may quote an address or a password.
+        logger.error("%s: the notification cannot be sent (%s)", pipeline, type(error).__name__)  # noqa: TRY400
+
+        return {"again": False, "why": type(error).__name__}
+
+    return DONE
