@@ -166,7 +166,7 @@ async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
         except CountersignError as error:
             well = False
             report(f"{name:<13} failed  {fragments.cut_from(_one_line(str(error)))}")
-        except Exception as error:  # noqa: BLE001 - a fault of ours or a module's: told without its text, then the next
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a module's, say: told without its text, then the next
             well = False
             report(f"{name:<13} failed  {_place(error)}")
 
@@ -182,10 +182,16 @@ def main() -> int:
     except ConfigurationError as error:
         _show(f"{'configuration':<13} failed  {error}")
         return 1
+    except Exception as error:  # noqa: BLE001 - as in `examine`
+        _show(f"{'configuration':<13} failed  {_place(error)}")
+        return 1
 
     _show(f"{'configuration':<13} ok      {len(settings.workflows)} workflow modules, group {settings.group}")
 
-    return 0 if asyncio.run(examine(settings, _show)) else 1
+    try:
+        return 0 if asyncio.run(examine(settings, _show)) else 1
+    except KeyboardInterrupt:
+        return 1
 
 
 def _show(line: str) -> None:
@@ -200,7 +206,7 @@ def _one_line(text: str) -> str:
     return " ".join(printable.split())[:_LONGEST_LINE]
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Return what was raised and where. Its text may quote whatever it was about."""
     place = traceback.extract_tb(error.__traceback__)[-1]
 

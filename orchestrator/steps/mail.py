@@ -84,8 +84,7 @@ class Mailer:
         message = _addressed(message)
 
         if self._address.kind == "console":
-            lines = (f"To: {message.to}", f"Subject: {message.subject}", "", message.text.rstrip("\n"))
-            print("--- mail ---", *lines, "------------", sep="\n", file=self._console or sys.stdout, flush=True)
+            self._print(message)
 
             return
 
@@ -94,6 +93,14 @@ class Mailer:
         content = compose(message, sender=sender, name=self.name, message_id=message_id, date=date)
         envelope = smtp.Envelope(sender=sender, recipient=message.to, content=content)
         await anyio.to_thread.run_sync(smtp.deliver, self._address, envelope, abandon_on_cancel=True)
+
+    def _print(self, message: Message) -> None:
+        """Print the message whole, on a console of any encoding."""
+        console = self._console or sys.stdout
+        lines = (f"To: {message.to}", f"Subject: {message.subject}", "", message.text.rstrip("\n"))
+        text = "\n".join(["--- mail ---", *lines, "------------"])
+        encoding = console.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=console, flush=True)
 
     async def check(self) -> None:
         """Return when the mail server takes our name and password.

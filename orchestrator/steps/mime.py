@@ -25,6 +25,9 @@ _FOLD: Final = "\r\n "
 #: The longest line of quoted-printable (RFC 2045) and of a header with an encoded word (RFC 2047).
 _WIDTH: Final = 76
 
+#: A name and an address of together so many characters share a line.
+_SHORT: Final = 66
+
 
 def compose(message: Message, *, sender: str, name: str, message_id: str, date: datetime) -> bytes:
     """Return the message with its header, lines ended by CR LF and none longer than 998 bytes.
@@ -64,8 +67,9 @@ def _body(message: Message) -> bytes:
 def _named(name: str, address: str) -> str:
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     phrase = f'"{escaped}"' if _is_plain(name) else _text("From", name)
+    short = _is_plain(name) and len(phrase) + len(address) < _SHORT
 
-    return f"{phrase}{_FOLD}<{address}>"
+    return f"{phrase}{' ' if short else _FOLD}<{address}>"
 
 
 def _text(field: str, text: str) -> str:

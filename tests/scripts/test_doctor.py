@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import http.server
+import io
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,6 +191,14 @@ def test_a_bad_configuration_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().out == (
         "configuration failed  COUNTERSIGN_PROT is not a setting; did you mean COUNTERSIGN_PORT?\n"
     )
+
+
+def test_a_terminal_of_any_encoding_shows_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    doctor._show("sources       ok      größe.toml names hub")
+
+    assert written.getvalue() == b"sources       ok      gr\\xf6\\xdfe.toml names hub\n"
 
 
 def test_the_settings_are_what_the_checks_take() -> None:

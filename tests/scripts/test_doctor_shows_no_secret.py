@@ -120,6 +120,7 @@ PLACES: dict[str, dict[str, str]] = {
     "source, broken": {"COUNTERSIGN_SOURCES": "broken.toml"},
     "source, missing file": {"COUNTERSIGN_SOURCES": "file.toml"},
     "workflows": {"COUNTERSIGN_WORKFLOWS": "planted_workflows"},
+    "workflows, exit": {"COUNTERSIGN_WORKFLOWS": "planted_exit"},
     "trust": {"COUNTERSIGN_MAIL": SMTP, "SSL_CERT_FILE": f"/nowhere/{PLANTED}"},
 }
 
@@ -132,6 +133,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.toml").write_text(SOURCE.format("env:HUB") + PLANTED)
     (tmp_path / "file.toml").write_text(SOURCE.format(f"file:{PLANTED}"))
     (tmp_path / "planted_workflows.py").write_text(f"raise RuntimeError({PLANTED!r})  # {PLANTED}\n")
+    (tmp_path / "planted_exit.py").write_text(f"raise SystemExit({PLANTED!r})\n")
     monkeypatch.syspath_prepend(tmp_path)
     # The library's own retries would be waited for.
     monkeypatch.setattr(databricks_sdk, "RETRY_TIMEOUT", 1)
@@ -179,6 +181,20 @@ def test_a_token_that_cannot_be_sent_is_said_to_be_so(
         written = examined(tmp_path, monkeypatch, capfd, DATABRICKS_HOST=url, DATABRICKS_TOKEN=PLANTED)
 
     assert "Databricks    failed  a DATABRICKS_* setting holds a character that cannot be sent" in written
+    assert_nothing_of_it_in(written)
+
+
+def test_a_failure_while_the_configuration_is_read_is_one_line_without_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise OSError(PLANTED)
+
+    monkeypatch.setattr(doctor, "load_settings", broken)
+    written = examined(tmp_path, monkeypatch, capfd)
+
+    assert written.startswith("configuration failed  unexpectedly, with OSError in line ")
+    assert len(written.splitlines()) == 1
     assert_nothing_of_it_in(written)
 
 

@@ -115,6 +115,22 @@ async def test_the_console_shows_the_whole_message() -> None:
     assert "ada@example.org" in console.getvalue()
 
 
+async def test_a_console_that_knows_ascii_alone_shows_the_message_too() -> None:
+    written = io.BytesIO()
+    console = io.TextIOWrapper(written, encoding="ascii", newline="")
+    await Mailer(MailAddress(kind="console"), console=console).send(MESSAGE, message_id="a")
+
+    assert b"All rows are there: \\xe9\n" in written.getvalue()
+
+
+async def test_what_could_steer_a_terminal_is_not_printed() -> None:
+    console = io.StringIO()
+    hostile = Message(to="ada@example.org", subject="\x1b[2J\u202e", text="\x1b]0;x\x07\r\u200b")
+    await Mailer(MailAddress(kind="console"), console=console).send(hostile, message_id="a")
+
+    assert console.getvalue().replace("\n", "").isprintable()
+
+
 async def test_without_a_mail_setting_mail_is_refused() -> None:
     with pytest.raises(StepRefused, match="COUNTERSIGN_MAIL"):
         await Mailer(MailAddress(kind="none")).send(MESSAGE, message_id="a")
