@@ -8,12 +8,12 @@ An engine settles a wait at its deadline by itself, with no value at all: that r
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
 from orchestrator.callbacks.opening import opened_at
 from orchestrator.jsonvalues import json_equal, loads_strict
+from orchestrator.jsonwriting import dumps_strict, escaped
 
 if TYPE_CHECKING:
     from resonate.types import PromiseRecord
@@ -153,10 +153,14 @@ def read_outcome(value: dict[str, Any]) -> Outcome:
 
 
 def body_of(message: str, details: object = None) -> str:
-    """Return the body of a failed, died or cancelled outcome as JSON text."""
-    document: dict[str, object] = {"message": message}
+    """Return the body of a failed, died or cancelled outcome as JSON text.
+
+    Raises:
+        NotJson: the details cannot be written as JSON.
+    """
+    document: dict[str, object] = {"message": escaped(message)}
 
     if details is not None:
         document["details"] = details
 
-    return json.dumps(document, allow_nan=False)
+    return dumps_strict(document, "the outcome")

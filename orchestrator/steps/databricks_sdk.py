@@ -220,7 +220,7 @@ def _as_run(run_id: int, run: jobs.Run) -> Run:
         life_cycle_state=_RENAMED.get(names[0], names[0]) if names else "UNKNOWN",
         result_state=result.value if result else None,
         message=redacted(message, parameters.values())[:500],
-        page_url=page if page.startswith(("https://", "http://")) else None,
+        page_url=page if page.startswith(("https://", "http://")) and page.isprintable() else None,
         parameters=parameters,
     )
 

@@ -640,8 +640,9 @@ async def test_a_message_is_one_short_line_without_what_it_echoes(emulator: Emul
     assert len(run.message) == 500
 
 
-async def test_a_page_that_is_no_web_page_is_none(emulator: Emulator, databricks: Databricks) -> None:
-    answer = json.dumps({"run_id": 7, "run_page_url": "javascript:alert(1)"})
+@pytest.mark.parametrize("page", ["javascript:alert(1)", "https://host/\ud800", "https://host/\n"])
+async def test_a_page_that_is_no_web_page_is_none(emulator: Emulator, databricks: Databricks, page: str) -> None:
+    answer = json.dumps({"run_id": 7, "run_page_url": page})
     emulator.workspace.fail_next(Fault(kind="garbage", on="runs/get", message=answer))
 
     assert (await databricks.read(7)).page_url is None
