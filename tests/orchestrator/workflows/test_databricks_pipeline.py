@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from databricks_emulator import Fault, Job
+from edge import AUTHORISED, edge, problem
 from plant import Plant, pause, plant
 from pydantic import ValidationError
 
@@ -474,6 +475,29 @@ def test_input_out_of_range_is_refused_and_the_field_named(fields: dict[str, obj
         PipelineRequest.model_validate({"job_id": 1} | fields)
 
     assert {fault["loc"][0] for fault in caught.value.errors()} == set(fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("deadline", 1e308),
+        ("deadline", -0.0),
+        ("watch_interval", 0.5),
+        ("attempts", 21),
+        ("attempts", 1.5),
+        ("job_id", 2**63),
+        ("job_id", 10**300),
+        ("parameters", {"callback_url": "https://elsewhere.example"}),
+        ("notify", "two@example.org, three@example.org"),
+    ],
+)
+async def test_the_api_answers_422_and_names_the_field(tmp_path: Path, field: str, value: object) -> None:
+    async with edge(tmp_path, workflows=[databricks_pipeline.databricks_pipeline]) as here:
+        path = "/workflows/databricks_pipeline/1"
+        answer = await here.client.put(path, json={"job_id": 1} | {field: value}, headers=AUTHORISED)
+
+        assert field in problem(answer, 422, "invalid-input")["errors"][0]["field"]
+        problem(await here.client.get(path, headers=AUTHORISED), 404, "unknown-id")
 
 
 async def triggered(works: Plant, count: int) -> list[Any]:
