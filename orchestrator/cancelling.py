@@ -12,6 +12,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.callbacks.opening import opened_at
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.context import CALLBACK_TAG
@@ -89,7 +90,7 @@ async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after
 
         if CALLBACK_TAG in record.tags:
             outcome = Outcome(kind="cancelled", callback=record.tags[CALLBACK_TAG], by="cancel", body=body)
-            await resolve(promises, record.id, ikey="cancel", outcome=outcome)
+            await resolve(promises, record.id, ikey="cancel", outcome=outcome, opened=opened_at(record))
         elif record.created_at <= requested_at:
             await promises.cancel(record.id)
 

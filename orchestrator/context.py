@@ -12,12 +12,15 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
+from resonate.codec import enc_hook
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.types import Value
 
 from orchestrator.callbacks.opening import MARK, opened_at
 from orchestrator.engine.failures import failed_as_tampered, is_tampered
+from orchestrator.errors import NotJson
+from orchestrator.jsonwriting import dumps_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +87,12 @@ class Context(SDKContext):
         """Have a step done by the worker group it belongs to, once and for all.
 
         While the group is absent the workflow waits, and holds nothing. Its result comes as plain JSON.
+
+        Raises:
+            NotJson: an argument cannot be written as JSON.
         """
+        check_storable([args, kwargs], f"the arguments of {step.name}")
+
         return self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
     def wait(
@@ -164,7 +172,39 @@ class _WatchfulEffects:
         return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
-        return await self._effects.settle_promise(id, result)
+        return await self._effects.settle_promise(id, storable(result, f"the result of {_step.get() or 'a step'}"))
+
+
+def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
+    """Return what a step ended with, or the error that names what the engine could not store in it.
+
+    The SDK would write NaN as null, and give up a text with a lone surrogate, a step to be done again for good.
+    """
+    try:
+        if isinstance(result, Exception):
+            str(result).encode()
+        else:
+            check_storable(result, place)
+
+    except NotJson as error:
+        return error
+    except UnicodeEncodeError:
+        return NotJson(f"{place} is a {type(result).__name__} whose text holds a lone surrogate")
+
+    return result
+
+
+def check_storable(value: object, place: str) -> None:
+    """Return when the engine can store the value as what it is.
+
+    Raises:
+        NotJson: it cannot; names the place.
+    """
+    dumps_strict(value, place, convert=_as_the_sdk_writes)
+
+
+def _as_the_sdk_writes(value: object) -> Any:
+    return msgspec.to_builtins(value, enc_hook=enc_hook, str_keys=True)
 
 
 def _ends_by_itself(record: PromiseRecord) -> bool:

@@ -48,14 +48,12 @@ def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
     return found[-1] if found else None
 
 
-def innermost_place(error: BaseException) -> tuple[str, int] | None:
-    """Return the file and line where the exception was raised; for a SyntaxError, where that is."""
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        return error.filename, error.lineno or 0
+def places(error: BaseException) -> list[tuple[str, int]]:
+    """Return the files and lines that the exception passed through, the innermost last. A SyntaxError adds its own."""
+    passed = [(file, line) for file, line, _ in _places(error.__traceback__)]
+    own = [(error.filename, error.lineno or 0)] if isinstance(error, SyntaxError) and error.filename else []
 
-    places = _places(error.__traceback__)
-
-    return places[-1][:2] if places else None
+    return passed + own
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,19 +12,32 @@ import logging
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.callbacks.waiting import close_callbacks
 from orchestrator.context import Context
-from orchestrator.errors import ConfigurationError, StepFailed, StoreTampered, WorkflowCancelled, WorkflowEnded
+from orchestrator.crashes import describe_crash, place_in, places
+from orchestrator.errors import (
+    ConfigurationError,
+    CountersignError,
+    Misdefined,
+    NotJson,
+    StepFailed,
+    StoreTampered,
+    WorkflowCancelled,
+    WorkflowEnded,
+    WorkflowFailed,
+)
 from orchestrator.groups import DEFAULT_GROUP, check_group
 from orchestrator.redaction import redact
 from orchestrator.roots import Ending, Start, cancel_requested
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from types import ModuleType
 
     from resonate.context import Context as SDKContext
 
@@ -53,7 +66,8 @@ class Workflow[Request: BaseModel]:
     async def __call__(self, ctx: SDKContext, start: Any) -> Any:
         """Run the workflow's code and return how it ended, as the root promise holds it: never an exception.
 
-        An unexpected error ends the workflow as failed, with its text, or as cancelled where that was asked for.
+        An unexpected error ends the workflow as failed, with its type and place, or as cancelled where that was asked
+        for. So does a result that JSON cannot hold, with the place in it.
         """
         flow = Context.over(ctx)
         ending = await self._run(flow, start)
@@ -67,26 +81,46 @@ class Workflow[Request: BaseModel]:
 
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            request = self.request.model_validate(Start.read(start, root_id=flow.info.id).request)
-
-            return Ending.succeeded(await self.body(flow, request))
+            return Ending.succeeded(await self.body(flow, self._request(flow, start)))
 
         except WorkflowEnded as end:
-            return Ending(state=end.state, error=end.error)
+            return Ending.raised(end)
+        except StoreTampered as error:
+            return Ending.failed(str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
+            if await flow.run(cancel_requested):
+                return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
+
+            logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
+
+            return Ending.failed(self._told(error))
+
+    def _request(self, flow: Context, start: object) -> Request:
+        try:
+            return self.request.model_validate(Start.read(start, root_id=flow.info.id).request)
         except ValidationError as error:
             fields = ", ".join(field_of(fault["loc"]) for fault in error.errors(include_input=False))
+            reason = f"the stored input does not fit this version of the workflow: {fields}"
 
-            return Ending.failed(f"the stored input does not fit this version of the workflow: {fields}")
-        except Exception as error:
-            if await flow.run(cancel_requested):
-                return Ending(state="cancelled", error=WorkflowCancelled("the workflow was cancelled").error)
+        raise WorkflowFailed(reason)
 
-            logger.error("workflow %s failed", flow.info.id, exc_info=error)  # noqa: TRY400 - as raised, not from here
+    def _told(self, error: BaseException) -> str:
+        """Return what the workflow API says of an error. Only our own errors' texts are known to quote no body."""
+        if isinstance(error, NotJson):
+            return str(error)
 
-            # What it says may quote anything, a link it failed to hand out too.
-            return Ending.failed(
-                redact(str(error) if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}")
-            )
+        if isinstance(error, StepFailed):
+            # Its message is the author's, and may quote what the step was given.
+            return f"a step raised {error.kind or 'an error'}"
+
+        if isinstance(error, CountersignError):
+            return redact(f"{type(error).__name__}: {error}")
+
+        file = inspect.unwrap(self.body).__code__.co_filename
+        place = place_in(error, file)
+        where = f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
+
+        return f"the workflow's code raised {type(error).__name__}{where}"
 
 
 def workflow[Request: BaseModel](
@@ -97,8 +131,8 @@ def workflow[Request: BaseModel](
     The name defaults to the function's. The first line of its docstring is the summary that the API shows.
 
     Raises:
-        TypeError: the function is not async, or its second parameter names no pydantic model.
-        ValueError: a name that is not 1 to 64 of `A-Za-z0-9_-`, or a group's name that can be none.
+        Misdefined: the function is not async, or its second parameter names no pydantic model; a name that is not 1 to
+            64 of `A-Za-z0-9_-`, or a group's name that can be none.
     """
     check_group(group)
 
@@ -107,11 +141,11 @@ def workflow[Request: BaseModel](
 
         if _NAME.fullmatch(chosen) is None:
             msg = f"a workflow's name is 1 to 64 of A-Z a-z 0-9 _ -, not {chosen!r}"
-            raise ValueError(msg)
+            raise Misdefined(msg)
 
         if not inspect.iscoroutinefunction(body):
             msg = f"the workflow {chosen} must be an async function"
-            raise TypeError(msg)
+            raise Misdefined(msg)
 
         summary = (inspect.getdoc(body) or chosen).partition("\n")[0]
 
@@ -131,26 +165,47 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
     found: dict[str, Workflow[Any]] = {}
 
     for number, module_name in enumerate(modules, start=1):
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError as error:
-            # What it needs may be named, its own name not: that is the setting's value.
-            foreign = error.name if error.name and not f"{module_name}.".startswith(f"{error.name}.") else None
-            needs = f": it needs {foreign}" if foreign else ""
-            reason = f"names a module, number {number}, that cannot be imported{needs}"
-            raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason) from error
-
+        module = _imported(module_name, number)
         defined = [value for value in vars(module).values() if isinstance(value, Workflow)]
 
         if not defined:
-            reason = f"names a module, number {number}, that has no workflow"
-            raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason)
+            raise _unusable(number, "that has no workflow")
 
         for one in defined:
             if found.setdefault(one.name, one) is not one:
                 raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows of the name {one.name}")
 
     return found
+
+
+def _imported(name: str, number: int) -> ModuleType:
+    """Import a module, whatever its code does. What it needs may be named, its own name not: that is the setting."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        foreign = error.name if error.name and not f"{name}.".startswith(f"{error.name}.") else None
+        needs = f": it needs {foreign}" if foreign else ""
+
+        raise _unusable(number, f"that cannot be imported{needs}") from error
+    except (Exception, SystemExit) as error:
+        said = f": {error}" if isinstance(error, Misdefined) else ""
+
+        raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{said}") from error
+
+
+def _unusable(number: int, reason: str) -> ConfigurationError:
+    return ConfigurationError("COUNTERSIGN_WORKFLOWS", f"names a module, number {number}, {reason}")
+
+
+def _raised(error: BaseException, module_name: str) -> str:
+    """Return the type of the error and where it comes from: a line of the module, or of a file that it led to."""
+    names = module_name.split(".")
+    found = places(error)
+    own = [(file, line) for file, line in found if {Path(file).stem, Path(file).parent.name} & set(names)]
+    file, line = (own or found or [("", 0)])[-1]
+    where = f"in its line {line}" if own else f"at {Path(file).name}:{line}"
+
+    return f"it raised {type(error).__name__} {where}"
 
 
 def field_of(location: tuple[int | str, ...]) -> str:
@@ -171,4 +226,4 @@ def _request_model(body: Callable[..., Any], name: str) -> Any:
             return model
 
     msg = f"the workflow {name} must take (ctx, request), with request annotated by a pydantic model"
-    raise TypeError(msg)
+    raise Misdefined(msg)

@@ -76,6 +76,14 @@ class TokenExpired(TokenError):
         self.claims = claims
 
 
+class Misdefined(CountersignError, TypeError, ValueError):
+    """A workflow or a step that was defined in a way that cannot work. The message names it and says what it needs."""
+
+
+class NotJson(CountersignError, ValueError):
+    """A value that a workflow or a step gave cannot be written as JSON. The message names the place in it."""
+
+
 class WorkflowEnded(CountersignError):
     """Raised by a workflow's code to end it as anything but succeeded.
 

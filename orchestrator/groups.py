@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, Misdefined
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -45,7 +45,7 @@ def group_step[**Parameters, Result](
     It is done at least once per call: give what it does to the world a key of its own.
 
     Raises:
-        ValueError: a group's name that is not 1 to 64 of `a-z0-9_-`.
+        Misdefined: a group's name that is not 1 to 64 of `a-z0-9_-`.
     """
     check_group(group)
 
@@ -61,10 +61,10 @@ def check_group(group: str) -> None:
     """Return when this can be the name of a worker group.
 
     Raises:
-        ValueError: it is not 1 to 64 of `a-z0-9_-`. Upper case is none: a Resonate server lowers addresses.
+        Misdefined: it is not 1 to 64 of `a-z0-9_-`. Upper case is none: a Resonate server lowers addresses.
     """
     if _GROUP.fullmatch(group) is None:
-        raise ValueError(f"a worker group's name is 1 to 64 of a-z 0-9 _ -, not {group!r}")
+        raise Misdefined(f"a worker group's name is 1 to 64 of a-z 0-9 _ -, not {group!r}")
 
 
 def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:

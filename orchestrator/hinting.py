@@ -106,7 +106,7 @@ async def look_at_run(ctx: SDKContext, run_id: int) -> str:
         except UnknownPromise:
             continue
 
-        await settle_dead(ctx, claims.promise_id, claims.callback, run)
+        await settle_dead(ctx, claims, run)
         found += 1
 
     return "over" if found else "over, no wait of ours"

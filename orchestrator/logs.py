@@ -74,7 +74,8 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     """Make one handler on `stream` (standard error by default) the only way out, for everything that is logged.
 
     Only our own loggers follow `level` down to debug; others stay at INFO and those that print requests above that. The
-    HTTP server's access log, which holds paths, is off. Uncaught exceptions and warnings are logged the same way.
+    HTTP server's access log, which holds paths, is off. Uncaught exceptions, those that nobody can
+    catch, and warnings are logged the same way.
 
     In the form `json` each record is one JSON object on one line, in ASCII: `time`, `level`, `logger` and `message`,
     `exception` where there is one, and what the record carries as `fields`.
@@ -102,6 +103,7 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     uvicorn_access.propagate = False
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
+    sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_uncaught_in_thread
     sys.unraisablehook = _log_ignored
 
@@ -222,6 +224,14 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
         return
 
     _crashes.critical("uncaught exception", exc_info=(kind, error, trace))
+
+
+def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
+    """Log what Python would print over several lines: an exception where nobody could catch it, as in a finaliser."""
+    error = args.exc_value
+
+    if error is not None:
+        _crashes.error("an exception was ignored", exc_info=(args.exc_type, error, args.exc_traceback))
 
 
 def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:

@@ -12,13 +12,13 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from pydantic_core import to_jsonable_python
 from resonate.types import TaskData
 
 from orchestrator.engine import Engine
 from orchestrator.engine.failures import error_of, is_tampered
-from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowFailed
+from orchestrator.errors import EngineUnavailable, NotJson, UnknownPromise, WorkflowFailed
 from orchestrator.jsonvalues import loads_strict
+from orchestrator.jsonwriting import dumps_strict, escaped, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
+
+    from orchestrator.errors import WorkflowEnded
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
@@ -79,18 +81,41 @@ class Ending:
         """Return the ending of a workflow that returned this.
 
         Raises:
-            ValueError: the result cannot be written as JSON.
+            NotJson: the result cannot be written as JSON; names the place in it.
         """
-        return cls(state="succeeded", result=json.dumps(to_jsonable_python(result), allow_nan=False))
+        return cls(state="succeeded", result=dumps_strict(result, "result"))
 
     @classmethod
     def failed(cls, message: str) -> Self:
         """Return the ending of a workflow that broke."""
-        return cls(state="failed", error={"message": message})
+        return cls(state="failed", error={"message": escaped(message)})
+
+    @classmethod
+    def raised(cls, end: WorkflowEnded) -> Self:
+        """Return the ending of a workflow that raised this.
+
+        What cannot be written as JSON in it is left out, and the message says what and why.
+        """
+        error: dict[str, Any] = {"message": "the workflow gave no reason that can be written"}
+        left_out = []
+
+        for name, value in end.error.items():
+            try:
+                error[escaped(name)] = json.loads(dumps_strict(value, f"error.{escaped(name)}"))
+            except NotJson as fault:
+                if name == "message" and isinstance(value, str):
+                    error[name] = escaped(value)
+                else:
+                    left_out.append(str(fault))
+
+        if left_out:
+            error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
+
+        return cls(state=end.state, error=error)
 
     def stored(self) -> dict[str, Any]:
         """Return the form that rests in the root's value."""
-        error = None if self.error is None else json.dumps(to_jsonable_python(self.error), allow_nan=False)
+        error = None if self.error is None else json.dumps(self.error, allow_nan=False)
 
         return {"countersign": FORMAT, "state": self.state, "result": self.result, "error": error}
 
@@ -202,7 +227,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         case "pending":
             state = "running"
         case "resolved" if isinstance(value, dict) and value.get("countersign") == FORMAT:
-            state, result, error = value["state"], value["result"], value["error"]
+            state, result, error = value["state"], readable(value["result"]), readable(value["error"])
         case "rejected_timedout":
             state, error = "expired", json.dumps({"message": "the workflow's own time was over"})
         case "rejected_canceled":
@@ -231,11 +256,11 @@ def cancel_id(root_id: str) -> str:
 async def cancel_requested(ctx: SDKContext) -> bool:
     """Tell, as a step, whether somebody asked to cancel this workflow."""
     try:
-        await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
+        request = await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
     except UnknownPromise:
         return False
 
-    return True
+    return not is_tampered(request)
 
 
 def _request_of(record: PromiseRecord) -> str | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
+    from orchestrator.callbacks.tokens import Claims
+
 logger = logging.getLogger(__name__)
 
 #: How the Jobs API says that a run was skipped because of the job's maximum of concurrent runs: as a `result_state`,
@@ -84,9 +86,7 @@ async def _look_once(ctx: SDKContext, watch: Watch) -> str:
         logger.warning("could not look at run %s: %s", watch.run_id, error)
         seen = "unavailable"
     except RunGone as error:
-        await _settle(
-            ctx, watch.promise_id, watch.callback, watch.run_id, body_of(f"{error}, and it did not call back")
-        )
+        await _settle(ctx, watch, watch.run_id, body_of(f"{error}, and it did not call back"))
 
         return "gone"
     except StepRefused as error:
@@ -94,7 +94,7 @@ async def _look_once(ctx: SDKContext, watch: Watch) -> str:
         seen = "refused"
     else:
         if run.over:
-            await settle_dead(ctx, watch.promise_id, watch.callback, run)
+            await settle_dead(ctx, watch, run)
 
             return f"over: {run.life_cycle_state}"
 
@@ -109,7 +109,7 @@ async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:
     return await read_wait(ctx.get_dependency(Engine).promises, watch.promise_id, watch.opened_at)
 
 
-async def settle_dead(ctx: SDKContext, promise_id: str, callback: str, run: Run) -> None:
+async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: Run) -> None:
     """Settle the wait of a run that is over as died, unless a callback was first. For a step.
 
     Whoever calls this has seen that the engine's wait of this id is the one that the run answers for.
@@ -124,15 +124,19 @@ async def settle_dead(ctx: SDKContext, promise_id: str, callback: str, run: Run)
         "run_page_url": run.page_url,
     }
     body = body_of(how_it_ended(run), details)
-    await _settle(ctx, promise_id, callback, run.run_id, body)
+    await _settle(ctx, wait, run.run_id, body)
 
 
-async def _settle(ctx: SDKContext, promise_id: str, callback: str, run_id: int, body: str) -> None:
-    outcome = Outcome(kind="died", callback=callback, by="watcher", body=body)
+async def _settle(ctx: SDKContext, wait: Watch | Claims, run_id: int, body: str) -> None:
+    outcome = Outcome(kind="died", callback=wait.callback, by="watcher", body=body)
     settlement = await resolve(
-        ctx.get_dependency(Engine).promises, promise_id, ikey=f"watcher:{run_id}", outcome=outcome
+        ctx.get_dependency(Engine).promises,
+        wait.promise_id,
+        ikey=f"watcher:{run_id}",
+        outcome=outcome,
+        opened=wait.opened_at,
     )
-    logger.info("run %s is over, its wait %s: %s", run_id, promise_id, settlement.verdict)
+    logger.info("run %s is over, its wait %s: %s", run_id, wait.promise_id, settlement.verdict)
 
 
 def how_it_ended(run: Run) -> str:

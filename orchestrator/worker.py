@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
+
+from resonate.error import ApplicationError
 
 from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import PURSUE, pursue_cancel
+from orchestrator.context import check_storable
+from orchestrator.errors import ConfigurationError
 from orchestrator.groups import groups_of, steps_called
 from orchestrator.hinting import HINT, follow_hint
 from orchestrator.later import PERSISTENT
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
 
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
+    from orchestrator.groups import GroupStep
     from orchestrator.settings import Settings
+
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +65,32 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
             resonate.register(workflow, name=workflow.name)
 
     for step in steps:
+        if step.name in {workflow.name for workflow in loaded}:
+            reason = f"has a workflow and a group step of the name {step.name}"
+            raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason)
+
         if group in {None, step.group}:
-            resonate.register(step.body, name=step.name)
+            _register(engine, step)
 
     resonate.register(pursue_cancel, name=PURSUE)
     resonate.register(follow_hint, name=HINT)
     resonate.register(look, name=LOOK, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
+
+
+def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
+    """Register a step so that it fails where it returns what the engine could not store."""
+
+    @functools.wraps(step.body)
+    async def stored(*arguments: Any, **named: Any) -> Any:
+        result = await step.body(*arguments, **named)
+        check_storable(result, f"the result of {step.name}")
+
+        return result
+
+    try:
+        engine.resonate.register(stored, name=step.name)
+    except ApplicationError as error:
+        reason = f"has a group step that takes no `ctx` first: {step.name}"
+        raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason) from error

@@ -150,7 +150,11 @@ class Approvals:
             kind=decision, callback=claims.callback, by="approver", body=json.dumps(kept), subject=claims.subject
         )
         settlement = await resolve(
-            self._engine.promises, claims.promise_id, ikey=f"{claims.ikey}:{decision}", outcome=outcome
+            self._engine.promises,
+            claims.promise_id,
+            ikey=f"{claims.ikey}:{decision}",
+            outcome=outcome,
+            opened=claims.opened_at,
         )
 
         return self._answer(asked, decision, settlement.settled, applied=settlement.verdict == "applied")

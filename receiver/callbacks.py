@@ -136,7 +136,9 @@ class Callbacks:
             raise _expired(claims)
 
         if settled is None:
-            settlement = await resolve(self._engine.promises, claims.promise_id, ikey=ikey, outcome=outcome)
+            settlement = await resolve(
+                self._engine.promises, claims.promise_id, ikey=ikey, outcome=outcome, opened=claims.opened_at
+            )
             verdict, settled = settlement.verdict, settlement.settled
         else:
             verdict = judge(settled, ikey, outcome)

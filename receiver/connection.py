@@ -1,31 +1,25 @@
-"""One connection: its requests one after the other, and a time for everything it may wait for.
+"""One connection: its requests one after the other, and an end to everything that it may wait for (`limits`).
 
-| it waits for | until | then |
-|---|---|---|
-| a request's head: the first one, or any that has begun with as little as an empty line | `head_seconds` after the connection, or the head, began; `framing.HEAD_BYTES` | 408, or 431, and it closes |
-| the next request | `idle_seconds` after the last answer | it closes |
-| the application to answer, the body included | the application's own deadlines: 30 s for a body (`bodies`), the engine's timeout, `Prefer: wait` | the application answers |
-| the rest of a body whose request was answered | `rest_seconds` after the answer, `rest_bytes` | it closes |
-| an answer, or any part of one, to be taken by the client | `unsent_seconds` after the network took nothing more | it is cut |
-| the client to close, after an answer that ends the connection | `rest_seconds` after that answer was taken, `rest_bytes` | it closes |
-
-The last one is why a client that was still sending reads its answer, and not a reset (RFC 9112, section 9.6). At most
-one request of a connection is with the application; what follows rests unread, in `_AHEAD` bytes and what one read
-brings, and everything beyond stays in the network.
-"""  # noqa: E501 - a table
+At most one request of a connection is with the application. What follows it rests unread: `_AHEAD` bytes and what one
+read brings, and everything beyond that stays in the network. Where a connection ends, the client is left a while to
+read its answer and to stop sending: closing at once would have the network throw that answer away (RFC 9112, section
+9.6).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import urllib.parse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
-from receiver.exchange import Exchange, status_line
-from receiver.framing import HeadTooLarge, MalformedRequest, RequestReader
+from receiver.answers import refusal
+from receiver.exchange import Exchange
+from receiver.framing import HeadTooLarge, RequestReader
+from receiver.heads import MalformedRequest
+from receiver.limits import LIMITS, Limits
 from receiver.problems import Problem
 
 if TYPE_CHECKING:
@@ -35,25 +29,10 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-    from receiver.framing import Head
+    from receiver.heads import Head
 
 #: Bytes that may rest unread while the application is busy.
 _AHEAD: Final = 64 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How long a connection waits, in seconds, and how much it throws away, in bytes; the module's table says for what.
-
-    `idle_seconds` is longer than the README's proxies keep an idle connection, so that they never send a request into
-    one that is about to close.
-    """
-
-    head_seconds: float = 30
-    idle_seconds: float = 75
-    rest_seconds: float = 5
-    rest_bytes: int = 1024 * 1024
-    unsent_seconds: float = 30
 
 
 class Protocol(asyncio.Protocol):
@@ -66,7 +45,7 @@ class Protocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
     ) -> None:
         self.reader: RequestReader = RequestReader()
         self._app: Final[Any] = config.loaded_app
@@ -189,16 +168,7 @@ class Protocol(asyncio.Protocol):
 
     def refuse(self, problem: Problem, *, without_body: bool = False) -> None:
         """Answer with a problem, and close."""
-        answer = problem.response()
-        headers = {
-            **dict(answer.headers),
-            "cache-control": "no-store",
-            "x-content-type-options": "nosniff",
-            "connection": "close",
-        }
-        pairs = [*self._server.default_headers, *((name.encode(), value.encode()) for name, value in headers.items())]
-        lines = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
-        self.write(status_line(problem.status) + lines + b"\r\n" + (b"" if without_body else bytes(answer.body)))
+        self.write(refusal(problem, self._server.default_headers, without_body=without_body))
         self._finish()
 
     def cut(self) -> None:

@@ -7,44 +7,24 @@ answer, head and body in as few writes as they came in parts; what an applicatio
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
-import re
 from typing import TYPE_CHECKING, Final, Protocol
 
-from receiver.framing import MalformedRequest
+from receiver.answers import answer_head
+from receiver.heads import MalformedRequest
 from receiver.problems import Problem, describe_crash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.types import ASGIApp, Message, Scope
 
-    from receiver.framing import Head, RequestReader
-
-    type Headers = Iterable[tuple[bytes, bytes]]
+    from receiver.answers import Headers
+    from receiver.framing import RequestReader
+    from receiver.heads import Head
 
 _log = logging.getLogger(__name__)
 
-#: A header of an answer: without a control character, so that nothing ends it early.
-_HEADER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [\t\x20-\x7e\x80-\xff]*+")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = frozenset((204, 304))
-
-
-def status_line(status: int) -> bytes:
-    """Return the first line of an answer, with its end."""
-    return _STATUS_LINES[status]
-
-
-def _phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-_STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(200, 600)}
 
 
 class Connection(Protocol):
@@ -166,7 +146,8 @@ class Exchange:
         """Send a part of the answer; nothing where nobody is there any more.
 
         Raises:
-            RuntimeError: it is not this part's turn, or it is no valid part of an answer.
+            RuntimeError: it is not this part's turn, or the body has another length than announced.
+            ValueError: a header is none.
         """
         if self.gone:
             return
@@ -216,23 +197,24 @@ class Exchange:
 
     def _head(self, status: int, given: Headers) -> bytes:
         length: bytes | None = None
+        closes = False
 
         for name, value in given:
             match name.lower():
                 case b"content-length":
                     length = value
                 case b"connection" if value.lower() == b"close":
-                    self.keep_alive = False
+                    closes, self.keep_alive = True, False
 
         # Whoever waits for our word may send its body after this answer, or not: nobody could tell it from a request.
         unread = not self._connection.reader.complete
         if unread and (self._awaits_continue or not self._connection.bears_rest()):
             self.keep_alive = False
 
-        lines = [name.lower() + b": " + value for name, value in (*self._defaults, *given)]
+        headers = [*self._defaults, *given]
 
-        if not self.keep_alive and b"connection: close" not in lines:
-            lines.append(b"connection: close")
+        if not self.keep_alive and not closes:
+            headers.append((b"connection", b"close"))
 
         if self._without_body or status in _BODILESS:
             self._without_body = True
@@ -240,12 +222,9 @@ class Exchange:
             self._left = int(length)
         elif not self._old:  # to an old client, the end of the connection is the end of the body
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
+            headers.append((b"transfer-encoding", b"chunked"))
 
-        if not all(map(_HEADER.fullmatch, lines)):
-            raise RuntimeError("a header that is none")
-
-        return status_line(status) + b"\r\n".join(lines) + b"\r\n\r\n"
+        return answer_head(status, headers)
 
     def _framed(self, body: bytes, *, more: bool) -> bytes:
         if self._without_body:

@@ -1,16 +1,20 @@
 """Where one request ends and the next one begins: the bytes of a connection, read as HTTP/1.1 and in one way only.
 
-Whatever two readers could read differently is refused (RFC 9112, sections 2.2 to 7), and nothing after it is read. An
-offer to change the protocol is dropped, so that it decides nothing. Everything is bounded: a head, a chunk's size line,
-what a chunked body carries beside its data. This file is pure: bytes go in, requests come out. It knows no socket and
-no clock, and its caller says when enough was waited for.
+Whatever two readers could read differently is refused (RFC 9112, sections 2.2 and 7), and nothing after it is read.
+Everything is bounded: a head, a chunk's size line, what a chunked body carries beside its data. This file is pure:
+bytes go in, requests come out. It knows no socket and no clock, and its caller says when enough was waited for.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from receiver.heads import TOKEN, VALUE, MalformedRequest, check_request_line, check_stray, parse_head
+
+if TYPE_CHECKING:
+    from receiver.heads import Head
 
 HEAD_BYTES: Final = 64 * 1024
 """Bytes of a request's head, blank lines before it included. The application accepts less."""
@@ -19,49 +23,13 @@ _SIZE_LINE_BYTES: Final = 256
 _EXTRA_BYTES: Final = 8 * 1024
 #: Chunks that one call reads, so that it returns within a few milliseconds.
 _CHUNKS_AT_ONCE: Final = 4096
-#: The digits of a length that no request here comes near.
-_DIGITS: Final = 18
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
-_AUTHORITY: Final = (
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2}){1,255})(?::[0-9]{0,5})?"
-)
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!\"$-~]++) HTTP/1\.([01])\r\n")
-_FIELDS: Final = re.compile(rb"(?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*+")
-_FIELD: Final = re.compile(_TOKEN + rb":" + _VALUE)
-_HOST: Final = re.compile(_AUTHORITY)
-_ABSOLUTE: Final = re.compile(rb"https?://" + _AUTHORITY + rb"(/[^?]*+)?+(\?.*+)?+", re.IGNORECASE)
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;" + _VALUE + rb")?)")
-#: What no head holds: control characters, and half a line's end.
-_STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-
-#: Headers that decide something here, and the offers that are dropped.
-_CONCERNED: Final = frozenset(
-    (b"connection", b"content-length", b"expect", b"host", b"http2-settings", b"transfer-encoding", b"upgrade")
-)
-_OFFERS: Final = frozenset((b"http2-settings", b"upgrade"))
-
-
-class MalformedRequest(ValueError):
-    """These bytes are no request, or one that two readers could read differently. Its text quotes none of them."""
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;" + VALUE + rb")?)")
+_TRAILER: Final = re.compile(TOKEN + rb":" + VALUE)
 
 
 class HeadTooLarge(MalformedRequest):
     """A head did not end within `HEAD_BYTES`."""
-
-
-class Head(NamedTuple):
-    """The head of a request. `path` and `query` are as they were sent, `length` is None for a chunked body."""
-
-    method: str
-    path: bytes
-    query: bytes
-    version: str
-    headers: list[tuple[bytes, bytes]]
-    keep_alive: bool
-    expects_continue: bool
-    length: int | None
 
 
 class _Step(Enum):
@@ -169,70 +137,24 @@ class RequestReader:
             self._check_begun()
             return None
 
-        head = bytes(buffer[: end + 2])
+        head = parse_head(bytes(buffer[: end + 2]))
         del buffer[: end + 4]
         self._searched = self._skipped = 0
         self._has_line = False
+        self._begin_body(head.length)
 
-        return self._parsed(head)
+        return head
 
     def _check_begun(self) -> None:
         """Refuse what is no head, however it goes on: nobody needs to wait for its end."""
         buffer = self._buffer
-
-        if _STRAY.search(buffer, max(0, self._searched - 1)):
-            raise MalformedRequest("a control character, or half a line's end, in the head")
+        check_stray(buffer, max(0, self._searched - 1))
 
         if not self._has_line and buffer.find(b"\r\n", max(0, self._searched - 1)) >= 0:
             self._has_line = True
-
-            if _REQUEST_LINE.match(buffer) is None:
-                raise MalformedRequest("no request line")
+            check_request_line(buffer)
 
         self._searched = len(buffer)
-
-    def _parsed(self, head: bytes) -> Head:
-        line = _REQUEST_LINE.match(head)
-
-        if line is None:
-            raise MalformedRequest("no request line")
-
-        method, target, minor = line.groups()
-
-        if _FIELDS.fullmatch(head, line.end()) is None:
-            raise MalformedRequest("a line that is no header")
-
-        headers: list[tuple[bytes, bytes]] = []
-        concerned: dict[bytes, list[bytes]] = {}
-
-        for field in head[line.end() : -2].split(b"\r\n") if len(head) > line.end() else ():
-            name, _, value = field.partition(b":")
-            name, value = name.lower(), value.strip(b" \t")
-
-            if name in _CONCERNED:
-                concerned.setdefault(name, []).append(value)
-
-                if name in _OFFERS:
-                    continue
-
-            headers.append((name, value))
-
-        old = minor == b"0"
-        path, query = _split(method, target)
-        _check_host(concerned.get(b"host", []), old=old)
-        length = _length(concerned, old=old)
-        self._begin_body(length)
-
-        return Head(
-            method=method.decode("ascii"),
-            path=path,
-            query=query,
-            version="1.0" if old else "1.1",
-            headers=headers,
-            keep_alive=not old and b"close" not in _listed(concerned.get(b"connection", [])),
-            expects_continue=not old and b"100-continue" in _listed(concerned.get(b"expect", [])),
-            length=length,
-        )
 
     def _begin_body(self, length: int | None) -> None:
         self._left = length or 0
@@ -288,7 +210,7 @@ class RequestReader:
         elif not line:
             self._step = None
         else:
-            self._pass_over(line, _FIELD.fullmatch(line) is not None)
+            self._pass_over(line, _TRAILER.fullmatch(line) is not None)
 
         return True
 
@@ -309,56 +231,3 @@ class RequestReader:
 
         if not well_formed or self._extra > _EXTRA_BYTES:
             raise MalformedRequest("what the chunked body carries beside its data is malformed, or too much")
-
-
-def _split(method: bytes, target: bytes) -> tuple[bytes, bytes]:
-    """Return path and query of a request's target: in origin form, in absolute form, or `*` for OPTIONS."""
-    if method == b"CONNECT":
-        raise MalformedRequest("there is no tunnel here")
-
-    if target.startswith(b"/"):
-        path, _, query = target.partition(b"?")
-        return path, query
-
-    if method == b"OPTIONS" and target == b"*":
-        return target, b""
-
-    absolute = _ABSOLUTE.fullmatch(target)
-
-    if absolute is None:
-        raise MalformedRequest("no target")
-
-    return absolute[1] or b"/", (absolute[2] or b"?")[1:]
-
-
-def _check_host(hosts: list[bytes], *, old: bool) -> None:
-    if not hosts and old:
-        return
-
-    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
-        raise MalformedRequest("there must be one Host")
-
-
-def _length(concerned: dict[bytes, list[bytes]], *, old: bool) -> int | None:
-    """Return the body's length, None for a chunked one."""
-    lengths = concerned.get(b"content-length", [])
-    encodings = concerned.get(b"transfer-encoding", [])
-
-    if encodings:
-        if old or lengths or len(encodings) > 1 or encodings[0].lower() != b"chunked":
-            raise MalformedRequest("a body's length is given by one Content-Length, or as chunked")
-
-        return None
-
-    if not lengths:
-        return 0
-
-    if len(lengths) > 1 or not lengths[0].isdigit():
-        raise MalformedRequest("a body's length is given by one Content-Length, or as chunked")
-
-    # int() of very many digits is neither free nor allowed, and so long a body never ends.
-    return int(lengths[0].lstrip(b"0")[:_DIGITS] or b"0")
-
-
-def _listed(values: list[bytes]) -> list[bytes]:
-    return [member.strip(b" \t").lower() for value in values for member in value.split(b",")]

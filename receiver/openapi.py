@@ -114,7 +114,7 @@ def _callback_paths() -> Json:
                 f"show_callback_{where}",
                 "What this callback is; settles nothing",
                 {"200": json_answer("The callback.", ref("Callback"))},
-                ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "engine-unavailable"),
+                ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "expired", "engine-unavailable"),
                 security=security,
                 parameters=parameters,
             ),

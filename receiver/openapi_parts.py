@@ -156,10 +156,18 @@ PROOF: Final[tuple[Json, ...]] = tuple(
     {
         "name": name,
         "in": "header",
-        "description": "Standard Webhooks; needed where the operator asks for the caller's proof.",
-        "schema": {"type": "string"},
+        "description": f"Standard Webhooks; needed where the operator asks for the caller's proof. {what}",
+        "schema": schema,
     }
-    for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+    for name, what, schema in (
+        (
+            "webhook-id",
+            "What the proof is for: the kind of report, the first 32 hex digits of the SHA-256 of the token, a nonce.",
+            {"type": "string", "pattern": "^(succeeded|failed)_[0-9a-f]{32}_[A-Za-z0-9_-]{16,64}$"},
+        ),
+        ("webhook-timestamp", "Seconds since the epoch, at most 300 away.", {"type": "string"}),
+        ("webhook-signature", "`v1,` and the HMAC-SHA256 of `ID.TIMESTAMP.BODY` in base64.", {"type": "string"}),
+    )
 )
 PREFER: Final[Json] = {
     "name": "Prefer",

@@ -193,7 +193,13 @@ class Webhooks:
         if expired or not await self._is_first(request, delivery, claims):
             return self._over(delivery, claims)
 
-        settlement = await resolve(self._engine.promises, claims.promise_id, ikey=delivery.ikey, outcome=outcome)
+        settlement = await resolve(
+            self._engine.promises,
+            claims.promise_id,
+            ikey=delivery.ikey,
+            outcome=outcome,
+            opened=claims.opened_at,
+        )
 
         return self._answer(delivery, claims, settlement.verdict, settlement.settled.settled_at)
 

@@ -1,13 +1,16 @@
-"""Prints fresh values for every secret of the configuration, ready for an env file.
+"""Prints fresh values for every secret of the configuration, ready for an env file, or writes that file.
 
-Uses nothing but the standard library, and stores nothing: what is printed is not kept anywhere else.
+Uses nothing but the standard library, and keeps the values nowhere else.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
+import os
 import secrets
+import sys
 
 
 def env_file() -> str:
@@ -16,22 +19,57 @@ def env_file() -> str:
 
     return "\n".join(
         (
-            "# Keep this file to yourself (chmod 600). None of these values is stored anywhere else.",
+            "# Keep this file to yourself (mode 0600). None of these values is stored anywhere else.",
             f"COUNTERSIGN_SIGNING_KEYS={secrets.token_urlsafe(32)}",
             f"COUNTERSIGN_PAYLOAD_KEYS={secrets.token_urlsafe(32)}",
             "",
             "# For the clients of the workflow API; the service needs only the digest below:",
             f"# Authorization: Bearer {api_key}",
-            "# A key may do everything unless :read (look) or :start (look and start workflows) stands behind its digest.",
+            "# Put :read (look) or :start (look, start workflows) behind the digest of a key that may not do everything.",
             f"COUNTERSIGN_API_KEYS=operator:{hashlib.sha256(api_key.encode()).hexdigest()}",
             "",
             "# A second factor: with it, machine callbacks must carry Standard Webhooks headers too.",
-            "# Leave it out where the callers have only their token.",
+            "# Leave it out where the callers have only their token. For the notebook, put this value and the origin",
+            "# of COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
+            "#   databricks secrets put-secret countersign caller",
+            "#   databricks secrets put-secret countersign receiver",
+            "# and give its job proof_scope=countersign, proof_key=caller and proof_origin=receiver.",
             f"COUNTERSIGN_CALLER_SECRETS=whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
             "",
         )
     )
 
 
+def write(path: str) -> None:
+    """Make this file, which only its owner may read from its first byte on.
+
+    Raises:
+        OSError: there is one already, or it cannot be made.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(env_file())
+
+
+def main() -> int:
+    """Print the values, or write them to a new file; return the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/keys", description="Fresh values for every secret.")
+    parser.add_argument("--write", metavar="FILE", help="make this file, readable for you alone, and print nothing")
+    path = parser.parse_args().write
+
+    if path is None:
+        print(env_file(), end="")
+        return 0
+
+    try:
+        write(path)
+    except OSError as error:
+        print(f"{path} was not written: {error.strerror}", file=sys.stderr)
+        return 2
+
+    return 0
+
+
 if __name__ == "__main__":
-    print(env_file(), end="")
+    sys.exit(main())

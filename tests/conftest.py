@@ -64,7 +64,7 @@ def start() -> Iterator[Start]:
     handlers, level = root.handlers[:], root.level
     known = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     before = {logger.name: (logger.level, logger.handlers[:], logger.propagate) for logger in known}
-    hooks = sys.excepthook, threading.excepthook
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     kept = {name: getattr(logging, name) for name in KEPT}
     # The Databricks step quiets it further once it is used, for as long as the process lives.
     logging.getLogger("databricks.sdk").setLevel(logging.NOTSET)
@@ -77,7 +77,7 @@ def start() -> Iterator[Start]:
 
     yield configure
     logging.captureWarnings(capture=False)
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
     for name, value in kept.items():
         setattr(logging, name, value)
 

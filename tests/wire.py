@@ -11,15 +11,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from plant import PATIENCE, pause
+from reading import Request
 
 from receiver.bodies import receive_body
-from receiver.connection import Limits, Protocol
+from receiver.connection import Protocol
+from receiver.framing import RequestReader
 from receiver.guards import RequestGuard
+from receiver.heads import Head, MalformedRequest
+from receiver.limits import Limits
 from receiver.server import Server
 from receiver.telemetry import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -109,10 +113,11 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, limits: Limits = Limits(), http: Any = None) -> AsyncIterator[Running]:
+async def serving(app: ASGIApp, limits: Limits | None = None, http: Any = None) -> AsyncIterator[Running]:
     """Serve the application in this loop on a free loopback port, by our connections unless told otherwise."""
     server = Server(app, stopping=lambda: None)
-    server.config.http = http or partial(Protocol, limits=limits)
+    connection: Any = http or partial(Protocol, limits=limits or Limits())
+    server.config.http = connection
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = asyncio.create_task(server.serve([listener]))
@@ -158,13 +163,12 @@ async def told(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: 
     return answers(await said(to, *pieces, apart=apart, hang_up=hang_up))
 
 
-def answers(data: bytes, *, heads_only: Callable[[int], bool] = lambda _: False) -> list[Answer]:
-    """Return the answers that these bytes are, and nothing else may they be; `heads_only` says which have no body."""
-    return list(_answers(data, heads_only))
+def answers(data: bytes, *, without_body: Sequence[bool] = ()) -> list[Answer]:
+    """Return the answers that these bytes are, and nothing else may they be; `without_body` are those to HEAD."""
+    return list(_answers(data, [*without_body]))
 
 
-def _answers(data: bytes, heads_only: Callable[[int], bool]) -> Iterator[Answer]:
-    number = 0
+def _answers(data: bytes, without_body: list[bool]) -> Iterator[Answer]:
 
     while data:
         head, end, data = data.partition(b"\r\n\r\n")
@@ -175,8 +179,62 @@ def _answers(data: bytes, heads_only: Callable[[int], bool]) -> Iterator[Answer]
         pairs = [line.split(": ", 1) for line in lines]
         headers = {name: value for name, value in pairs}  # noqa: C416 - pairs are lists
         assert len(headers) == len(pairs), f"a header twice: {pairs}"
-        length = 0 if int(status) < 200 or heads_only(number) else int(headers["content-length"])
+        empty = int(status) < 200 or (without_body and without_body.pop(0))
+        length = 0 if empty else int(headers["content-length"])
         body, data = data[:length], data[length:]
         assert len(body) == length, "an answer that was cut"
         yield Answer(status=int(status), headers=headers, body=body)
-        number += int(status) >= 200
+
+
+class Reading:
+    """What the reader makes of pieces that arrive one after the other."""
+
+    def __init__(self) -> None:
+        self.reader = RequestReader()
+        self.requests: list[Request] = []
+        self.refused = False
+        self._head: Head | None = None
+        self._body = b""
+
+    def take(self, piece: bytes) -> None:
+        self.reader.feed(piece)
+
+        try:
+            while self._go_on():
+                pass
+        except MalformedRequest:
+            self.refused = True
+
+    def _go_on(self) -> bool:
+        if self._head is None:
+            self._head = self.reader.head()
+            self._body = b""
+            return self._head is not None
+
+        part = self.reader.body()
+        self._body += part
+
+        if not self.reader.complete:
+            return bool(part)
+
+        one, self._head = self._head, None
+        self.requests.append(
+            Request(one.method.encode(), one.path, one.query, one.version, one.headers, body=self._body)
+        )
+        return True
+
+
+def read(pieces: Iterable[bytes]) -> Reading:
+    reading = Reading()
+
+    for piece in pieces:
+        reading.take(piece)
+
+    return reading
+
+
+def accepted(data: bytes) -> list[Request]:
+    reading = read([data])
+    assert not reading.refused
+    assert not reading.reader.begun
+    return reading.requests

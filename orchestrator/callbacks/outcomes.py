@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
+from orchestrator.callbacks.opening import opened_at
 from orchestrator.jsonvalues import json_equal, loads_strict
 
 if TYPE_CHECKING:
@@ -83,11 +84,14 @@ class Settled:
     settled_at: int
 
 
-def envelope(promise_id: str, outcome: Outcome, *, ikey: str, delivery: str) -> dict[str, object]:
-    """Return what a promise is resolved with: a JSON object of ours, bound to this one promise."""
+def envelope(
+    promise_id: str, outcome: Outcome, *, ikey: str, delivery: str, opened: int | None = None
+) -> dict[str, object]:
+    """Return what a promise is resolved with: a JSON object of ours, bound to this one promise and its opening."""
     return {
         "countersign": FORMAT,
         "promise": promise_id,
+        "opened": opened,
         "callback": outcome.callback,
         "outcome": outcome.kind,
         "body": outcome.body,
@@ -115,7 +119,7 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
         outcome = Outcome(kind="expired", callback=callback, by="deadline")
         return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
 
-    if record.state == "resolved" and is_envelope(value, record.id):
+    if record.state == "resolved" and is_envelope(value, record.id, opened_at(record)):
         return Settled(
             outcome=read_outcome(value), ikey=value["ikey"], delivery=value["delivery"], settled_at=settled_at
         )
@@ -125,9 +129,16 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
     return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
 
 
-def is_envelope(value: object, promise_id: str) -> TypeGuard[dict[str, Any]]:
-    """Whether this decoded value is an envelope of ours, written for this promise."""
-    return isinstance(value, dict) and value.get("countersign") == FORMAT and value.get("promise") == promise_id
+def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard[dict[str, Any]]:
+    """Whether this decoded value is an envelope of ours, written for this promise and for no earlier one of its id.
+
+    One that names no moment, as those of an earlier release, is taken at any.
+    """
+    match value:
+        case {"countersign": 1, "promise": promise, **rest} if promise == promise_id:
+            return rest.get("opened") in (None, opened)
+        case _:
+            return False
 
 
 def read_outcome(value: dict[str, Any]) -> Outcome:

@@ -4,7 +4,7 @@ The engine answers every settlement with the record that stands, whoever wrote i
 delivery id go into what is written, and the answer is compared with them: our delivery id means that this very request
 settled the wait, our key with our outcome means that it was settled by an earlier delivery of the same answer.
 
-It never rejects a promise: a rejected promise's value is unpickled by the worker that awaits it.
+It never rejects a promise: a rejected promise holds a failure of ours, and nothing from outside may pass for one.
 """
 
 from __future__ import annotations
@@ -37,24 +37,27 @@ class Settlement:
     settled: Settled
 
 
-async def resolve(
+async def resolve(  # noqa: PLR0913 - one settlement, all of it named
     promises: Promises,
     promise_id: str,
     *,
     ikey: str,
     outcome: Outcome,
+    opened: int | None = None,
     new_delivery: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> Settlement:
     """Settle the wait with this outcome unless it is over already, and say which of the two happened.
 
-    Does not check that anybody may do this: the caller has verified a token.
+    Does not check that anybody may do this: the caller has verified a token. `opened` is when the wait was opened, as
+    the caller has read it. Should the engine by now hold a later wait of the same id, then this does not answer it.
 
     Raises:
         UnknownPromise: the engine holds no such promise.
         EngineUnavailable: no answer in time. Whether the wait is settled is then unknown; the same call again is safe.
     """
     delivery = new_delivery()
-    record = await promises.resolve(promise_id, envelope(promise_id, outcome, ikey=ikey, delivery=delivery))
+    value = envelope(promise_id, outcome, ikey=ikey, delivery=delivery, opened=opened)
+    record = await promises.resolve(promise_id, value)
     settled = read_settled(record, callback=outcome.callback)
 
     if settled is None:

@@ -123,7 +123,13 @@ class Address:
         await self.record(ctx)
         outcome = Outcome(kind=kind, callback=self.callback, by=by, body=body)
 
-        await resolve(ctx.get_dependency(Engine).promises, self.promise_id, ikey=f"{by}:{kind}", outcome=outcome)
+        await resolve(
+            ctx.get_dependency(Engine).promises,
+            self.promise_id,
+            ikey=f"{by}:{kind}",
+            outcome=outcome,
+            opened=self.opened_at,
+        )
 
 
 class Callback:
@@ -184,7 +190,7 @@ class Callback:
         if value is None:
             return Outcome(kind="expired", callback=self.name, by="deadline")
 
-        if not is_envelope(value, self.promise_id):
+        if not is_envelope(value, self.promise_id, self.address.opened_at):
             return Outcome(kind="cancelled", callback=self.name, by="engine")
 
         return read_outcome(value)

@@ -1,13 +1,13 @@
 """Promises and tasks that take little memory and are no business of the garbage collector's.
 
 Tens of thousands of them are held for days. Upstream's records have two or three sets each, nearly always empty: here
-the empty ones are all the same object, which refuses additions, so that an addition nobody prepared for is an error and
-not everybody's. The records form no cycles, so the collector need not look at them, which would halt everything.
+the empty ones are all the same object, which is frozen, so that an addition nobody prepared for is an error and not
+everybody's. The records form no cycles, so the collector need not look at them, which would halt everything.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from resonate.connections.local import DurablePromise, Task
 from resonate.ids import ORIGIN_SEP
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 SHARED_STRINGS: Final = 4096
 
 
-class _NoIds(set[str]):
-    """The empty set, for good."""
+class _NoIds(frozenset[str]):
+    """The empty set, for good. Emptying it changes nothing, so that it may be done; nothing can be put into it."""
 
-    def add(self, _: str) -> None:
-        raise TypeError("this set is shared: take one from `own` first")
+    __slots__ = ()
+
+    def clear(self) -> None:
+        """Leave it as empty as it is."""
+
+    def discard(self, _: str) -> None:
+        """Leave it as empty as it is."""
 
 
-NO_IDS: Final = _NoIds()
+NO_IDS: Final = cast("set[str]", _NoIds())
 
 
 class CompactPromise(DurablePromise, kw_only=True, gc=False):

@@ -22,6 +22,7 @@ from resonate.error import ApplicationError
 from resonate.types import PromiseRecord, Value
 
 from orchestrator.errors import (
+    NotJson,
     StartRefused,
     StepFailed,
     StepRefused,
@@ -50,6 +51,8 @@ def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for e
             return failure | {"ours": "unavailable", "retry_after": error.retry_after}
         case StepRefused():
             return failure | {"ours": "refused"}
+        case NotJson():
+            return failure | {"ours": "not JSON"}
         case StepFailed():
             return failure | {"kind": error.kind, "message": _text(error.message)}
         case ApplicationError():
@@ -73,6 +76,8 @@ def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
             return StepUnavailable(message, retry_after=seconds)
         case {"ours": "refused", "message": str(message)}:
             return StepRefused(message)
+        case {"ours": "not JSON", "message": str(message)}:
+            return NotJson(message)
         case {"ours": "sdk", "message": str(message)}:
             return ApplicationError(message)
         case {"kind": str(kind), "message": str(message)}:

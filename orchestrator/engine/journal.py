@@ -22,6 +22,7 @@ from orchestrator.engine.images import ImageError, LineageImage, decode
 from orchestrator.engine.possession import beside, check_header, create, lock
 from orchestrator.engine.writes import Recovered, Row, Snapshot, Writes
 from orchestrator.errors import JournalUnusable
+from orchestrator.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Journal:
             JournalUnusable: it is not ours, damaged, or cannot be had; nothing in it was changed.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.path.parent)
             self._lock = lock(self.path)
 
             if not self.path.exists():

@@ -71,6 +71,11 @@ def is_timer(record: dict[str, Any]) -> bool:
     return bool(record["tags"].get("resonate:timer") == "true")
 
 
+def is_below(promise_id: str, task_id: str) -> bool:
+    """Whether the task of this id, or a step that it runs, is what creates a promise of that id."""
+    return promise_id.startswith(f"{task_id}." if ":" in task_id else f"{task_id}:")
+
+
 def records_in(answer: object) -> Iterator[dict[str, Any]]:
     """Yield the records in the data of an engine's answer, whatever was asked.
 

@@ -33,6 +33,7 @@ from orchestrator.engine.places import (
     LIFE_TAG,
     anchor_of,
     held,
+    is_below,
     is_over,
     is_record,
     is_timer,
@@ -65,6 +66,7 @@ _REMEMBERED: Final = 4096
 _NOT_FOUND: Final = 404
 _CONTINUED: Final = 300
 _NOTHING: Final = b"null"
+_UNKNOWN_KEY: Final = "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS"
 
 
 class _Send(Protocol):
@@ -234,12 +236,12 @@ class Seal:
         if not may_be_unbound(record):
             return False
 
-        param = unbound_param(record, self._cipher)
+        param = self._unbound_param(record)
         root_id = workflow_of(record["id"], param)
 
         if root_id != record["id"]:
             try:
-                param = unbound_param(await self._fetch(root_id), self._cipher)
+                param = self._unbound_param(await self._fetch(root_id))
             except ServerError as error:
                 if error.code == _NOT_FOUND:
                     return False
@@ -247,6 +249,13 @@ class Seal:
                 raise
 
         return starts(param, root_id)
+
+    def _unbound_param(self, record: dict[str, Any]) -> Any:
+        try:
+            return unbound_param(record, self._cipher)
+        except PayloadKeyUnknown:
+            self._tell(record, _UNKNOWN_KEY)
+            raise
 
     # Opening
 
@@ -259,14 +268,16 @@ class Seal:
             task = await self._take(answer["promise"])
 
         for record in records_in(answer):
-            runs = record["id"] == task_id
+            promise_id = record["id"]
+            # A branch that comes along may be that of the workflow whose wait this task stands for.
+            own = task is not None and task_id is not None and is_below(promise_id, task_id)
 
-            if task is not None:
-                task.anchors[record["id"]] = anchor_of(record)
+            if task is not None and (own or promise_id == task_id):
+                task.anchors[promise_id] = anchor_of(record)
             elif record["state"] == "pending":
-                _remember(self._anchors, record["id"], (self._clock(), anchor_of(record)))
+                _remember(self._anchors, promise_id, (self._clock(), anchor_of(record)))
 
-            await self._open(record, parent=None if runs else task, runs=runs)
+            await self._open(record, parent=task if own else None, runs=promise_id == task_id)
 
     async def _open(self, record: dict[str, Any], *, parent: _Task | None, runs: bool) -> None:
         """Put plain payloads in the record, or make a failure of it where it does not fit."""
@@ -296,7 +307,7 @@ class Seal:
             return self._read(record, parent, runs=runs, old=True)
 
         except PayloadKeyUnknown:
-            self._tell(record, "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS")
+            self._tell(record, _UNKNOWN_KEY)
             raise
 
     def _param_alone(self, record: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 
 from orchestrator.groups import group_step
+from orchestrator.private import make_file, make_folder
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
@@ -33,7 +34,10 @@ WHERE orders.number < this.number
 
 
 class OrderBook:
-    """Every order, once. The file is made when the first order is entered; nothing is held open in between."""
+    """Every order, once.
+
+    The file is made when the first order is entered, for this user alone; nothing is held open in between.
+    """
 
     def __init__(self, path: Path = DEFAULT_PLACE) -> None:
         self._path = path
@@ -49,7 +53,8 @@ class OrderBook:
         return await anyio.to_thread.run_sync(self._entered, (key, order_id, customer, total_cents))
 
     def _entered(self, order: tuple[str, str, str, int]) -> int:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._path.parent)
+        make_file(self._path)
 
         with contextlib.closing(sqlite3.connect(self._path, timeout=10)) as database, database:
             database.execute(_SCHEMA)

@@ -259,7 +259,7 @@ async def _settle_if_over(ctx: Context, watch: Watch) -> None:
         return
 
     if run.over:
-        await settle_dead(ctx, watch.promise_id, watch.callback, run)
+        await settle_dead(ctx, watch, run)
 
 
 async def stop_run(ctx: Context, run_id: int) -> Tried:

@@ -70,6 +70,17 @@ def test_an_unknown_workflow_module_refuses_the_start(tmp_path: Path) -> None:
     assert "COUNTERSIGN_WORKFLOWS" in refused(run("receiver", tmp_path, environment(WORKFLOWS="no.such.module")))
 
 
+@pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+def test_a_workflow_module_that_raises_refuses_the_start_in_one_line(tmp_path: Path, module: str) -> None:
+    (tmp_path / "raising.py").write_text("import sys\nsys.exit('s3cret')")
+    engine = "memory://" if module == "receiver" else f"http://127.0.0.1:{free_port()}"
+    line = refused(run(module, tmp_path, environment(engine, WORKFLOWS="raising")))
+
+    assert line == (
+        "COUNTERSIGN_WORKFLOWS names a module, number 1, that cannot be imported: it raised SystemExit in its line 2"
+    )
+
+
 def test_a_worker_with_an_embedded_engine_refuses_to_start_and_says_why(tmp_path: Path) -> None:
     line = refused(run("orchestrator", tmp_path, environment(f"sqlite:///{tmp_path}/engine.db")))
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from orchestrator import Context, workflow
 from orchestrator.definition import Workflow, field_of, load_workflows
 from orchestrator.errors import ConfigurationError, WorkflowFailed
+from orchestrator.groups import group_step
 from orchestrator.roots import Ending, Start
 
 if TYPE_CHECKING:
@@ -87,6 +88,62 @@ def test_what_a_module_needs_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with pytest.raises(ConfigurationError, match="it needs no_such_library"):
         load_workflows(["tests_needy"])
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("x = 1\nraise ValueError('s3cret')", "it raised ValueError in its line 2"),
+        ("int('s3cret')", "it raised ValueError in its line 1"),
+        ("import json\njson.loads('s3cret')", "it raised JSONDecodeError in its line 2"),
+        ("import sys\nsys.exit('s3cret')", "it raised SystemExit in its line 2"),
+        ("\ndef f(:", "it raised SyntaxError in its line 2"),
+        ("from orchestrator import s3cret_thing", "it raised ImportError in its line 1"),
+        ("import tests_broken_helper", "it raised ZeroDivisionError in its line 1"),
+        ("raise ExceptionGroup('s3cret', [ValueError('s3cret')])", "it raised ExceptionGroup in its line 1"),
+        (
+            "from orchestrator import workflow\n@workflow()\ndef f(ctx, request): ...",
+            "it raised Misdefined in its line 2: the workflow f must be an async function",
+        ),
+    ],
+)
+def test_a_module_that_raises_is_refused_with_the_type_and_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
+) -> None:
+    (tmp_path / "tests_raising.py").write_text(source)
+    (tmp_path / "tests_broken_helper.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_workflows(["orchestrator.workflows", "tests_raising"])
+
+    assert str(caught.value) == f"COUNTERSIGN_WORKFLOWS names a module, number 2, that cannot be imported: {reason}"
+
+
+def test_what_is_interrupted_is_no_fault_of_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tests_interrupted.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(KeyboardInterrupt):
+        load_workflows(["tests_interrupted"])
+
+
+async def test_a_group_step_that_cannot_be_registered_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_ctx() -> None: ...
+    async def twin(ctx: Any) -> None: ...
+
+    for step, reason in (
+        (group_step("db")(without_ctx), "takes no `ctx` first: without_ctx"),  # type: ignore[arg-type]
+        (group_step("db")(twin), "a workflow and a group step of the name twin"),
+    ):
+        monkeypatch.setitem(plain.body.__globals__, "planted", step)
+        flow = workflow(name="twin")(plain.body)
+
+        with pytest.raises(ConfigurationError, match=reason):
+            async with plant(tmp_path, "memory://", flow):
+                pass
 
 
 def test_two_workflows_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -340,12 +340,14 @@ def test_in_json_every_line_of_a_process_is_one() -> None:
     program = (
         "import warnings, threading\nfrom orchestrator.logs import configure_logging\n"
         f"configure_logging('info', 'json')\nwarnings.warn('{TOKEN}')\n"
-        "threading.Thread(target=lambda: 1 / 0).start()\nraise ValueError('last')\n"
+        "threading.Thread(target=lambda: 1 / 0).start()\n"
+        "class Broken:\n    def __del__(self): raise ValueError('ignored')\n"
+        "Broken()\nraise ValueError('last')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
-    assert {entry["level"] for entry in entries(done.stderr)} == {"WARNING", "CRITICAL"}
-    assert len(entries(done.stderr)) == 3
+    assert {entry["level"] for entry in entries(done.stderr)} == {"WARNING", "CRITICAL", "ERROR"}
+    assert len(entries(done.stderr)) == 4
     assert TOKEN not in done.stderr
 
 

@@ -133,14 +133,14 @@ def patterns() -> dict[str, re.Pattern[str]]:
     return found
 
 
-@pytest.mark.timeout(300)  # milliseconds as they are; where one pattern is quadratic, many minutes
+@pytest.mark.timeout(100)  # milliseconds as they are; where one pattern is quadratic, many minutes
 def test_no_pattern_takes_long_on_any_text() -> None:
     everything = patterns()
     assert len(everything) > 30
 
     for name, pattern in everything.items():
         for piece in PIECES:
-            text = piece * (200_000 // len(piece)) + "\x00"
+            text = piece * (100_000 // len(piece)) + "\x00"
             pattern.fullmatch(text)
 
             if name.startswith("redaction ") or name.rpartition(" ")[2] in SEARCHING:

@@ -15,7 +15,7 @@ from plant import PATIENCE, pause
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from wire import MAX_BODY, REFUSING, Running, Witness, answers, said, serving, told
 
-from receiver.connection import Limits
+from receiver.limits import Limits
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -84,7 +84,7 @@ async def connected(running: Running) -> Any:
 
 @pytest.mark.parametrize("apart", [0.0, 0.05], ids=["together", "late"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-async def test_an_offer_to_change_the_protocol_never_makes_a_request_of_a_body(apart: float, chunked: bool) -> None:
+async def test_an_offer_to_change_the_protocol_never_makes_a_request_of_a_body(apart: float, *, chunked: bool) -> None:
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED) if chunked else SMUGGLED
     head = post(
         "/a",
@@ -153,7 +153,7 @@ async def test_what_follows_a_malformed_request_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["awaited", "answered already"])
-async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_is_read(refuses: bool) -> None:
+async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_is_read(*, refuses: bool) -> None:
     witness = Witness()
     head = post(REFUSING if refuses else "/a", b"Transfer-Encoding: chunked")
 
@@ -178,7 +178,7 @@ async def test_an_application_of_other_making_gets_the_same_answer_to_a_malforme
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_the_body_of_a_refused_request_is_thrown_away_and_the_connection_goes_on(late: bool) -> None:
+async def test_the_body_of_a_refused_request_is_thrown_away_and_the_connection_goes_on(*, late: bool) -> None:
     witness = Witness()
     pieces = [post(REFUSING, length=len(SMUGGLED)), SMUGGLED, GET]
 
@@ -203,7 +203,7 @@ async def test_a_body_of_any_method_is_a_body(method: bytes) -> None:
 async def test_an_answer_to_head_has_no_body() -> None:
     async with serving(Witness().app) as running:
         head = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
-        first, second = answers(await said(running, head + GET), heads_only=lambda number: number == 0)
+        first, second = answers(await said(running, head + GET), without_body=[True])
 
     assert (first.body, second.echo["path"]) == (b"", "/")
     assert first.headers["content-length"] == second.headers["content-length"]
@@ -450,10 +450,10 @@ def saying(*messages: Message) -> Any:
     return app
 
 
-START: Message = {"type": "http.response.start", "status": 200, "headers": []}
-TEN: Message = START | {"headers": [(b"Content-Length", b"10")]}
-PART: Message = {"type": "http.response.body", "body": b"hello", "more_body": True}
-LAST: Message = {"type": "http.response.body", "body": b"hello"}
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
+TEN = START | {"headers": [(b"Content-Length", b"10")]}
+PART: dict[str, Any] = {"type": "http.response.body", "body": b"hello", "more_body": True}
+LAST: dict[str, Any] = {"type": "http.response.body", "body": b"hello"}
 
 
 async def test_an_answer_without_a_length_is_chunked_and_to_old_clients_ends_with_the_connection() -> None:

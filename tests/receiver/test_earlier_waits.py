@@ -16,6 +16,8 @@ from senders import Sender, senders, sources_file
 
 from orchestrator import context
 from orchestrator.callbacks.opening import MARK
+from orchestrator.callbacks.outcomes import Outcome, read_settled
+from orchestrator.callbacks.settlement import resolve
 from orchestrator.reminding import REMIND
 from orchestrator.roots import own_tags
 
@@ -85,6 +87,27 @@ async def test_an_expired_link_of_an_earlier_wait_repeats_nothing_of_the_later_o
 
         problem(await here.post(expired, 1, headers=key), 410, "expired")
         assert (await here.post(of_later, 1, headers=key)).json()["duplicate"] is True
+
+
+async def test_a_settlement_that_meets_a_later_wait_than_it_has_looked_at_answers_nothing(
+    tmp_path: Path, forgets: Forgetful
+) -> None:
+    async with edge(tmp_path, forgets.url) as here:
+        earlier = minted(here).signer.verify(await here.asked(), audience="machine")
+        outcome = Outcome(kind="succeeded", callback="answer", by="callback", body="1")
+
+        async def settle() -> str:
+            settlement = await resolve(
+                here.engine.promises, "ask.1:1", ikey="k", outcome=outcome, opened=earlier.opened_at
+            )
+            return settlement.verdict
+
+        assert await settle() == "applied"
+        await asked_anew(here, forgets)
+        assert await settle() == "closed"
+        seen_by_workflow = read_settled(await here.engine.promises.get("ask.1:1"), callback="answer")
+        assert seen_by_workflow is not None
+        assert (seen_by_workflow.outcome.kind, seen_by_workflow.outcome.by) == ("cancelled", "engine")
 
 
 async def test_the_same_wait_gives_the_same_link_after_a_restart(tmp_path: Path) -> None:

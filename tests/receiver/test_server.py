@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from receiver.connection import Limits, Protocol
+from receiver.connection import Protocol
+from receiver.limits import Limits
 from receiver.server import Server, allow_many_connections
 
 if TYPE_CHECKING:

@@ -44,3 +44,17 @@ def test_the_program_prints_an_env_file_wherever_it_is_started(tmp_path: Path) -
     assert not result.stderr
     assert "COUNTERSIGN_SIGNING_KEYS=" in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_its_owner_s_alone_from_its_first_byte_and_never_overwritten(tmp_path: Path) -> None:
+    program = f"umask 000; exec {ROOT}/scripts/keys --write .env"
+    first = subprocess.run(["/bin/sh", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    written = (tmp_path / ".env").read_text()
+    again = subprocess.run(["/bin/sh", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (first.stdout, first.stderr) == ("", "")
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert "COUNTERSIGN_SIGNING_KEYS" in read_file(tmp_path / ".env")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr.count("\n") == 1
+    assert (tmp_path / ".env").read_text() == written

@@ -10,6 +10,7 @@ import pytest
 from resonate.codec import Codec, NoopEncryptor, decode_settled
 from resonate.types import PromiseRecord, Value
 
+from orchestrator.callbacks.opening import MARK
 from orchestrator.callbacks.outcomes import Outcome, body_of, envelope, read_settled
 
 if TYPE_CHECKING:
@@ -61,6 +62,28 @@ def test_a_value_that_is_no_envelope_of_ours_answers_nothing(value: object) -> N
 
 def test_an_envelope_written_for_another_promise_answers_nothing() -> None:
     assert settled(enveloped(), promise_id="w.2:1").kind == "cancelled"
+
+
+@pytest.mark.parametrize("written", [4, None])
+def test_an_envelope_written_for_an_earlier_wait_of_the_same_id_answers_nothing(written: int | None) -> None:
+    value = envelope(WAIT, RESULT, ikey="k", delivery="d", opened=written)
+    kinds = []
+
+    for created_at, tags in ((4, MARK), (5, MARK), (4, {})):
+        one = PromiseRecord(
+            id=WAIT, state="resolved", value=Value(data=value), timeout_at=9, created_at=created_at, tags=tags
+        )
+        found = read_settled(one, callback="run-1")
+        assert found is not None
+        kinds.append(found.outcome.kind)
+
+    # What an earlier release has written names no moment, and is good for its promise.
+    assert kinds == (["succeeded", "cancelled", "cancelled"] if written else ["succeeded"] * 3)
+
+
+@pytest.mark.parametrize("opened", [[4], {"a": 1}, "4", True])
+def test_an_envelope_that_names_no_proper_moment_answers_nothing(opened: object) -> None:
+    assert settled(enveloped() | {"opened": opened}).kind == "cancelled"
 
 
 class Bomb:

@@ -15,6 +15,7 @@ from plant import plant
 from pydantic import BaseModel
 from resonate import codec
 from resonate.codec import Codec, NoopEncryptor, decode_settled
+from resonate.context import Context as SDKContext
 from resonate.error import ApplicationError
 from resonate.retry import Never
 from resonate.types import PromiseRecord, Value
@@ -99,7 +100,7 @@ def test_any_text_can_be_carried(text: str) -> None:
 
 
 def test_what_is_stored_holds_no_pickle() -> None:
-    stored = base64.b64decode(Codec(NoopEncryptor()).encode(OwnError("x")).data)
+    stored = base64.b64decode(Codec(NoopEncryptor()).encode(OwnError("x")).data or "")
 
     assert stored == b'{"__type":"error","kind":"OwnError","message":"x"}'
 
@@ -180,7 +181,7 @@ class Seen:
         self.runs: list[str] = []
 
 
-def break_down(_: Context) -> None:
+def break_down(_: SDKContext) -> None:
     raise OwnError("no such order")
 
 

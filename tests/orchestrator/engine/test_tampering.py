@@ -24,9 +24,8 @@ from pydantic import BaseModel
 from orchestrator import Address, Context, open_callback, workflow
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.workflows import process_order
 
-KEYS = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
+KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
 AUTHORISED = {"Authorization": f"Bearer {API_KEY}"}
 BOTH = [ADA, BOB]
 LATER = 9_999_999_999_999
@@ -42,7 +41,7 @@ class Mallory:
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(re.sub("//postgres(:[^@]*)?@", "//mallory@", url), autocommit=True)
 
-    def do(self, query: sql.Composable, *values: Any) -> list[Any]:
+    def do(self, query: sql.SQL | sql.Composed, *values: Any) -> list[Any]:
         cursor = self._connection.execute(query, values)
         return cursor.fetchall() if cursor.description else []
 
@@ -144,6 +143,14 @@ async def keep(_: Context, value: Any) -> Any:
 
 
 @workflow()
+async def two(ctx: Context, _: Nothing) -> list[Any]:
+    """Wait for two reports, and keep each."""
+    callbacks = [await open_callback(ctx, "report") for _ in range(2)]
+
+    return [await ctx.run(keep, (await callback).value) for callback in callbacks]
+
+
+@workflow()
 async def forgiving(ctx: Context, _: Nothing) -> str:
     """Catch whatever its wait raises."""
     callback = await open_callback(ctx, "report")
@@ -156,7 +163,7 @@ async def forgiving(ctx: Context, _: Nothing) -> str:
     return outcome.kind
 
 
-WORKFLOWS = (consult, relay, forgiving, process_order)
+WORKFLOWS = (consult, relay, two, forgiving)
 
 
 def service(directory: Path, url: str, *, working: bool = True) -> AbstractAsyncContextManager[Desk]:
@@ -248,6 +255,25 @@ async def test_two_decisions_that_are_swapped_decide_nothing(tmp_path: Path, url
 
     assert_tampered(await resumed(tmp_path, url, "1"), "consult.1:1")
     assert_tampered(await resumed(tmp_path, url, "2"), "consult.2:1")
+
+
+async def test_two_answers_to_one_workflow_that_are_swapped_are_told(
+    tmp_path: Path, url: str, mallory: Mallory
+) -> None:
+    async with service(tmp_path, url) as one:
+        await one.start(two, "1")
+        await until_suspended(one, "two.1", url)
+
+    async with service(tmp_path, url, working=False) as one:
+        for place in (1, 2):
+            outcome = Outcome(kind="succeeded", callback="report", by="callback", body=str(place))
+            await resolve(one.engine.promises, f"two.1:{place}", ikey="k", outcome=outcome)
+
+    first, second = (mallory.take(f"two.1:{place}", "value_data") for place in (1, 2))
+    mallory.write("two.1:1", value_data=second)
+    mallory.write("two.1:2", value_data=first)
+
+    assert_tampered(await resumed(tmp_path, url, name="two"), "two.1:1")
 
 
 async def test_everybodys_agreement_cannot_be_copied(tmp_path: Path, url: str, mallory: Mallory) -> None:
@@ -378,9 +404,9 @@ async def test_a_step_cannot_be_skipped(tmp_path: Path, url: str, mallory: Mallo
 
         mallory.insert(f"consult.{number}:2", like="consult.1:2", value_data=None, settled_at=LATER, tags=tags)
 
-    for number in ("2", "3"):
+    for workflow_id in ("2", "3"):
         async with service(tmp_path, url) as one:
-            assert_tampered(await one.ended(number), f"consult.{number}:2")
+            assert_tampered(await one.ended(workflow_id), f"consult.{workflow_id}:2")
             assert not one.letters.to(ADA)
 
 
