@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from engines import KINDS, Database, postgres, resonate_server
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from postbox import certificate_in
 
 from orchestrator.logs import Form, Level, configure_logging
@@ -43,7 +45,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose before any test module is read: a test takes its settings from the profile when it is decorated."""
-    settings.load_profile("explore" if config.getoption("--explore") else "reproducible")
+    explores = config.getoption("--explore")
+    settings.load_profile("explore" if explores else "reproducible")
+
+    if not explores:
+        # Hypothesis mixes in words of whatever local modules are loaded by then, so a test on its own would draw other
+        # inputs than in the suite, and other ones again after a change elsewhere.
+        providers._get_local_constants = Constants
 
 
 @pytest.fixture
