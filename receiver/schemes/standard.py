@@ -68,7 +68,6 @@ def verify_standard_webhook(
     check_any(
         candidates, (base64.b64encode(hmac.digest(secret.reveal(), signed, hashlib.sha256)) for secret in secrets)
     )
-    check_text(body)
 
     return Signed(identity=identity, moment=timestamp)
 
@@ -93,9 +92,10 @@ class StandardWebhooks:
         if len(families) > 1:
             raise SignatureRepeated("a signature header is repeated under another name")
 
+        signed = verify_standard_webhook(self.secrets, given, body, now=now, family=(families or _FAMILIES)[0])
         check_text(body)
 
-        return verify_standard_webhook(self.secrets, given, body, now=now, family=(families or _FAMILIES)[0])
+        return signed
 
 
 def _candidates(header: bytes) -> list[bytes]:
