@@ -22,6 +22,7 @@ from orchestrator.callbacks.binding import FOR_GOOD, bind
 from orchestrator.callbacks.tokens import Claims
 from orchestrator.engine import connect, connecting
 from orchestrator.engine.encryption import PayloadCipher, PayloadKeyUnknown, PayloadRefused, _key_id
+from orchestrator.engine.failures import is_tampered
 from orchestrator.engine.places import LIFE_TAG
 from orchestrator.engine.sealing import Inside, Seal
 from orchestrator.errors import EngineUnavailable
@@ -106,7 +107,9 @@ async def test_what_rests_in_an_engine_is_bound_and_marked_and_holds_a_value_for
             assert (LIFE_TAG in record["tags"]) == (":" in promise_id)
 
 
-async def test_a_deadline_and_a_cancel_are_no_tampering(tmp_path: Path, engine_url: str) -> None:
+async def test_a_deadline_and_a_cancel_are_no_tampering(
+    tmp_path: Path, engine_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with desk(tmp_path, engine_url, **KEYS) as one:
         await one.ask("1", deadline=1)
         await one.ask("2", people=[ADA, BOB], need="all")
@@ -115,6 +118,8 @@ async def test_a_deadline_and_a_cancel_are_no_tampering(tmp_path: Path, engine_u
 
         assert (await one.ended("1"))["result"]["decision"] == "expired"
         assert (await one.ended("2"))["result"]["decision"] == "cancelled"
+
+    assert not [each for each in caplog.records if each.name == "orchestrator.engine.sealing"]
 
 
 # A key that is missing is no tampering
@@ -209,6 +214,7 @@ async def test_a_payload_of_the_old_form_is_nothing_to_a_workflow_that_was_start
         else:
             held: Any = one.engine.resonate._network
             held.state.promises["consult.1:1"].param = msgspec.Raw(msgspec.json.encode(forged))
+            assert is_tampered(await one.engine.promises.get("consult.1:1"))
             assert (await one.client.get(link)).status_code == 404
 
 

@@ -394,20 +394,30 @@ async def test_a_deadline_that_is_reached_is_none_of_it(tmp_path: Path, url: str
         assert (await one.ended())["result"]["decision"] == "expired"
 
 
-async def test_a_step_cannot_be_skipped(tmp_path: Path, url: str, mallory: Mallory) -> None:
-    """By a row that says that it has returned nothing, or was a timer."""
+@pytest.mark.parametrize("timer", [False, True], ids=["as done without a result", "as a timer that is over"])
+async def test_a_step_cannot_be_passed_off(tmp_path: Path, url: str, mallory: Mallory, *, timer: bool) -> None:
+    await suspended(tmp_path, url, "1")
+    tags = mallory.do(sql.SQL("SELECT tags FROM resonate.promises WHERE id = 'consult.1:2'"))[0][0]
+    tags |= {"resonate:timer": "true"} if timer else {}
+    mallory.write("consult.1:2", value_data=None, settled_at=LATER, tags=Jsonb(tags))
+    mallory.wake("consult.1")
+
+    assert_tampered(await resumed(tmp_path, url), "consult.1:2")
+
+
+async def test_a_step_cannot_be_done_before_its_workflow_asks_for_it(
+    tmp_path: Path, url: str, mallory: Mallory
+) -> None:
     await suspended(tmp_path, url, "1")
 
-    for number, tags in enumerate(({}, {"resonate:timer": "true"}), start=2):
-        async with service(tmp_path, url, working=False) as one:
-            await one.start(consult, str(number), people=[ADA])
+    async with service(tmp_path, url, working=False) as one:
+        await one.start(consult, "2", people=[ADA])
 
-        mallory.insert(f"consult.{number}:2", like="consult.1:2", value_data=None, settled_at=LATER, tags=tags)
+    mallory.insert("consult.2:2", like="consult.1:2")
 
-    for workflow_id in ("2", "3"):
-        async with service(tmp_path, url) as one:
-            assert_tampered(await one.ended(workflow_id), f"consult.{workflow_id}:2")
-            assert not one.letters.to(ADA)
+    async with service(tmp_path, url) as one:
+        assert_tampered(await one.ended("2"), "consult.2:2")
+        assert not one.letters.to(ADA)
 
 
 @pytest.mark.parametrize(
