@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.crashes import describe_crash
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.patience import DONE, persist
 from orchestrator.steps.mail import Mailer, Message
@@ -44,8 +45,7 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
 
         return {"again": True, "why": str(error)}
     except Exception as error:  # noqa: BLE001 - how the pipeline ended must not depend on a mail
-        # The type only: the text may quote an address or a password.
-        logger.error("%s: the notification cannot be sent (%s)", pipeline, type(error).__name__)  # noqa: TRY400
+        logger.error("%s: the notification cannot be sent: %s", pipeline, describe_crash(error))  # noqa: TRY400
 
         return {"again": False, "why": type(error).__name__}
 

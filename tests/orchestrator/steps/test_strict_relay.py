@@ -18,12 +18,12 @@ from relay import PASSWORD, USER, Received, Relay, objections
 from orchestrator.addresses import mail_address
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.mailbox import mailbox
+from orchestrator.notifying import notify
 from orchestrator.patience import DONE
 from orchestrator.questions import Question
 from orchestrator.steps.letters import Letter
 from orchestrator.steps.mail import Mailer, Message
 from orchestrator.steps.mime import compose
-from orchestrator.workflows.databricks_pipeline import notify
 
 MESSAGE = Message(to="ada@example.org", subject="It is done", text="All rows are there: é\n.\n..\nFrom here\n")
 LINK = "https://callbacks.example.org/approvals/" + "a" * 1800 + "." + "b" * 43
