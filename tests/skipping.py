@@ -1,7 +1,7 @@
 """An event loop that does not wait: its time passes when there is nothing to do, however long the work takes.
 
-For tests of what happens in which order and within which time. A wait for something outside the loop, such as a thread or
-another process, is over at once.
+For tests of what happens in which order and within which time. A wait for something outside the loop, such as a thread
+or another process, is over at once.
 """
 
 from __future__ import annotations
