@@ -274,7 +274,7 @@ class Seal:
 
             if task is not None and (own or promise_id == task_id):
                 task.anchors[promise_id] = anchor_of(record)
-            elif record["state"] == "pending":
+            elif record["state"] == "pending" and ":" in promise_id:
                 _remember(self._anchors, promise_id, (self._clock(), anchor_of(record)))
 
             await self._open(record, parent=task if own else None, runs=promise_id == task_id)
