@@ -23,17 +23,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.steps.redaction import redacted
+from orchestrator.steps.replies import Replies
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Buffer, Iterator
+    from collections.abc import Iterator
 
     from orchestrator.settings import MailAddress
 
-#: Seconds to wait for a server that says nothing, and for all that it says to one message; bytes of all of that.
+#: Seconds to wait for a server that says nothing, and for all that it says.
 _SECONDS: Final = 20.0
 _SECONDS_IN_ALL: Final = 120.0
-_BYTES_IN_ALL: Final = 64 * 1024
 
 _PERMANENT: Final = 500
 _CHALLENGE: Final = 334
@@ -117,30 +116,6 @@ class _AnsweredError(Exception):
         self.reply = reply
 
 
-class _Replies(io.RawIOBase):
-    """What a server says, until a moment of the monotonic clock, and no more than so many bytes."""
-
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self._connection = connection
-        self._end = end
-        self._left = _BYTES_IN_ALL
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        seconds = self._end - time.monotonic()
-
-        if seconds <= 0 or self._left <= 0:
-            raise TimeoutError
-
-        self._connection.settimeout(min(seconds, _SECONDS))
-        count = self._connection.recv_into(buffer)
-        self._left -= count
-
-        return count
-
-
 class _Bounded(smtplib.SMTP):
     """A session with an end. The library bounds each read, but a reply has any number of lines, and a line of reads."""
 
@@ -155,7 +130,7 @@ class _Bounded(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         """Return the server's next reply."""
         if self.file is None and self.sock is not None:
-            self.file = io.BufferedReader(_Replies(self.sock, self._end))
+            self.file = io.BufferedReader(Replies(self.sock, self._end, silence=_SECONDS))
 
         return super().getreply()
 
