@@ -84,15 +84,17 @@ class StandardWebhooks:
     timestamped: bool = True
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
-        """Return what is signed; headers of both families at once count as repeated."""
+        """Return what is signed. Svix sends both families at once; then both must hold, and sign the same."""
         given = list(headers)
         names = {name.lower() for name, _ in given}
-        families = [family for family in _FAMILIES if family + b"-signature" in names]
+        families = [family for family in _FAMILIES if family + b"-signature" in names] or _FAMILIES[:1]
+        signed, *others = (
+            verify_standard_webhook(self.secrets, given, body, now=now, family=family) for family in families
+        )
 
-        if len(families) > 1:
-            raise SignatureRepeated("a signature header is repeated under another name")
+        if any(other != signed for other in others):
+            raise SignatureRepeated("a signature header is repeated under another name, with another value")
 
-        signed = verify_standard_webhook(self.secrets, given, body, now=now, family=(families or _FAMILIES)[0])
         check_text(body)
 
         return signed
