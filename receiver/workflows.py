@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+#: Neither `.` nor `..`: clients and proxies resolve them as parts of the path.
+_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
 _WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
 _QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)", re.ASCII | re.IGNORECASE)
 _LONGEST_WAIT: Final = 30
@@ -219,7 +220,7 @@ def _id_of(request: Request) -> str:
     workflow_id: str = request.path_params["id"]
 
     if _ID.fullmatch(workflow_id) is None:
-        raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ -")
+        raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ - but neither . nor ..")
 
     return workflow_id
 
