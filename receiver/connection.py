@@ -149,7 +149,7 @@ class Protocol(asyncio.Protocol):
         busy = self._exchange is not None and not self._exchange.complete
         full = busy and self.reader.buffered > _AHEAD
 
-        if full != self._paused and not self.ended:
+        if full != self._paused and not (self.ended or self._transport.is_closing()):
             self._paused = full
             (self._transport.pause_reading if full else self._transport.resume_reading)()
 
@@ -249,7 +249,7 @@ class Protocol(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Close once the client has had a while to read its answer and to stop sending."""
-        if self._closing:
+        if self._closing or self._transport.is_closing():
             return
 
         self._closing = True

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 JOB_ID: Final = 7
 WORKFLOW: Final = "/workflows/databricks_pipeline/nightly-report"
-INPUT: Final = {"job_id": JOB_ID, "parameters": {"rows": "1000", "seconds": "4"}, "watch_interval": 5}
+
+#: Seconds the notebook works at least, and for each second that a receiver needs to start: it outlives one restart.
+WORKING: Final = 4
+PER_START: Final = 3
 
 CREATED, UNAUTHORISED, CONFLICT, UNPROCESSABLE = 201, 401, 409, 422
 
@@ -59,13 +62,16 @@ def run_story(service: Service, workspace: Workspace) -> None:
         "Between the lines below, everything breaks that can."
     )
     step("The receiver starts: HTTP edge, workflows and their durable engine in one process.")
-    told(f"ready after {service.start():.1f} s on {service.url}, promises in engine.db (SQLite)")
+    seconds = service.start()
+    told(f"ready after {seconds:.1f} s on {service.url}, promises in engine.db (SQLite)")
+    working = max(WORKING, round(PER_START * seconds))
+    given = {"job_id": JOB_ID, "parameters": {"rows": "1000", "seconds": str(working)}, "watch_interval": 5}
 
-    run = trigger_and_crash(service, workspace)
+    run = trigger_and_crash(service, workspace, given)
     token = run.parameters["callback_url"].rpartition("/")[2]
     refuse_forgeries(service, token)
     answer = crash_while_waiting(service, workspace)
-    refuse_replays(service, token, answer)
+    refuse_replays(service, token, answer, given)
     check(workspace.runs_created() == 1, "Databricks had one run in all")
 
     step("What happened, from the engine's own record:")
@@ -76,11 +82,11 @@ def run_story(service: Service, workspace: Workspace) -> None:
     check(service.stop() == 0, "SIGTERM ends the receiver with exit code 0")
 
 
-def trigger_and_crash(service: Service, workspace: Workspace) -> Run:
+def trigger_and_crash(service: Service, workspace: Workspace, given: dict[str, object]) -> Run:
     """Kill the receiver between the trigger and its record; return the one run there is afterwards."""
     step("A client starts the pipeline. Databricks takes the job, but its answer is held back for 5 seconds.")
     workspace.fail_next(Fault(kind="slow", on="run-now", seconds=5))
-    started = service.ask("PUT", WORKFLOW, INPUT)
+    started = service.ask("PUT", WORKFLOW, given)
     check(started.status == CREATED, f"the start answered {started.shown}")
     told(f"PUT {WORKFLOW}")
     told(f"-> {started.shown}")
@@ -137,7 +143,7 @@ def crash_while_waiting(service: Service, workspace: Workspace) -> object:
     return ended["result"]["result"]
 
 
-def refuse_replays(service: Service, token: str, answer: object) -> None:
+def refuse_replays(service: Service, token: str, answer: object, given: dict[str, object]) -> None:
     """Present the spent token again, in every way."""
     step("What was recorded stands, whoever comes again.")
     again = service.ask("POST", "/callbacks", answer, token=token)
@@ -152,7 +158,7 @@ def refuse_replays(service: Service, token: str, answer: object) -> None:
     told(f"{'the same as a delivery of its own':<36} -> {stranger.shown}")
     check(stranger.status == CONFLICT, "another delivery is told that the wait is settled")
 
-    repeated = service.ask("PUT", WORKFLOW, INPUT)
+    repeated = service.ask("PUT", WORKFLOW, given)
     told(
         f"{'the client starts the pipeline again':<36} -> 200, created: {repeated.document['created']}, the same result"
     )

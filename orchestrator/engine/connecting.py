@@ -27,8 +27,9 @@ from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded import EmbeddedConnection, LeaseKeeper
 from orchestrator.engine.encryption import PayloadCipher
 from orchestrator.engine.failures import forbid_pickles
+from orchestrator.engine.opening import TAMPERED, Inside
 from orchestrator.engine.patience import PatientNetwork
-from orchestrator.engine.sealing import TAMPERED, Inside, seal
+from orchestrator.engine.sealing import seal
 from orchestrator.engine.server import ServerListener
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 

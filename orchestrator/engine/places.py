@@ -38,9 +38,10 @@ def value_place(promise_id: str, state: str, anchor: str) -> bytes:
 
 def anchor_of(record: dict[str, Any]) -> str:
     """Return what tells this record from any other that ever had its id: its sealed param and its mark."""
-    parts = [held(record, "param") or "", record["tags"].get(LIFE_TAG, "")]
+    param = held(record, "param") or ""
+    text = f"{len(param)}:{param}{record['tags'].get(LIFE_TAG, '')}"
 
-    return hashlib.sha256(_encoder.encode(parts)).hexdigest()[:32]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def held(record: dict[str, Any], slot: str) -> str | None:

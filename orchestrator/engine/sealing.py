@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,21 +24,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from resonate.error import DecodingError, ServerError
-from resonate.types import PromiseCreateReq, PromiseSettleReq, TaskData, Value
+from resonate.types import PromiseCreateReq, PromiseSettleReq, Value
 
-from orchestrator.engine.encryption import PayloadKeyUnknown, PayloadRefused, is_unbound
+from orchestrator.engine.encryption import PayloadKeyUnknown, PayloadRefused
 from orchestrator.engine.failures import failure_of
+from orchestrator.engine.opening import Inside, RecordReader
 from orchestrator.engine.places import (
     LIFE_TAG,
     anchor_of,
-    held,
     is_below,
-    is_over,
     is_record,
-    is_timer,
     param_place,
-    param_place_of,
-    payload_of,
     records_in,
     value_place,
 )
@@ -55,10 +50,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The function that the task of a tampered promise names. It is registered and never runs: a task whose promise is
-#: settled is only wound up.
-TAMPERED: Final = "countersign.tampered"
-
 #: For how long a record that was read says where a settlement goes, in seconds.
 _FRESH: Final = 1.0
 
@@ -73,31 +64,6 @@ class _Send(Protocol):
     async def __call__(
         self, kind: str, data: Any, *, allow_409: bool, routes_by: str | None = None
     ) -> tuple[int, Any]: ...
-
-
-class Inside:
-    """What the SDK takes for its encryptor: marks payloads that were opened here, and accepts no others.
-
-    So a payload that reaches the SDK on another way than through `Seal` is refused.
-    """
-
-    def __init__(self) -> None:
-        self._mark: Final = os.urandom(16)
-
-    def encrypt(self, data: bytes) -> bytes:
-        """Mark bytes that have not left yet."""
-        return self._mark + data
-
-    def decrypt(self, data: bytes) -> bytes:
-        """Return bytes that were marked here.
-
-        Raises:
-            PayloadRefused: these were not.
-        """
-        if not data.startswith(self._mark):
-            raise PayloadRefused
-
-        return data[len(self._mark) :]
 
 
 def seal(resonate: Resonate, cipher: PayloadCipher, inside: Inside) -> None:
@@ -134,6 +100,7 @@ class Seal:
     ) -> None:
         self._send = send
         self._cipher = cipher
+        self._reader = RecordReader(cipher)
         self._inside = inside
         self._clock = clock
         self._tasks: OrderedDict[str, _Task] = OrderedDict()
@@ -274,7 +241,7 @@ class Seal:
 
             if task is not None and (own or promise_id == task_id):
                 task.anchors[promise_id] = anchor_of(record)
-            elif record["state"] == "pending":
+            elif record["state"] == "pending" and ":" in promise_id:
                 _remember(self._anchors, promise_id, (self._clock(), anchor_of(record)))
 
             await self._open(record, parent=task if own else None, runs=promise_id == task_id)
@@ -286,7 +253,7 @@ class Seal:
         except PayloadRefused:
             self._tell(record, "does not hold what was written there: the store was tampered with")
             record["state"] = "rejected"
-            param = self._param_alone(record)
+            param = self._reader.param_of_changed(record)
             value = msgspec.json.encode(failure_of(StoreTampered(record["id"])))
 
         record["param"] = self._plain(param)
@@ -296,65 +263,20 @@ class Seal:
         self, record: dict[str, Any], parent: _Task | None, *, runs: bool
     ) -> tuple[bytes | None, bytes | None]:
         old = parent is not None and parent.old
+        life = None if parent is None else parent.life
 
         try:
             try:
-                return self._read(record, parent, runs=runs, old=old)
+                return self._reader.read(record, life, runs=runs, old=old)
             except PayloadRefused:
                 if parent is not None or not await self._is_old(record):
                     raise
 
-            return self._read(record, parent, runs=runs, old=True)
+            return self._reader.read(record, life, runs=runs, old=True)
 
         except PayloadKeyUnknown:
             self._tell(record, _UNKNOWN_KEY)
             raise
-
-    def _param_alone(self, record: dict[str, Any]) -> bytes:
-        """Return the param of a record whose value does not fit, or where it is the param: one that names a task."""
-        try:
-            param = held(record, "param")
-            opened = None if param is None else self._opened(param, param_place_of(record), old=False)
-        except (PayloadRefused, PayloadKeyUnknown):
-            opened = None
-
-        return msgspec.json.encode(TaskData(func=TAMPERED)) if opened is None else opened
-
-    def _read(
-        self, record: dict[str, Any], parent: _Task | None, *, runs: bool, old: bool
-    ) -> tuple[bytes | None, bytes | None]:
-        life = record["tags"].get(LIFE_TAG)
-        strange = parent is not None and life != parent.life and not (old and life is None)
-        param, value = held(record, "param"), held(record, "value")
-
-        is_task = (runs or "resonate:target" in record["tags"]) and not is_timer(record)
-
-        if strange or (is_task and param is None):
-            raise PayloadRefused
-
-        opened = None if param is None else self._opened(param, param_place_of(record), old=old)
-
-        match record["state"]:
-            case "pending":
-                return opened, None
-            case "rejected_timedout" if is_over(record):
-                return opened, None
-            case "resolved" if value is None and is_over(record) and is_timer(record):
-                return opened, None
-            case state if value is not None:
-                return opened, self._opened(value, value_place(record["id"], state, anchor_of(record)), old=old)
-            case _ if old:
-                return opened, None
-            case _:
-                raise PayloadRefused
-
-    def _opened(self, text: str, place: bytes, *, old: bool) -> bytes:
-        payload = payload_of(text)
-
-        if old and is_unbound(payload):
-            return self._cipher.decrypt_unbound(payload)
-
-        return self._cipher.decrypt(payload, place)
 
     def _plain(self, data: bytes | None) -> dict[str, str]:
         return {} if data is None else {"data": base64.b64encode(self._inside.encrypt(data)).decode("ascii")}

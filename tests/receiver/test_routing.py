@@ -75,6 +75,20 @@ async def test_the_same_holds_over_a_socket_and_below_another_application(here: 
     assert statuses == [200, 401, 401, 405]
 
 
+async def test_targets_of_other_forms_lead_where_their_path_leads(here: Edge) -> None:
+    async with serving(here.app) as running:
+        asked = [
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://evil.example/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://evil.example HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"FOO /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        ]
+        got = await told(running, b"".join(asked))
+
+    assert [one.status for one in got] == [404, 200, 404, 405]
+    assert not any(b"evil" in one.body for one in got)
+
+
 def test_a_server_that_does_not_say_how_the_path_was_sent_is_believed() -> None:
     for scope in ({"type": "http", "path": "/a/b"}, {"type": "http", "path": "/a/b", "raw_path": None}):
         assert keep_encoded_slashes(scope) is scope

@@ -390,26 +390,21 @@ async def test_a_delivery_with_both_families_of_headers_as_svix_sends_it_settles
     assert (await post.send("standard", "{}", as_svix(secret, "{}", moment), token=token)).json()["duplicate"] is True
 
 
-@pytest.mark.parametrize(
-    ("changed", "status", "name"),
-    [
-        ({"id": "msg_2"}, 400, "repeated-signature"),
-        ({"ago": 7}, 400, "repeated-signature"),
-        ({"secret": True}, 401, "invalid-signature"),
-    ],
-    ids=["another id", "another moment", "another secret"],
-)
+@pytest.mark.parametrize("changed", ["id", "moment", "secret"])
 @pytest.mark.parametrize("family", ["webhook", "svix"])
-async def test_both_families_of_headers_must_hold_and_sign_the_same(
-    post: Post, family: str, changed: dict[str, Any], status: int, name: str
-) -> None:
+async def test_both_families_of_headers_that_differ_are_refused(post: Post, family: str, changed: str) -> None:
     token = await post.here.asked()
     good, moment = post.known["standard"].secret, int(time.time())
     sign, other = (as_standard, as_svix) if family == "webhook" else (as_svix, as_standard)
-    secret = post.known["svix"].secret if "secret" in changed else good
-    wrong = sign(secret, "{}", moment - changed.get("ago", 0), changed.get("id", "msg_1"))
+    wrong = sign(
+        post.known["svix"].secret if changed == "secret" else good,
+        "{}",
+        moment - 7 if changed == "moment" else moment,
+        "msg_2" if changed == "id" else "msg_1",
+    )
 
-    problem(await post.send("standard", "{}", wrong | other(good, "{}", moment), token=token), status, name)
+    answer = await post.send("standard", "{}", wrong | other(good, "{}", moment), token=token)
+    problem(answer, 400, "repeated-signature")
     assert await untouched(post)
 
 

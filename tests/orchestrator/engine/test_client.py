@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from plant import pause
+from skipping import SKIPPING
 
 from orchestrator.engine.client import Engine
 
 
-class Skipping(selectors.DefaultSelector):
-    """Does not wait for the time that an event loop waits for: there and then, it has passed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0 if timeout is not None else None)
-        self.now += 0 if events else max(timeout or 0, 0)
-
-        return events
-
-
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes when there is nothing to do, however long the work takes."""
-
-    def __init__(self) -> None:
-        self._skipping = Skipping()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.now
-
-
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": SkippingLoop}
+    return SKIPPING
 
 
 class Counting:

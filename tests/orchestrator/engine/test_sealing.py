@@ -23,8 +23,9 @@ from orchestrator.callbacks.tokens import Claims
 from orchestrator.engine import connect, connecting
 from orchestrator.engine.encryption import PayloadCipher, PayloadKeyUnknown, PayloadRefused, _key_id
 from orchestrator.engine.failures import is_tampered
+from orchestrator.engine.opening import Inside
 from orchestrator.engine.places import LIFE_TAG
-from orchestrator.engine.sealing import Inside, Seal
+from orchestrator.engine.sealing import Seal
 from orchestrator.errors import EngineUnavailable
 from orchestrator.secret import Secret
 
