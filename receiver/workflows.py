@@ -27,7 +27,7 @@ from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.rendering import page_headers
 from receiver.routing import route
-from receiver.telemetry import log_deed
+from receiver.telemetry import log_deed, log_if_unknown
 from receiver.timeline import TimelineStep, TimelineView, render
 from receiver.times import rfc3339
 
@@ -98,14 +98,15 @@ class Workflows:
         if faults:
             raise Problem("invalid-input", describe_faults(faults), errors=faults)
 
-        view = await start_root(
-            self._engine,
-            name=workflow.name,
-            workflow_id=workflow_id,
-            text=body.text,
-            group=workflow.group,
-            timeout=workflow.timeout,
-        )
+        with log_if_unknown(logger, request.scope, f"{workflow.name}.{workflow_id}", "started", by=by):
+            view = await start_root(
+                self._engine,
+                name=workflow.name,
+                workflow_id=workflow_id,
+                text=body.text,
+                group=workflow.group,
+                timeout=workflow.timeout,
+            )
 
         first = None if view.request is None else loads_strict(view.request.encode())
 
@@ -151,7 +152,10 @@ class Workflows:
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
 
         try:
-            if await request_cancel(self._engine, root_id):
+            with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
+                cancelled = await request_cancel(self._engine, root_id)
+
+            if cancelled:
                 log_deed(logger, request.scope, root_id, "cancelled", by=by)
 
             view = view_root(await self._engine.promises.get(root_id))
