@@ -221,4 +221,4 @@ async def test_a_failure_that_nobody_catches_ends_the_workflow_and_is_named(tmp_
     async with plant(tmp_path, "memory://", not_catching) as here:
         await here.start("1")
 
-        assert await here.ended("1") == ("failed", {"message": "OwnError: no such order"})
+        assert await here.ended("1") == ("failed", {"message": "a step raised OwnError"})
