@@ -123,6 +123,13 @@ def test_a_declared_length_within_the_limit_says_whether_there_is_a_body() -> No
     assert [check_declared(declared, LIMIT) for declared in (b"1", b"0001000")] == [True, True]
 
 
+def test_what_is_wrong_with_a_text_is_said_in_a_sentence() -> None:
+    with pytest.raises(Problem) as refused:
+        parse_json(b"{")
+
+    assert str(refused.value.detail).startswith("The text is not JSON: ")
+
+
 @pytest.mark.parametrize("declared", [b"", b"-1", b"+1", b"1e3", b" 1", b"0x10", b"1_0", "\u0661".encode(), b"1, 1"])
 def test_a_declared_length_that_is_no_number_is_malformed(declared: bytes) -> None:
     with pytest.raises(Problem, match="malformed-body"):
