@@ -6,6 +6,7 @@ that exists changes nothing and gives the record that stands. Its param holds th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from resonate.types import TaskData
 
+from orchestrator.callbacks.opening import MARK, opened_at
 from orchestrator.engine import Engine
 from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, NotJson, UnknownPromise, WorkflowFailed
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
+    from orchestrator.engine.promises import Promises
     from orchestrator.errors import WorkflowEnded
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
@@ -164,7 +167,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         argument=Start(root_id=root_id, text=text).stored(),
         target=engine.address_of(group),
         timeout_at=int((clock() + timeout.total_seconds()) * 1000),
-        tags={NONCE_TAG: nonce},
+        tags={NONCE_TAG: nonce, **MARK},
     )
 
     return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
@@ -248,19 +251,45 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
     )
 
 
-def cancel_id(root_id: str) -> str:
-    """Return the id of the promise whose existence says that a cancel was asked for."""
-    return f"{root_id}~cancel"
+def cancel_ids(root: PromiseRecord) -> tuple[str, ...]:
+    """Return the ids of the promises that may say that this workflow is to be cancelled, in order of their use.
+
+    The last one serves this life of the id and no other. A workflow that was started before ids said which life they
+    serve has one more, which an earlier life may have left behind.
+    """
+    bound = f"{root.id}~{root.created_at}~cancel"
+
+    return (bound,) if opened_at(root) is not None else (f"{root.id}~cancel", bound)
+
+
+def is_cancel_of(request: PromiseRecord, root: PromiseRecord) -> bool:
+    """Whether the promise of one of the `cancel_ids` says that this very workflow is to be cancelled."""
+    serves = request.id == cancel_ids(root)[-1] or request.created_at >= root.created_at
+
+    return serves and not is_tampered(request)
+
+
+async def find_cancel(promises: Promises, root: PromiseRecord) -> PromiseRecord | None:
+    """Return the record of the cancel that was asked for of this very workflow, None where none was.
+
+    Raises:
+        EngineUnavailable: no answer in time.
+    """
+    for promise_id in cancel_ids(root):
+        with contextlib.suppress(UnknownPromise):
+            request = await promises.get(promise_id)
+
+            if is_cancel_of(request, root):
+                return request
+
+    return None
 
 
 async def cancel_requested(ctx: SDKContext) -> bool:
     """Tell, as a step, whether somebody asked to cancel this workflow."""
-    try:
-        request = await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
-    except UnknownPromise:
-        return False
+    promises = ctx.get_dependency(Engine).promises
 
-    return not is_tampered(request)
+    return await find_cancel(promises, await promises.get(ctx.info.origin_id)) is not None
 
 
 def _request_of(record: PromiseRecord) -> str | None:
