@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.callbacks.opening import opened_at
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
+from orchestrator.cancels import PURSUE, cancel_ids, find_cancel, is_cancel_of
 from orchestrator.context import CALLBACK_TAG
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.lineage import PAGE, walk
-from orchestrator.roots import cancel_ids, create_task, find_cancel, is_cancel_of
+from orchestrator.roots import create_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import Promises
 
 logger = logging.getLogger(__name__)
-
-PURSUE: Final = "countersign.cancel"
 
 _FIRST_PAUSE: Final = 1.0
 _SLOWEST: Final = 60.0

@@ -6,19 +6,17 @@ that exists changes nothing and gives the record that stands. Its param holds th
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
 from resonate.types import TaskData
 
-from orchestrator.callbacks.opening import MARK, opened_at
-from orchestrator.engine import Engine
+from orchestrator.callbacks.opening import MARK
 from orchestrator.engine.failures import error_of, is_tampered
-from orchestrator.errors import EngineUnavailable, NotJson, UnknownPromise, WorkflowFailed
+from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.jsonvalues import loads_strict
 from orchestrator.jsonwriting import dumps_strict, escaped, readable
 
@@ -26,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
-    from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
-    from orchestrator.engine.promises import Promises
+    from orchestrator.engine import Engine
     from orchestrator.errors import WorkflowEnded
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
@@ -64,11 +61,12 @@ class Start:
         Raises:
             WorkflowFailed: it was not started by us, or is the input of another root.
         """
-        if not isinstance(stored, dict) or stored.get("countersign") != FORMAT or stored.get("root") != root_id:
-            msg = "the stored input is not one that was started under this id"
-            raise WorkflowFailed(msg)
-
-        return cls(root_id=root_id, text=stored["request"])
+        match stored:
+            case {"countersign": 1, "root": str(root), "request": str(text)} if root == root_id:
+                return cls(root_id=root_id, text=text)
+            case _:
+                msg = "the stored input is not one that was started under this id"
+                raise WorkflowFailed(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +227,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
             state, error = "failed", json.dumps({"message": str(error_of(value))})
         case "pending":
             state = "running"
-        case "resolved" if isinstance(value, dict) and value.get("countersign") == FORMAT:
+        case "resolved" if _is_ending(value):
             state, result, error = value["state"], readable(value["result"]), readable(value["error"])
         case "rejected_timedout":
             state, error = "expired", json.dumps({"message": "the workflow's own time was over"})
@@ -251,47 +249,6 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
     )
 
 
-def cancel_ids(root: PromiseRecord) -> tuple[str, ...]:
-    """Return the ids of the promises that may say that this workflow is to be cancelled, in order of their use.
-
-    The last one serves this life of the id and no other. A workflow that was started before ids said which life they
-    serve has one more, which an earlier life may have left behind.
-    """
-    bound = f"{root.id}~{root.created_at}~cancel"
-
-    return (bound,) if opened_at(root) is not None else (f"{root.id}~cancel", bound)
-
-
-def is_cancel_of(request: PromiseRecord, root: PromiseRecord) -> bool:
-    """Whether the promise of one of the `cancel_ids` says that this very workflow is to be cancelled."""
-    serves = request.id == cancel_ids(root)[-1] or request.created_at >= root.created_at
-
-    return serves and not is_tampered(request)
-
-
-async def find_cancel(promises: Promises, root: PromiseRecord) -> PromiseRecord | None:
-    """Return the record of the cancel that was asked for of this very workflow, None where none was.
-
-    Raises:
-        EngineUnavailable: no answer in time.
-    """
-    for promise_id in cancel_ids(root):
-        with contextlib.suppress(UnknownPromise):
-            request = await promises.get(promise_id)
-
-            if is_cancel_of(request, root):
-                return request
-
-    return None
-
-
-async def cancel_requested(ctx: SDKContext) -> bool:
-    """Tell, as a step, whether somebody asked to cancel this workflow."""
-    promises = ctx.get_dependency(Engine).promises
-
-    return await find_cancel(promises, await promises.get(ctx.info.origin_id)) is not None
-
-
 def _request_of(record: PromiseRecord) -> str | None:
     if is_tampered(record):
         return None
@@ -302,3 +259,16 @@ def _request_of(record: PromiseRecord) -> str | None:
         case _:
             msg = f"the root {record.id} was not started by Countersign"
             raise EngineUnavailable(msg)
+
+
+def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:
+    match value:
+        case {
+            "countersign": 1,
+            "state": "succeeded" | "failed" | "expired" | "cancelled",
+            "result": str() | None,
+            "error": str() | None,
+        }:
+            return True
+        case _:
+            return False

@@ -12,11 +12,12 @@ from plant import PATIENCE, Plant, pause, plant
 
 from orchestrator import context, roots
 from orchestrator.callbacks.opening import MARK, companion_id
-from orchestrator.cancelling import PURSUE, request_cancel
+from orchestrator.cancelling import request_cancel
+from orchestrator.cancels import PURSUE, cancel_ids
 from orchestrator.context import STEP_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.hinting import request_look
-from orchestrator.roots import cancel_ids, create_task
+from orchestrator.roots import create_task
 from orchestrator.steps.databricks import idempotency_token
 from orchestrator.steps.mail import Mailer
 from orchestrator.watching import LOOK
