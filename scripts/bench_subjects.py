@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import tempfile
 import time
 import uuid
 import warnings
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, override
@@ -131,6 +134,7 @@ class Ours(Service, Subject):
         Service.__init__(self, folder, engine, environment={"COUNTERSIGN_WORKFLOWS": workflows})
         Subject.__init__(self, folder, self.port)
         self._signer = TokenSigner(load_settings(self.environment, folder).signing_keys)
+        self._opened: dict[str, int] = {}
 
     def start_alone(self) -> None:
         """Start the receiver without a worker, and return when it is alive: its engine is away."""
@@ -149,6 +153,26 @@ class Ours(Service, Subject):
         """Return the request that shows how a workflow ended."""
         return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer=prefer)
 
+    @override
+    def suspend(self, batch: Sequence[str]) -> None:
+        super().suspend(batch)
+        self._opened = self._openings(batch)
+
+    def _openings(self, batch: Sequence[str]) -> dict[str, int]:
+        """Return when the wait of each workflow was opened, in milliseconds since the epoch: its token says so."""
+        opened = {}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
+
+        with contextlib.closing(connection):
+            for one in batch:
+                headers = {"Authorization": f"Bearer {self.api_key}"}
+                connection.request("GET", f"/workflows/bench_wait/{one}?steps=1", headers=headers)
+                wait = json.loads(connection.getresponse().read())["steps"][0]
+                moment = datetime.fromisoformat(wait["started_at"])
+                opened[one] = round(moment.timestamp() * 1000)
+
+        return opened
+
     def token(self, one: str) -> str:
         """Return the token of the callback that one workflow waits for."""
         claims = Claims(
@@ -158,7 +182,9 @@ class Ours(Service, Subject):
             subject="",
             outcomes=("succeeded", "failed"),
             expires_at=int(time.time()) + 3600,
+            opened_at=self._opened.get(one),
         )
+
         return self._signer.mint(claims)
 
     def memory(self) -> float:

@@ -280,10 +280,7 @@ async def stop_run(ctx: Context, run_id: int) -> Tried:
 
 
 def _message(outcome: Outcome) -> str:
-    texts = {
-        "expired": "the deadline passed without a callback",
-        "cancelled": "the pipeline was cancelled",
-    }
+    texts = {"expired": "the deadline passed without a callback", "cancelled": "the pipeline was cancelled"}
 
     return texts.get(outcome.kind) or outcome.message
 

@@ -56,9 +56,8 @@ def verify_standard_webhook(
     Raises:
         SignatureRefused: in every other case, and nothing else whatever the bytes are.
     """
-    names = (family + b"-id", family + b"-timestamp", family + b"-signature")
-    found = only(headers, set(names))
-    identity, timestamp, signatures = (found[name] for name in names)
+    identity, timestamp, signatures = _values(headers, family)
+
     if not _ID.fullmatch(identity):
         raise SignatureRefused("the id is not 1 to 255 visible ASCII characters without a full stop")
 
@@ -84,18 +83,30 @@ class StandardWebhooks:
     timestamped: bool = True
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
-        """Return what is signed; headers of both families at once count as repeated."""
+        """Return what is signed. Svix sends both families of headers: they must say the same, or count as repeated."""
         given = list(headers)
         names = {name.lower() for name, _ in given}
-        families = [family for family in _FAMILIES if family + b"-signature" in names]
+        families = [family for family in _FAMILIES if family + b"-signature" in names] or [_FAMILIES[0]]
 
-        if len(families) > 1:
-            raise SignatureRepeated("a signature header is repeated under another name")
+        if len(families) > 1 and len({_values(given, family) for family in families}) > 1:
+            raise SignatureRepeated("the headers of the two families differ")
 
-        signed = verify_standard_webhook(self.secrets, given, body, now=now, family=(families or _FAMILIES)[0])
+        signed = verify_standard_webhook(self.secrets, given, body, now=now, family=families[0])
         check_text(body)
 
         return signed
+
+
+def _values(headers: Headers, family: bytes) -> tuple[bytes, ...]:
+    """Return the id, the timestamp and the signatures that this family of headers gives.
+
+    Raises:
+        SignatureRefused: one of them is missing or repeated.
+    """
+    names = (family + b"-id", family + b"-timestamp", family + b"-signature")
+    found = only(headers, set(names))
+
+    return tuple(found[name] for name in names)
 
 
 def _candidates(header: bytes) -> list[bytes]:

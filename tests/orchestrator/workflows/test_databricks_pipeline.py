@@ -202,10 +202,10 @@ def test_pauses_double_up_to_ten_minutes() -> None:
 
 
 async def test_a_pause_is_not_part_of_the_deadline(works: Plant) -> None:
-    await works.start("a", job_id=DIES, attempts=3, deadline=1, **QUICK)
+    await works.start("a", job_id=DIES, attempts=4, deadline=3, **QUICK)
 
     assert (await works.ended("a"))[1]["outcome"] == "died"
-    assert works.emulator.workspace.runs_created() == 3
+    assert works.emulator.workspace.runs_created() == 4
 
 
 async def test_a_cancel_during_a_pause_ends_it_at_once_and_starts_no_run(works: Plant, monkeypatch: Any) -> None:

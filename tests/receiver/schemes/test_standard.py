@@ -267,3 +267,23 @@ def test_any_bytes_are_taken_or_refused_and_nothing_else_happens(headers: Header
         verify(headers, body)
 
     assert refused.value.__cause__ is None
+
+
+def of_svix(headers: Headers) -> Headers:
+    return [(name.replace(b"webhook", b"svix"), value) for name, value in headers]
+
+
+def test_headers_of_both_families_are_taken_where_they_say_the_same() -> None:
+    scheme = StandardWebhooks(secrets=(Secret(KEY),))
+    signed = scheme.verify([*of_svix(headers_of()), *headers_of()], BODY, now=lambda: NOW)
+
+    assert (signed.identity, signed.moment) == (ID, TIMESTAMP)
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, None), (1, None), (0, b"else"), (1, b"1"), (2, b"v1,else")])
+def test_headers_of_both_families_that_differ_are_refused(place: int, value: bytes | None) -> None:
+    other = of_svix(headers_of())
+    other[place : place + 1] = [] if value is None else [(other[place][0], value)]
+
+    with pytest.raises(SignatureRefused):
+        StandardWebhooks(secrets=(Secret(KEY),)).verify([*headers_of(), *other], BODY, now=lambda: NOW)
