@@ -71,7 +71,8 @@ def public_url(variable: str, value: str) -> str:
 
     path = parts.path.rstrip("/")
 
-    if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+    # A client takes `%2e` for a dot, and leaves such a part of the path out.
+    if not _PATH.fullmatch(path) or {".", ".."} & set(unquote(path).split("/")):
         raise ConfigurationError(variable, "must have a plain path, or none")
 
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):

@@ -203,6 +203,19 @@ def check_storable(value: object, place: str) -> None:
     dumps_strict(value, place, convert=_as_the_sdk_writes)
 
 
+def check_result(ctx: SDKContext, result: object, place: str) -> None:
+    """Return when the engine can store what a registered step returned.
+
+    Raises:
+        NotJson: it cannot. The SDK does not try that step again, as it would not a workflow.
+    """
+    try:
+        check_storable(result, place)
+    except NotJson:
+        ctx._state.workflow = True  # noqa: SLF001
+        raise
+
+
 def _as_the_sdk_writes(value: object) -> Any:
     return msgspec.to_builtins(value, enc_hook=enc_hook, str_keys=True)
 

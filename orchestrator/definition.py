@@ -188,7 +188,9 @@ def _imported(name: str, number: int) -> ModuleType:
         needs = f": it needs {foreign}" if foreign else ""
 
         raise _unusable(number, f"that cannot be imported{needs}") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         said = f": {error}" if isinstance(error, Misdefined) else ""
 
         raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{said}") from error

@@ -105,7 +105,6 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     sys.excepthook = _log_uncaught
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_uncaught_in_thread
-    sys.unraisablehook = _log_ignored
 
 
 def _discreet(record: logging.LogRecord) -> logging.LogRecord:
@@ -239,8 +238,3 @@ def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         _crashes.critical(
             "uncaught exception in a thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
         )
-
-
-def _log_ignored(args: sys.UnraisableHookArgs) -> None:
-    if args.exc_value is not None:
-        _crashes.error("an exception was ignored", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))

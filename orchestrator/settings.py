@@ -49,6 +49,7 @@ _LONGEST_NAME: Final = 100
 
 #: The networks of this machine itself.
 LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_CIDR: Final = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?")
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
@@ -219,10 +220,16 @@ def _workflows(variable: str, members: list[str]) -> tuple[str, ...]:
 
 
 def _networks(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    reason = "must hold networks in CIDR notation, host bits zero"
+
+    # The library takes masks (`/255.0.0.0`, `/0.255.255.255`) and zones (`fe80::%eth0`) as well.
+    if not all(map(_CIDR.fullmatch, members)):
+        raise ConfigurationError(variable, reason)
+
     try:
         networks = tuple(ip_network(member) for member in members)
     except ValueError:
-        raise ConfigurationError(variable, "must hold networks in CIDR notation, host bits zero") from None
+        raise ConfigurationError(variable, reason) from None
 
     if len(set(networks)) < len(networks):
         raise ConfigurationError(variable, "holds a network twice")

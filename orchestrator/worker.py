@@ -13,7 +13,7 @@ from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import pursue_cancel
 from orchestrator.cancels import PURSUE
-from orchestrator.context import check_storable
+from orchestrator.context import check_result
 from orchestrator.errors import ConfigurationError
 from orchestrator.groups import groups_of, steps_called
 from orchestrator.hinting import HINT, follow_hint
@@ -27,6 +27,8 @@ from orchestrator.watching import LOOK, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from resonate.context import Context as SDKContext
 
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
@@ -84,9 +86,9 @@ def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
     """Register a step so that it fails where it returns what the engine could not store."""
 
     @functools.wraps(step.body)
-    async def stored(*arguments: Any, **named: Any) -> Any:
-        result = await step.body(*arguments, **named)
-        check_storable(result, f"the result of {step.name}")
+    async def stored(ctx: SDKContext, *arguments: Any, **named: Any) -> Any:
+        result = await step.body(ctx, *arguments, **named)
+        check_result(ctx, result, f"the result of {step.name}")
 
         return result
 

@@ -12,6 +12,7 @@ import re
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -59,6 +60,7 @@ class Received:
 class Relay:
     """What the relay offers, what it answers instead of the usual (by verb; END is the end of data), and what it got.
 
+    `endless` holds, by verb, what it says again and again without end, with a pause of so many seconds.
     `refusals` are its reasons against what a sender did, each worth a look.
     """
 
@@ -67,6 +69,7 @@ class Relay:
     user: str = USER
     password: str = PASSWORD
     answers: dict[str, str] = field(default_factory=dict)
+    endless: dict[str, tuple[str, float]] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -80,8 +83,11 @@ class Relay:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                with contextlib.suppress(OSError):
-                    Dialogue(relay, self.request, context, implicit=implicit).run()
+                with (
+                    contextlib.suppress(OSError),
+                    contextlib.closing(Dialogue(relay, self.request, context, implicit=implicit)) as dialogue,
+                ):
+                    dialogue.run()
 
         with socketserver.ThreadingTCPServer(("localhost", 0), Handler) as server:
             server.daemon_threads = True
@@ -109,8 +115,17 @@ class Dialogue:
         self.recipient: str | None = None
         self.options: set[str] = set()
 
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
     def say(self, reply: str) -> None:
         self.socket.sendall(f"{reply}\r\n".encode())
+
+    def say_without_end(self, text: str, pause: float) -> None:
+        while True:
+            self.socket.sendall(text.encode())
+            time.sleep(pause)
 
     def refuse(self, reply: str) -> None:
         self.relay.refusals.append(reply)
@@ -133,6 +148,9 @@ class Dialogue:
         while (line := self.line()) is not None:
             self.relay.commands.append(line)
             verb, _, rest = line.partition(" ")
+
+            if verb.upper() in self.relay.endless:
+                self.say_without_end(*self.relay.endless[verb.upper()])
 
             if (said := self.relay.answers.get(verb.upper())) is not None:
                 self.say(said)

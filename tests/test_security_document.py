@@ -68,6 +68,10 @@ def test_a_test_that_is_named_exists(file: str, name: str) -> None:
     assert name in {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+def test_no_note_to_ourselves_is_left() -> None:
+    assert "<!--" not in (ROOT / "SECURITY.md").read_text("utf-8")
+
+
 def test_files_that_are_named_exist() -> None:
     named = re.findall(r"`((?:orchestrator|receiver|scripts)/[\w/]+\.py)`", TABLE)
 

@@ -13,21 +13,28 @@ import base64
 import binascii
 import contextlib
 import hmac
+import io
 import re
 import smtplib
 import ssl
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.steps.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import socket
+    from collections.abc import Buffer, Iterator
 
     from orchestrator.settings import MailAddress
 
+#: Seconds to wait for a server that says nothing, and for all that it says to one message; bytes of all of that.
 _SECONDS: Final = 20.0
+_SECONDS_IN_ALL: Final = 120.0
+_BYTES_IN_ALL: Final = 64 * 1024
+
 _PERMANENT: Final = 500
 _CHALLENGE: Final = 334
 _SIGNED_IN: Final = 235
@@ -110,17 +117,64 @@ class _AnsweredError(Exception):
         self.reply = reply
 
 
+class _Replies(io.RawIOBase):
+    """What a server says, until a moment of the monotonic clock, and no more than so many bytes."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        self._connection = connection
+        self._end = end
+        self._left = _BYTES_IN_ALL
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        seconds = self._end - time.monotonic()
+
+        if seconds <= 0 or self._left <= 0:
+            raise TimeoutError
+
+        self._connection.settimeout(min(seconds, _SECONDS))
+        count = self._connection.recv_into(buffer)
+        self._left -= count
+
+        return count
+
+
+class _Bounded(smtplib.SMTP):
+    """A session with an end. The library bounds each read, but a reply has any number of lines, and a line of reads."""
+
+    _end = 0.0
+
+    def connect(self, *arguments: Any, **named: Any) -> tuple[int, bytes]:
+        """Connect, and return the server's greeting."""
+        self._end = time.monotonic() + _SECONDS_IN_ALL
+
+        return super().connect(*arguments, **named)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Return the server's next reply."""
+        if self.file is None and self.sock is not None:
+            self.file = io.BufferedReader(_Replies(self.sock, self._end))
+
+        return super().getreply()
+
+
+class _BoundedOverTLS(_Bounded, smtplib.SMTP_SSL):
+    """The same with TLS from the start."""
+
+
 @contextlib.contextmanager
 def _session(server: MailAddress) -> Iterator[smtplib.SMTP]:
     """Connect, over TLS, and sign in where there is a user. Whatever happens inside, the server is told goodbye."""
     trust = _trust(server)
 
     if server.kind == "smtps":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(
+        session: smtplib.SMTP = _BoundedOverTLS(
             server.host, server.port, local_hostname=server.hello, timeout=_SECONDS, context=trust
         )
     else:
-        session = smtplib.SMTP(server.host, server.port, local_hostname=server.hello, timeout=_SECONDS)
+        session = _Bounded(server.host, server.port, local_hostname=server.hello, timeout=_SECONDS)
 
     try:
         _greet(session)

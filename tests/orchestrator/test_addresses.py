@@ -74,6 +74,8 @@ def test_a_public_url_is_normalised(given: str, found: str) -> None:
         "https://hooks.example.org/a//b",
         "https://hooks.example.org/../b",
         "https://hooks.example.org/a/./b",
+        "https://hooks.example.org/a/%2e%2E/b",
+        "https://hooks.example.org/.%2e",
         "https://hooks.example.org/%zz",
         "https://hooks.example.org/ä",
         "https://bücher.example",

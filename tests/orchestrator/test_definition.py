@@ -97,6 +97,8 @@ def test_what_a_module_needs_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         ("int('s3cret')", "it raised ValueError in its line 1"),
         ("import json\njson.loads('s3cret')", "it raised JSONDecodeError in its line 2"),
         ("import sys\nsys.exit('s3cret')", "it raised SystemExit in its line 2"),
+        ("import asyncio\nraise asyncio.CancelledError('s3cret')", "it raised CancelledError in its line 2"),
+        ("raise BaseExceptionGroup('s3cret', [GeneratorExit()])", "it raised BaseExceptionGroup in its line 1"),
         ("\ndef f(:", "it raised SyntaxError in its line 2"),
         ("from orchestrator import s3cret_thing", "it raised ImportError in its line 1"),
         ("import tests_broken_helper", "it raised ZeroDivisionError in its line 1"),

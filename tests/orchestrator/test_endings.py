@@ -15,7 +15,7 @@ from resonate.types import Value
 
 from orchestrator import Context, StepRefused, WorkflowExpired, WorkflowFailed, open_callback, workflow
 from orchestrator.groups import group_step
-from orchestrator.roots import view_root
+from orchestrator.roots import Ending, view_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,6 +210,31 @@ async def test_an_argument_for_another_group_that_json_cannot_hold_fails_at_once
         "failed",
         {"message": "the arguments of repeat[0][0] holds a lone surrogate, which UTF-8 cannot hold"},
     )
+
+
+async def test_a_result_of_another_group_that_json_cannot_hold_fails_at_once(tmp_path: Path) -> None:
+    @workflow(name="ending")
+    async def flow(ctx: Context, request: Nothing) -> object:
+        return await ctx.call(repeat, "nan")
+
+    assert await ended(tmp_path, flow) == (
+        "failed",
+        {"message": "the result of repeat is NaN, which JSON cannot hold"},
+    )
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        Ending.failed("\ud800"),
+        Ending.raised(WorkflowFailed("half an emoji: \ud83d")),
+        Ending.raised(WorkflowFailed("a", **{"\ud800": 1})),
+    ],
+)
+def test_what_is_stored_of_an_ending_is_utf_8(ending: Ending) -> None:
+    error = json.loads(ending.stored()["error"])
+
+    assert json.dumps(error, ensure_ascii=False).encode()
 
 
 async def test_what_an_earlier_version_stored_with_a_lone_surrogate_can_be_answered(tmp_path: Path) -> None:

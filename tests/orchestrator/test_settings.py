@@ -230,7 +230,10 @@ BAD = {
     "MAIL": ["console", "sendmail:", "mailto:a@example.org"],
     "LLM": ["http://localhost", "localhost?model=a", "http://localhost/v1?model=", "http://localhost?model=a&x=b"],
     "FETCH_ALLOW": ["10.0.0.1/8", "example.org", "10.0.0.0/33", "*"],
-    "PROXIES": ["10.0.0.1/8", "localhost", "10.0.0.0/33", "*", "::1/129", "10.0.0.0/8 192.0.2.0/24"],
+    "PROXIES": [
+        *("10.0.0.1/8", "localhost", "10.0.0.0/33", "*", "::1/129", "10.0.0.0/8 192.0.2.0/24"),
+        *("10.0.0.0/255.0.0.0", "10.0.0.0/0.255.255.255", "fe80::%eth0/64"),
+    ],
     "API_KEYS": [
         "ops",
         "ops:x",

