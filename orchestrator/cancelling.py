@@ -10,27 +10,28 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.opening import opened_at
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
+from orchestrator.cancels import PURSUE, cancel_ids, find_cancel, is_cancel_of
 from orchestrator.context import CALLBACK_TAG
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.lineage import PAGE, walk
-from orchestrator.roots import cancel_id, create_task
+from orchestrator.roots import create_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resonate.context import Context as SDKContext
+    from resonate.types import PromiseRecord
 
     from orchestrator.engine.promises import Promises
 
 logger = logging.getLogger(__name__)
-
-PURSUE: Final = "countersign.cancel"
 
 _FIRST_PAUSE: Final = 1.0
 _SLOWEST: Final = 60.0
@@ -52,17 +53,29 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
     if root.state != "pending":
         return False
 
-    requested = await create_task(
-        engine,
-        cancel_id(root_id),
-        function=PURSUE,
-        argument={"root": root_id},
-        target=root.tags["resonate:target"],
-        timeout_at=int((clock() + _KEPT.total_seconds()) * 1000),
-    )
+    requested = await _record(engine, root, timeout_at=int((clock() + _KEPT.total_seconds()) * 1000))
     await withdraw(engine.promises, root_id, requested_at=requested.created_at)
 
     return True
+
+
+async def _record(engine: Engine, root: PromiseRecord, *, timeout_at: int) -> PromiseRecord:
+    """Create the promise that says that this workflow is to be cancelled, unless it is there, and return it."""
+    create = partial(
+        create_task,
+        engine,
+        function=PURSUE,
+        argument={"root": root.id},
+        target=root.tags["resonate:target"],
+        timeout_at=timeout_at,
+    )
+    *former, bound = cancel_ids(root)
+
+    for promise_id in former:
+        if is_cancel_of(requested := await create(promise_id), root):
+            return requested
+
+    return await create(bound)
 
 
 async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after: str | None = None) -> str | None:
@@ -112,7 +125,10 @@ async def pursue_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
 
 
 async def _withdraw_once(ctx: SDKContext, root_id: str, after: str | None) -> bool | str:
-    """Return True once the workflow is over, else the step after which there is more to withdraw, or False."""
+    """Return True once the workflow is over, else the step after which there is more to withdraw, or False.
+
+    A workflow that was started anew under the same id is another one.
+    """
     promises = ctx.get_dependency(Engine).promises
 
     try:
@@ -120,10 +136,11 @@ async def _withdraw_once(ctx: SDKContext, root_id: str, after: str | None) -> bo
     except UnknownPromise:
         return True
 
-    if root.state != "pending":
+    requested = await find_cancel(promises, root)
+
+    if root.state != "pending" or requested is None:
         return True
 
-    requested = await promises.get(cancel_id(root_id))
     rest = await withdraw(promises, root_id, requested_at=requested.created_at, after=after)
     logger.info("withdrew what %s waited for", root_id)
 

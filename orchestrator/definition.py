@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.callbacks.waiting import close_callbacks
+from orchestrator.cancels import cancel_requested
 from orchestrator.context import Context
 from orchestrator.crashes import describe_crash, place_in, places
 from orchestrator.errors import (
@@ -33,7 +34,7 @@ from orchestrator.errors import (
 )
 from orchestrator.groups import DEFAULT_GROUP, check_group
 from orchestrator.redaction import redact
-from orchestrator.roots import Ending, Start, cancel_requested
+from orchestrator.roots import Ending, Start
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -92,7 +92,7 @@ class WorkflowEnded(CountersignError):
 
     state: Literal["failed", "expired", "cancelled"]
 
-    def __init__(self, message: str, **error: object) -> None:
+    def __init__(self, message: str, /, **error: object) -> None:
         super().__init__(message)
         self.error: dict[str, object] = {"message": message, **error}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.callbacks.opening import opened_at
 from orchestrator.crashes import describe_crash
-from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.engine import Engine
+from orchestrator.errors import EngineUnavailable, StepRefused, StepUnavailable
 from orchestrator.patience import DONE, persist
 from orchestrator.steps.mail import Mailer, Message
 
@@ -35,12 +37,12 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
     message = Message(to=address, subject=f"{pipeline} {what.partition(':')[0]}", text=f"{pipeline}\n{what}\n")
 
     try:
-        await ctx.get_dependency(Mailer).send(message, message_id=f"notify.{pipeline}")
+        await ctx.get_dependency(Mailer).send(message, message_id=await _message_id(ctx, pipeline))
     except StepRefused as error:
         logger.warning("%s: the notification was refused: %s", pipeline, error)
 
         return {"again": False, "why": str(error)}
-    except StepUnavailable as error:
+    except (StepUnavailable, EngineUnavailable) as error:
         logger.warning("%s: the notification is not sent yet: %s", pipeline, error)
 
         return {"again": True, "why": str(error)}
@@ -50,3 +52,10 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
         return {"again": False, "why": type(error).__name__}
 
     return DONE
+
+
+async def _message_id(ctx: Context, pipeline: str) -> str:
+    """Return what names the mail: another for each life of the pipeline's id, since mailboxes drop what they have."""
+    started = opened_at(await ctx.get_dependency(Engine).promises.get(pipeline))
+
+    return f"notify.{pipeline}" if started is None else f"notify.{pipeline}.{started}"

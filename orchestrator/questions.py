@@ -104,14 +104,23 @@ class Inquiry:
 
     @classmethod
     def read(cls, record: PromiseRecord) -> Self | None:
-        """Return what the wait of this record asks, None where it asks nobody anything."""
+        """Return what the wait of this record asks, None where it asks nobody anything that we would ask."""
         match record.param.data:
             case {"countersign": 1, "promise": record.id, "people": [*people], "need": need, "question": dict(fields)}:
-                pairs = {name: tuple(tuple(pair) for pair in fields[name]) for name in ("facts", "links")}
+                try:
+                    question = _question(fields)
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    return None
 
-                return cls(promise_id=record.id, question=Question(**(fields | pairs)), people=tuple(people), need=need)
+                return cls(promise_id=record.id, question=question, people=tuple(people), need=need)
             case _:
                 return None
+
+
+def _question(fields: dict[str, Any]) -> Question:
+    pairs = {name: tuple(tuple(pair) for pair in fields[name]) for name in ("facts", "links")}
+
+    return Question(**(fields | pairs))
 
 
 def digest_of(record: PromiseRecord) -> str:

@@ -10,13 +10,13 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
 from resonate.types import TaskData
 
-from orchestrator.engine import Engine
+from orchestrator.callbacks.opening import MARK
 from orchestrator.engine.failures import error_of, is_tampered
-from orchestrator.errors import EngineUnavailable, NotJson, UnknownPromise, WorkflowFailed
+from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.jsonvalues import loads_strict
 from orchestrator.jsonwriting import dumps_strict, escaped, readable
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
-    from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
+    from orchestrator.engine import Engine
     from orchestrator.errors import WorkflowEnded
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
@@ -61,11 +61,12 @@ class Start:
         Raises:
             WorkflowFailed: it was not started by us, or is the input of another root.
         """
-        if not isinstance(stored, dict) or stored.get("countersign") != FORMAT or stored.get("root") != root_id:
-            msg = "the stored input is not one that was started under this id"
-            raise WorkflowFailed(msg)
-
-        return cls(root_id=root_id, text=stored["request"])
+        match stored:
+            case {"countersign": 1, "root": str(root), "request": str(text)} if root == root_id:
+                return cls(root_id=root_id, text=text)
+            case _:
+                msg = "the stored input is not one that was started under this id"
+                raise WorkflowFailed(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         argument=Start(root_id=root_id, text=text).stored(),
         target=engine.address_of(group),
         timeout_at=int((clock() + timeout.total_seconds()) * 1000),
-        tags={NONCE_TAG: nonce},
+        tags={NONCE_TAG: nonce, **MARK},
     )
 
     return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
@@ -226,7 +227,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
             state, error = "failed", json.dumps({"message": str(error_of(value))})
         case "pending":
             state = "running"
-        case "resolved" if isinstance(value, dict) and value.get("countersign") == FORMAT:
+        case "resolved" if _is_ending(value):
             state, result, error = value["state"], readable(value["result"]), readable(value["error"])
         case "rejected_timedout":
             state, error = "expired", json.dumps({"message": "the workflow's own time was over"})
@@ -248,21 +249,6 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
     )
 
 
-def cancel_id(root_id: str) -> str:
-    """Return the id of the promise whose existence says that a cancel was asked for."""
-    return f"{root_id}~cancel"
-
-
-async def cancel_requested(ctx: SDKContext) -> bool:
-    """Tell, as a step, whether somebody asked to cancel this workflow."""
-    try:
-        request = await ctx.get_dependency(Engine).promises.get(cancel_id(ctx.info.origin_id))
-    except UnknownPromise:
-        return False
-
-    return not is_tampered(request)
-
-
 def _request_of(record: PromiseRecord) -> str | None:
     if is_tampered(record):
         return None
@@ -273,3 +259,16 @@ def _request_of(record: PromiseRecord) -> str | None:
         case _:
             msg = f"the root {record.id} was not started by Countersign"
             raise EngineUnavailable(msg)
+
+
+def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:
+    match value:
+        case {
+            "countersign": 1,
+            "state": "succeeded" | "failed" | "expired" | "cancelled",
+            "result": str() | None,
+            "error": str() | None,
+        }:
+            return True
+        case _:
+            return False

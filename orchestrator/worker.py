@@ -11,7 +11,8 @@ from resonate.error import ApplicationError
 from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
-from orchestrator.cancelling import PURSUE, pursue_cancel
+from orchestrator.cancelling import pursue_cancel
+from orchestrator.cancels import PURSUE
 from orchestrator.context import check_result
 from orchestrator.errors import ConfigurationError
 from orchestrator.groups import groups_of, steps_called

@@ -127,7 +127,8 @@ def parse_json(data: bytes) -> object:
     try:
         return loads_strict(data)
     except ValueError as error:
-        raise Problem("malformed-body", f"{str(error).capitalize()}.") from None
+        reason = str(error)
+        raise Problem("malformed-body", f"{reason[:1].upper()}{reason[1:]}.") from None
 
 
 async def json_body(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> JsonBody:

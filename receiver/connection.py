@@ -59,7 +59,7 @@ class Protocol(asyncio.Protocol):
         self._unsent: asyncio.TimerHandle | None = None
         self._writable: Final = asyncio.Event()
         self._thrown_away = 0
-        self._in_head = self._paused = self._closing = False
+        self._in_head = self._paused = self._closing = self._has_answered = False
         self.ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -160,6 +160,7 @@ class Protocol(asyncio.Protocol):
     def answered(self) -> None:
         """Go on after an answer, or close."""
         self._server.total_requests += 1
+        self._has_answered = True
 
         if self._exchange is not None and self._exchange.keep_alive:
             self._skip_rest()
@@ -279,6 +280,10 @@ class Protocol(asyncio.Protocol):
             self._unsent = None
 
     def _late(self) -> None:
+        if self._has_answered and not self.reader.buffered:  # blank lines are no request, so nobody waits for an answer
+            self._close()
+            return
+
         detail = f"The headers did not arrive within {self._limits.head_seconds:g} seconds."
         self.refuse(Problem("request-timeout", detail))
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HEAD_BYTES: Final = 64 * 1024
 """Bytes of a request's head, blank lines before it included. The application accepts less."""
 
+HEAD_LINES: Final = 200
+"""Lines of a request's head. The application accepts fewer; very many short ones take long to look at."""
+
 _SIZE_LINE_BYTES: Final = 256
 _EXTRA_BYTES: Final = 8 * 1024
 #: Chunks that one call reads, so that it returns within a few milliseconds.
@@ -29,7 +32,7 @@ _TRAILER: Final = re.compile(TOKEN + rb":" + VALUE)
 
 
 class HeadTooLarge(MalformedRequest):
-    """A head did not end within `HEAD_BYTES`."""
+    """A head did not end within `HEAD_BYTES` or `HEAD_LINES`."""
 
 
 class _Step(Enum):
@@ -136,6 +139,9 @@ class RequestReader:
         if end < 0:
             self._check_begun()
             return None
+
+        if buffer.count(b"\r\n", 0, end + 2) > HEAD_LINES:
+            raise HeadTooLarge("the head has too many lines")
 
         head = parse_head(bytes(buffer[: end + 2]))
         del buffer[: end + 4]

@@ -17,7 +17,7 @@ _AUTHORITY: Final = (
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2}){1,255})(?::[0-9]{0,5})?"
 )
 #: All registered methods are spelt so; what is left of something else in front of one mostly is not.
-_REQUEST_LINE: Final = re.compile(rb"([A-Z]++) ([!\"$-~]++) HTTP/1\.([01])\r\n")
+_REQUEST_LINE: Final = re.compile(rb"([A-Z][A-Z\-]*+) ([!\"$-~]++) HTTP/1\.([01])\r\n")
 _FIELDS: Final = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+")
 _HOST: Final = re.compile(_AUTHORITY)
 _ABSOLUTE: Final = re.compile(rb"https?://" + _AUTHORITY + rb"(/[^?]*+)?+(\?.*+)?+", re.IGNORECASE)

@@ -2,7 +2,8 @@
 
 | it waits for | until | then |
 |---|---|---|
-| a head: the first, or one that has begun, if with a blank line | `head_seconds`; 64 KB | 408, or 431; closed |
+| a head: the first, or one that has begun | `head_seconds`; 64 KB, 200 lines | 408, or 431; closed |
+| the same, where only blank lines came after an answer | `head_seconds` | closed |
 | the next request | `idle_seconds` after the last answer | closed |
 | the application, which also reads the body | its own: 30 s for a body, the engine's timeout, `Prefer` | it answers |
 | the rest of a body whose request was answered | `rest_seconds` after the answer; `rest_bytes` | closed |

@@ -144,7 +144,7 @@ WORKFLOW_ID: Final[Json] = {
     "in": "path",
     "required": True,
     "description": "Chosen by the caller; a workflow is started once per id.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$"},
 }
 IKEY: Final[Json] = {
     "name": "Idempotency-Key",

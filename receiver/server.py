@@ -50,7 +50,13 @@ class Server(uvicorn.Server):
         self._stopping = stopping
 
     def stop(self, number: int) -> None:
-        """Begin to stop, for this signal; a second SIGINT waits for nobody any more."""
+        """Begin to stop, for this signal; a second SIGINT waits for nobody any more.
+
+        The connections hear of it first, so that every answer from now on says that it is the last one of its own.
+        """
+        for connection in tuple(self.server_state.connections):
+            connection.shutdown()
+
         self._stopping()
         self.handle_exit(number, None)
 

@@ -6,16 +6,20 @@ labels come from fixed sets, so that nothing a caller sends becomes one.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from orchestrator.errors import EngineUnavailable
 from orchestrator.logs import ACCESS
 from receiver.clients import client_address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.types import Scope
 
 _access = logging.getLogger(ACCESS)
@@ -47,6 +51,16 @@ def log_deed(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, b
     client = client_address(scope) or "-"
     fields = {"promise": root_id, "by": by, "client": client}
     logger.info("%s %s by=%s client=%s", root_id, deed, by, client, extra={"fields": fields})
+
+
+@contextlib.contextmanager
+def log_if_unknown(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, by: str) -> Iterator[None]:
+    """Write that line with `maybe` where the engine did not say whether it was done: the next request finds it done."""
+    try:
+        yield
+    except EngineUnavailable:
+        log_deed(logger, scope, root_id, f"maybe {deed}", by=by)
+        raise
 
 
 def route_template(scope: Scope) -> str:

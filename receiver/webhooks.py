@@ -26,7 +26,7 @@ from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.routing import route
 from receiver.schemes.signing import SignatureRefused, SignatureRepeated, SignedNoText
-from receiver.telemetry import log_deed, name_callback
+from receiver.telemetry import log_deed, log_if_unknown, name_callback
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:
@@ -143,21 +143,25 @@ class Webhooks:
 
             return JSONResponse({**answer, "created": False})
 
-        view = await start_root(
-            self._engine,
-            name=workflow.name,
-            workflow_id=delivery.workflow_id,
-            text=body.text,
-            group=workflow.group,
-            timeout=workflow.timeout,
-            clock=self._clock,
-        )
+        by = f"webhook:{delivery.source.name}"
+
+        with log_if_unknown(logger, request.scope, root_id, "started", by=by):
+            view = await start_root(
+                self._engine,
+                name=workflow.name,
+                workflow_id=delivery.workflow_id,
+                text=body.text,
+                group=workflow.group,
+                timeout=workflow.timeout,
+                clock=self._clock,
+            )
+
+        if view.created:
+            log_deed(logger, request.scope, root_id, "started", by=by)
+
         # Afterwards: a crash in between makes the sender come again, and the workflow is found by its id.
         await self._engine.marks.put(mark)
         self._metrics.webhook("started" if view.created else "duplicate")
-
-        if view.created:
-            log_deed(logger, request.scope, view.root_id, "started", by=f"webhook:{delivery.source.name}")
 
         return JSONResponse({**answer, "created": view.created})
 

@@ -27,7 +27,7 @@ from receiver.inputs import describe_faults, faults_of
 from receiver.problems import Problem
 from receiver.rendering import page_headers
 from receiver.routing import route
-from receiver.telemetry import log_deed
+from receiver.telemetry import log_deed, log_if_unknown
 from receiver.timeline import TimelineStep, TimelineView, render
 from receiver.times import rfc3339
 
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+#: Neither `.` nor `..`: clients and proxies resolve them as parts of the path.
+_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
 _WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
 _QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)", re.ASCII | re.IGNORECASE)
 _LONGEST_WAIT: Final = 30
@@ -97,14 +98,15 @@ class Workflows:
         if faults:
             raise Problem("invalid-input", describe_faults(faults), errors=faults)
 
-        view = await start_root(
-            self._engine,
-            name=workflow.name,
-            workflow_id=workflow_id,
-            text=body.text,
-            group=workflow.group,
-            timeout=workflow.timeout,
-        )
+        with log_if_unknown(logger, request.scope, f"{workflow.name}.{workflow_id}", "started", by=by):
+            view = await start_root(
+                self._engine,
+                name=workflow.name,
+                workflow_id=workflow_id,
+                text=body.text,
+                group=workflow.group,
+                timeout=workflow.timeout,
+            )
 
         first = None if view.request is None else loads_strict(view.request.encode())
 
@@ -150,7 +152,10 @@ class Workflows:
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
 
         try:
-            if await request_cancel(self._engine, root_id):
+            with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
+                cancelled = await request_cancel(self._engine, root_id)
+
+            if cancelled:
                 log_deed(logger, request.scope, root_id, "cancelled", by=by)
 
             view = view_root(await self._engine.promises.get(root_id))
@@ -219,7 +224,7 @@ def _id_of(request: Request) -> str:
     workflow_id: str = request.path_params["id"]
 
     if _ID.fullmatch(workflow_id) is None:
-        raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ -")
+        raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ - but neither . nor ..")
 
     return workflow_id
 

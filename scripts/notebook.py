@@ -27,8 +27,9 @@ is never printed, follows no redirect and goes over verified TLS only. It refuse
 and may help, and to go on once it is told that asking again is no use.
 
 With a second factor, a report is signed for one token and one kind of report, and sent to one receiver. The receiver's
-origin comes from the secret scope and not from a parameter, so whoever may run this job with other parameters gets
-neither a signature nor a result sent elsewhere.
+origin comes from the secret scope and not from a parameter, so whoever may run this job with other parameters gets no
+signature for another receiver. They can still leave the second factor out: then nothing is signed, and the result goes
+to the address that they gave.
 
 No `Idempotency-Key` is sent. Without one the receiver derives the key from the token, so the same result is recognised
 as the same delivery by whichever process repeats it; a key made up here would be another one after a restart, and turn

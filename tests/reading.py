@@ -15,7 +15,7 @@ HEX = set(string.hexdigits.encode())
 TOKEN = LETTERS | DIGITS | set(b"!#$%&'*+-.^_`|~")
 TEXT = set(range(0x20, 0x7F)) | set(range(0x80, 0x100)) | {0x09}
 TARGET = set(range(0x21, 0x7F)) - set(b"#")
-METHOD = set(string.ascii_uppercase.encode())
+METHOD = set(string.ascii_uppercase.encode()) | set(b"-")
 HOST = LETTERS | DIGITS | set(b"-._~!$&'()*+;=%")
 
 
@@ -99,7 +99,7 @@ def request_line(line: bytes) -> Request:
     words = line.split(b" ")
     must(len(words) == 3)
     method, target, version = words
-    must(method and set(method) <= METHOD)
+    must(method and set(method) <= METHOD and method[:1] != b"-")
     must(method != b"CONNECT")
     must(target and set(target) <= TARGET)
     must(version in {b"HTTP/1.0", b"HTTP/1.1"})

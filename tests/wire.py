@@ -23,7 +23,7 @@ from receiver.server import Server
 from receiver.telemetry import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -113,9 +113,15 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, limits: Limits | None = None, http: Any = None) -> AsyncIterator[Running]:
+async def serving(
+    app: ASGIApp,
+    limits: Limits | None = None,
+    http: Any = None,
+    *,
+    stopping: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Running]:
     """Serve the application in this loop on a free loopback port, by our connections unless told otherwise."""
-    server = Server(app, stopping=lambda: None)
+    server = Server(app, stopping=stopping)
     connection: Any = http or partial(Protocol, limits=limits or Limits())
     server.config.http = connection
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.promises import Promises
 
-#: The tag that every wait gets when it is created. A create that finds an older wait returns that one, unmarked.
+#: The tag that every wait and every workflow's root gets when it is created. A create that finds an older one returns
+#: that one, unmarked.
 MARK: Final = {"countersign:opening": "bound"}
 
 

@@ -135,7 +135,18 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
     One that names no moment, as those of an earlier release, is taken at any.
     """
     match value:
-        case {"countersign": 1, "promise": promise, **rest} if promise == promise_id:
+        case {
+            "countersign": 1,
+            "promise": str(promise),
+            "callback": str(),
+            "outcome": str(),
+            "body": str() | None,
+            "by": str(),
+            "subject": str() | None,
+            "ikey": str(),
+            "delivery": str(),
+            **rest,
+        } if promise == promise_id:
             return rest.get("opened") in (None, opened)
         case _:
             return False

@@ -69,8 +69,9 @@ def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
     match failure:
         case {"ours": "tampered", "promise": str(promise_id)}:
             return StoreTampered(promise_id)
-        case {"ours": "failed" | "expired" | "cancelled" as state, "error": str(text)}:
-            fields = json.loads(text)
+        case {"ours": "failed" | "expired" | "cancelled" as state, "error": str(text)} if isinstance(
+            fields := _json(text), dict
+        ):
             return _ENDS[state](str(fields.pop("message", "")), **fields)
         case {"ours": "unavailable", "message": str(message), "retry_after": int() | float() | None as seconds}:
             return StepUnavailable(message, retry_after=seconds)
@@ -126,3 +127,11 @@ def forbid_pickles() -> None:
 def _text(message: str) -> str:
     """Return the message without lone surrogates, which no JSON text can carry."""
     return message.encode("utf-8", "replace").decode()
+
+
+def _json(text: str) -> Any:
+    """Return what this JSON text says, None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.engine.durable import DurableState
     from orchestrator.engine.promises import Promises
 
+FORMAT: Final = 1
+
 MOST: Final = 1_000_000
 """Marks that an embedded engine keeps, in some 60 MB of its file."""
 
@@ -52,20 +54,20 @@ class PromiseMarks:
         self._clock = clock
 
     async def has(self, digest: bytes) -> bool:
-        """Return whether the promise is there."""
+        """Return whether the promise is there and one of ours."""
         try:
-            await self._promises.get(_id_of(digest))
+            record = await self._promises.get(_id_of(digest))
         except UnknownPromise:
             return False
 
-        return True
+        return bool(record.param.data == _param_of(digest))
 
     async def put(self, digest: bytes) -> None:
         """Create the promise."""
         await self._promises.create(
             _id_of(digest),
             timeout_at=int((self._clock() + KEPT.total_seconds()) * 1000),
-            param=None,
+            param=_param_of(digest),
             tags={"countersign:mark": "true"},
         )
 
@@ -120,6 +122,10 @@ def _marked(digest: bytes, db: sqlite3.Connection) -> bool:
 def _mark(digest: bytes, most: int, db: sqlite3.Connection) -> None:
     db.execute("INSERT OR IGNORE INTO marks(digest) VALUES (?)", (digest,))
     db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (most,))
+
+
+def _param_of(digest: bytes) -> dict[str, object]:
+    return {"countersign": FORMAT, "mark": digest[:_BYTES].hex()}
 
 
 def _id_of(digest: bytes) -> str:

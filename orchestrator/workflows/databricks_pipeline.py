@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from resonate.error import ApplicationError
 
 from orchestrator.callbacks.waiting import Address, Callback, open_callback
+from orchestrator.cancels import cancel_requested
 from orchestrator.context import Context
 from orchestrator.definition import workflow
 from orchestrator.engine import Engine
@@ -25,7 +26,6 @@ from orchestrator.errors import (
 )
 from orchestrator.notifying import notify_end
 from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
-from orchestrator.roots import cancel_requested
 from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
 from orchestrator.steps.mail import EmailAddress  # noqa: TC001 - pydantic looks it up at run time
 from orchestrator.watching import Watch, arrange_look, settle_dead

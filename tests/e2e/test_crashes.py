@@ -73,7 +73,7 @@ def runs_of(emulator: Emulator, job: int) -> list[Run]:
     return [run for run in emulator.workspace.runs() if run.job_id == job]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # dozens of starts of the receiver, on a busy machine ten seconds each
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_kill_at_every_change_of_the_engine_costs_no_second_run_and_no_answer(
     tmp_path: Path, emulator: Emulator, moment: str
@@ -105,7 +105,7 @@ def test_a_kill_at_every_change_of_the_engine_costs_no_second_run_and_no_answer(
     assert crashes == CHANGES
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # dozens of starts of the receiver, on a busy machine ten seconds each
 @pytest.mark.parametrize("kind", ["sqlite", "server", "postgres"])
 def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_nothing(
     tmp_path: Path, emulator: Emulator, kind: str, request: pytest.FixtureRequest

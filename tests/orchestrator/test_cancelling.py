@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from orchestrator import Context, open_callback, workflow
 from orchestrator.cancelling import pursue_cancel
+from orchestrator.cancels import PURSUE, cancel_ids, find_cancel
 from orchestrator.context import STEP_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.lineage import GAP, PAGE
@@ -122,6 +123,18 @@ async def test_the_steps_come_in_pages_and_none_is_left_out(tmp_path: Path) -> N
 
         answer = await here.client.get("/workflows/long/1?steps=1&after=other.1:1", headers=AUTHORISED)
         problem(answer, 422, "invalid-id")
+
+
+@pytest.mark.parametrize("param", [None, "x", {"func": PURSUE, "args": []}, {"func": PURSUE, "args": [{"root": "b"}]}])
+async def test_a_promise_in_the_place_of_a_cancel_that_asks_for_none_is_none(tmp_path: Path, param: object) -> None:
+    async with edge(tmp_path) as here:
+        await here.asked("1")
+        root = await here.engine.promises.get("ask.1")
+
+        for promise_id in ("ask.1~cancel", *cancel_ids(root)):
+            await here.engine.promises.create(promise_id, timeout_at=2**42, param=param, tags={})
+
+        assert await find_cancel(here.engine.promises, root) is None
 
 
 async def test_a_cancel_that_was_under_way_before_an_upgrade_goes_on() -> None:

@@ -247,6 +247,28 @@ async def test_what_an_earlier_version_stored_with_a_lone_surrogate_can_be_answe
     assert json.dumps(json.loads(view.result or ""), ensure_ascii=False).encode() == b'{"a": "\\\\ud800"}'
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"state": "running"},
+        {"state": []},
+        {"result": 7},
+        {"result": {"a": 1}},
+        {"error": []},
+        {"countersign": 2},
+    ],
+)
+async def test_a_root_that_holds_no_ending_of_ours_has_failed(tmp_path: Path, changed: dict[str, Any]) -> None:
+    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
+        view = await works.start("a")
+        stored = {"countersign": 1, "state": "succeeded", "result": "null", "error": None} | changed
+        await works.engine.resonate.promises.resolve(view.root_id, Value(data=stored))
+        view = view_root(await works.engine.promises.get(view.root_id))
+
+    assert (view.state, view.result) == ("failed", None)
+    assert json.loads(view.error or "") == {"message": "the workflow's code could not be run"}
+
+
 async def test_a_callback_s_body_read_as_a_number_is_not_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

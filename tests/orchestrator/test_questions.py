@@ -45,6 +45,28 @@ def test_the_digest_is_the_sha256_of_canonical_json_for_good() -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"title": 7},
+        {"title": None},
+        {"facts": 7},
+        {"facts": [["one"]]},
+        {"links": [["Terms", 7]]},
+        {"links": [["Terms", "javascript:x"]]},
+        {"decisions": "approve"},
+        {"decisions": [7]},
+        {"another": 1},
+    ],
+)
+def test_what_we_would_not_ask_asks_nothing(fields: dict[str, Any]) -> None:
+    stored = as_json(INQUIRY)
+    stored["question"] = stored["question"] | fields if fields else {}
+
+    assert Inquiry.read(record(stored)) is None
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"question": replace(QUESTION, title="Ship it!")},

@@ -14,6 +14,8 @@ import pytest
 from edge import Edge, edge, problem
 from senders import SIGNED, senders, sources_file
 
+from orchestrator.errors import EngineUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -116,6 +118,34 @@ async def test_a_cancel_that_cancels_nothing_is_not_said_to(here: Edge, start: S
     problem(await here.client.delete("/workflows/ask/2", headers=bearer("admin")), 404, "unknown-id")
     assert "cancelled" not in log.getvalue()
     assert log.getvalue().count(" by=admin ") == 2
+
+
+@pytest.mark.parametrize(("call", "method"), [("create", "PUT"), ("resolve", "DELETE")])
+async def test_what_was_done_though_the_answer_was_lost_is_said_to_be_maybe_done(
+    here: Edge, start: Start, monkeypatch: pytest.MonkeyPatch, call: str, method: str
+) -> None:
+    deed = {"PUT": "started", "DELETE": "cancelled"}[method]
+
+    if method == "DELETE":
+        await here.asked()
+
+    original = getattr(here.engine.promises, call)
+    content: dict[str, Any] = {"json": {}} if method == "PUT" else {}
+
+    async def loses_the_answer(*args: Any, **kwargs: Any) -> None:
+        await original(*args, **kwargs)
+        raise EngineUnavailable("it did not answer")
+
+    log = start("info")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.engine.promises, call, loses_the_answer)
+        answer = await here.client.request(method, "/workflows/ask/1", headers=bearer("admin"), **content)
+        problem(answer, 503, "engine-unavailable")
+
+    assert f" ask.1 maybe {deed} by=admin client=127.0.0.1\n" in log.getvalue()
+    again = await here.client.request(method, "/workflows/ask/1", headers=bearer("admin"), **content)
+    assert again.json().get("created") is (False if method == "PUT" else None)
 
 
 async def test_nothing_that_a_stranger_sends_gets_into_the_log(here: Edge, start: Start) -> None:

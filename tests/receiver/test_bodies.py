@@ -103,9 +103,31 @@ async def test_a_client_that_leaves_is_not_answered_and_its_piece_of_a_body_not_
         await read_body(request_with(Arriving([b"{}"], whole=False, gone=True)), limit=LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"\xff", "The text is not UTF-8."),
+        (b"{", "The text is not JSON: "),
+        (b"NaN", "The text holds NaN or Infinity."),
+    ],
+)
+def test_a_malformed_body_is_told_what_is_wrong_with_it(data: bytes, detail: str) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_json(data)
+
+    assert str(refused.value.detail).startswith(detail)
+
+
 def test_a_declared_length_within_the_limit_says_whether_there_is_a_body() -> None:
     assert [check_declared(declared, LIMIT) for declared in (b"0", b"000")] == [False, False]
     assert [check_declared(declared, LIMIT) for declared in (b"1", b"0001000")] == [True, True]
+
+
+def test_what_is_wrong_with_a_text_is_said_in_a_sentence() -> None:
+    with pytest.raises(Problem) as refused:
+        parse_json(b"{")
+
+    assert str(refused.value.detail).startswith("The text is not JSON: ")
 
 
 @pytest.mark.parametrize("declared", [b"", b"-1", b"+1", b"1e3", b" 1", b"0x10", b"1_0", "\u0661".encode(), b"1, 1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import struct
 from dataclasses import replace
@@ -267,7 +268,7 @@ async def test_whoever_waits_for_our_word_and_is_refused_may_send_the_body_or_no
 # Nothing stays for good
 
 
-@pytest.mark.parametrize("begun", [b"\r\n", b"G", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+@pytest.mark.parametrize("begun", [b"G", b"\r\nG", b"GET / HTTP/1.1\r\nHost: a\r\n"])
 async def test_what_was_begun_after_an_answer_has_its_time(begun: bytes) -> None:
     async with serving(Witness().app, replace(NEVER, head_seconds=SOON)) as running, connected(running) as client:
         await client.send(GET)
@@ -276,6 +277,18 @@ async def test_what_was_begun_after_an_answer_has_its_time(begun: bytes) -> None
         (only,) = answers(await client.rest())
 
     assert only.problem == "request-timeout"
+
+
+async def test_blank_lines_after_an_answer_have_their_time_and_no_answer() -> None:
+    """Some clients end a body with one. An answer to that would be read as the answer to their next request."""
+    async with serving(Witness().app, replace(NEVER, head_seconds=SOON)) as running, connected(running) as client:
+        await client.send(GET)
+        await client.answer()
+        await client.send(b"\r\n")
+        await pause(SOON / 4)
+        await client.send(b"\r\n")
+
+        assert await client.rest() == b""
 
 
 async def test_a_head_that_drips_has_no_more_time_than_one_that_does_not() -> None:
@@ -604,6 +617,25 @@ async def test_a_request_under_way_is_answered_before_the_server_stops_and_idle_
         (only,) = answers(await slow.rest())
 
     assert (only.body, only.headers["connection"]) == (b'"/slow"', "close")
+
+
+async def test_an_answer_that_stopping_brings_about_says_that_it_is_the_last() -> None:
+    """Whoever waits for a workflow is answered by the signal, before the server itself has noticed."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await release.wait()
+        await send(TEN)
+        await send(LAST | {"body": b"helloworld"})
+
+    async with serving(app, NEVER, stopping=release.set) as running, connected(running) as client:
+        await client.send(GET)
+        await begun.wait()
+        running.server.stop(signal.SIGTERM)
+        (only,) = answers(await client.rest())
+
+    assert only.headers["connection"] == "close"
 
 
 async def test_a_body_limit_is_the_application_s_and_its_answer_arrives() -> None:

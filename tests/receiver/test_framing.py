@@ -6,7 +6,7 @@ import pytest
 from reading import read_all
 from wire import accepted, read
 
-from receiver.framing import HEAD_BYTES, HeadTooLarge, RequestReader
+from receiver.framing import HEAD_BYTES, HEAD_LINES, HeadTooLarge, RequestReader
 from receiver.heads import Head, MalformedRequest
 
 HOST = b"Host: a.example\r\n"
@@ -73,6 +73,7 @@ AMBIGUOUS = [
     b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
     b"GET / http/1.1\r\nHost: a\r\n\r\n",
     b"GET /\r\nHost: a\r\n\r\n",
+    b"-GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /\r\n",
     b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -261,6 +262,24 @@ def test_a_head_of_the_largest_size_is_read_and_one_byte_more_is_not() -> None:
                 reader.head()
         else:
             assert isinstance(reader.head(), Head)
+
+
+def test_a_head_of_the_most_lines_is_read_and_one_more_is_not() -> None:
+    """Short lines by the ten thousand would fit into its bytes, and keep the loop for long."""
+    bare = post().count(b"\r\n") - 1
+
+    assert len(accepted(post(*[b"A:"] * (HEAD_LINES - bare)))) == 1
+
+    reader = RequestReader()
+    reader.feed(post(*[b"A:"] * (HEAD_LINES - bare + 1)))
+
+    with pytest.raises(HeadTooLarge):
+        reader.head()
+
+
+@pytest.mark.parametrize("method", [b"VERSION-CONTROL", b"M-SEARCH"])
+def test_a_method_may_have_hyphens(method: bytes) -> None:
+    assert accepted(method + b" / HTTP/1.1\r\n" + HOST + b"\r\n")[0].method == method
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,15 @@ async def test_an_unknown_workflow_is_not_found(here: Edge) -> None:
     problem(await get(here, "/workflows/nope/1"), 404, "unknown-workflow")
 
 
-@pytest.mark.parametrize("workflow_id", ["a:b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", ""])
+@pytest.mark.parametrize(
+    "workflow_id",
+    ["a:b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", "", "%2E", "%2E%2E", ".%2E"],
+)
 async def test_a_bad_id_is_refused(here: Edge, workflow_id: str) -> None:
     problem(await put(here, f"/workflows/ask/{workflow_id}"), 422, "invalid-id")
 
 
-@pytest.mark.parametrize("workflow_id", ["x" * 128, "A-b_c.9", "-", "..."])
+@pytest.mark.parametrize("workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a.."])
 async def test_a_good_id_is_taken(here: Edge, workflow_id: str) -> None:
     # A client would fold dot segments away; the application gets what is sent.
     assert (await put(here, f"/workflows/ask/{workflow_id.replace('.', '%2E')}")).status_code == 201

@@ -60,6 +60,13 @@ def test_a_value_that_is_no_envelope_of_ours_answers_nothing(value: object) -> N
     assert settled(value).kind == "cancelled"
 
 
+@pytest.mark.parametrize("name", [name for name in enveloped() if name != "opened"])
+@pytest.mark.parametrize("value", [[], 7.5, {"a": 1}])
+def test_an_envelope_with_a_field_missing_or_of_another_type_answers_nothing(name: str, value: object) -> None:
+    assert settled(enveloped() | {name: value}).kind == "cancelled"
+    assert settled({key: held for key, held in enveloped().items() if key != name}).kind == "cancelled"
+
+
 def test_an_envelope_written_for_another_promise_answers_nothing() -> None:
     assert settled(enveloped(), promise_id="w.2:1").kind == "cancelled"
 

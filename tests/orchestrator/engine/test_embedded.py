@@ -414,6 +414,7 @@ async def untrue(path: Path, lines: list[bytes]) -> list[bytes]:
     return wrong
 
 
+@pytest.mark.timeout(600)  # ten starts of Python, which a busy machine takes ten seconds each for
 async def test_nothing_that_was_answered_is_lost_when_the_process_is_killed(path: Path, tmp_path: Path) -> None:
     answered: list[bytes] = []
     chance = random.Random(20261121)  # noqa: S311 - no secret

@@ -74,6 +74,23 @@ def test_a_failure_that_is_handed_on_stays_the_same() -> None:
     assert str(through_the_store(through_the_store(OwnError("x")))) == "OwnError: x"  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, '"x"'])
+def test_an_end_without_a_reason_that_can_be_read_is_a_failed_step(text: str) -> None:
+    failure = Value(data={"__type": "error", "message": "no", "ours": "failed", "error": text})
+
+    with pytest.raises(StepFailed):
+        decode_settled(PromiseRecord(id="w.1:1", state="rejected", value=failure, timeout_at=9))
+
+
+def test_an_end_may_name_anything() -> None:
+    failure = Value(data={"ours": "failed", "error": '{"self": 1, "message": "no"}'})
+
+    with pytest.raises(WorkflowFailed) as raised:
+        decode_settled(PromiseRecord(id="w.1:1", state="rejected", value=failure, timeout_at=9))
+
+    assert raised.value.error == {"message": "no", "self": 1}
+
+
 @pytest.mark.parametrize("kind", [WorkflowFailed, WorkflowExpired, WorkflowCancelled])
 def test_an_end_comes_back_with_all_it_says(kind: type[WorkflowFailed]) -> None:
     read = through_the_store(kind("no", run_id=7, details={"a": [1, None]}))

@@ -51,6 +51,15 @@ async def test_a_remote_engine_keeps_a_mark_as_a_promise_for_a_year(tmp_path: Pa
         assert record.timeout_at == pytest.approx((time.time() + KEPT.total_seconds()) * 1000, abs=60_000)
 
 
+@pytest.mark.parametrize("param", [None, {}, {"countersign": 1, "mark": digest(2)[:16].hex()}, "x"])
+async def test_a_promise_that_somebody_else_put_in_the_place_of_a_mark_is_none(tmp_path: Path, param: object) -> None:
+    async with plant(tmp_path, "memory://") as one:
+        promise_id = f"countersign~mark.{digest(1)[:16].hex()}"
+        await one.engine.promises.create(promise_id, timeout_at=2**42, param=param, tags={"countersign:mark": "true"})
+
+        assert not await PromiseMarks(one.engine.promises).has(digest(1))
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_the_oldest_marks_make_room_for_new_ones(tmp_path: Path, kind: str) -> None:
     state = engine_state(None if kind == "memory" else tmp_path / "engine.db")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from relay import PASSWORD, USER, Received, Relay, objections
 
 from orchestrator.addresses import mail_address
+from orchestrator.callbacks.opening import MARK
+from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.mailbox import mailbox
 from orchestrator.notifying import notify
@@ -188,7 +191,12 @@ async def test_the_mail_about_a_pipeline_passes(certificate: Path, person: str, 
     relay = Relay()
 
     with relay.running(certificate) as port:
-        ctx = SimpleNamespace(get_dependency=lambda _: mailer(port, certificate))
+        record = SimpleNamespace(created_at=1, tags=MARK)
+        known = {
+            Mailer: mailer(port, certificate),
+            Engine: SimpleNamespace(promises=AsyncMock(**{"get.return_value": record})),
+        }
+        ctx = SimpleNamespace(get_dependency=known.__getitem__)
         assert await notify(ctx, mailbox(person), "databricks_pipeline.load", what) == DONE  # type: ignore[arg-type]
 
     (mail,) = relay.received

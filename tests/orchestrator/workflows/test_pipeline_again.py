@@ -10,18 +10,23 @@ from engines import KINDS
 from forgetting import Forgetful, forgetful
 from plant import PATIENCE, Plant, pause, plant
 
-from orchestrator import context
+from orchestrator import context, roots
 from orchestrator.callbacks.opening import MARK, companion_id
+from orchestrator.cancelling import request_cancel
+from orchestrator.cancels import PURSUE, cancel_ids
 from orchestrator.context import STEP_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.hinting import request_look
 from orchestrator.roots import create_task
 from orchestrator.steps.databricks import idempotency_token
+from orchestrator.steps.mail import Mailer
 from orchestrator.watching import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from orchestrator.steps.mail import Message
 
 HOLDS = 1
 JOBS = {HOLDS: Job(fate="hold")}
@@ -80,6 +85,68 @@ async def test_it_has_a_run_of_its_own_and_the_first_run_s_end_is_not_its_end(
         works.emulator.workspace.move(second.run_id, "TERMINATED", "FAILED")
         state, error = await works.ended("a")
         assert (state, error["outcome"], error["run_id"]) == ("failed", "died", second.run_id)
+
+
+async def test_the_first_one_s_cancel_is_not_its_cancel(
+    tmp_path: Path, forgets: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message_ids = []
+
+    async def send(_: Mailer, _message: Message, *, message_id: str) -> None:
+        message_ids.append(message_id)
+
+    monkeypatch.setattr(Mailer, "send", send)
+
+    async with plant(tmp_path, forgets.url, jobs=JOBS) as works:
+        root_id = works.root("a")
+        await works.start("a", job_id=HOLDS, notify="ops@example.org")
+        await run_of(works, 1)
+        *_, cancel = cancel_ids(await works.engine.promises.get(root_id))
+        await request_cancel(works.engine, root_id)
+        assert (await works.ended("a"))[0] == "cancelled"
+        # The pursuit of the cancel is still asleep when the workflow is forgotten.
+        await forgets.forget(works.engine, root_id)
+
+        await works.start("a", job_id=HOLDS, notify="ops@example.org")
+        await run_of(works, 2)
+        await is_over(works, cancel)
+        assert (await works.engine.promises.get(f"{root_id}:1")).state == "pending"
+
+        await request_cancel(works.engine, root_id)
+        assert (await works.ended("a"))[0] == "cancelled"
+
+    assert len(message_ids) == len(set(message_ids)) == 2
+
+
+async def test_a_cancel_of_the_form_before_counts_for_the_workflow_that_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roots, "MARK", {})
+
+    async with plant(tmp_path, "memory://", jobs=JOBS) as works:
+        root_id = works.root("a")
+        # An earlier life of the id has left it behind.
+        await create_task(
+            works.engine,
+            f"{root_id}~cancel",
+            function=PURSUE,
+            argument={"root": root_id},
+            target=works.engine.address_of("default"),
+            timeout_at=2**42,
+        )
+        await works.engine.wait_settled(f"{root_id}~cancel", seconds=PATIENCE)
+        await pause(0.01)
+
+        for name in ("a", "b"):
+            await works.start(name, job_id=HOLDS)
+
+        await run_of(works, 2)
+
+        for name in ("a", "b"):
+            await request_cancel(works.engine, works.root(name))
+            assert (await works.ended(name))[0] == "cancelled"
+
+        assert (await works.engine.promises.get(works.root("b") + "~cancel")).param.data is not None
 
 
 async def test_a_wait_that_the_release_before_opened_keeps_its_idempotency_token_and_its_watcher(
