@@ -9,6 +9,7 @@ SIGNALS = Signals()
 if __name__ == "__main__":
     SIGNALS.listen()  # before all the imports below, which take a second
 
+import argparse
 import asyncio
 import contextlib
 import errno
@@ -63,7 +64,13 @@ def main() -> int:
 
 
 def _refuse_arguments(arguments: list[str]) -> None:
-    if arguments:
+    parser = argparse.ArgumentParser(
+        prog="python -m receiver",
+        description="The HTTP edge; with an embedded engine the workers of all groups as well.",
+        epilog="It takes no other arguments: COUNTERSIGN_* variables and .env configure it.",
+    )
+
+    if parser.parse_known_args(arguments)[1]:
         raise StartRefused("python -m receiver takes no arguments: it is configured by the environment")
 
 

@@ -223,3 +223,12 @@ def ignoring(service: Service, headers: dict[str, str]) -> None:
         service.ask("PUT", PIPELINE, START, headers=headers)
     except OSError:
         return
+
+
+@pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+def test_help_is_printed_without_any_setting(tmp_path: Path, module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    ended = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"usage: python -m {module}")
