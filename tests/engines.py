@@ -25,6 +25,7 @@ KINDS = ("memory", "sqlite", "postgres", "server")
 
 SCHEMA_PLACES = (os.environ.get("RESONATE_PG_SCHEMA", ""), str(Path.home() / ".cache/countersign/resonate.sql"))
 _TEMPLATE = "countersign_template"
+_STARTS = 6
 
 
 def schema_file() -> Path | None:
@@ -67,7 +68,16 @@ class Database:
         try:
             yield
         finally:
-            self._server.ensure_postgres_running()
+            self._start_again()
+
+    def _start_again(self) -> None:
+        """Start the crashed server. The package waits 10 seconds for its recovery, a busy machine may need more."""
+        for _ in range(_STARTS):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._server.ensure_postgres_running()
+                return
+
+        raise AssertionError("the Postgres server did not come back")
 
     @staticmethod
     def dump(url: str) -> bytes:
