@@ -137,7 +137,10 @@ class Context(SDKContext):
         tasks = [future._task for future in futures]  # noqa: SLF001
         await asyncio.wait(tasks)
 
-        if all(isinstance(task.exception(), Suspended) for task in tasks):
+        # Each is asked, so that the loop does not report as forgotten what nobody awaits any more.
+        waiting = [isinstance(task.exception(), Suspended) for task in tasks]
+
+        if all(waiting):
             await tasks[0]
 
 

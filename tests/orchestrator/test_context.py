@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from datetime import timedelta
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from resonate.connections import LocalConnection
 from resonate.context import Context as SDKContext
+from resonate.error import Suspended
 from resonate.resonate import Resonate
 from resonate.types import PromiseRecord, Value
 
@@ -137,3 +141,22 @@ async def test_options_are_kept_by_a_context_over_another() -> None:
 @pytest.mark.parametrize("name", ["_state", "_global_req", "_next_id", "_remote_future"])
 def test_what_we_reach_for_is_there(name: str) -> None:
     assert name == "_state" or callable(getattr(SDKContext, name))
+
+
+async def test_a_wait_that_nobody_awaits_any_more_is_not_reported_as_forgotten() -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+
+    async def over() -> None:
+        return
+
+    async def pending() -> None:
+        raise Suspended
+
+    futures: Any = [SimpleNamespace(_task=asyncio.ensure_future(one())) for one in (over, pending)]
+    await Context.first_over(futures)
+    del futures
+    gc.collect()
+
+    assert reported == []
