@@ -96,6 +96,24 @@ async def test_where_all_must_agree_two_at_the_same_instant_are_both_recorded(he
     assert answers[1].status_code == 303
 
 
+async def test_where_all_must_agree_what_a_step_has_counted_decides_nothing(tmp_path: Path) -> None:
+    """An engine without payload keys holds whatever somebody writes there, in the form of an earlier release too."""
+    async with desk(tmp_path, PAYLOAD_KEYS="off") as here:
+        await here.ask(people=[ADA, BOB], need="all")
+        record = await here.engine.promises.get("consult.1:4")
+        await here.engine.promises.create("consult.1:5", timeout_at=record.timeout_at, param=None, tags=record.tags)
+        await here.engine.promises.resolve("consult.1:5", [[0, "approve", 1], [1, "approve", 2]])
+
+        for person in (ADA, BOB):
+            await here.post(await here.link(person), "reject")
+
+        ended = await here.ended()
+        assert ended["result"]["decision"] == "reject"
+        assert who(ended) == [(ADA, "reject"), (BOB, "reject")]
+        # The step of this number is the one that counts.
+        assert [step["name"] for step in (await here.ended(steps=True))["steps"]][3:] == ["mail_question"] * 2
+
+
 @pytest.mark.parametrize("need", ["any", "all"])
 async def test_at_the_deadline_it_has_expired_for_everybody(here: Desk, need: str) -> None:
     await here.ask(people=[ADA, BOB], need=need, deadline=4)
