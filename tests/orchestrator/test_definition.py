@@ -182,6 +182,16 @@ def test_an_input_is_bound_to_its_root() -> None:
             Start.read(other, root_id="plain.b")
 
 
+@pytest.mark.parametrize("name", ["countersign", "root", "request"])
+def test_an_input_that_is_incomplete_or_of_another_form_starts_nothing(name: str) -> None:
+    stored = Start(root_id="plain.a", text='{"n": 1}').stored()
+    missing = {key: held for key, held in stored.items() if key != name}
+
+    for other in (missing, stored | {name: None}, stored | {name: 2}, stored | {name: {"n": 1}}):
+        with pytest.raises(WorkflowFailed, match="not one that was started under this id"):
+            Start.read(other, root_id="plain.a")
+
+
 def test_a_result_that_is_no_json_is_refused() -> None:
     for result in (float("nan"), object()):
         with pytest.raises(ValueError, match=r"."):

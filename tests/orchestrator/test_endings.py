@@ -14,6 +14,7 @@ from resonate.retry import Never
 from resonate.types import Value
 
 from orchestrator import Context, StepRefused, WorkflowExpired, WorkflowFailed, open_callback, workflow
+from orchestrator.errors import EngineUnavailable
 from orchestrator.groups import group_step
 from orchestrator.roots import Ending, view_root
 
@@ -267,6 +268,39 @@ async def test_a_root_that_holds_no_ending_of_ours_has_failed(tmp_path: Path, ch
 
     assert (view.state, view.result) == ("failed", None)
     assert json.loads(view.error or "") == {"message": "the workflow's code could not be run"}
+
+
+@pytest.mark.parametrize("missing", ["countersign", "state", "result", "error"])
+async def test_a_root_that_holds_an_incomplete_ending_has_failed(tmp_path: Path, missing: str) -> None:
+    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
+        view = await works.start("a")
+        stored: dict[str, Any] = {"countersign": 1, "state": "succeeded", "result": "null", "error": None}
+        del stored[missing]
+        await works.engine.resonate.promises.resolve(view.root_id, Value(data=stored))
+        view = view_root(await works.engine.promises.get(view.root_id))
+
+    assert (view.state, view.result) == ("failed", None)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        None,
+        {"root": "ending.a", "request": "{}"},
+        {"countersign": 2, "root": "ending.a", "request": "{}"},
+        {"countersign": 1, "request": "{}"},
+        {"countersign": 1, "root": "ending.b", "request": "{}"},
+        {"countersign": 1, "root": "ending.a"},
+        {"countersign": 1, "root": "ending.a", "request": {}},
+    ],
+)
+async def test_a_root_that_was_not_started_by_us_is_not_shown(tmp_path: Path, start: object) -> None:
+    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
+        param = {"func": "ending", "args": [start]}
+        root = await works.engine.promises.create("ending.a", timeout_at=2**42, param=param, tags={})
+
+        with pytest.raises(EngineUnavailable, match="not started by Countersign"):
+            view_root(root)
 
 
 async def test_a_callback_s_body_read_as_a_number_is_not_shown(
