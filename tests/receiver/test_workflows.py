@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from edge import AUTHORISED, Edge, edge, problem
 
+from receiver import workflows
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -175,6 +177,23 @@ async def test_the_steps_are_named_and_timed(here: Edge) -> None:
         ("ask.1:2", "hand_out", "succeeded"),
     ]
     assert all(step["started_at"] <= step["ended_at"] for step in steps)
+
+
+async def test_a_page_of_steps_says_where_the_next_one_begins_unless_it_is_the_last(
+    here: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.post(await here.asked(), 1)
+    await here.ended()
+
+    async def page(most: int, query: str = "") -> tuple[list[str], Any, Any]:
+        monkeypatch.setattr(workflows, "PAGE", most)
+        shown = (await here.client.get(f"/workflows/ask/1?steps=1{query}", headers=AUTHORISED)).json()
+        return [step["id"] for step in shown["steps"]], shown.get("truncated"), shown.get("next")
+
+    assert await page(2) == (["ask.1:1", "ask.1:2"], None, None)
+    assert await page(1) == (["ask.1:1"], True, "ask.1:1")
+    assert await page(1, "&after=ask.1:1") == (["ask.1:2"], None, None)
+    assert await page(1, "&after=ask.1:2") == ([], None, None)
 
 
 async def test_a_callback_that_failed_or_expired_is_no_step_that_succeeded(here: Edge) -> None:
