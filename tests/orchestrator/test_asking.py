@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from approving import ADA, BOB, CAT, Desk, code_in, consult, desk, link_in, seen
+from configuration import fresh_key
 from plant import pause
 
 from orchestrator import Question, ask_people
@@ -102,7 +103,7 @@ async def test_where_all_must_agree_what_a_step_has_counted_decides_nothing(tmp_
         await here.ask(people=[ADA, BOB], need="all")
         record = await here.engine.promises.get("consult.1:4")
         await here.engine.promises.create("consult.1:5", timeout_at=record.timeout_at, param=None, tags=record.tags)
-        await here.engine.promises.resolve("consult.1:5", [[0, "approve", 1], [1, "approve", 2]])
+        await here.engine.promises.resolve("consult.1:5", [[index, "approve", 1] for index in (9, 0, 1, -1)])
 
         for person in (ADA, BOB):
             await here.post(await here.link(person), "reject")
@@ -112,6 +113,30 @@ async def test_where_all_must_agree_what_a_step_has_counted_decides_nothing(tmp_
         assert who(ended) == [(ADA, "reject"), (BOB, "reject")]
         # The step of this number is the one that counts.
         assert [step["name"] for step in (await here.ended(steps=True))["steps"]][3:] == ["mail_question"] * 2
+
+
+@pytest.mark.parametrize("first", ["hold", "closed"])
+async def test_of_what_stands_against_agreement_the_first_decision_counts_before_a_wait_that_was_closed(
+    tmp_path: Path, first: str
+) -> None:
+    url, keys = f"sqlite:///{tmp_path}/engine.db", {"SIGNING_KEYS": fresh_key()}
+
+    async with desk(tmp_path, url, **keys) as here:
+        await here.ask(people=[ADA, BOB], need="all", decisions=["approve", "reject", "hold"])
+        ada, bob = await here.link(ADA), await here.link(BOB)
+
+    async with desk(tmp_path, url, working=False, **keys) as here:
+        if first == "hold":
+            await here.post(bob, "hold")
+            await pause(0.01)
+            await here.post(ada, "reject")
+        else:
+            await here.engine.promises.cancel("consult.1:1")
+            await pause(0.01)
+            await here.post(bob, "reject")
+
+    async with desk(tmp_path, url, **keys) as here:
+        assert (await here.ended())["result"]["decision"] == ("hold" if first == "hold" else "reject")
 
 
 @pytest.mark.parametrize("need", ["any", "all"])

@@ -18,6 +18,7 @@ from orchestrator.cancels import PURSUE, cancel_ids, find_cancel
 from orchestrator.context import STEP_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.lineage import GAP, PAGE
+from orchestrator.roots import create_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +136,20 @@ async def test_a_promise_in_the_place_of_a_cancel_that_asks_for_none_is_none(tmp
             await here.engine.promises.create(promise_id, timeout_at=2**42, param=param, tags={})
 
         assert await find_cancel(here.engine.promises, root) is None
+
+
+async def test_a_cancel_of_a_workflow_that_the_engine_has_forgotten_is_pursued_no_more(tmp_path: Path) -> None:
+    async with edge(tmp_path) as here:
+        await create_task(
+            here.engine,
+            "ask.1~nonce~cancel",
+            function=PURSUE,
+            argument={"root": "ask.1"},
+            target=here.engine.address_of("default"),
+            timeout_at=2**42,
+        )
+
+        assert (await here.engine.wait_settled("ask.1~nonce~cancel", seconds=PATIENCE)).state == "resolved"
 
 
 async def test_a_cancel_that_was_under_way_before_an_upgrade_goes_on() -> None:
