@@ -61,6 +61,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
     Raises:
         StartRefused: an embedded engine that this process cannot have, or an address that libpq does not take.
+        ConfigurationError: the payload keys cannot read what is under way in an embedded engine.
     """
     address = settings.engine
     own_group = group if group is not None else settings.group
@@ -74,7 +75,13 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             embedded = EmbeddedConnection(address.path)
             await _opened(embedded, address.path)
-            _require_readable(embedded, settings)
+
+            try:
+                _require_readable(embedded, settings)
+            except ConfigurationError:
+                await embedded.stop()
+                raise
+
             resonate = _resonate(
                 settings, network=embedded, heartbeat=LeaseKeeper(embedded), subscription_refresh_secs=0
             )

@@ -119,7 +119,8 @@ async def test_where_all_must_agree_what_a_step_has_counted_decides_nothing(tmp_
 async def test_of_what_stands_against_agreement_the_first_decision_counts_before_a_wait_that_was_closed(
     tmp_path: Path, first: str
 ) -> None:
-    url, keys = f"sqlite:///{tmp_path}/engine.db", {"SIGNING_KEYS": fresh_key()}
+    url = f"sqlite:///{tmp_path}/engine.db"
+    keys: dict[str, Any] = {"SIGNING_KEYS": fresh_key()}
 
     async with desk(tmp_path, url, **keys) as here:
         await here.ask(people=[ADA, BOB], need="all", decisions=["approve", "reject", "hold"])

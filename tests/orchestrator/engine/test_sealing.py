@@ -28,7 +28,7 @@ from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.opening import Inside
 from orchestrator.engine.places import LIFE_TAG
 from orchestrator.engine.sealing import Seal
-from orchestrator.errors import EngineUnavailable
+from orchestrator.errors import ConfigurationError, EngineUnavailable
 from orchestrator.secret import Secret
 
 KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
@@ -171,6 +171,19 @@ async def test_a_payload_under_a_key_that_is_not_there_decides_nothing(tmp_path:
         assert (await one.ended())["result"]["decision"] == "approve"
 
 
+async def test_a_start_that_is_refused_for_a_key_that_is_not_there_lets_go_of_the_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/engine.db"
+
+    async with desk(tmp_path, url, **KEYS) as one:
+        await one.ask()
+
+    with pytest.raises(ConfigurationError, match="which is under way"):
+        await connect(settings(tmp_path, url, **KEYS | {"PAYLOAD_KEYS": fresh_key()}), work=True)
+
+    async with desk(tmp_path, url, **KEYS) as one:
+        assert await one.state() == "pending"
+
+
 # The form before this one
 
 
@@ -224,8 +237,8 @@ async def test_what_ended_before_the_upgrade_is_still_read_after_it(tmp_path: Pa
 async def test_a_payload_of_the_old_form_under_a_key_that_is_not_there_decides_nothing(promise_id: str) -> None:
     data = base64.b64encode(Unbound().encrypt(b"{}")).decode()
 
-    async def send(_: str, asked: Any, **__: Any) -> tuple[int, Any]:
-        record = {"id": asked["id"], "state": "pending", "timeoutAt": 9, "tags": {}, "value": {}}
+    async def send(*_: Any, **__: Any) -> tuple[int, Any]:
+        record = {"id": promise_id, "state": "pending", "timeoutAt": 9, "tags": {}, "value": {}}
         return 200, {"promise": record | {"param": {"data": data}}}
 
     seal = Seal(send, PayloadCipher([Secret(b"k" * 32)]), Inside())
