@@ -178,7 +178,7 @@ HOPELESS = [
 @pytest.mark.parametrize("begun", HOPELESS)
 def test_what_becomes_no_head_however_it_goes_on_is_refused_at_once(begun: bytes) -> None:
     """Whoever sends it is told so, and keeps no connection until its time is over."""
-    for pieces in ([begun], [bytes([byte]) for byte in begun], [b"\r\n", begun]):
+    for pieces in ([begun], [bytes([byte]) for byte in begun], [b"\r\n", begun], [post()[:-2], b"\r\n", begun]):
         assert read(pieces).refused
 
 
