@@ -285,3 +285,15 @@ async def test_the_token_the_size_and_the_type_are_checked_before_the_proof(here
     problem(await report(here, token, {}, "x" * 70_000), 413, "too-large")
     typed = {"Authorization": f"Bearer {token}", "Content-Type": "text/plain"}
     problem(await here.client.post("/callbacks", content="1", headers=typed), 415, "unsupported-media-type")
+
+
+# -- how often -----------------------------------------------------------------
+
+
+async def test_a_right_proof_is_taken_however_many_wrong_ones_came_before(here: Edge) -> None:
+    token = await here.asked()
+    wrong = [(await report(here, token, {}, "1")).status_code for _ in range(61)]
+    right = await report(here, token, signed(named("succeeded", token), "1"), "1")
+
+    assert wrong == [401] * 60 + [429]
+    assert right.status_code == 200

@@ -61,6 +61,7 @@ async def address(peer: str | None, *lines: str | bytes, **options: Any) -> str 
         pytest.param(PROXY, [f"192.0.2.1, {CLIENT}, 10.0.0.2, 10.0.0.3"], CLIENT, id="three proxies"),
         pytest.param(PROXY, ["192.0.2.1", CLIENT], CLIENT, id="repeated headers"),
         pytest.param(PROXY, ["192.0.2.1", f"{CLIENT}, 10.0.0.2"], CLIENT, id="repeated headers, two proxies"),
+        pytest.param(PROXY, [CLIENT, "10.0.0.2"], CLIENT, id="a header of each proxy"),
         pytest.param(PROXY, ["10.0.0.2, 10.0.0.3"], "10.0.0.2", id="proxies all the way"),
         pytest.param(PROXY, [f"{CLIENT}:50123"], CLIENT, id="with a port"),
         pytest.param(PROXY, [f"{CLIENT}:50123, 10.0.0.2:443"], CLIENT, id="a proxy with a port"),
@@ -94,7 +95,7 @@ async def test_the_client_is_the_last_address_that_no_proxy_of_ours_has(
         *("[203.0.113.9", "203.0.113.9]", "[2001:db8::1]x", "[2001:db8::1]:", "2001:db8::1::2", "[]", "[]:1", ":1"),
         *('"203.0.113.9"', "for=203.0.113.9", "203.0.113.9 10.0.0.2", "203.0.113.9;10.0.0.2", "fe80::1%eth0"),
         *("203.0.113.9 by=root", "\x1b[31m", "a" * 30_000, "9" * 60, ":" * 45, "203.0.113.9%0a"),
-        *(b"\xff\xfe", b"203.0.113.9\x00", "٢٠٣.0.113.9".encode()),
+        *(b"\xff\xfe", b"203.0.113.9\x00", b"203.0.113.9\x0b", "٢٠٣.0.113.9".encode()),
     ],
 )
 async def test_what_is_no_address_makes_nobody_else_the_client(reported: str | bytes) -> None:

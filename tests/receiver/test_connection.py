@@ -158,8 +158,10 @@ async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_
     witness = Witness()
     head = post(REFUSING if refuses else "/a", b"Transfer-Encoding: chunked")
 
-    async with serving(witness.app) as running:
-        (only,) = await told(running, head, b"5\r\nhello", b"!!\r\n0\r\n\r\n" + SMUGGLED, apart=0.05)
+    pieces = [head, b"5\r\nhello", b"!!\r\n0\r\n\r\n" + SMUGGLED]
+
+    async with serving(witness.app, NEVER) as running:
+        (only,) = await told(running, *pieces, apart=0.05, hang_up=False)
 
     assert (only.status, only.problem) == ((401, "") if refuses else (400, "malformed-body"))
     assert "/smuggled" not in witness.paths()
@@ -362,11 +364,25 @@ async def test_a_rest_that_is_known_to_be_too_long_closes_with_the_answer() -> N
     assert longer.headers["connection"] == "close"
 
 
+async def test_what_was_thrown_away_of_one_body_does_not_count_for_the_next_one() -> None:
+    async with serving(Witness().app, replace(NEVER, rest_bytes=1000)) as running, connected(running) as client:
+        for _ in range(4):
+            await client.send(post(REFUSING, length=600))
+            assert (await client.answer()).startswith(b"HTTP/1.1 401 ")
+            await client.send(b"a" * 300)
+            await pause(0.05)
+            await client.send(b"a" * 300)
+
+        await client.send(GET)
+        assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_a_rest_of_very_many_chunks_is_not_received() -> None:
     async with serving(Witness().app, NEVER) as running:
         chunks = b"1\r\na\r\n" * 9000 + b"0\r\n\r\n"
+        sent = post(REFUSING, b"Transfer-Encoding: chunked") + chunks + GET
 
-        assert len(await told(running, post(REFUSING, b"Transfer-Encoding: chunked") + chunks + GET)) == 1
+        assert len(await told(running, sent, hang_up=False)) == 1
 
 
 async def test_a_client_that_still_sends_reads_its_answer_and_no_reset() -> None:
@@ -422,10 +438,11 @@ async def test_a_client_that_does_not_read_a_large_answer_is_cut(closing: bytes)
 
 
 async def test_a_client_that_sends_requests_and_reads_no_answers_is_held_up_and_then_cut() -> None:
-    answered: list[str] = []
+    unsent: list[int] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        answered.append(scope["path"])
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        (protocol,) = running.server.server_state.connections
+        unsent.append(protocol._transport.get_write_buffer_size())  # type: ignore[union-attr]
         content = b"a" * 50_000
         length = (b"content-length", b"%d" % len(content))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
@@ -433,9 +450,13 @@ async def test_a_client_that_sends_requests_and_reads_no_answers_is_held_up_and_
 
     async with serving(app, replace(NEVER, unsent_seconds=SOON)) as running:
         with deaf(running, GET * 1900):
+            while not unsent:
+                await pause(0.01)
+
             await running.deserted()
 
-    assert 0 < len(answered) < 1900
+    assert 0 < len(unsent) < 1900
+    assert max(unsent) < 2 * 50_000
 
 
 async def test_what_is_sent_ahead_stays_in_the_network_while_a_request_is_answered() -> None:

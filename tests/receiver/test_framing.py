@@ -6,8 +6,12 @@ import pytest
 from reading import read_all
 from wire import accepted, read
 
-from receiver.framing import HEAD_BYTES, HEAD_LINES, HeadTooLarge, RequestReader
+from receiver.framing import HeadTooLarge, RequestReader
 from receiver.heads import Head, MalformedRequest
+
+#: As SECURITY.md has them.
+HEAD_BYTES = 64 * 1024
+HEAD_LINES = 200
 
 HOST = b"Host: a.example\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -130,6 +134,8 @@ AMBIGUOUS = [
     CHUNKED + b"5\r\nhello\n0\r\n\r\n",
     CHUNKED + b"5\r\nhello0\r\n\r\n",
     CHUNKED + b"5\r\nhellooo\r\n0\r\n\r\n",
+    CHUNKED + b"5\r\nhelloXX0\r\n\r\n",
+    CHUNKED + b"5\r\nhello\n\n0\r\n\r\n",
     CHUNKED + b"5;a\nb\r\nhello\r\n",
     CHUNKED + b"5;a\rb\r\nhello\r\n",
     CHUNKED + b"00000000000000005\r\nhello\r\n",
@@ -153,6 +159,27 @@ def test_what_two_readers_could_read_differently_is_refused_and_nothing_after_it
             reading.reader.head()
 
     assert read_all(data + b"\r\n\r\n" + post()) == ([], "wrong")
+
+
+HOPELESS = [
+    b"\n",
+    b"\x16\x03\x01",
+    b"GET /\x00",
+    b"GET / HTTP/1.1\n",
+    b"GET / HTTP/1.1\r\nHost: a\n",
+    b"GET / HTTP/1.1\r\nHost: a\rB",
+    b"GET / HTTP/1.1\r\nA: \x00",
+    b"GET / HTTP/1.1\r\nA: \x7f",
+    b"GET /\r\n",
+    b"hello\r\n",
+]
+
+
+@pytest.mark.parametrize("begun", HOPELESS)
+def test_what_becomes_no_head_however_it_goes_on_is_refused_at_once(begun: bytes) -> None:
+    """Whoever sends it is told so, and keeps no connection until its time is over."""
+    for pieces in ([begun], [bytes([byte]) for byte in begun], [b"\r\n", begun], [post()[:-2], b"\r\n", begun]):
+        assert read(pieces).refused
 
 
 @pytest.mark.parametrize(
@@ -298,6 +325,12 @@ def test_what_a_chunked_body_carries_beside_its_data_is_bounded(more: bytes) -> 
     endless = CHUNKED + first + (b"0\r\n" if more.startswith(b"0") else b"") + rest * 5000
 
     assert read([endless[:100_000]]).refused
+
+
+def test_what_one_chunked_body_carries_beside_its_data_does_not_count_for_the_next_one() -> None:
+    one = CHUNKED + b"5;" + b"a" * 200 + b"\r\nhello\r\n0\r\nA: " + b"a" * 5000 + b"\r\n\r\n"
+
+    assert len(accepted(one * 3)) == 3
 
 
 @pytest.mark.parametrize("length", [b"1" + b"0" * 30, b"9" * 60_000])

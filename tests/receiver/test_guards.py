@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from receiver.bodies import json_body
-from receiver.guards import MAX_HEADER_BYTES, MAX_HEADERS, BadTokens, RequestGuard
+from receiver.guards import BadTokens, RequestGuard
 from receiver.problems import Problem, exception_handlers
 from receiver.telemetry import Metrics
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: As the contract has them.
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
 
 LIMIT = 1000
 SECRET = "not-for-logs"

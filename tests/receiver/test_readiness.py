@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from edge import Edge, edge, problem
-from plant import pause
+from plant import PATIENCE, pause
 
 from orchestrator.errors import EngineUnavailable
+from receiver import readiness
 from receiver.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -130,8 +131,8 @@ async def test_a_probe_that_hangs_is_bounded_even_if_it_cannot_be_cancelled() ->
 
         raise EngineUnavailable("too late")
 
-    readiness = Readiness(stubborn, seconds=0.05)
-    asked = [asyncio.create_task(readiness.wait()) for _ in range(100)]
+    bounded = Readiness(stubborn, seconds=0.05)
+    asked = [asyncio.create_task(bounded.wait()) for _ in range(100)]
     told, waiting = await asyncio.wait(asked, timeout=10)
     released.set()
     await asyncio.wait(asked)
@@ -202,3 +203,29 @@ async def test_an_engine_that_is_away_is_503_for_all(here: Edge, monkeypatch: py
         assert answer.headers["retry-after"]
 
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_readyz_remembers_what_the_engine_said(here: Edge, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    asked: list[str] = []
+    get = here.engine.promises.get
+
+    async def counted(promise_id: str) -> Any:
+        asked.append(promise_id)
+
+        if status != 200:
+            raise EngineUnavailable("the engine did not answer within 5 s")
+
+        return await get(promise_id)
+
+    monkeypatch.setattr(here.engine.promises, "get", counted)
+    # Longer than a second, so that no machine is too slow.
+    monkeypatch.setattr(readiness, "REMEMBERED", PATIENCE)
+    answers = [await here.client.get("/readyz") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [status] * 3
+    assert len(asked) == 1
+
+    monkeypatch.setattr(readiness, "REMEMBERED", 0)
+    await here.client.get("/readyz")
+    assert len(asked) == 2
