@@ -20,6 +20,7 @@ _PLACES: Final = 24
 
 #: Attributes in which libraries keep a code of theirs, and its type: SQLite's, Postgres', an engine server's.
 _CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
+_LARGEST_CODE: Final = 2**63
 
 
 def describe_crash(error: BaseException) -> str:
@@ -90,12 +91,14 @@ def _places(trace: TracebackType | None) -> list[tuple[str, int, str]]:
 
 def _code_of(error: BaseException) -> str:
     if isinstance(error, OSError):
-        return errno.errorcode.get(error.errno or 0, "")
+        # Whatever it was made of: its constructor takes anything for a number.
+        return errno.errorcode.get(error.errno, "") if isinstance(error.errno, int) else ""
 
     for name, kind in _CODES:
         code: Any = getattr(error, name, None)
 
-        if isinstance(code, kind):
+        # A number of thousands of digits cannot be written.
+        if isinstance(code, kind) and (isinstance(code, str) or abs(code) < _LARGEST_CODE):
             return str(code)[:40]
 
     return ""

@@ -55,6 +55,9 @@ _QUIET: Final[Mapping[str, int]] = {
 
 _NO_SENTENCE: Final = re.compile(r"[\n(<].*", re.DOTALL)
 
+#: Arguments of a line of asyncio's that are shown: numbers, and exceptions, which are shown by their type.
+_PLAIN: Final = (int, float, BaseException)
+
 #: Our packages: their loggers, and the modules of our own errors.
 _OWN: Final = ("orchestrator", "receiver")
 
@@ -117,6 +120,9 @@ def _discreet(record: logging.LogRecord) -> logging.LogRecord:
     elif record.name == "asyncio" and not arguments:
         # A sentence, perhaps a call with its arguments, then lines that show objects, futures and their exceptions.
         message = _NO_SENTENCE.sub("", str(message))
+    elif record.name == "asyncio" and isinstance(arguments, tuple):
+        # In debug mode it shows what was slow: a call with its arguments, a task with its exception.
+        arguments = tuple(each if isinstance(each, _PLAIN) else "[...]" for each in arguments)
     elif record.name == "py.warnings":
         # pydantic warns of a value that does not fit, and shows it.
         message = str(message).partition("input_value=")[0]

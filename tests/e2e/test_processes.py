@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -78,6 +79,26 @@ def test_a_workflow_module_that_raises_refuses_the_start_in_one_line(tmp_path: P
 
     assert line == (
         "COUNTERSIGN_WORKFLOWS names a module, number 1, that cannot be imported: it raised SystemExit in its line 2"
+    )
+
+
+@pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+def test_each_line_is_an_object_where_the_log_is_to_be_json(tmp_path: Path, module: str) -> None:
+    engine = "memory://" if module == "receiver" else f"http://127.0.0.1:{free_port()}"
+    variables = {"PYTHONPATH": str(ROOT), **environment(engine, LOG="info,json", PORT=str(free_port()))}
+    log = tmp_path / "log"
+
+    with log.open("wb") as stream:
+        process = subprocess.Popen([sys.executable, "-m", module], cwd=tmp_path, env=variables, stderr=stream)
+
+    try:
+        wait_until("something is logged", lambda: log.read_text().endswith("\n"))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+    assert all(
+        {"time", "level", "logger", "message"} <= json.loads(line).keys() for line in log.read_text().splitlines()
     )
 
 

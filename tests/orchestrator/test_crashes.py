@@ -73,6 +73,16 @@ def test_the_code_of_a_library_is_told() -> None:
     assert name_of_kind(SystemExit(SECRET)) == "builtins.SystemExit"
 
 
+def test_what_stands_in_the_place_of_a_code_and_is_none_is_not_told() -> None:
+    for text in (SECRET, [SECRET], 10**5000, None):
+        assert name_of_kind(OSError(text, SECRET)) == "builtins.OSError"
+        assert name_of_kind(SystemExit(text)) == "builtins.SystemExit"
+
+    error = ValueError()
+    error.sqlstate = "0" * 5000  # type: ignore[attr-defined]
+    assert len(name_of_kind(error)) < 100
+
+
 def test_a_description_has_an_end() -> None:
     def deep(levels: int) -> None:
         if levels == 0:

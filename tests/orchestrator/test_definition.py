@@ -75,7 +75,7 @@ def test_the_workflows_of_several_modules_are_found_by_name(monkeypatch: pytest.
 
 
 def test_a_module_that_is_missing_or_holds_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("no.such.module", module(monkeypatch, "tests_empty", x=1)):
+    for name in ("no.such.module", "no_such_module", "orchestrator.nowhere", module(monkeypatch, "tests_empty", x=1)):
         with pytest.raises(ConfigurationError, match="number 1") as caught:
             load_workflows([name])
 

@@ -121,6 +121,7 @@ def of_a_model() -> object:
         (of_a_model, "ValidationError", "of_a_model"),
         (raising(ExceptionGroup(BODY, [ValueError(BODY)])), "ExceptionGroup", "fail"),
         (raising(UnicodeDecodeError("utf-8", BODY.encode(), 0, 1, BODY)), "UnicodeDecodeError", "fail"),
+        (raising(OSError([BODY], BODY)), "OSError", "fail"),
     ],
 )
 async def test_an_unexpected_error_is_told_by_type_and_place_and_never_by_its_text(
@@ -135,6 +136,12 @@ async def test_an_unexpected_error_is_told_by_type_and_place_and_never_by_its_te
     assert f"{kind} at " in caplog.text
     assert "workflow ending.a failed" in caplog.text
     assert BODY not in str(error) + caplog.text
+
+
+async def test_an_error_of_ours_is_told_by_its_text_with_what_looks_like_a_secret_masked(tmp_path: Path) -> None:
+    _, error = await ended(tmp_path, ending(raising(StepRefused("the service did not take Bearer s3cret"))))
+
+    assert error["message"] == "StepRefused: the service did not take Bearer [redacted]"
 
 
 async def test_a_step_that_fails_with_a_body_in_its_text_does_not_show_it_either(

@@ -21,7 +21,7 @@ from resonate.observability import BackgroundTaskFailed, Dropped
 
 from orchestrator.engine.connecting import _observe
 from orchestrator.errors import StepUnavailable, WorkflowFailed
-from orchestrator.logs import _JsonFormatter, one_line
+from orchestrator.logs import ACCESS, Form, _JsonFormatter, one_line
 from orchestrator.redaction import REDACTED, redact
 
 if TYPE_CHECKING:
@@ -135,6 +135,14 @@ def test_a_secret_put_together_from_arguments_is_masked(start: Start) -> None:
 
     assert REDACTED in stream.getvalue()
     assert signature not in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_access_line_that_tells_of_an_exception_is_masked_like_any_other(start: Start, form: Form) -> None:
+    stream = start("info", form)
+    logging.getLogger(ACCESS).error("broke at %s", TOKEN, exc_info=ValueError())
+
+    assert f"broke at {REDACTED}" in stream.getvalue()
 
 
 def test_text_that_another_handler_cached_is_not_trusted(start: Start) -> None:
@@ -328,11 +336,14 @@ def test_in_json_what_cannot_be_written_is_an_object_too(start: Start) -> None:
 @given(st.text(), st.text())
 def test_in_json_any_text_stays_inside_its_object(message: str, error: str) -> None:
     formatter = _JsonFormatter()
-    failure = (ValueError, ValueError(error), None)
-    record = logging.makeLogRecord({"name": message, "msg": "%s", "args": (message,), "exc_info": failure})
+    odd = type("Odd\x1b\u2028", (ValueError,), {})(error)
+    record = logging.makeLogRecord(
+        {"name": message, "msg": "%s", "args": (message,), "exc_info": (type(odd), odd, None)}
+    )
     (entry,) = entries(formatter.format(record) + "\n")
 
     assert entry["message"].isprintable()
+    assert entry["logger"].isprintable()
     assert all(line.isprintable() for line in entry["exception"].split("\n"))
 
 
@@ -427,21 +438,32 @@ async def fail():
 def called(argument):
     raise KeyError(argument)
 
+class Shown:
+    def __repr__(self):
+        return "<Shown {BODY}>"
+
+    def __call__(self):
+        raise KeyError(self)
+
 async def main():
+    loop = asyncio.get_running_loop()
+    loop.slow_callback_duration = 0
     asyncio.create_task(fail())
-    asyncio.get_running_loop().call_soon(called, "{BODY}")
+    loop.call_soon(called, "{BODY}")
+    loop.call_soon(Shown())
     await asyncio.sleep(0.01)
     gc.collect()
     Ignored()
 
 configure_logging("info")
-asyncio.Runner(loop_factory=importlib.import_module("{loop}").new_event_loop).run(main())
+asyncio.Runner(debug=True, loop_factory=importlib.import_module("{loop}").new_event_loop).run(main())
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert BODY not in ended.stderr
     assert "ERROR asyncio Task exception was never retrieved\\nbuiltins.ValueError at <string>:" in ended.stderr
-    assert "ERROR asyncio Exception in callback " in ended.stderr
+    assert ended.stderr.count("ERROR asyncio Exception in callback ") == 2
+    assert "WARNING asyncio Executing " in ended.stderr
     assert "an exception was ignored\\nbuiltins.ValueError at <string>:" in ended.stderr
 
 

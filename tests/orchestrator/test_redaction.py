@@ -75,6 +75,12 @@ def test_an_address_in_a_message_is_cut_out_however_it_is_spelt(spelling: str) -
     assert "callbacks" not in redacted(f"calling {spelling} failed").lower()
 
 
+def test_a_long_run_in_a_message_may_be_a_key_of_any_kind() -> None:
+    run = "Xk3-_" * 8
+
+    assert redacted(f"said {run} and {run[1:]}") == f"said [...] and {run[1:]}"
+
+
 def test_hidden_values_are_cut_out_and_a_short_one_only_where_it_stands_alone() -> None:
     assert redacted('a "two words" b 7 c 17', ["two words", "7", ""]) == 'a "[...]" b [...] c 17'
 
@@ -102,6 +108,13 @@ def test_what_is_left_out_is_counted() -> None:
     assert redact(text).endswith(f" [{100_000 - len(cut(text))} more characters]")
     assert len(redacted(text)) <= LONGEST
     assert redact("x" * 100_000) == " [100000 more characters]"
+
+
+def test_a_text_is_cut_first_and_only_what_is_left_is_looked_at() -> None:
+    word = f"{DAPI} "
+
+    for mask, mark in ((redact, REDACTED), (redacted, "[...]")):
+        assert mask(word * 10_000).count(mark) == LONGEST // len(word)
 
 
 PIECES = (

@@ -455,6 +455,7 @@ def test_an_injected_port_leaves_the_one_of_the_env_file(tmp_path: Path, endpoin
         ("PROXY", "tcp://10.0.0.1:8000"),
         ("PORT", "tcp://"),
         ("PORT", "tcp://10.0.0.1"),
+        ("PORT", "tcp://10.0.0.1:8000/"),
         ("PORT", "http://10.0.0.1:8000"),
         ("PORT", ":8000"),
     ],

@@ -106,6 +106,17 @@ async def test_a_letter_and_its_reminder_pass_from_any_sender(certificate: Path,
     assert LINK in first.text()
 
 
+async def test_a_mail_is_dated_by_the_clock_it_is_given(certificate: Path) -> None:
+    relay = Relay()
+
+    with relay.running(certificate) as port:
+        value = f"smtp://{quoted(USER)}:{quoted(PASSWORD)}@localhost:{port}?from=a@example.org"
+        address = mail_address("COUNTERSIGN_MAIL", value, public_host="callbacks.example.org", ca_file=certificate)
+        await Mailer(address, clock=lambda: 1_800_000_000.0).send(MESSAGE, message_id="a")
+
+    assert relay.received[0].header("date") == "Fri, 15 Jan 2027 08:00:00 +0000"
+
+
 @pytest.mark.parametrize("person", PEOPLE)
 async def test_a_letter_passes_to_anybody_and_to_nobody_else(certificate: Path, person: str) -> None:
     (mail,) = await passed(Relay(), certificate, (letter(person).message(), "a"))

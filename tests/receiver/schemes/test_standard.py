@@ -280,6 +280,13 @@ def test_headers_of_both_families_are_taken_where_they_say_the_same() -> None:
     assert (signed.identity, signed.moment) == (ID, TIMESTAMP)
 
 
+def test_the_headers_of_svix_are_found_in_any_case() -> None:
+    headers = [(name.title(), value) for name, value in of_svix(headers_of())]
+    signed = StandardWebhooks(secrets=(Secret(KEY),)).verify(headers, BODY, now=lambda: NOW)
+
+    assert signed.identity == ID
+
+
 @pytest.mark.parametrize(("place", "value"), [(0, None), (1, None), (0, b"else"), (1, b"1"), (2, b"v1,else")])
 def test_headers_of_both_families_that_differ_are_refused(place: int, value: bytes | None) -> None:
     other = of_svix(headers_of())
