@@ -25,7 +25,7 @@ KINDS = ("memory", "sqlite", "postgres", "server")
 
 SCHEMA_PLACES = (os.environ.get("RESONATE_PG_SCHEMA", ""), str(Path.home() / ".cache/countersign/resonate.sql"))
 _TEMPLATE = "countersign_template"
-_STARTS = 6
+_RECOVERY_LOOKS = 600
 
 
 def schema_file() -> Path | None:
@@ -71,11 +71,15 @@ class Database:
             self._start_again()
 
     def _start_again(self) -> None:
-        """Start the crashed server. The package waits 10 seconds for its recovery, a busy machine may need more."""
-        for _ in range(_STARTS):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._server.ensure_postgres_running()
+        """Start the crashed server and return once it takes connections. The package itself waits no more than 10 s."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._server.ensure_postgres_running()
+
+        for _ in range(_RECOVERY_LOOKS):
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self._admin_url):
                 return
+
+            time.sleep(0.1)
 
         raise AssertionError("the Postgres server did not come back")
 
@@ -102,6 +106,8 @@ def postgres(directory: Path) -> Iterator[Database]:
 
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+            # After a crash the server would flush each file of hundreds of databases by itself.
+            connection.execute("ALTER SYSTEM SET recovery_init_sync_method = 'syncfs'")
 
         with psycopg.connect(_with_database(url, _TEMPLATE), autocommit=True) as connection:
             connection.execute(schema.read_text())
