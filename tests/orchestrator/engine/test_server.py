@@ -96,7 +96,7 @@ async def test_whatever_the_server_does_it_connects_again_and_tells_no_token(
     script = Script(trouble, HEAD + event("a"), end=True)
 
     async with listening(script) as heard:
-        # The client library asks once more by itself where nothing was answered: then the end of the second answer is told.
+        # The client library asks once more by itself where nothing was answered; the end of what came then is logged.
         await true_soon(lambda: "a" in heard and "trying again" in caplog.text)
 
     assert "a-token" not in caplog.text
