@@ -88,7 +88,7 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
         await notify_end(ctx, request.notify, str(outcome), run_id, str(end.error["message"]))
         raise
     except Exception:
-        # What it says may quote anything; it stands in the log and, masked, in the workflow's error.
+        # Its text may quote anything: the log and the workflow's error name its type and place.
         ended_as = "cancelled" if await ctx.run(cancel_requested) else "failed"
         await notify_end(ctx, request.notify, ended_as, None, "see the workflow's error")
         raise
