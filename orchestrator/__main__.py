@@ -16,16 +16,16 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from orchestrator.config.settings import group_name, load_settings
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
 from orchestrator.logs import configure_logging
-from orchestrator.settings import group_name, load_settings
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:
+    from orchestrator.config.settings import Settings
     from orchestrator.engine import Engine
-    from orchestrator.settings import Settings
 
 logger = logging.getLogger("orchestrator")
 

@@ -14,10 +14,10 @@ from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.callbacks.waiting import open_inquiry, withdraw_callback
 from orchestrator.context import Context
 from orchestrator.errors import WorkflowFailed
-from orchestrator.mailbox import mailbox
 from orchestrator.patience import persist
 from orchestrator.questions import MAX_PEOPLE
 from orchestrator.reminding import Reminder, mail_question
+from orchestrator.text.mailbox import mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

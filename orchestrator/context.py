@@ -20,7 +20,7 @@ from resonate.types import Value
 from orchestrator.callbacks.opening import MARK, opened_at
 from orchestrator.engine.failures import failed_as_tampered, is_tampered
 from orchestrator.errors import NotJson
-from orchestrator.jsonwriting import dumps_strict
+from orchestrator.text.json_writing import dumps_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

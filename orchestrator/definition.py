@@ -20,7 +20,6 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.callbacks.waiting import close_callbacks
 from orchestrator.cancels import cancel_requested
 from orchestrator.context import Context
-from orchestrator.crashes import describe_crash, place_in, places
 from orchestrator.errors import (
     ConfigurationError,
     CountersignError,
@@ -33,8 +32,9 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.groups import DEFAULT_GROUP, check_group
-from orchestrator.redaction import redact
 from orchestrator.roots import Ending, Start
+from orchestrator.text.crashes import describe_crash, place_in, places
+from orchestrator.text.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -18,9 +18,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-from orchestrator.crashes import describe_crash, name_of_kind
 from orchestrator.errors import WorkflowEnded
-from orchestrator.redaction import redact
+from orchestrator.text.crashes import describe_crash, name_of_kind
+from orchestrator.text.redaction import redact
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.callbacks.opening import opened_at
-from orchestrator.crashes import describe_crash
 from orchestrator.engine import Engine
 from orchestrator.errors import EngineUnavailable, StepRefused, StepUnavailable
 from orchestrator.patience import DONE, persist
 from orchestrator.steps.mail import Mailer, Message
+from orchestrator.text.crashes import describe_crash
 
 if TYPE_CHECKING:
     from orchestrator.context import Context

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from orchestrator.shown import one_line, paragraphs
+from orchestrator.text.display import one_line, paragraphs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from resonate.types import TaskData
 from orchestrator.callbacks.opening import MARK
 from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
-from orchestrator.jsonvalues import loads_strict
-from orchestrator.jsonwriting import dumps_strict, escaped, readable
+from orchestrator.text.json_writing import dumps_strict, escaped, readable
+from orchestrator.text.strict_json import loads_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

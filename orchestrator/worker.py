@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
 
+    from orchestrator.config.settings import Settings
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
     from orchestrator.groups import GroupStep
-    from orchestrator.settings import Settings
 
 
 logger = logging.getLogger(__name__)

@@ -21,11 +21,11 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.config.settings import load_settings
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StartRefused
 from orchestrator.logs import configure_logging
-from orchestrator.settings import load_settings
 from orchestrator.worker import equip
 from receiver.app import create_app
 from receiver.server import Server, allow_many_connections
@@ -34,7 +34,7 @@ from receiver.sources import Sources
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
 
 logger = logging.getLogger("receiver")
 

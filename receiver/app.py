@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from starlette.routing import Route
     from starlette.types import ASGIApp, ExceptionHandler
 
+    from orchestrator.config.settings import Settings
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
-    from orchestrator.settings import Settings
 
 
 def create_app(

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.keys import ROLES
+from orchestrator.config.keys import ROLES
 from receiver.problems import Problem
 from receiver.telemetry import name_caller
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from orchestrator.keys import ApiKey, Role
+    from orchestrator.config.keys import ApiKey, Role
     from receiver.guards import BadTokens
 
 _SCHEME: Final = "bearer"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 from starlette.requests import ClientDisconnect
 
-from orchestrator.jsonvalues import json_equal, loads_strict
+from orchestrator.text.strict_json import json_equal, loads_strict
 from receiver.problems import Problem
 
 if TYPE_CHECKING:

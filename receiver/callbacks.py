@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.settlement import Verdict
     from orchestrator.callbacks.tokens import Claims, TokenSigner
+    from orchestrator.config.secret import Secret
     from orchestrator.engine import Engine
-    from orchestrator.secret import Secret
     from receiver.caller_proof import Kind
     from receiver.guards import BadTokens
     from receiver.telemetry import Metrics

@@ -18,7 +18,7 @@ from receiver.schemes.standard import verify_standard_webhook
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
     from receiver.schemes.signing import Headers
 
 type Kind = Literal["succeeded", "failed"]

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from orchestrator.crashes import describe_crash
+from orchestrator.text.crashes import describe_crash
 from receiver.answers import answer_head
 from receiver.heads import MalformedRequest
 from receiver.problems import Problem

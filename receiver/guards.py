@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
-from orchestrator.crashes import describe_crash
+from orchestrator.text.crashes import describe_crash
 from receiver.bodies import READ_SECONDS, check_declared, receive_body
 from receiver.clients import client_address
 from receiver.problems import CLIENT_GONE, Problem

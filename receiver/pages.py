@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from orchestrator.shown import one_line, paragraphs
+from orchestrator.text.display import one_line, paragraphs
 from receiver.problems import MEDIA_TYPE
 from receiver.rendering import TEMPLATES, page_headers
 

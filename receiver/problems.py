@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from orchestrator.crashes import describe_crash
+from orchestrator.text.crashes import describe_crash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.environment import PREFIX, Given
+from orchestrator.config.environment import PREFIX, Given
+from orchestrator.config.keys import CALLER_SECRET_PREFIX, Admission
+from orchestrator.config.secret import Secret
+from orchestrator.config.settings import read_environment
 from orchestrator.errors import ConfigurationError
-from orchestrator.keys import CALLER_SECRET_PREFIX, Admission
-from orchestrator.secret import Secret
-from orchestrator.settings import read_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
 _LARGEST_FILE: Final = 4096

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from orchestrator.config.secret import Secret
+    from orchestrator.config.settings import Settings
     from orchestrator.definition import Workflow
-    from orchestrator.secret import Secret
-    from orchestrator.settings import Settings
     from receiver.schemes.signing import Scheme
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.cancelling import request_cancel
 from orchestrator.context import CALLBACK_TAG
 from orchestrator.errors import UnknownPromise
-from orchestrator.jsonvalues import json_equal, loads_strict
 from orchestrator.lineage import PAGE, name_of, walk
 from orchestrator.roots import start_root, view_root
+from orchestrator.text.strict_json import json_equal, loads_strict
 from receiver.audit import approval_of
 from receiver.bodies import json_body
 from receiver.inputs import describe_faults, faults_of

@@ -24,7 +24,7 @@ from bench_load import Load, request, run_load
 from service import ROOT, NotAsExpected, Service, free_port, wait_until
 
 from orchestrator.callbacks.tokens import Claims, TokenSigner
-from orchestrator.settings import load_settings
+from orchestrator.config.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

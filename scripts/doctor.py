@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
+from orchestrator.config.secret_fragments import Fragments, credentials
+from orchestrator.config.settings import load_settings
 from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse, EngineUnavailable
-from orchestrator.fragments import Fragments, credentials
 from orchestrator.groups import groups_of
 from orchestrator.presence import is_served
-from orchestrator.settings import load_settings
 from orchestrator.steps.databricks import Databricks, RunGone
 from orchestrator.steps.mail import Mailer
 from receiver.sources import Sources
@@ -39,7 +39,7 @@ from receiver.sources import Sources
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
 
 _SECONDS: Final = 5.0
 _LONGEST_LINE: Final = 600

@@ -16,10 +16,10 @@ from plant import PATIENCE, pause
 from pydantic import BaseModel
 
 from orchestrator import Context, Question, ask_people, workflow
+from orchestrator.config.settings import MailAddress
 from orchestrator.engine import connect
 from orchestrator.errors import StepUnavailable
 from orchestrator.roots import start_root
-from orchestrator.settings import MailAddress
 from orchestrator.steps.mail import Mailer, Message
 from orchestrator.worker import equip
 from orchestrator.workflows import approve_and_ship
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from orchestrator.config.secret import Secret
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
-    from orchestrator.secret import Secret
 
 ADA, BOB, CAT = "ada@example.org", "bob@example.org", "cat@example.org"
 

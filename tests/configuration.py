@@ -7,12 +7,12 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING
 
-from orchestrator.settings import load_settings
+from orchestrator.config.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
 
 API_KEY = secrets.token_urlsafe(32)
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.callbacks.settlement import Settlement
+    from orchestrator.config.settings import Settings
     from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
     from orchestrator.roots import RootView
-    from orchestrator.settings import Settings
 
 PATIENCE = 30.0
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from service import free_port
 
-from orchestrator.secret import Secret
-from orchestrator.settings import MailAddress
+from orchestrator.config.secret import Secret
+from orchestrator.config.settings import MailAddress
 from orchestrator.steps.mail import Mailer
 
 if TYPE_CHECKING:

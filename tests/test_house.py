@@ -344,7 +344,7 @@ def test_an_import_is_seen_in_each_of_its_forms(source: str) -> None:
 def test_the_process_environment_is_read_in_one_function() -> None:
     readers = {f"{name(file)}:{function}" for file in product() for function in reads_environment(tree(file))}
 
-    assert readers == {"orchestrator/settings.py:read_environment"}
+    assert readers == {"orchestrator/config/settings.py:read_environment"}
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from resonate.types import PromiseRecord
 
+    from orchestrator.config.secret import Secret
     from orchestrator.engine.promises import Promises
-    from orchestrator.secret import Secret
 
 MAX_TRIES: Final = 5
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
 from orchestrator.callbacks.opening import opened_at
-from orchestrator.jsonvalues import json_equal, loads_strict
-from orchestrator.jsonwriting import dumps_strict, escaped
+from orchestrator.text.json_writing import dumps_strict, escaped
+from orchestrator.text.strict_json import json_equal, loads_strict
 
 if TYPE_CHECKING:
     from resonate.types import PromiseRecord

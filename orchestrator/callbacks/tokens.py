@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from resonate.types import PromiseRecord
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
 
 type Audience = Literal["machine", "approver"]
 type Version = Literal[1, 2]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from resonate.context import Context
     from resonate.observability import Event
 
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from resonate.error import SerializationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
 
 _UNBOUND: Final = b"\x01"
 _BOUND: Final = b"\x02"

@@ -18,12 +18,12 @@ import sqlite3
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.config.private_files import make_folder
 from orchestrator.engine.images import ImageError, LineageImage, decode
 from orchestrator.engine.marks import MARKS
 from orchestrator.engine.possession import beside, check_header, create, lock
 from orchestrator.engine.writes import Recovered, Row, Snapshot, Writes
 from orchestrator.errors import JournalUnusable
-from orchestrator.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

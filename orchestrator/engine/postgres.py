@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from resonate_pg.client import PgConn
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from resonate.connections.sse import SseFramer, resolve_target, unicast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
 
 logger = logging.getLogger(__name__)
 

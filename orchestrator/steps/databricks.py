@@ -28,7 +28,7 @@ from orchestrator.errors import StepRefused, StepUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
 
 HTTP_TIMEOUT: Final = 30.0
 """Seconds one request of the library may wait for the server."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from databricks.sdk.service import jobs
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
 
 logger = logging.getLogger(__name__)
 

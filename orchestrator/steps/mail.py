@@ -16,15 +16,15 @@ import anyio.to_thread
 from pydantic import AfterValidator
 
 from orchestrator.errors import StepRefused
-from orchestrator.mailbox import mailbox
-from orchestrator.shown import one_line, paragraphs
 from orchestrator.steps import smtp
 from orchestrator.steps.mime import compose
+from orchestrator.text.display import one_line, paragraphs
+from orchestrator.text.mailbox import mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.settings import MailAddress
+    from orchestrator.config.settings import MailAddress
 
 MAX_SUBJECT: Final = 250
 MAX_NAME: Final = 100

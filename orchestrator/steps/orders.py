@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
+from orchestrator.config.private_files import make_file, make_folder
 from orchestrator.groups import group_step
-from orchestrator.private import make_file, make_folder
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext

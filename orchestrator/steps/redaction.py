@@ -1,7 +1,8 @@
 """Cuts out of other people's texts what must not be repeated: addresses, tokens, and values known to be confidential.
 
 A service's message may echo what was sent to it, the callback address too. What a secret looks like is decided in
-`orchestrator.redaction`; here whatever could be a token or an address goes as well, since no such message needs one.
+`orchestrator.text.redaction`; here whatever could be a token or an address goes as well, since no such message needs
+one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.redaction import LONGEST, cut, redact
+from orchestrator.text.redaction import LONGEST, cut, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -28,7 +28,7 @@ from orchestrator.steps.replies import Replies
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.settings import MailAddress
+    from orchestrator.config.settings import MailAddress
 
 #: Seconds to wait for a server that says nothing, and for all that it says.
 _SECONDS: Final = 20.0

@@ -15,7 +15,7 @@ from receiver.schemes.signing import SignatureRefused, Signed, check_any, check_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
     from receiver.schemes.signing import Headers
 
 type Hash = Literal["sha256", "sha512"]

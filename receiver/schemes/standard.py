@@ -29,7 +29,7 @@ from receiver.schemes.signing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
     from receiver.schemes.signing import Headers
 
 # Without a full stop: it separates id, timestamp and body in what is signed, and a body that is a number could

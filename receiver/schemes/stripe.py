@@ -25,7 +25,7 @@ from receiver.schemes.signing import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.secret import Secret
+    from orchestrator.config.secret import Secret
     from receiver.schemes.signing import Headers
 
 _HEADER: Final = b"stripe-signature"

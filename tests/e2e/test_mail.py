@@ -15,8 +15,8 @@ from configuration import API_KEY, environment
 from plant import PATIENCE, pause
 from relay import Received, Relay
 
+from orchestrator.config.settings import load_settings
 from orchestrator.engine import connect
-from orchestrator.settings import load_settings
 from orchestrator.worker import equip
 from orchestrator.workflows import approve_and_ship
 from receiver.app import create_app

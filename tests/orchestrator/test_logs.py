@@ -22,7 +22,7 @@ from resonate.observability import BackgroundTaskFailed, Dropped
 from orchestrator.engine.connecting import _observe
 from orchestrator.errors import StepUnavailable, WorkflowFailed
 from orchestrator.logs import ACCESS, Form, _JsonFormatter, one_line
-from orchestrator.redaction import REDACTED, redact
+from orchestrator.text.redaction import REDACTED, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,9 +20,9 @@ from orchestrator.callbacks.codes import MAX_TRIES
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.callbacks.waiting import Links
 from orchestrator.cancelling import request_cancel
+from orchestrator.config.secret import Secret
 from orchestrator.errors import EngineUnavailable
 from orchestrator.questions import digest_of
-from orchestrator.secret import Secret
 from receiver.app import create_app
 
 if TYPE_CHECKING:

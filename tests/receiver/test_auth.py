@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.keys import ApiKey
+from orchestrator.config.keys import ApiKey
 from receiver.auth import ApiKeys, NotBearer, bearer_token
 from receiver.guards import BadTokens
 from receiver.problems import Problem
@@ -17,7 +17,7 @@ from receiver.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.keys import Role
+    from orchestrator.config.keys import Role
 
 
 def known(names: Iterable[str], role: Role = "operate") -> dict[str, ApiKey]:

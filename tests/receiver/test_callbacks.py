@@ -14,7 +14,7 @@ from edge import Edge, edge, minted, problem
 from plant import pause
 
 from orchestrator.callbacks.tokens import TokenSigner
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ import pytest
 from edge import Edge, edge, problem
 from standardwebhooks import Webhook
 
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 from receiver.caller_proof import verify_proof
 from receiver.schemes.signing import SignatureRefused
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plant import pause
 
-from orchestrator.settings import LOOPBACK
+from orchestrator.config.settings import LOOPBACK
 from receiver.clients import MAX_HOPS, ClientAddresses, client_address
 from receiver.server import Server
 

@@ -17,7 +17,7 @@ from orchestrator.errors import ConfigurationError
 from receiver.sources import Source, Sources
 
 if TYPE_CHECKING:
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS: Any = {"ask": ask}

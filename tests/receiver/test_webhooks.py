@@ -29,9 +29,9 @@ from orchestrator import Context, workflow
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
+from orchestrator.config.secret import Secret
 from orchestrator.engine import connecting
 from orchestrator.engine.embedded import EmbeddedConnection
-from orchestrator.secret import Secret
 from receiver.deliveries import CUT
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import doctor
 import pytest
 from configuration import settings
 
-from orchestrator.addresses import NO_MAIL, mail_address
+from orchestrator.config.addresses import NO_MAIL, mail_address
+from orchestrator.config.settings import Settings
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StepRefused
-from orchestrator.settings import Settings
 from orchestrator.steps.databricks import Databricks, RunGone
 
 

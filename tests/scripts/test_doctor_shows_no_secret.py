@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relay import Relay
 
-from orchestrator.fragments import Fragments
+from orchestrator.config.secret_fragments import Fragments
 from orchestrator.steps import databricks_sdk
 
 #: Every character beyond ASCII in it stands nowhere in our own texts; € is in no single-byte codec of old.

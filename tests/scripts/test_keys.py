@@ -7,8 +7,8 @@ from pathlib import Path
 
 import keys
 
-from orchestrator.environment import read_file
-from orchestrator.settings import load_settings
+from orchestrator.config.environment import read_file
+from orchestrator.config.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 

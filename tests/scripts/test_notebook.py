@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
 
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 from receiver.caller_proof import Kind, verify_proof
 
 NOTEBOOK = Path(notebook.__file__)

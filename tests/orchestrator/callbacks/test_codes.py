@@ -10,7 +10,7 @@ from resonate.types import PromiseRecord
 
 from orchestrator.callbacks.codes import ApprovalCodes
 from orchestrator.callbacks.opening import MARK
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 
 OLD, NEW = Secret(bytes(range(32))), Secret(bytes(range(1, 33)))
 CODES = ApprovalCodes([OLD])

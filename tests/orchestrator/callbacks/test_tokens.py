@@ -18,8 +18,8 @@ from resonate.types import PromiseRecord
 
 from orchestrator.callbacks.opening import MARK
 from orchestrator.callbacks.tokens import MAX_TOKEN_LENGTH, Claims, TokenSigner
+from orchestrator.config.secret import Secret
 from orchestrator.errors import TokenExpired, TokenInvalid
-from orchestrator.secret import Secret
 
 OLD, NEW, FOREIGN = (Secret(bytes([n]) + b"-key-of-the-token-tests-32-bytes") for n in (1, 2, 3))
 NOW = 1_800_000_000.0

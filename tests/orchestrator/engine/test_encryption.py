@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from resonate.error import ResonateError
 
+from orchestrator.config.secret import Secret
 from orchestrator.engine.encryption import PayloadCipher, PayloadKeyUnknown, PayloadRefused, is_unbound
-from orchestrator.secret import Secret
 
 OLD, NEW, FOREIGN = (Secret(bytes([n]) * 31 + b"k") for n in (1, 2, 3))
 CIPHER = PayloadCipher([OLD, NEW])

@@ -17,10 +17,10 @@ from edge import edge
 from engines import Database
 from plant import pause
 
+from orchestrator.config.secret import Secret
 from orchestrator.engine import connect
 from orchestrator.engine.postgres import AutocommitSessions, SchemaProbe, TimedConnection
 from orchestrator.errors import ConfigurationError, EngineUnavailable, SchemaMissing
-from orchestrator.secret import Secret
 
 PASSWORD = "pass-word-hunter2"
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")

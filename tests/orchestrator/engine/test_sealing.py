@@ -21,6 +21,7 @@ from resonate.types import PromiseSettleReq, Value
 from orchestrator.callbacks.binding import FOR_GOOD, bind
 from orchestrator.callbacks.tokens import Claims
 from orchestrator.cancels import PURSUE, cancel_ids, find_cancel
+from orchestrator.config.secret import Secret
 from orchestrator.engine import connect, connecting
 from orchestrator.engine.encryption import PayloadCipher, PayloadKeyUnknown, PayloadRefused, _key_id
 from orchestrator.engine.failures import is_tampered
@@ -29,7 +30,6 @@ from orchestrator.engine.opening import Inside
 from orchestrator.engine.places import LIFE_TAG
 from orchestrator.engine.sealing import Seal
 from orchestrator.errors import ConfigurationError, EngineUnavailable
-from orchestrator.secret import Secret
 
 KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
 

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import ClientTimeout
 from service import free_port
 
+from orchestrator.config.secret import Secret
 from orchestrator.engine.server import ServerListener
-from orchestrator.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -21,8 +21,8 @@ from databricks.sdk.clock import RealClock
 from databricks.sdk.core import CredentialsStrategy
 from databricks_emulator import Emulator, Fault, Job
 
+from orchestrator.config.secret import Secret
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.secret import Secret
 from orchestrator.steps.databricks import Databricks, RunGone, Workspace, idempotency_token
 from orchestrator.steps.databricks_address import workspace_address
 from orchestrator.steps.databricks_sdk import connect as connect_workspace

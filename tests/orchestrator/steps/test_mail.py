@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from postbox import Postbox, mailer, server
 
+from orchestrator.config.settings import MailAddress
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.settings import MailAddress
 from orchestrator.steps.mail import Mailer, Message
 
 if TYPE_CHECKING:

@@ -16,11 +16,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from relay import PASSWORD, USER, Received, Relay, objections
 
-from orchestrator.addresses import mail_address
 from orchestrator.callbacks.opening import MARK
+from orchestrator.config.addresses import mail_address
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.mailbox import mailbox
 from orchestrator.notifying import notify
 from orchestrator.patience import DONE
 from orchestrator.questions import Question
@@ -28,6 +27,7 @@ from orchestrator.steps import smtp
 from orchestrator.steps.letters import Letter
 from orchestrator.steps.mail import Mailer, Message
 from orchestrator.steps.mime import compose
+from orchestrator.text.mailbox import mailbox
 
 MESSAGE = Message(to="ada@example.org", subject="It is done", text="All rows are there: é\n.\n..\nFrom here\n")
 LINK = "https://callbacks.example.org/approvals/" + "a" * 1800 + "." + "b" * 43

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from slack_sdk.signature import Clock, SignatureVerifier
 from standing import libraries_at
 
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 from receiver.schemes.plain import HeaderSignature
 from receiver.schemes.signing import SignatureRefused
 from receiver.schemes.standard import StandardWebhooks

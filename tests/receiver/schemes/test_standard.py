@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from standing import libraries_at
 
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 from receiver.schemes.signing import WINDOW, SignatureRefused, SignedNoText
 from receiver.schemes.standard import StandardWebhooks, verify_standard_webhook
 

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 from receiver.schemes.basic import BasicPassword
 from receiver.schemes.plain import HeaderSignature
 from receiver.schemes.signing import Scheme, SignatureRefused, SignatureRepeated

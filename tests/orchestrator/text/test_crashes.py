@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 from pydantic import BaseModel
 
-from orchestrator.crashes import describe_crash, name_of_kind, place_in
+from orchestrator.text.crashes import describe_crash, name_of_kind, place_in
 
 SECRET = "eyJub3QiOiJmb3IgbG9ncyJ9"
 

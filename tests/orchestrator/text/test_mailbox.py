@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.mailbox import domain_name, is_domain_name, mailbox
+from orchestrator.text.mailbox import domain_name, is_domain_name, mailbox
 from orchestrator.workflows.approve_and_ship import ShipRequest
 from orchestrator.workflows.databricks_pipeline import PipelineRequest
 

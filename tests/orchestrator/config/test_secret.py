@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from orchestrator.secret import Secret
+from orchestrator.config.secret import Secret
 
 
 def test_it_gives_back_what_it_was_given() -> None:

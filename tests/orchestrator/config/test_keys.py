@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.config.keys import Admission, ApiKey, is_placeholder, published_digests
 from orchestrator.errors import ConfigurationError
-from orchestrator.keys import Admission, ApiKey, is_placeholder, published_digests
 
 if TYPE_CHECKING:
-    from orchestrator.keys import Role
+    from orchestrator.config.keys import Role
 
 VARIABLE = "COUNTERSIGN_X"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def random_bytes(size: int, number: int = 0) -> bytes:
@@ -324,7 +324,7 @@ def test_every_key_that_this_repository_prints_is_refused_for_every_purpose() ->
         for material in sorted(materials(text))
     ]
 
-    assert not missing, "append to orchestrator/published.sha256:\n" + "\n".join(missing)
+    assert not missing, "append to orchestrator/config/published.sha256:\n" + "\n".join(missing)
 
 
 def test_a_key_is_taken_until_it_is_published() -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from orchestrator.config.secret import Secret
 from orchestrator.errors import ConfigurationError
-from orchestrator.mailbox import domain_name, is_domain_name, mailbox
-from orchestrator.secret import Secret
+from orchestrator.text.mailbox import domain_name, is_domain_name, mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Container

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.addresses import (
+from orchestrator.config.addresses import (
     engine_address,
     is_host,
     is_loopback,

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orchestrator.secret import Secret
-    from orchestrator.settings import Settings
+    from orchestrator.config.secret import Secret
+    from orchestrator.config.settings import Settings
 
 #: Pieces of this many characters are hidden; of shorter ones, only characters beyond ASCII.
 _SHORTEST: Final = 4

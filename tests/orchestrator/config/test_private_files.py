@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.config.private_files import make_file, make_folder
 from orchestrator.engine.journal import Journal
-from orchestrator.private import make_file, make_folder
 from orchestrator.steps.orders import OrderBook
 
 if TYPE_CHECKING:

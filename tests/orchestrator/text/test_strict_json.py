@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.jsonvalues import MAX_DEPTH, MAX_DIGITS, json_equal, loads_strict
+from orchestrator.text.strict_json import MAX_DEPTH, MAX_DIGITS, json_equal, loads_strict
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]))
 _values = st.recursive(

@@ -10,9 +10,9 @@ import pytest
 
 import orchestrator
 import receiver
-from orchestrator import redaction
-from orchestrator.redaction import LONGEST, REDACTED, cut, redact
 from orchestrator.steps.redaction import redacted
+from orchestrator.text import redaction
+from orchestrator.text.redaction import LONGEST, REDACTED, cut, redact
 
 DAPI = "dapi" + "0123456789abcdef" * 2
 TOKEN = "eyJ2IjoxLCJwIjoicGlwZWxpbmUuMTox.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"

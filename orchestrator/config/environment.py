@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from dotenv.parser import parse_stream
 
+from orchestrator.config.secret import Secret
 from orchestrator.errors import ConfigurationError
-from orchestrator.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

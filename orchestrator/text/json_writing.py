@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import to_jsonable_python
 
 from orchestrator.errors import NotJson
-from orchestrator.jsonvalues import MAX_DEPTH, MAX_DIGITS
+from orchestrator.text.strict_json import MAX_DEPTH, MAX_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

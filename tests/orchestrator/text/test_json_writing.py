@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from orchestrator.errors import NotJson
-from orchestrator.jsonvalues import loads_strict
-from orchestrator.jsonwriting import dumps_strict, escaped, readable
+from orchestrator.text.json_writing import dumps_strict, escaped, readable
+from orchestrator.text.strict_json import loads_strict
 
 NAN = float("nan")
 

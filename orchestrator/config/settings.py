@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast, get_args
 from urllib.parse import urlsplit
 
-from orchestrator.addresses import (
+from orchestrator.config.addresses import (
     NO_MAIL,
     EngineAddress,
     MailAddress,
@@ -27,17 +27,17 @@ from orchestrator.addresses import (
     mail_address,
     public_url,
 )
-from orchestrator.environment import Given, is_injected, read_file
+from orchestrator.config.environment import Given, is_injected, read_file
+from orchestrator.config.keys import Admission
 from orchestrator.errors import ConfigurationError
-from orchestrator.keys import Admission
 from orchestrator.logs import Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.keys import ApiKey
+    from orchestrator.config.keys import ApiKey
+    from orchestrator.config.secret import Secret
     from orchestrator.logs import Form
-    from orchestrator.secret import Secret
 
 __all__ = ["EngineAddress", "MailAddress", "Settings", "group_name", "load_settings", "read_environment"]
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orchestrator import environment, settings
+from orchestrator.config import environment, settings
+from orchestrator.config.settings import Settings, load_settings, read_environment
 from orchestrator.errors import ConfigurationError
-from orchestrator.settings import Settings, load_settings, read_environment
 
 OTHERS = ("RESONATE_TOKEN",)
 NOWHERE = Path("/nonexistent")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.environment import VARIABLES, Given, read_file
+from orchestrator.config.environment import VARIABLES, Given, read_file
 from orchestrator.errors import ConfigurationError
 
 

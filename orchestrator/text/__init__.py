@@ -1,0 +1,1 @@
+"""Values from strangers: read strictly, shown and logged safely."""
