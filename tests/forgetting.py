@@ -12,8 +12,8 @@ import psycopg
 from engines import resonate_server
 from plant import PATIENCE, pause
 
-from orchestrator.engine import connecting
-from orchestrator.engine.embedded import EmbeddedConnection
+from orchestrator.engine import connect as connecting
+from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:

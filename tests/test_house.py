@@ -22,7 +22,7 @@ EXCLUSIVE = (
 
 #: What takes long to import and is not needed by every process, and the files that are imported late for its sake.
 HEAVY = {"databricks", "google", "psycopg", "psycopg_pool", "resonate_pg"}
-LATE = {"orchestrator/steps/databricks_sdk.py", "orchestrator/engine/postgres.py"}
+LATE = {"orchestrator/steps/databricks_sdk.py", "orchestrator/engine/remote/postgres.py"}
 
 #: Calls that do something to the world; at import, nothing may.
 EFFECTS = {
@@ -238,7 +238,7 @@ def test_the_product_keeps_the_rule(rule: Rule) -> None:
         (heavy_at_import, "if A:\n    from psycopg import Error"),
         (heavy_at_import, "from orchestrator.steps import databricks_sdk"),
         (heavy_at_import, "from orchestrator.steps.databricks_sdk import connect"),
-        (heavy_at_import, "class A:\n    import orchestrator.engine.postgres"),
+        (heavy_at_import, "class A:\n    import orchestrator.engine.remote.postgres"),
         (global_state, "cache = {}"),
         (global_state, "cache: dict[str, str] = {}"),
         (global_state, "seen: Final = set()"),

@@ -20,7 +20,7 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.engine.durable import DurableState
+    from orchestrator.engine.embedded.durable_state import DurableState
     from orchestrator.engine.promises import Promises
 
 FORMAT: Final = 1

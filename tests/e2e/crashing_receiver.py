@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from orchestrator.engine.embedded import EmbeddedConnection
+from orchestrator.engine.embedded.connection import EmbeddedConnection
 from receiver.__main__ import main
 
 READS = {"promise.get", "promise.register_listener", "task.heartbeat"}

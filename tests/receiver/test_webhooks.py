@@ -30,8 +30,8 @@ from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.config.secret import Secret
-from orchestrator.engine import connecting
-from orchestrator.engine.embedded import EmbeddedConnection
+from orchestrator.engine import connect as connecting
+from orchestrator.engine.embedded.connection import EmbeddedConnection
 from receiver.deliveries import CUT
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.config.private_files import make_file, make_folder
-from orchestrator.engine.journal import Journal
+from orchestrator.engine.embedded.disk.journal import Journal
 from orchestrator.steps.orders import OrderBook
 
 if TYPE_CHECKING:

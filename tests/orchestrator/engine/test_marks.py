@@ -13,8 +13,8 @@ import pytest
 from plant import plant
 from resonate.timing import now_ms
 
-from orchestrator.engine.durable import DurableState
-from orchestrator.engine.housekeeping import Housekeeping
+from orchestrator.engine.embedded.durable_state import DurableState
+from orchestrator.engine.embedded.retention import Housekeeping
 from orchestrator.engine.marks import KEPT, EmbeddedMarks, PromiseMarks
 from orchestrator.errors import EngineUnavailable
 

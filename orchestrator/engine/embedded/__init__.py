@@ -1,0 +1,1 @@
+"""The embedded engine: the SDK's state machine, durable in one process."""

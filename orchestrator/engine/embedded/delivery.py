@@ -1,0 +1,121 @@
+"""Outgoing messages: to every receiver of this process, never before their cause is on disk, and not in a storm.
+
+A worker that cannot work on a task (its payload does not decrypt, its function is unknown) releases it, and the state
+machine announces a released task at once: left alone, the two would spin. So the announcement of a task that has been
+released several times in a short while is held back, longer each time. That is all that is decided here; what there is
+to say comes from the state machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resonate.connections.local import OutgoingMessage
+
+    from orchestrator.engine.embedded.memory.state import IndexedState
+
+#: Milliseconds: how long the second release in a row holds the announcement back, the most that any does (a little less
+#: than the 30 s after which the state machine repeats an announcement by itself), and after what pause a release is the
+#: first again.
+FIRST_PAUSE: Final = 100
+LONGEST_PAUSE: Final = 29_000
+FORGIVEN_AFTER: Final = 60_000
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Delivery:
+    """Gives messages to receivers. One that comes while there is none is lost, but it is known which tasks it was."""
+
+    def __init__(self) -> None:
+        self.receivers: list[Callable[[str], None]] = []
+        #: Tasks whose announcement nobody has received.
+        self.missed: dict[str, None] = {}
+        self._releases: dict[str, tuple[int, int]] = {}
+        self._held: dict[str, OutgoingMessage] = {}
+        self._times: list[tuple[int, str]] = []
+
+    def released(self, task_id: str, now: int) -> None:
+        """Take note that a worker gave a task back."""
+        while self._releases and now - next(iter(self._releases.values()))[1] > FORGIVEN_AFTER:
+            del self._releases[next(iter(self._releases))]
+
+        count, _ = self._releases.pop(task_id, (0, now))
+        self._releases[task_id] = (count + 1, now)
+
+    def worked(self, task_id: str) -> None:
+        """Take note that a worker got on with a task: its next release is the first."""
+        self._releases.pop(task_id, None)
+
+    def send(self, messages: list[OutgoingMessage], state: IndexedState, now: int) -> None:
+        """Deliver the messages in the order given, except announcements of tasks that are held back.
+
+        A task whose promise is a timer still running is not announced: there is nothing to run, and workers drop it.
+        """
+        for message in messages:
+            task_id = _announced(message)
+
+            if task_id is None or self._may_go(task_id, message, state, now):
+                self._deliver(message)
+
+    def send_due(self, now: int) -> None:
+        """Deliver what was held back until now."""
+        while self._times and self._times[0][0] <= now:
+            _, task_id = heapq.heappop(self._times)
+            message = self._held.pop(task_id, None)
+
+            if message is not None:
+                self._deliver(message)
+
+    def next_due(self) -> int | None:
+        """Return when `send_due` has something to deliver, in milliseconds; None when never."""
+        return self._times[0][0] if self._times else None
+
+    def _may_go(self, task_id: str, message: OutgoingMessage, state: IndexedState, now: int) -> bool:
+        promise = state.promises.get(task_id)
+
+        if promise is not None and promise.state == "pending" and promise.tags.get("resonate:timer") == "true":
+            return False
+
+        if task_id in self._held:
+            self._held[task_id] = message
+            return False
+
+        count, last = self._releases.get(task_id, (0, 0))
+        at = last + min(FIRST_PAUSE << min(count - 2, 16), LONGEST_PAUSE) if count > 1 else 0
+
+        if at <= now:
+            return True
+
+        self._held[task_id] = message
+        heapq.heappush(self._times, (at, task_id))
+        return False
+
+    def _deliver(self, message: OutgoingMessage) -> None:
+        if not self.receivers:
+            if (task_id := _announced(message)) is not None:
+                self.missed[task_id] = None
+
+            return
+
+        text = _encoder.encode(message.message).decode()
+        loop = asyncio.get_running_loop()
+
+        for receiver in self.receivers:
+            loop.call_soon(receiver, text)
+
+
+def _announced(message: OutgoingMessage) -> str | None:
+    """Return the task that a message announces, None for another message."""
+    if message.message["kind"] != "execute":
+        return None
+
+    task_id: str = message.message["data"]["task"]["id"]
+    return task_id

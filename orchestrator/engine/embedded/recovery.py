@@ -1,0 +1,64 @@
+"""Going on from what the file holds: after a restart, and after memory could not be trusted any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.embedded.memory.state import IndexedState
+from orchestrator.errors import JournalUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resonate.timing import Clock
+
+    from orchestrator.engine.embedded.disk.journal import Journal
+    from orchestrator.engine.embedded.disk.writes import Recovered
+
+
+def restored(journal: Journal, clock: Clock) -> tuple[Recovered, IndexedState]:
+    """Open the file, and return what is in it and the state made of that.
+
+    Raises:
+        EngineInUse, JournalUnusable: as `Journal.open`.
+    """
+    recovered = journal.open()
+
+    try:
+        return recovered, rebuilt(recovered, max(recovered.at, clock()))
+    except (KeyError, ValueError) as error:
+        journal.close(checkpoint=False)
+        raise JournalUnusable(f"{journal.path} is damaged: its records do not fit together") from error
+
+
+def rebuilt(recovered: Recovered, now: int) -> IndexedState:
+    """Return the state that the file's lineages make; takes them out of `recovered`, to hold them once."""
+    state = IndexedState()
+
+    while recovered.lineages:
+        _, image = recovered.lineages.popitem()
+        state.adopt(image, now)
+
+    return state
+
+
+def settle_leases(state: IndexedState, before: IndexedState, leases: Mapping[str, int], now: int) -> None:
+    """Give back the tasks that nobody works on any more, and keep those that run on in this process.
+
+    A lease taken is not in the file: so a task that `before` had leased, and that still runs, is leased anew.
+    """
+    for task in state.tasks.values():
+        runs = leases.get(task.id) == task.version
+        old = before.tasks.get(task.id)
+
+        if task.state == "pending" and runs and old is not None and old.state == "acquired":
+            state.apply(now, {"kind": "task.acquire", "id": task.id, "pid": old.pid, "ttl": old.ttl})
+        elif task.state == "acquired" and not runs:
+            state.apply(now, {"kind": "task.release", "id": task.id})
+
+        state.take_outgoing()  # tasks that nobody has taken are announced all together
+
+
+def untaken(state: IndexedState) -> list[str]:
+    """Return the tasks that nobody has taken."""
+    return [task.id for task in state.tasks.values() if task.state == "pending"]

@@ -1,0 +1,31 @@
+"""What a request is about, and what its answer tells something of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.engine.embedded.memory.lineages import origin_of
+
+
+def named(request: Any) -> list[str]:
+    """Return the ids of the promises that a request is about."""
+    if not isinstance(request, dict):
+        return []
+
+    actions = request.get("actions")
+    parts = [request, request.get("action"), *(actions if isinstance(actions, list) else [])]
+    parts += [part.get("data") for part in parts if isinstance(part, dict)]
+    found = [part.get(key) for part in parts if isinstance(part, dict) for key in ("id", "awaited")]
+    return [id_ for id_ in found if isinstance(id_, str)]
+
+
+def told(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
+    """Return the lineages that the answer to a request without effect tells something of, None when it may be any.
+
+    Taking a lease is such a request: nothing on disk depends on it, for leases end with the process, and whatever is
+    done under it is written after everything that the answer tells.
+    """
+    if response.get("kind") not in {"promise.get", "promise.create", "promise.settle", "task.acquire"}:
+        return None
+
+    return {origin_of(request["id"]), *(origin_of(record["id"]) for record in response.get("preload", ()))}

@@ -1,0 +1,117 @@
+"""Opening what rests in a record, and knowing that it was opened here.
+
+Pure but for the cipher: what is known of a record's workflow comes from the caller.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from resonate.types import TaskData
+
+from orchestrator.engine.encryption.cipher import PayloadKeyUnknown, PayloadRefused, is_unbound
+from orchestrator.engine.encryption.places import (
+    LIFE_TAG,
+    anchor_of,
+    held,
+    is_over,
+    is_timer,
+    param_place_of,
+    payload_of,
+    value_place,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.engine.encryption.cipher import PayloadCipher
+
+#: The function that the task of a tampered promise names. It is registered and never runs: a task whose promise is
+#: settled is only wound up.
+TAMPERED: Final = "countersign.tampered"
+
+
+class Inside:
+    """What the SDK takes for its encryptor: marks payloads that were opened here, and accepts no others.
+
+    So a payload that reaches the SDK on another way than through `Seal` is refused.
+    """
+
+    def __init__(self) -> None:
+        self._mark: Final = os.urandom(16)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Mark bytes that have not left yet."""
+        return self._mark + data
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return bytes that were marked here.
+
+        Raises:
+            PayloadRefused: these were not.
+        """
+        if not data.startswith(self._mark):
+            raise PayloadRefused
+
+        return data[len(self._mark) :]
+
+
+class RecordReader:
+    """Opens the payloads of records, and refuses records that do not fit."""
+
+    def __init__(self, cipher: PayloadCipher) -> None:
+        self._cipher = cipher
+
+    def read(
+        self, record: dict[str, Any], life: str | None, *, runs: bool, old: bool
+    ) -> tuple[bytes | None, bytes | None]:
+        """Return what the param and the value of a record hold.
+
+        `life` is that of the workflow whose promise this must be, None where that is not known; `runs` says that the
+        record is that of a task, `old` that payloads of the form before this one are taken.
+
+        Raises:
+            PayloadRefused: the record does not hold what one of our processes wrote there.
+            PayloadKeyUnknown: that cannot be told.
+        """
+        found = record["tags"].get(LIFE_TAG)
+        strange = life is not None and found != life and not (old and found is None)
+        is_task = (runs or "resonate:target" in record["tags"]) and not is_timer(record)
+        param, value = held(record, "param"), held(record, "value")
+
+        if strange or (is_task and param is None):
+            raise PayloadRefused
+
+        opened = None if param is None else self._opened(param, param_place_of(record), old=old)
+
+        match record["state"]:
+            case "pending":
+                return opened, None
+            case "rejected_timedout" if is_over(record):
+                return opened, None
+            case "resolved" if value is None and is_over(record) and is_timer(record):
+                return opened, None
+            case state if value is not None:
+                return opened, self._opened(value, value_place(record["id"], state, anchor_of(record)), old=old)
+            case _ if old:
+                return opened, None
+            case _:
+                raise PayloadRefused
+
+    def param_of_changed(self, record: dict[str, Any]) -> bytes:
+        """Return the param of a record that was refused, or where it is the param that does not fit, a task's."""
+        try:
+            param = held(record, "param")
+            opened = None if param is None else self._opened(param, param_place_of(record), old=False)
+        except (PayloadRefused, PayloadKeyUnknown):
+            opened = None
+
+        return msgspec.json.encode(TaskData(func=TAMPERED)) if opened is None else opened
+
+    def _opened(self, text: str, place: bytes, *, old: bool) -> bytes:
+        payload = payload_of(text)
+
+        if old and is_unbound(payload):
+            return self._cipher.decrypt_unbound(payload)
+
+        return self._cipher.decrypt(payload, place)

@@ -1,0 +1,1 @@
+"""Engines in processes of their own: a Postgres database and a Resonate server."""

@@ -1,0 +1,49 @@
+"""Records that take little memory: the empty sets that they share stay empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from orchestrator.engine.embedded.memory.compact import NO_IDS, own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ids: ids.add("a"),
+        lambda ids: ids.update({"a"}),
+        lambda ids: ids.symmetric_difference_update({"a"}),
+        lambda ids: ids.__ior__({"a"}),
+        lambda ids: ids.__ixor__({"a"}),
+        lambda ids: set.add(ids, "a"),
+        lambda ids: set.update(ids, {"a"}),
+        lambda ids: ids.pop(),
+        lambda ids: setattr(ids, "name", "a"),
+    ],
+)
+def test_nothing_can_be_put_into_the_set_that_all_share(change: Callable[[set[str]], object]) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        change(NO_IDS)
+
+    assert set() == NO_IDS
+
+
+def test_what_is_added_by_an_operator_is_another_set() -> None:
+    ids = NO_IDS
+    ids |= {"a"}
+
+    assert (ids, NO_IDS) == ({"a"}, set())
+
+
+def test_emptying_it_changes_nothing_and_it_is_written_as_an_empty_list() -> None:
+    NO_IDS.clear()
+    NO_IDS.discard("a")
+
+    assert msgspec.json.encode(NO_IDS) == b"[]"
+    assert own(NO_IDS) is not NO_IDS
