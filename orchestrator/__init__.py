@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Final
 
-    from orchestrator.asking import Answer, Answers, ask_people
+    from orchestrator.approvals.ask_people import Answer, Answers, ask_people
+    from orchestrator.callbacks.callback import Address, Callback, open_callback
     from orchestrator.callbacks.outcomes import Outcome
-    from orchestrator.callbacks.waiting import Address, Callback, open_callback
-    from orchestrator.context import Context
-    from orchestrator.definition import Workflow, workflow
+    from orchestrator.callbacks.question import Question
+    from orchestrator.durable.context import Context
+    from orchestrator.durable.group_steps import GroupStep, group_step
     from orchestrator.errors import (
         CountersignError,
         StepFailed,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
         WorkflowExpired,
         WorkflowFailed,
     )
-    from orchestrator.groups import GroupStep, group_step
-    from orchestrator.questions import Question
+    from orchestrator.runs.definition import Workflow, workflow
 
 __all__ = [
     "Address",
@@ -57,17 +57,17 @@ __all__ = [
 ]
 
 _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "orchestrator.asking": ("Answer", "Answers", "ask_people"),
+    "orchestrator.approvals.ask_people": ("Answer", "Answers", "ask_people"),
     "orchestrator.callbacks.outcomes": ("Outcome",),
-    "orchestrator.callbacks.waiting": ("Address", "Callback", "open_callback"),
-    "orchestrator.context": ("Context",),
-    "orchestrator.definition": ("Workflow", "workflow"),
+    "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
+    "orchestrator.durable.context": ("Context",),
+    "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.errors": (
         *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
-    "orchestrator.groups": ("GroupStep", "group_step"),
-    "orchestrator.questions": ("Question",),
+    "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.callbacks.question": ("Question",),
 }
 
 

@@ -17,10 +17,10 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from orchestrator.config.settings import group_name, load_settings
-from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
 from orchestrator.logs import configure_logging
+from orchestrator.runs.definition import load_workflows
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:

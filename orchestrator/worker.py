@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from resonate.error import ApplicationError
 
-from orchestrator.callbacks.codes import ApprovalCodes
+from orchestrator.approvals.codes import ApprovalCodes
+from orchestrator.approvals.reminders import REMIND, remind
+from orchestrator.callbacks.callback import Links
 from orchestrator.callbacks.tokens import TokenSigner
-from orchestrator.callbacks.waiting import Links
-from orchestrator.cancelling import pursue_cancel
-from orchestrator.cancels import PURSUE
-from orchestrator.context import check_result
+from orchestrator.databricks.hints import HINT, follow_hint
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.watcher import LOOK, look
+from orchestrator.durable.context import check_result
+from orchestrator.durable.group_steps import groups_of, steps_called
+from orchestrator.durable.scheduling import PERSISTENT
 from orchestrator.errors import ConfigurationError
-from orchestrator.groups import groups_of, steps_called
-from orchestrator.hinting import HINT, follow_hint
-from orchestrator.later import PERSISTENT
-from orchestrator.presence import PING, ping
-from orchestrator.reminding import REMIND, remind
-from orchestrator.steps.databricks import Databricks
-from orchestrator.steps.mail import Mailer
-from orchestrator.steps.orders import OrderBook
-from orchestrator.watching import LOOK, look
+from orchestrator.mail.mailer import Mailer
+from orchestrator.runs.cancel_record import PURSUE
+from orchestrator.runs.cancellation import pursue_cancel
+from orchestrator.runs.group_ping import PING, ping
+from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
-    from orchestrator.definition import Workflow
+    from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
-    from orchestrator.groups import GroupStep
+    from orchestrator.runs.definition import Workflow
 
 
 logger = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.settings import load_settings
-from orchestrator.definition import load_workflows
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StartRefused
 from orchestrator.logs import configure_logging
+from orchestrator.runs.definition import load_workflows
 from orchestrator.worker import equip
 from receiver.app import create_app
 from receiver.server import Server, allow_many_connections

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.callbacks.codes import ApprovalCodes
+from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from receiver.approvals import Approvals
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, ExceptionHandler
 
     from orchestrator.config.settings import Settings
-    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
+    from orchestrator.runs.definition import Workflow
 
 
 def create_app(

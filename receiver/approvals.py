@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
+from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.errors import EngineUnavailable, TokenExpired, TokenInvalid, UnknownPromise
-from orchestrator.questions import Inquiry, digest_of
 from receiver.clients import client_address
 from receiver.forms import is_same_origin, read_form
 from receiver.pages import ApprovalView, Notice, Recorded, redirect
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from orchestrator.callbacks.codes import ApprovalCodes
+    from orchestrator.approvals.codes import ApprovalCodes
     from orchestrator.callbacks.tokens import Claims, TokenSigner
     from orchestrator.engine import Engine
     from receiver.guards import BadTokens

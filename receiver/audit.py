@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.callbacks.outcomes import CLOSED, read_settled
-from orchestrator.lineage import name_of
-from orchestrator.questions import Inquiry, digest_of
+from orchestrator.callbacks.question import Inquiry, digest_of
+from orchestrator.runs.call_graph import name_of
 from receiver.times import rfc3339
 
 if TYPE_CHECKING:

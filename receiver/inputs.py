@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from orchestrator.definition import field_of
+from orchestrator.runs.definition import field_of
 
 if TYPE_CHECKING:
-    from orchestrator.definition import Workflow
+    from orchestrator.runs.definition import Workflow
 
 _LONGEST_NAME: Final = 100
 _MOST_FAULTS: Final = 50

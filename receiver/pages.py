@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from orchestrator.questions import Inquiry
+    from orchestrator.callbacks.question import Inquiry
 
 MAX_COMMENT: Final = 4000
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.definition import field_of
 from orchestrator.errors import ConfigurationError
+from orchestrator.runs.definition import field_of
 from receiver.expressions import Expression
 from receiver.schemes.basic import BasicPassword
 from receiver.schemes.plain import HeaderSignature
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from orchestrator.config.secret import Secret
     from orchestrator.config.settings import Settings
-    from orchestrator.definition import Workflow
+    from orchestrator.runs.definition import Workflow
     from receiver.schemes.signing import Scheme
 
 logger = logging.getLogger(__name__)

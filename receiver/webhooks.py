@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
-from orchestrator.callbacks.binding import FOR_GOOD, WHILE_RETRIED, bind
+from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.settlement import judge, resolve
+from orchestrator.databricks.hints import request_look
 from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
-from orchestrator.hinting import request_look
-from orchestrator.roots import start_root
+from orchestrator.runs.roots import start_root
 from receiver.bodies import read_body
 from receiver.deliveries import read_delivery
 from receiver.inputs import describe_faults, faults_of
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.settlement import Verdict
     from orchestrator.callbacks.tokens import Claims, TokenSigner
-    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
+    from orchestrator.runs.definition import Workflow
     from receiver.deliveries import Delivery
     from receiver.guards import BadTokens
     from receiver.schemes.signing import Signed

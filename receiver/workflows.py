@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.callbacks.outcomes import read_settled
-from orchestrator.cancelling import request_cancel
-from orchestrator.context import CALLBACK_TAG
+from orchestrator.durable.context import CALLBACK_TAG
 from orchestrator.errors import UnknownPromise
-from orchestrator.lineage import PAGE, name_of, walk
-from orchestrator.roots import start_root, view_root
+from orchestrator.runs.call_graph import PAGE, name_of, walk
+from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.roots import start_root, view_root
 from orchestrator.text.strict_json import json_equal, loads_strict
 from receiver.audit import approval_of
 from receiver.bodies import json_body
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
-    from orchestrator.roots import RootView
+    from orchestrator.runs.definition import Workflow
+    from orchestrator.runs.roots import RootView
     from receiver.auth import ApiKeys
 
 logger = logging.getLogger(__name__)

@@ -27,13 +27,13 @@ import anyio.to_thread
 
 from orchestrator.config.secret_fragments import Fragments, credentials
 from orchestrator.config.settings import load_settings
-from orchestrator.definition import load_workflows
+from orchestrator.databricks.jobs import Databricks, RunGone
+from orchestrator.durable.group_steps import groups_of
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse, EngineUnavailable
-from orchestrator.groups import groups_of
-from orchestrator.presence import is_served
-from orchestrator.steps.databricks import Databricks, RunGone
-from orchestrator.steps.mail import Mailer
+from orchestrator.mail.mailer import Mailer
+from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.group_ping import is_served
 from receiver.sources import Sources
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from orchestrator import Context, Question, ask_people, workflow
 from orchestrator.config.settings import MailAddress
 from orchestrator.engine import connect
 from orchestrator.errors import StepUnavailable
-from orchestrator.roots import start_root
-from orchestrator.steps.mail import Mailer, Message
+from orchestrator.mail.mailer import Mailer, Message
+from orchestrator.runs.roots import start_root
 from orchestrator.worker import equip
 from orchestrator.workflows import approve_and_ship
 from receiver.app import create_app
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.config.secret import Secret
-    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
+    from orchestrator.runs.definition import Workflow
 
 ADA, BOB, CAT = "ada@example.org", "bob@example.org", "cat@example.org"
 

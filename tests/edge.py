@@ -13,10 +13,10 @@ from plant import PATIENCE, pause
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator import Address, Context, open_callback, workflow
-from orchestrator.callbacks.waiting import Links
+from orchestrator.callbacks.callback import Links
 from orchestrator.engine import connect
 from orchestrator.errors import UnknownPromise
-from orchestrator.roots import start_root
+from orchestrator.runs.roots import start_root
 from orchestrator.worker import equip
 from receiver.app import create_app
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
+    from orchestrator.runs.definition import Workflow
 
 AUTHORISED = {"Authorization": f"Bearer {API_KEY}"}
 

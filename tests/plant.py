@@ -13,15 +13,15 @@ from databricks_emulator import Emulator
 
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.definition import load_workflows
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.sdk import connect as connect_workspace
 from orchestrator.engine import connect
 from orchestrator.errors import UnknownPromise
-from orchestrator.lineage import walk
-from orchestrator.roots import start_root, view_root
-from orchestrator.steps.databricks import Databricks
-from orchestrator.steps.databricks_sdk import connect as connect_workspace
-from orchestrator.steps.orders import OrderBook
+from orchestrator.runs.call_graph import walk
+from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.roots import start_root, view_root
 from orchestrator.worker import equip
+from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.settlement import Settlement
     from orchestrator.config.settings import Settings
-    from orchestrator.definition import Workflow
     from orchestrator.engine import Engine
-    from orchestrator.roots import RootView
+    from orchestrator.runs.definition import Workflow
+    from orchestrator.runs.roots import RootView
 
 PATIENCE = 30.0
 

@@ -19,7 +19,7 @@ from service import free_port
 
 from orchestrator.config.secret import Secret
 from orchestrator.config.settings import MailAddress
-from orchestrator.steps.mail import Mailer
+from orchestrator.mail.mailer import Mailer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ EXCLUSIVE = (
 
 #: What takes long to import and is not needed by every process, and the files that are imported late for its sake.
 HEAVY = {"databricks", "google", "psycopg", "psycopg_pool", "resonate_pg"}
-LATE = {"orchestrator/steps/databricks_sdk.py", "orchestrator/engine/remote/postgres.py"}
+LATE = {"orchestrator/databricks/sdk.py", "orchestrator/engine/remote/postgres.py"}
 
 #: Calls that do something to the world; at import, nothing may.
 EFFECTS = {
@@ -236,8 +236,8 @@ def test_the_product_keeps_the_rule(rule: Rule) -> None:
         (heavy_at_import, "import databricks.sdk"),
         (heavy_at_import, "from google.auth.exceptions import GoogleAuthError"),
         (heavy_at_import, "if A:\n    from psycopg import Error"),
-        (heavy_at_import, "from orchestrator.steps import databricks_sdk"),
-        (heavy_at_import, "from orchestrator.steps.databricks_sdk import connect"),
+        (heavy_at_import, "from orchestrator.databricks import sdk"),
+        (heavy_at_import, "from orchestrator.databricks.sdk import connect"),
         (heavy_at_import, "class A:\n    import orchestrator.engine.remote.postgres"),
         (global_state, "cache = {}"),
         (global_state, "cache: dict[str, str] = {}"),
@@ -266,8 +266,8 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
     [
         (effects_at_import, "def f():\n    return open('x')\nread = lambda: open('y')\nP = Path('x')"),
         (effects_at_import, "if __name__ == '__main__':\n    print(open('x'))"),
-        (heavy_at_import, "from orchestrator.steps import databricks\nfrom orchestrator.engine import connect"),
-        (heavy_at_import, "def f():\n    from orchestrator.steps.databricks_sdk import connect"),
+        (heavy_at_import, "from orchestrator.databricks import jobs\nfrom orchestrator.engine import connect"),
+        (heavy_at_import, "def f():\n    from orchestrator.databricks.sdk import connect"),
         (heavy_at_import, "if TYPE_CHECKING:\n    from databricks.sdk import WorkspaceClient"),
         (
             global_state,

@@ -12,9 +12,9 @@ import pytest
 from approving import ADA, BOB, code_in, desk, link_in
 from plant import plant
 
-from orchestrator.definition import load_workflows
-from orchestrator.steps.prices import total_cents, unit_cents
+from orchestrator.runs.definition import load_workflows
 from orchestrator.workflows.process_order import OrderRequest, validate
+from orchestrator.workflows.shop.prices import total_cents, unit_cents
 from receiver.expressions import Expression, Misfit
 
 if TYPE_CHECKING:

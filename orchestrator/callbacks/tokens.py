@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from orchestrator.callbacks.opening import opened_at
+from orchestrator.callbacks.opened_at import opened_at
 from orchestrator.errors import TokenExpired, TokenInvalid
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.asking import ask_people
-from orchestrator.definition import workflow
+from orchestrator.approvals.ask_people import ask_people
+from orchestrator.callbacks.question import Question
 from orchestrator.errors import WorkflowCancelled
-from orchestrator.questions import Question
-from orchestrator.steps.mail import EmailAddress  # noqa: TC001 - pydantic looks it up at run time
+from orchestrator.mail.mailer import EmailAddress  # noqa: TC001 - pydantic looks it up at run time
+from orchestrator.runs.definition import workflow
 
 if TYPE_CHECKING:
-    from orchestrator.context import Context
+    from orchestrator.durable.context import Context
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from resonate.error import ApplicationError
 
-from orchestrator.callbacks.waiting import Address, Callback, open_callback
-from orchestrator.cancels import cancel_requested
-from orchestrator.context import Context
-from orchestrator.definition import workflow
+from orchestrator.callbacks.callback import Address, Callback, open_callback
+from orchestrator.databricks.jobs import Databricks, idempotency_token, job_subject
+from orchestrator.databricks.watcher import Watch, arrange_look, settle_dead
+from orchestrator.durable.context import Context
+from orchestrator.durable.persisting import DONE, FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.engine import Engine
 from orchestrator.errors import (
     StepRefused,
@@ -24,15 +25,14 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
-from orchestrator.notifying import notify_end
-from orchestrator.patience import DONE, FIRST_PAUSE, SLOWEST, pause, persist
-from orchestrator.steps.databricks import Databricks, idempotency_token, job_subject
-from orchestrator.steps.mail import EmailAddress  # noqa: TC001 - pydantic looks it up at run time
-from orchestrator.watching import Watch, arrange_look, settle_dead
+from orchestrator.mail.end_notice import notify_end
+from orchestrator.mail.mailer import EmailAddress  # noqa: TC001 - pydantic looks it up at run time
+from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.definition import workflow
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
-    from orchestrator.patience import Tried
+    from orchestrator.durable.persisting import Tried
 
 logger = logging.getLogger(__name__)
 

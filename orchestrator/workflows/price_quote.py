@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.definition import workflow
-from orchestrator.steps.prices import total_cents, unit_cents
+from orchestrator.runs.definition import workflow
+from orchestrator.workflows.shop.prices import total_cents, unit_cents
 
 if TYPE_CHECKING:
-    from orchestrator.context import Context
+    from orchestrator.durable.context import Context
 
 
 class QuoteRequest(BaseModel):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.definition import workflow
-from orchestrator.steps.orders import order_history
-from orchestrator.steps.prices import total_cents
+from orchestrator.runs.definition import workflow
+from orchestrator.workflows.shop.order_book import order_history
+from orchestrator.workflows.shop.prices import total_cents
 
 if TYPE_CHECKING:
-    from orchestrator.context import Context
+    from orchestrator.durable.context import Context
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from approving import ADA, BOB, Desk, code_in, desk, seen
 from configuration import settings
 from resonate.types import Value
 
-from orchestrator.callbacks.codes import MAX_TRIES
+from orchestrator.approvals.codes import MAX_TRIES
+from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.question import digest_of
 from orchestrator.callbacks.tokens import TokenSigner
-from orchestrator.callbacks.waiting import Links
-from orchestrator.cancelling import request_cancel
 from orchestrator.config.secret import Secret
 from orchestrator.errors import EngineUnavailable
-from orchestrator.questions import digest_of
+from orchestrator.runs.cancellation import request_cancel
 from receiver.app import create_app
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from forgetting import Forgetful, forgetful
 from plant import pause
 from senders import Sender, senders, sources_file
 
-from orchestrator import context
-from orchestrator.callbacks.opening import MARK
+from orchestrator.approvals.reminders import REMIND
+from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.reminding import REMIND
-from orchestrator.roots import own_tags
+from orchestrator.durable import context
+from orchestrator.runs.roots import own_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

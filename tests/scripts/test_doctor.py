@@ -16,9 +16,9 @@ from configuration import settings
 
 from orchestrator.config.addresses import NO_MAIL, mail_address
 from orchestrator.config.settings import Settings
+from orchestrator.databricks.jobs import Databricks, RunGone
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StepRefused
-from orchestrator.steps.databricks import Databricks, RunGone
 
 
 class FakeDatabricks(Databricks):

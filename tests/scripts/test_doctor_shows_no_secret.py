@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from relay import Relay
 
 from orchestrator.config.secret_fragments import Fragments
-from orchestrator.steps import databricks_sdk
+from orchestrator.databricks import sdk as databricks_sdk
 
 #: Every character beyond ASCII in it stands nowhere in our own texts; € is in no single-byte codec of old.
 PLANTED = "Zwölf-Hüñte®-Ωκ-€-qxjzvk"

@@ -10,7 +10,7 @@ import pytest
 from resonate.codec import Codec, NoopEncryptor, decode_settled
 from resonate.types import PromiseRecord, Value
 
-from orchestrator.callbacks.opening import MARK
+from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.outcomes import Outcome, body_of, envelope, read_settled
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from resonate.types import PromiseRecord
 
-from orchestrator.callbacks.opening import MARK
+from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.tokens import MAX_TOKEN_LENGTH, Claims, TokenSigner
 from orchestrator.config.secret import Secret
 from orchestrator.errors import TokenExpired, TokenInvalid

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.config.private_files import make_file, make_folder
 from orchestrator.engine.embedded.disk.journal import Journal
-from orchestrator.steps.orders import OrderBook
+from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

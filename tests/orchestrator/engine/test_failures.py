@@ -21,6 +21,7 @@ from resonate.retry import Never
 from resonate.types import PromiseRecord, Value
 
 from orchestrator import Context, StepFailed, StoreTampered, workflow
+from orchestrator.databricks.jobs import RunGone
 from orchestrator.engine import connect
 from orchestrator.engine.failures import forbid_pickles
 from orchestrator.errors import (
@@ -31,7 +32,6 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
-from orchestrator.steps.databricks import RunGone
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 
 import orchestrator
 import receiver
-from orchestrator.steps.redaction import redacted
 from orchestrator.text import redaction
+from orchestrator.text.echoes import redacted
 from orchestrator.text.redaction import LONGEST, REDACTED, cut, redact
 
 DAPI = "dapi" + "0123456789abcdef" * 2

@@ -12,8 +12,8 @@ from plant import pause
 from postbox import Postbox, mailer, server
 from pydantic import ValidationError
 
-from orchestrator.cancelling import request_cancel
 from orchestrator.errors import StepRefused
+from orchestrator.runs.cancellation import request_cancel
 from orchestrator.workflows import approve_and_ship
 from orchestrator.workflows.approve_and_ship import ShipRequest
 

@@ -15,13 +15,13 @@ from edge import AUTHORISED, edge, problem
 from plant import Plant, pause, plant
 from pydantic import ValidationError
 
-from orchestrator.cancelling import request_cancel
-from orchestrator.context import Context
+from orchestrator.databricks.jobs import Run
+from orchestrator.databricks.watcher import how_it_ended
+from orchestrator.durable.context import Context
 from orchestrator.errors import StepRefused
-from orchestrator.lineage import name_of
-from orchestrator.steps.databricks import Run
-from orchestrator.steps.mail import Mailer
-from orchestrator.watching import how_it_ended
+from orchestrator.mail.mailer import Mailer
+from orchestrator.runs.call_graph import name_of
+from orchestrator.runs.cancellation import request_cancel
 from orchestrator.workflows.databricks_pipeline import PipelineRequest, pause_before
 
 databricks_pipeline = sys.modules[PipelineRequest.__module__]

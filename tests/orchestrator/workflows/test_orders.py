@@ -12,15 +12,15 @@ import pytest
 from plant import PATIENCE, Plant, pause, plant, worker
 from pydantic import ValidationError
 
-from orchestrator.cancelling import request_cancel
-from orchestrator.definition import load_workflows
-from orchestrator.lineage import name_of
-from orchestrator.presence import is_served
-from orchestrator.roots import start_root
-from orchestrator.steps.orders import OrderBook
-from orchestrator.steps.prices import total_cents, unit_cents
+from orchestrator.runs.call_graph import name_of
+from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.group_ping import is_served
+from orchestrator.runs.roots import start_root
 from orchestrator.workflows.price_quote import QuoteRequest, price_quote
 from orchestrator.workflows.process_order import OrderRequest, process_order
+from orchestrator.workflows.shop.order_book import OrderBook
+from orchestrator.workflows.shop.prices import total_cents, unit_cents
 
 SHIPPED = load_workflows(["orchestrator.workflows"]).values()
 

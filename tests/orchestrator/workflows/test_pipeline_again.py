@@ -10,23 +10,24 @@ from engines import KINDS
 from forgetting import Forgetful, forgetful
 from plant import PATIENCE, Plant, pause, plant
 
-from orchestrator import context, roots
-from orchestrator.callbacks.opening import MARK, companion_id
-from orchestrator.cancelling import request_cancel
-from orchestrator.cancels import PURSUE, cancel_ids
-from orchestrator.context import STEP_TAG
+from orchestrator.callbacks.opened_at import MARK, companion_id
+from orchestrator.databricks.hints import request_look
+from orchestrator.databricks.jobs import idempotency_token
+from orchestrator.databricks.watcher import LOOK
+from orchestrator.durable import context
+from orchestrator.durable.context import STEP_TAG
 from orchestrator.errors import UnknownPromise
-from orchestrator.hinting import request_look
-from orchestrator.roots import create_task
-from orchestrator.steps.databricks import idempotency_token
-from orchestrator.steps.mail import Mailer
-from orchestrator.watching import LOOK
+from orchestrator.mail.mailer import Mailer
+from orchestrator.runs import roots
+from orchestrator.runs.cancel_record import PURSUE, cancel_ids
+from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.roots import create_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.steps.mail import Message
+    from orchestrator.mail.mailer import Message
 
 HOLDS = 1
 JOBS = {HOLDS: Job(fate="hold")}

@@ -1174,7 +1174,7 @@ async def test_memory_and_file_do_not_grow_with_what_has_come_and_gone(
             await time.pass_(connection, seconds=30)
             await until(connection, time, lambda: connection.state.lineages() == 0)
             await time.pass_(connection, seconds=60)
-            await until(connection, time, lambda: not connection._durable.retention.archived)
+            await until(connection, time, lambda: not connection._durable.housekeeping.archived)
             sizes.append(await pragma(connection, "page_count"))
             state = connection.state
 

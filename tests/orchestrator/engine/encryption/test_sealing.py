@@ -18,9 +18,8 @@ from resonate.codec import Codec
 from resonate.send import Sender
 from resonate.types import PromiseSettleReq, Value
 
-from orchestrator.callbacks.binding import FOR_GOOD, bind
+from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
 from orchestrator.callbacks.tokens import Claims
-from orchestrator.cancels import PURSUE, cancel_ids, find_cancel
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connect
 from orchestrator.engine import connect as connecting
@@ -31,6 +30,7 @@ from orchestrator.engine.encryption.sealing import Seal
 from orchestrator.engine.failures import is_tampered
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.errors import ConfigurationError, EngineUnavailable
+from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel
 
 KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
 

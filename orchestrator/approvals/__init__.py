@@ -1,0 +1,1 @@
+"""Asking people: the letter, the reminders, the short code."""

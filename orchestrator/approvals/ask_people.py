@@ -1,0 +1,163 @@
+"""Asking people: everybody gets a link of their own by mail, and the workflow goes on with what they decided.
+
+Where one answer is enough, all links answer one and the same wait, so that of two people at the same instant one wins
+and the other is told what stands. Where everybody must agree, each person has a wait of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.approvals.reminders import Reminder, mail_question
+from orchestrator.callbacks.callback import open_inquiry, withdraw_callback
+from orchestrator.callbacks.outcomes import CLOSED
+from orchestrator.callbacks.question import MAX_PEOPLE
+from orchestrator.durable.context import Context
+from orchestrator.durable.persisting import persist
+from orchestrator.errors import WorkflowFailed
+from orchestrator.text.mailbox import mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resonate.context import Context as SDKContext
+
+    from orchestrator.callbacks.callback import Address, Callback
+    from orchestrator.callbacks.outcomes import Outcome
+    from orchestrator.callbacks.question import Need, Question
+
+_NOT_NEEDED: Final = "The question is settled without this answer."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one person decided, and what is kept about it.
+
+    `digest` is the SHA-256 of the question that the page showed, `client` the network address the answer came from,
+    `at` when, in RFC 3339.
+    """
+
+    person: str
+    decision: str
+    comment: str
+    digest: str
+    client: str | None
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """How a question ended: the `decision` that stands, `expired` or `cancelled`, and everybody's answer."""
+
+    decision: str
+    answers: tuple[Answer, ...]
+
+
+async def ask_people(  # noqa: PLR0913 - each with a default that is right for most questions
+    ctx: Context,
+    name: str,
+    question: Question,
+    people: Sequence[str],
+    *,
+    need: Need = "any",
+    deadline: timedelta = timedelta(days=7),
+    remind_after: timedelta | None = None,
+) -> Answers:
+    """Ask these people by mail and return what they decided, once it is decided, expired or cancelled.
+
+    `name` tells this question from the workflow's others. With `need` "any" the first answer stands. With "all" it goes
+    on until everybody has chosen the question's first decision, and the first other one ends it; the links of those who
+    are not needed any more then say so. Reminders carry the same link, every `remind_after`, until it is over.
+
+    Raises:
+        ValueError: nobody to ask, too many, somebody twice, an address that is none, or a question's name or deadline
+            that `open_callback` would refuse.
+        WorkflowFailed: a mail was refused for good; everybody's link is withdrawn. Outages are waited out.
+    """
+    people = _addresses(people)
+
+    if need == "any" or len(people) == 1:
+        opened = [await open_inquiry(ctx, name, question, people, need="any", deadline=deadline)]
+    else:
+        opened = [
+            await open_inquiry(ctx, f"{name}-{place}", question, (person,), need="all", deadline=deadline)
+            for place, person in enumerate(people, start=1)
+        ]
+
+    for place, person in enumerate(people):
+        address = opened[place % len(opened)].address.for_person(person)
+        await _mailed(ctx, address, place, remind_after)
+
+    decision = await _unanimous(ctx, opened, question) if len(opened) > 1 else (await opened[0]).kind
+    outcomes = [await callback for callback in opened]
+
+    return Answers(decision=decision, answers=tuple(_answer(one) for one in outcomes if one.kind not in CLOSED))
+
+
+async def _mailed(ctx: Context, address: Address, place: int, remind_after: timedelta | None) -> None:
+    reminder = None
+
+    if remind_after is not None:
+        reminder = Reminder(address=address, place=place, every=remind_after.total_seconds())
+
+    refused = await persist(ctx, mail_question, address, reminder)
+
+    if refused is not None:
+        raise WorkflowFailed(f"the question could not be mailed to {address.subject}: {refused}")
+
+
+async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -> str:
+    """Return the decision that stands once everybody agreed or one did not; the waits left over are withdrawn."""
+    agreed = question.decisions[0]
+    waiting = list(range(len(opened)))
+    against: list[str] = []
+
+    while waiting and not against:
+        await Context.first_over([opened[place].future for place in waiting])
+        # Which ones are over by now may differ in a replay, so a step keeps in which order to look at them. What they
+        # say is read from the waits themselves: the step's word decides nothing.
+        over: list[list[Any]] = await ctx.run(tally, [opened[place].address for place in waiting])
+        indexes = dict.fromkeys(index for index, *_ in over)
+        looked_at = [waiting[index] for index in indexes if 0 <= index < len(waiting)]
+        kinds = [(await opened[place]).kind for place in looked_at]
+        against = [kind for kind in kinds if kind != agreed]
+        waiting = [place for place in waiting if place not in looked_at]
+
+    for place in waiting:
+        await ctx.run(withdraw_callback, opened[place].address, _NOT_NEEDED)
+
+    # Somebody's decision goes before a wait that was closed without one.
+    return min(against, key=lambda kind: kind in CLOSED, default=agreed)
+
+
+async def tally(ctx: SDKContext, addresses: list[Address]) -> list[list[Any]]:
+    """Return, as a step, which of these waits are over: their index and when they ended (ms), in that order."""
+    settled = [await address.settled(ctx) for address in addresses]
+    over = [[index, one.settled_at] for index, one in enumerate(settled) if one is not None]
+
+    return sorted(over, key=lambda each: each[1])
+
+
+def _answer(outcome: Outcome) -> Answer:
+    kept = outcome.value
+
+    return Answer(
+        person=outcome.subject or "",
+        decision=outcome.kind,
+        comment=kept["comment"],
+        digest=kept["digest"],
+        client=kept["client"],
+        at=kept["at"],
+    )
+
+
+def _addresses(people: Sequence[str]) -> tuple[str, ...]:
+    """Return everybody's address in the one form, in which two spellings of one are seen to be the same."""
+    addresses = tuple(map(mailbox, people[: MAX_PEOPLE + 1]))
+
+    if not 1 <= len(people) <= MAX_PEOPLE or len({address.casefold() for address in addresses}) < len(addresses):
+        raise ValueError(f"a question is put to 1 to {MAX_PEOPLE} people, each once")
+
+    return addresses

@@ -1,0 +1,95 @@
+"""The mail that asks a person: plain text that can be read alone, and the same as HTML.
+
+The HTML has no image, no script and nothing that is loaded from elsewhere. What is written here goes out at once and is
+never returned from a step: it holds the link, and the code where there is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from orchestrator.mail.mailer import Message
+
+if TYPE_CHECKING:
+    from orchestrator.callbacks.question import Question
+
+_TEMPLATE: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+).get_template("question.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """What one person is told about a question: who asks, where to answer, until when, and the code if it needs one.
+
+    `until` is in milliseconds since the epoch.
+    """
+
+    to: str
+    question: Question
+    link: str
+    until: int
+    name: str = "Countersign"
+    code: str | None = None
+    reminder: int = 0
+
+    @property
+    def message_id(self) -> str:
+        """What names this message: the same whenever it is written again, another for each reminder."""
+        return f"{self.link} {self.reminder}"
+
+    def message(self) -> Message:
+        """Return the message to be sent."""
+        about = f"Reminder: {self.question.title}" if self.reminder else self.question.title
+
+        return Message(
+            to=self.to,
+            subject=about,
+            text=self._text(),
+            html=_TEMPLATE.render(letter=self, until=_moment(self.until)),
+            follows=f"{self.link} 0" if self.reminder else None,
+        )
+
+    def _text(self) -> str:
+        question = self.question
+        facts = "\n".join(f"{label}: {value}" for label, value in question.facts)
+        links = "\n".join(f"{label}: {url}" for label, url in question.links)
+        opening = "A reminder: your decision is still needed." if self.reminder else "Your decision is needed."
+        code = None
+
+        if self.code is not None:
+            code = f"The page asks for this code, which is only in this mail: {self.code}"
+
+        closing = (
+            f"Until {_moment(self.until)}. Opening the link decides nothing; a button on the page does. "
+            f"The link is for {self.to} alone: please do not pass this mail on."
+        )
+        parts = (
+            opening,
+            question.title,
+            question.text,
+            facts,
+            links,
+            f"Read it once more and decide here:\n{self.link}",
+            code,
+            closing,
+            f"Sent by {self.name}.",
+        )
+
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _moment(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
+
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"

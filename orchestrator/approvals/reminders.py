@@ -1,0 +1,120 @@
+"""Asking a person by mail, and reminding them with the same link until the wait is over.
+
+The question is read from the record of the wait, so that a mail says what the page will show, whatever a deploy has
+changed in the workflow meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.approvals.codes import ApprovalCodes
+from orchestrator.approvals.letter import Letter
+from orchestrator.callbacks.callback import Address
+from orchestrator.callbacks.question import Inquiry
+from orchestrator.durable.persisting import DONE
+from orchestrator.durable.scheduling import arrange, when_due
+from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
+from orchestrator.mail.mailer import Mailer
+
+if TYPE_CHECKING:
+    from resonate.context import Context as SDKContext
+
+    from orchestrator.durable.persisting import Tried
+
+logger = logging.getLogger(__name__)
+
+REMIND: Final = "countersign.remind"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reminder:
+    """One person to be reminded: where they answer, their place among those asked, how often (seconds), how far.
+
+    It rests in the engine until it is due, so a later release reads what an earlier one has stored.
+    """
+
+    address: Address
+    place: int
+    every: float
+    number: int = 1
+
+
+async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
+    """Mail a person the question and arrange the first reminder, as a step; done as well when the wait is over."""
+    try:
+        sent = await _send(ctx, address)
+    except StepRefused as error:
+        return {"again": False, "why": str(error)}
+    except StepUnavailable as error:
+        logger.warning("%s: the question is not mailed yet: %s", address.promise_id, error)
+
+        return {"again": True, "why": str(error)}
+
+    if sent and reminder is not None:
+        await _arrange(ctx, reminder)
+
+    return DONE
+
+
+async def remind(ctx: SDKContext, task: dict[str, Any]) -> str:
+    """Remind a person once, unless their wait is over, and arrange the next time. Returns what was done."""
+    fields = task["reminder"]
+    address = Address(**(fields["address"] | {"outcomes": tuple(fields["address"]["outcomes"])}))
+
+    return await when_due(ctx, task, _remind_once, Reminder(**(fields | {"address": address})))
+
+
+async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
+    try:
+        sent = await _send(ctx, reminder.address, number=reminder.number)
+    except UnknownPromise:
+        return "the wait is gone"
+    except StepRefused as error:
+        logger.warning("%s: a reminder was refused: %s", reminder.address.promise_id, error)
+
+        return "refused"
+
+    if not sent:
+        return "the wait is over"
+
+    await _arrange(ctx, replace(reminder, number=reminder.number + 1))
+
+    return "reminded"
+
+
+async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
+    """Mail the question. Returns whether the wait is still open, else nothing was sent."""
+    record = await address.record(ctx)
+    inquiry = Inquiry.read(record)
+
+    if record.state != "pending" or inquiry is None:
+        return False
+
+    codes = ctx.get_dependency(ApprovalCodes)
+    mailer = ctx.get_dependency(Mailer)
+    letter = Letter(
+        to=address.subject,
+        question=inquiry.question,
+        link=await address.url(ctx),
+        until=record.timeout_at,
+        code=codes.code(record, address.subject) if inquiry.question.code else None,
+        name=mailer.name,
+        reminder=number,
+    )
+    await mailer.send(letter.message(), message_id=letter.message_id)
+
+    return True
+
+
+async def _arrange(ctx: SDKContext, reminder: Reminder) -> None:
+    await arrange(
+        ctx,
+        await reminder.address.record(ctx),
+        f"remind{reminder.place}.{reminder.number}",
+        function=REMIND,
+        argument={"reminder": asdict(reminder)},
+        seconds=reminder.every,
+    )

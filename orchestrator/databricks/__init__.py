@@ -1,0 +1,1 @@
+"""Databricks jobs: triggering a run once, watching it, cancelling it."""

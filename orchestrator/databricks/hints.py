@@ -1,0 +1,128 @@
+"""Hints that a Databricks run may be over: look at that run now, rather than at the watcher's next turn.
+
+Whoever sends a hint only names a run. Whether that run is over says the Jobs API, and which wait it answers for says
+the callback token among the run's own parameters, which must be one of ours and minted for a run of that very job. So a
+forged hint costs a look, and settles nothing that the watcher would not settle too.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.opened_at import read_wait
+from orchestrator.databricks.jobs import Databricks, RunGone, job_subject
+from orchestrator.databricks.watcher import settle_dead
+from orchestrator.engine import Engine
+from orchestrator.errors import StepRefused, StepUnavailable, TokenError, UnknownPromise
+from orchestrator.runs.roots import TRANSIENT_TAG, create_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from resonate.context import Context as SDKContext
+
+    from orchestrator.callbacks.tokens import Claims, TokenSigner
+    from orchestrator.databricks.jobs import Run
+
+logger = logging.getLogger(__name__)
+
+HINT: Final = "countersign.hint"
+
+#: Seconds between looks at a run that is not over yet: a notification may overtake the state that the Jobs API tells.
+#: After the last one, the run is the watcher's again.
+PAUSES: Final = (1, 2, 4, 8, 15, 30)
+
+_NOT_OVER: Final = "not over, as far as can be seen"
+
+_KEPT: Final = timedelta(hours=1)
+
+
+async def request_look(
+    engine: Engine,
+    run_id: int,
+    *,
+    group: str,
+    clock: Callable[[], float] = time.time,
+    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> None:
+    """Ask, durably, for this run to be looked at now by a worker of the group.
+
+    Raises:
+        EngineUnavailable: whether it will be is unknown; asking again is safe.
+    """
+    await create_task(
+        engine,
+        f"countersign~run{run_id}.{new_nonce()}",
+        function=HINT,
+        argument={"run_id": run_id},
+        target=engine.address_of(group),
+        timeout_at=int((clock() + _KEPT.total_seconds()) * 1000),
+        tags={TRANSIENT_TAG: "true"},
+    )
+
+
+async def follow_hint(ctx: SDKContext, hint: dict[str, Any]) -> str:
+    """Look at a run until it is over, a few times at most. Returns what was seen last."""
+    seen = await ctx.run(look_at_run, hint["run_id"])
+
+    for pause in PAUSES:
+        if seen != _NOT_OVER:
+            break
+
+        await ctx.sleep(timedelta(seconds=pause))
+        seen = await ctx.run(look_at_run, hint["run_id"])
+
+    return seen
+
+
+async def look_at_run(ctx: SDKContext, run_id: int) -> str:
+    """Look at a run once, as a step: if it is over, settle the wait it answers for as died. Returns what was seen."""
+    try:
+        run = await ctx.get_dependency(Databricks).read(run_id)
+    except RunGone:
+        # Without the run there is no token: the watcher knows which wait it was.
+        return "gone"
+    except StepRefused as error:
+        logger.info("run %s is left to the watcher: %s", run_id, error)
+        return "refused"
+    except StepUnavailable as error:
+        logger.info("run %s could not be looked at: %s", run_id, error)
+        return _NOT_OVER
+
+    if not run.over:
+        return _NOT_OVER
+
+    promises = ctx.get_dependency(Engine).promises
+    found = 0
+
+    for claims in _claims_in(run, ctx.get_dependency(Links).signer):
+        try:
+            await read_wait(promises, claims.promise_id, claims.opened_at)
+        except UnknownPromise:
+            continue
+
+        await settle_dead(ctx, claims, run)
+        found += 1
+
+    return "over" if found else "over, no wait of ours"
+
+
+def _claims_in(run: Run, signer: TokenSigner) -> Iterator[Claims]:
+    """Yield the claims of the genuine tokens among the run's parameters that were minted for this job.
+
+    A token says which job it was minted for. Where a stolen one stands in a run of another job, that run's end says
+    nothing about the wait.
+    """
+    for value in run.parameters.values():
+        try:
+            claims = signer.verify(value.rpartition("/")[2], audience="machine")
+        except TokenError:
+            continue
+
+        if ":" in claims.promise_id and claims.subject == job_subject(run.job_id):
+            yield claims

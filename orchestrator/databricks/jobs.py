@@ -1,0 +1,229 @@
+"""Databricks jobs: trigger a run, look at a run, cancel a run.
+
+What the steps know of Databricks. It refuses to wait: a call ends within a minute, also where the library would sleep
+for as long as a Retry-After says, or is stuck in a silent connection. And it refuses to import the library, which costs
+a second and 45 MB that a process without Databricks should not pay: `databricks_sdk` is imported by the first call, in
+that call's own thread, because on the event loop an import is a second in which nobody is answered.
+
+Nothing here makes a run unique; the idempotency token does. It is also what makes the library's own retries of a
+request whose answer was lost safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+
+from orchestrator.errors import StepRefused, StepUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.config.secret import Secret
+
+HTTP_TIMEOUT: Final = 30.0
+"""Seconds one request of the library may wait for the server."""
+
+RETRY_TIMEOUT: Final = 20
+"""Seconds after which the library starts no further try of its own."""
+
+CALL_TIMEOUT: Final = 60.0
+"""Seconds after which a call here is over, whatever the library still does."""
+
+LONGEST_SLEEP: Final = 11.0
+"""Seconds the library may sleep between two tries, its own longest pause; a Retry-After of more ends the call."""
+
+
+class RunGone(StepRefused):
+    """Databricks knows no such run: it was deleted, is older than Databricks keeps runs, or is another workspace's."""
+
+    def __init__(self, run_id: int) -> None:
+        super().__init__(f"Databricks has no run {run_id}")
+        self.run_id = run_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (RunGone, (self.run_id,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run as the Jobs API describes it.
+
+    `over` says that it has ended and will not change again, `result_state` how, where the API names it. `message` is at
+    most 500 characters and free of addresses, tokens and parameter values. `parameters` are the run's job parameters:
+    the callback address is among them, so they stay out of the repr and must not be returned from a step.
+    """
+
+    run_id: int
+    job_id: int
+    over: bool
+    life_cycle_state: str
+    result_state: str | None
+    message: str
+    page_url: str | None
+    parameters: Mapping[str, str] = field(repr=False)
+
+
+class Workspace(Protocol):
+    """The calls as the library makes them: each blocks, and raises `StepRefused` or `StepUnavailable`, nothing else."""
+
+    def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
+        """Return the id of the run this token stands for, starting it if there is none yet."""
+
+    def get_run(self, run_id: int) -> Run | None:
+        """Return the run as it is now, None where there is none."""
+
+    def cancel_run(self, run_id: int) -> None:
+        """Ask for the run's end; one that is over or gone is no error."""
+
+
+def idempotency_token(promise_id: str, opened_at: int | None = None) -> str:
+    """Return the idempotency token of the run that this callback waits for: SHA-256 as 64 hex digits.
+
+    Hashed is `PROMISE_ID OPENED_AT`, with one space and the milliseconds of the wait's `Address`; the promise id alone
+    for a wait that has no such moment. Databricks takes at most 64 characters. One wait, one token, one run, whatever
+    state that run is in: an id that is used again after its data are gone gets a run of its own, and a restored backup
+    finds the run it had.
+    """
+    text = promise_id if opened_at is None else f"{promise_id} {opened_at}"
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def job_subject(job_id: int) -> str:
+    """Return the subject of a callback token that a run of this job may use."""
+    return f"job {job_id}"
+
+
+class Databricks:
+    """The Jobs API of one workspace, for use in steps.
+
+    `variables` are DATABRICKS_* variables by name. What they leave open the library finds itself, as it does without
+    any: in the process environment, in ~/.databrickscfg, from the Azure command line tool. `connect` takes the place of
+    all that. It is called in a thread, when the first call needs it, and again if it failed.
+
+    An object belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Workspace] | None = None,
+        *,
+        variables: Mapping[str, Secret] = MappingProxyType({}),
+        concurrency: int = 16,
+        call_timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        self._connect = connect if connect is not None else functools.partial(_sign_in, variables)
+        self._connection = _Connection(self._connect)
+        self._limiter = anyio.CapacityLimiter(concurrency)
+        self._call_timeout = call_timeout
+
+    async def trigger(self, job_id: int, *, idempotency_token: str, parameters: Mapping[str, str]) -> int:
+        """Return the id of the run this token stands for, starting it if there is none yet.
+
+        The run may be in any state, long over too: read it. When this raises `StepUnavailable`, or is cancelled, the
+        run may have been started nevertheless; asking again with the same token finds it.
+
+        Raises:
+            StepRefused: unknown job, undeclared parameter, no permission, unusable credentials, or the token's run was
+                deleted.
+            StepUnavailable: no usable answer in time.
+        """
+        return await self._call(lambda workspace: workspace.run_now(job_id, idempotency_token, parameters))
+
+    async def read(self, run_id: int) -> Run:
+        """Return the run as it is now. A state this code does not know is taken as in flight.
+
+        Raises:
+            RunGone: there is no such run (a `StepRefused`).
+            StepRefused: no permission, unusable credentials.
+            StepUnavailable: no usable answer in time.
+        """
+        run = await self._call(lambda workspace: workspace.get_run(run_id))
+
+        if run is None:
+            raise RunGone(run_id)
+
+        return run
+
+    async def cancel(self, run_id: int) -> None:
+        """Ask for the run's end. That takes a while, so the run may go on after this has returned.
+
+        A run that is over or gone is no error: what was wanted is so.
+
+        Raises:
+            StepRefused: no permission, unusable credentials.
+            StepUnavailable: no usable answer in time; the run may have been cancelled nevertheless.
+        """
+        await self._call(lambda workspace: workspace.cancel_run(run_id))
+
+    async def _call[T](self, ask: Callable[[Workspace], T]) -> T:
+        connection = self._connection
+
+        with anyio.move_on_after(self._call_timeout):
+            async with self._limiter:
+                return await _in_daemon_thread(lambda: ask(connection.workspace()))
+
+        # A client stuck in a connection, or in signing in, would hold up every later call.
+        if self._connection is connection:
+            self._connection = _Connection(self._connect)
+
+        raise StepUnavailable("Databricks did not answer in time")
+
+
+class _Connection:
+    """A workspace that is connected to when first asked for, once; a failure to connect is not kept."""
+
+    def __init__(self, connect: Callable[[], Workspace]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._workspace: Workspace | None = None
+
+    def workspace(self) -> Workspace:
+        with self._lock:
+            if self._workspace is None:
+                self._workspace = self._connect()
+
+            return self._workspace
+
+
+def _sign_in(variables: Mapping[str, Secret]) -> Workspace:
+    from orchestrator.databricks.sdk import connect  # noqa: PLC0415 - heavy, see the module's docstring
+
+    return connect(variables)
+
+
+async def _in_daemon_thread[T](work: Callable[[], T]) -> T:
+    """Return what `work` returns, or raise what it raises; cancelled, leave the thread to itself.
+
+    A thread of anyio's or asyncio's pool is joined when the interpreter exits: a process told to stop would hang for as
+    long as Databricks is silent. A daemon thread is not.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def deliver(settle: Callable[[], None]) -> None:
+        if not done.done():
+            settle()
+
+    def run() -> None:
+        try:
+            settle = functools.partial(done.set_result, work())
+        except BaseException as error:  # noqa: BLE001 - not swallowed: it is raised to whoever awaits
+            settle = functools.partial(done.set_exception, error)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(deliver, settle)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="databricks", daemon=True).start()
+    return await done

@@ -1,0 +1,284 @@
+"""The Databricks library, with its waits bounded and its errors made ours.
+
+The only file that imports databricks, and to be imported late, by `databricks` alone: it costs a second and 45 MB.
+Every error of the library becomes one of two of ours: `StepRefused`, where asking again cannot help, and
+`StepUnavailable`, where it may. It refuses to pass on unread what Databricks says, because that may echo what was sent:
+addresses, tokens and parameter values are cut out of every text that leaves this file.
+
+Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from databricks.sdk import WorkspaceClient, errors
+from databricks.sdk.clock import RealClock
+from databricks.sdk.core import Config, DatabricksError
+from google.auth.exceptions import GoogleAuthError
+
+from orchestrator.databricks.jobs import HTTP_TIMEOUT, LONGEST_SLEEP, RETRY_TIMEOUT, Run
+from orchestrator.databricks.workspace_address import workspace_address
+from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.text.echoes import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from databricks.sdk.service import jobs
+
+    from orchestrator.config.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+_OVER: Final = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
+
+# The newer `status.state` knows one state under another name.
+_RENAMED: Final = {"WAITING": "WAITING_FOR_RETRY"}
+
+_REFUSALS: Final = (
+    (errors.Unauthenticated, "the credentials were not accepted"),
+    (errors.PermissionDenied, "permission denied"),
+    (errors.NotFound, "there is no such thing"),
+    (errors.InvalidParameterValue, "a parameter is invalid"),
+    (errors.InvalidState, "not in this state"),
+    (errors.BadRequest, "the request is invalid"),
+    (errors.ResourceConflict, "conflict"),
+    (errors.NotImplemented, "not supported"),
+)
+
+# RFC 6749 section 5.2: what a token endpoint answers when asking again cannot help.
+_OAUTH_REFUSALS: Final = ("invalid_client", "invalid_grant", "invalid_scope", "unauthorized_client", "access_denied")
+
+# Everything the library is known to raise: its own errors, those of requests and the built-in TimeoutError are
+# OSErrors; credentials raise ValueError and, on Google Cloud, GoogleAuthError; an answer of another shape than the
+# API's is a KeyError, TypeError or AttributeError inside it.
+_BUILT_IN: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError)
+_LIBRARY_ERRORS: Final = (*_BUILT_IN, GoogleAuthError)
+
+_DEBUG_INFO: Final = re.compile(r"\.? ?(?:Config|Env): .*|This is likely a bug in the Databricks SDK.*", re.DOTALL)
+_UNREACHABLE: Final = "Databricks could not be reached"
+_UNSENDABLE: Final = "a DATABRICKS_* setting holds a character that cannot be sent; is a token mistyped?"
+
+
+def workspace_client(**settings: Any) -> WorkspaceClient:
+    """Return a client with bounded waits; `settings` are `databricks.sdk.core.Config`'s and win over the environment.
+
+    Building one may ask the host, or a token endpoint, or run a command line tool.
+
+    Raises: whatever the library raises; `connect` translates it.
+    """
+    bounded = {"http_timeout_seconds": HTTP_TIMEOUT, "retry_timeout_seconds": RETRY_TIMEOUT, "clock": _ImpatientClock()}
+    product = {"product": "countersign", "product_version": "0.1.0"}
+    return WorkspaceClient(config=Config(**{**bounded, **product, **settings}))
+
+
+def connect(variables: Mapping[str, Secret] = MappingProxyType({}), **settings: Any) -> SdkWorkspace:
+    """Return the workspace that the variables name, by the names the library reads them by, and the settings over them.
+
+    DATABRICKS_OIDC_TOKEN is none of those: the library looks that up itself, in the process environment only.
+
+    Raises:
+        StepRefused: no workspace is named, or in a way that cannot work.
+        StepUnavailable: what signing in needs could not be reached.
+    """
+    # At DEBUG the library logs request bodies, so callback addresses; and it warns, with the answer's body, about each
+    # host that has no discovery document. What matters is raised.
+    logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
+
+    try:
+        return SdkWorkspace(workspace_client(**_addressed({**_named(variables), **settings})))
+    except _LIBRARY_ERRORS as error:
+        failure = _not_connected(error)
+
+    raise failure  # not where it was caught, as in `_answer`
+
+
+def _named(variables: Mapping[str, Secret]) -> dict[str, str]:
+    found = {}
+
+    for attribute in Config.attributes():
+        given = [name for name in (attribute.env, *attribute.env_aliases) if name in variables]
+
+        if given:
+            found[attribute.name] = variables[given[0]].text()
+
+    return found
+
+
+def _addressed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with a host as the library takes it, and the workspace's id if the host's query says it.
+
+    Raises:
+        StepRefused: the host is none.
+    """
+    given = str(settings.get("host") or "").strip()
+
+    if not given:  # the library looks for one elsewhere
+        return dict(settings)
+
+    try:
+        host, workspace_id = workspace_address(given)
+    except ValueError as error:
+        raise StepRefused(f"the Databricks client is not configured: DATABRICKS_HOST {error}") from None
+
+    named = {} if workspace_id is None else {"workspace_id": workspace_id}
+
+    return {**named, **settings, "host": host}
+
+
+class SdkWorkspace:
+    """The three calls, by the library's client."""
+
+    def __init__(self, client: WorkspaceClient) -> None:
+        self._client = client
+
+    def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
+        """Return the run's id as the answer tells it, without waiting for the run's end."""
+
+        def ask() -> int:
+            given = dict(parameters)
+            wait = self._client.jobs.run_now(job_id, idempotency_token=idempotency_token, job_parameters=given)
+            return int(wait.bind()["run_id"])
+
+        return _answer(ask, hidden=parameters.values())
+
+    def get_run(self, run_id: int) -> Run | None:
+        """Return the run as it is now."""
+
+        def ask() -> Run | None:
+            try:
+                return _as_run(run_id, self._client.jobs.get_run(run_id))
+            except errors.ResourceDoesNotExist:
+                return None
+
+        return _answer(ask)
+
+    def cancel_run(self, run_id: int) -> None:
+        """Ask for the run's end."""
+
+        def ask() -> None:
+            # The run id is the only parameter, so an invalid one means that there is no such run.
+            with contextlib.suppress(errors.ResourceDoesNotExist, errors.InvalidParameterValue, errors.InvalidState):
+                self._client.jobs.cancel_run(run_id)
+
+        _answer(ask)
+
+
+class _AskedToWaitError(OSError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__("asked to wait")
+        self.seconds = seconds
+
+
+class _ImpatientClock(RealClock):
+    """The library sleeps for as long as a Retry-After says, its own deadline notwithstanding. This clock will not."""
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > LONGEST_SLEEP:
+            raise _AskedToWaitError(seconds)
+
+        super().sleep(max(0.0, seconds))
+
+
+def _answer[T](ask: Callable[[], T], *, hidden: Iterable[str] = ()) -> T:
+    try:
+        return ask()
+    except UnicodeEncodeError:
+        # Its text shows the character, which is one of a token's.
+        failure: StepRefused | StepUnavailable = StepRefused(_UNSENDABLE)
+    except _LIBRARY_ERRORS as error:
+        failure = _translated(error, hidden)
+
+    # Raised here and not where it was caught, so that the library's error, whose text may hold the whole request, is
+    # not the context of ours.
+    raise failure
+
+
+def _as_run(run_id: int, run: jobs.Run) -> Run:
+    state, status = run.state, run.status
+    names = [part.value for part in (state and state.life_cycle_state, status and status.state) if part]
+    details = status.termination_details if status else None
+    result = (state.result_state if state else None) or (details.code if details else None)
+    message = (state.state_message if state else None) or (details.message if details else None) or ""
+    parameters = {each.name: each.value or each.default or "" for each in run.job_parameters or () if each.name}
+    page = run.run_page_url or ""
+
+    # The library drops a value it does not know, so a state newer than it is no state at all here.
+    if not names:
+        logger.warning("Databricks run %d is in a state unknown here and taken as in flight", run_id)
+
+    return Run(
+        run_id=run.run_id or run_id,
+        job_id=run.job_id or 0,
+        over=bool(names) and names[0] in _OVER,
+        life_cycle_state=_RENAMED.get(names[0], names[0]) if names else "UNKNOWN",
+        result_state=result.value if result else None,
+        message=redacted(message, parameters.values())[:500],
+        page_url=page if page.startswith(("https://", "http://")) and page.isprintable() else None,
+        parameters=parameters,
+    )
+
+
+def _not_connected(error: BaseException) -> StepRefused | StepUnavailable:
+    """Return what a failure to build the client means.
+
+    The library wraps everything in ValueError, so what it was shows in the causes only.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, UnicodeEncodeError):
+            return StepRefused(_UNSENDABLE)
+
+        if isinstance(cause, (OSError, GoogleAuthError)) and not isinstance(cause, FileNotFoundError):
+            return _translated(cause) if isinstance(cause, DatabricksError) else StepUnavailable(_UNREACHABLE)
+
+    return StepRefused(f"the Databricks client is not configured: {_cleaned(error)[:300]}")
+
+
+def _translated(error: BaseException, hidden: Iterable[str] = ()) -> StepRefused | StepUnavailable:
+    if isinstance(error, _AskedToWaitError):
+        return StepUnavailable("Databricks asks to come back later", retry_after=error.seconds)
+
+    # The library's own retries have run out: whatever it was, it took it for something that passes.
+    if type(error) is TimeoutError:
+        return StepUnavailable(_UNREACHABLE, retry_after=getattr(error.__cause__, "retry_after_secs", None))
+
+    if isinstance(error, DatabricksError):
+        return _answered(error, hidden)
+
+    if isinstance(error, OSError | GoogleAuthError) and not isinstance(error, ValueError):
+        return StepUnavailable(_UNREACHABLE)
+
+    # What is both is an address that requests cannot use; a ValueError alone may be the token endpoint's refusal.
+    unusable = isinstance(error, OSError) or str(error).startswith(_OAUTH_REFUSALS)
+
+    if isinstance(error, ValueError) and unusable and not isinstance(error, json.JSONDecodeError):
+        return StepRefused(f"the Databricks client cannot be used: {_cleaned(error, hidden)[:300]}")
+
+    return StepUnavailable("Databricks, or its sign-in, sent an answer that cannot be read")
+
+
+def _answered(error: DatabricksError, hidden: Iterable[str]) -> StepRefused | StepUnavailable:
+    for kind, reason in _REFUSALS:
+        if isinstance(error, kind) and not isinstance(error, errors.Aborted):
+            detail = _cleaned(error, hidden)[:300]
+            return StepRefused(f"Databricks refused: {reason}" + (f" ({detail})" if detail else ""))
+
+    return StepUnavailable(f"Databricks failed with {type(error).__name__}", retry_after=error.retry_after_secs)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _cleaned(error: BaseException, hidden: Iterable[str] = ()) -> str:
+    return redacted(_DEBUG_INFO.sub("", str(error)), hidden)

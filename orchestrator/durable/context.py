@@ -1,0 +1,229 @@
+"""What workflow code gets as `ctx`, and every place where we reach below the SDK's public surface.
+
+The SDK's own context can create a promise that somebody outside settles, but not one that every engine closes at its
+deadline by itself, and it gives steps no names. Both need the request the SDK builds before it sends it. Those reaches
+are kept here, under a test that pins what they rely on, for the one minor version of the SDK that we allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import msgspec
+from resonate.codec import enc_hook
+from resonate.context import Context as SDKContext
+from resonate.error import Suspended
+from resonate.types import Value
+
+from orchestrator.callbacks.opened_at import MARK, opened_at
+from orchestrator.engine.failures import failed_as_tampered, is_tampered
+from orchestrator.errors import NotJson
+from orchestrator.text.json_writing import dumps_strict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from resonate.context import ResonateFuture
+    from resonate.effects import Effects
+    from resonate.types import PromiseCreateReq, PromiseRecord
+
+    from orchestrator.callbacks.callback import Callback
+    from orchestrator.durable.group_steps import GroupStep
+
+#: Names in the store, readable there: what a promise is for, never what it holds.
+STEP_TAG: Final = "countersign:step"
+CALLBACK_TAG: Final = "countersign:callback"
+
+_step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+
+
+class Context(SDKContext):
+    """The SDK's context, with named steps and waits that close at their deadline."""
+
+    @classmethod
+    def over(cls, ctx: SDKContext) -> Self:
+        """Return this kind of context over the state of the SDK's own; one of this kind as it is."""
+        if isinstance(ctx, cls):
+            return ctx
+
+        state = ctx._state  # noqa: SLF001
+
+        if not isinstance(state.effects, _WatchfulEffects):
+            state.effects = _WatchfulEffects(state.effects)
+
+        return cls(state, ctx.opts)
+
+    def __init__(self, state: Any, opts: Any) -> None:
+        super().__init__(state, opts)
+        #: The callbacks that the workflow opened, in order.
+        self.opened: Final[list[Callback]] = []
+
+    @property
+    def tampered(self) -> str | None:
+        """The first promise met that does not hold what was written there, None where all do."""
+        effects = cast("_WatchfulEffects", self._state.effects)
+
+        return next(iter(effects.tampered), None)
+
+    def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
+        """Run a step once and for all: its result is stored, and a replay gets the stored one.
+
+        A step that raises is tried again a few times. What must not be tried again is returned as a value.
+        """
+        name = fn if isinstance(fn, str) else getattr(fn, "__name__", type(fn).__name__)
+        mark = _step.set(name)
+
+        try:
+            return super().run(fn, *args, **kwargs)
+        finally:
+            _step.reset(mark)
+
+    def call[**Parameters, Result](
+        self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> ResonateFuture[Result]:
+        """Have a step done by the worker group it belongs to, once and for all.
+
+        While the group is absent the workflow waits, and holds nothing. Its result comes as plain JSON.
+
+        Raises:
+            NotJson: an argument cannot be written as JSON.
+        """
+        check_storable([args, kwargs], f"the arguments of {step.name}")
+
+        return self.options(target=step.group).rpc(step.name, *args, **kwargs)
+
+    def wait(
+        self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
+    ) -> ResonateFuture[Any]:
+        """Open a promise for somebody outside to settle, and return the future of its value.
+
+        `holding` is given the promise's id and returns what its record keeps, which the first call decides for good.
+
+        To an engine it is a timer that is due at the deadline and whose task is delayed until then: so every engine
+        resolves it with no value when the deadline passes, and no worker hears of it before. It shares the branch of
+        the workflow, so that a resumed workflow gets it with its task and need not ask again.
+        """
+        state = self._state
+        state.workflow = True
+        link = state.chain.link()
+        promise_id = self._next_id()
+        request = self._global_req(
+            promise_id, deadline, timer=True, external=True, target=state.target_resolver(self.opts.target)
+        )
+        tags = request.tags | {
+            "resonate:branch": state.branch_id,
+            "resonate:delay": str(request.timeout_at - 1),
+            CALLBACK_TAG: name,
+            **MARK,
+        }
+
+        param = request.param if holding is None else Value(data=holding(promise_id))
+
+        return self._remote_future(msgspec.structs.replace(request, tags=tags, param=param), link)
+
+    def opened_at(self, promise_id: str) -> int | None:
+        """Return when this wait of the workflow was opened, as its record has it: known once its id is."""
+        return cast("_WatchfulEffects", self._state.effects).opened[promise_id]
+
+    @staticmethod
+    async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
+        """Return when one of these waits at least is over; suspends the workflow until then.
+
+        Which ones are over may differ when the workflow is replayed: ask in a step, and let that decide what is done.
+        """
+        tasks = [future._task for future in futures]  # noqa: SLF001
+        await asyncio.wait(tasks)
+
+        # Each is asked, so that the loop does not report as forgotten what nobody awaits any more.
+        waiting = [isinstance(task.exception(), Suspended) for task in tasks]
+
+        if all(waiting):
+            await tasks[0]
+
+
+class _WatchfulEffects:
+    """Adds the name of the step to the promise that is created for it, and keeps watch over what comes back."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        #: When each wait was opened, by its id.
+        self.opened: Final[dict[str, int | None]] = {}
+        #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
+        self.tampered: Final[dict[str, None]] = {}
+
+    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
+        name = _step.get()
+
+        if name is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+
+        record = await self._effects.create_promise(req)
+
+        if CALLBACK_TAG in req.tags:
+            self.opened[record.id] = opened_at(record)
+
+        if _ends_by_itself(record) and "resonate:timer" not in req.tags:
+            # An engine ends only timers like this. Nobody has done the step that was asked for here.
+            record = failed_as_tampered(record)
+
+        if is_tampered(record):
+            self.tampered[record.id] = None
+
+        return record
+
+    async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        return await self._effects.settle_promise(id, storable(result, f"the result of {_step.get() or 'a step'}"))
+
+
+def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
+    """Return what a step ended with, or the error that names what the engine could not store in it.
+
+    The SDK would write NaN as null, and give up a text with a lone surrogate, a step to be done again for good.
+    """
+    try:
+        if isinstance(result, Exception):
+            str(result).encode()
+        else:
+            check_storable(result, place)
+
+    except NotJson as error:
+        return error
+    except UnicodeEncodeError:
+        return NotJson(f"{place} is a {type(result).__name__} whose text holds a lone surrogate")
+
+    return result
+
+
+def check_storable(value: object, place: str) -> None:
+    """Return when the engine can store the value as what it is.
+
+    Raises:
+        NotJson: it cannot; names the place.
+    """
+    dumps_strict(value, place, convert=_as_the_sdk_writes)
+
+
+def check_result(ctx: SDKContext, result: object, place: str) -> None:
+    """Return when the engine can store what a registered step returned.
+
+    Raises:
+        NotJson: it cannot. The SDK does not try that step again, as it would not a workflow.
+    """
+    try:
+        check_storable(result, place)
+    except NotJson:
+        ctx._state.workflow = True  # noqa: SLF001
+        raise
+
+
+def _as_the_sdk_writes(value: object) -> Any:
+    return msgspec.to_builtins(value, enc_hook=enc_hook, str_keys=True)
+
+
+def _ends_by_itself(record: PromiseRecord) -> bool:
+    timer = record.tags.get("resonate:timer") == "true"
+
+    return timer and record.state == "resolved" and record.value.data is None

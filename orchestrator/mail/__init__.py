@@ -1,0 +1,1 @@
+"""Sending mail: a message, its bytes, the server that takes it."""

@@ -1,0 +1,131 @@
+"""Mail as a step: SMTP with TLS always, or printed to the console while developing.
+
+A message sent twice carries the same Message-ID, so a mailbox that sees both shows one. Sending is at least once: a
+crash after the server took a message and before that is recorded sends it again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final, TextIO
+
+import anyio.to_thread
+from pydantic import AfterValidator
+
+from orchestrator.errors import StepRefused
+from orchestrator.mail import smtp
+from orchestrator.mail.mime import compose
+from orchestrator.text.display import one_line, paragraphs
+from orchestrator.text.mailbox import mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.config.settings import MailAddress
+
+MAX_SUBJECT: Final = 250
+MAX_NAME: Final = 100
+
+#: An input's field for one e-mail address, in the form that `mailbox` returns.
+type EmailAddress = Annotated[str, AfterValidator(mailbox)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message to one person: plain text that can be read alone, and the same as HTML where there is one.
+
+    `follows` is the `message_id` of an earlier message to the same person, which mailboxes show together with it.
+
+    Texts are stripped of what does not print, and the subject is cut to 250 characters.
+    """
+
+    to: str
+    subject: str
+    text: str
+    html: str | None = None
+    follows: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", one_line(self.subject, MAX_SUBJECT))
+        object.__setattr__(self, "text", _printable(self.text))
+        object.__setattr__(self, "html", None if self.html is None else _printable(self.html))
+
+
+class Mailer:
+    """Sends messages the way the settings say.
+
+    `name` is the organisation that asks, shown as the sender's. `clock` dates the messages.
+    """
+
+    def __init__(
+        self,
+        address: MailAddress,
+        *,
+        name: str = "Countersign",
+        console: TextIO | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name: Final = one_line(name, MAX_NAME)
+        self._address = address
+        self._console = console
+        self._clock = clock
+
+    async def send(self, message: Message, *, message_id: str) -> None:
+        """Hand the message to the mail server, or print it. `message_id` names it: the same for the same message.
+
+        Raises:
+            StepRefused: the server will never take it; the reason is the server's. Or the recipient is no address.
+            StepUnavailable: it may take it later.
+        """
+        self._require_mail()
+        message = _addressed(message)
+
+        if self._address.kind == "console":
+            self._print(message)
+
+            return
+
+        sender = self._address.sender
+        date = datetime.fromtimestamp(self._clock(), UTC)
+        content = compose(message, sender=sender, name=self.name, message_id=message_id, date=date)
+        envelope = smtp.Envelope(sender=sender, recipient=message.to, content=content)
+        await anyio.to_thread.run_sync(smtp.deliver, self._address, envelope, abandon_on_cancel=True)
+
+    def _print(self, message: Message) -> None:
+        """Print the message whole, on a console of any encoding."""
+        console = self._console or sys.stdout
+        lines = (f"To: {message.to}", f"Subject: {message.subject}", "", message.text.rstrip("\n"))
+        text = "\n".join(["--- mail ---", *lines, "------------"])
+        encoding = console.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=console, flush=True)
+
+    async def check(self) -> None:
+        """Return when the mail server takes our name and password.
+
+        Raises:
+            StepRefused, StepUnavailable: as for `send`.
+        """
+        self._require_mail()
+
+        if self._address.kind != "console":
+            await anyio.to_thread.run_sync(smtp.check, self._address, abandon_on_cancel=True)
+
+    def _require_mail(self) -> None:
+        if self._address.kind == "none":
+            msg = "COUNTERSIGN_MAIL is not set, so no mail is sent"
+            raise StepRefused(msg)
+
+
+def _addressed(message: Message) -> Message:
+    """Return the message to its recipient in the one form; another spelling could mean another mailbox to somebody."""
+    try:
+        return replace(message, to=mailbox(message.to))
+    except ValueError as error:
+        raise StepRefused(f"no mail is sent: {error}") from None
+
+
+def _printable(text: str) -> str:
+    return paragraphs(text, len(text))

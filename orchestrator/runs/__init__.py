@@ -1,0 +1,1 @@
+"""Workflows: how they are defined, started, looked at and cancelled."""

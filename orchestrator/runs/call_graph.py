@@ -1,0 +1,115 @@
+"""The durable call graph below a root, read from the engine's promises.
+
+Child ids are positional, so walking `root:1`, `root:2`, ... until none is left finds every step on every engine; a
+search over promises exists on some of them only. A number may be missing: the SDK counts what a workflow detaches from
+itself, too, and gives it an id of another form. So a walk looks past a few missing ones.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from resonate.ids import join_id
+
+from orchestrator.durable.context import CALLBACK_TAG, STEP_TAG
+from orchestrator.errors import UnknownPromise
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from resonate.types import PromiseRecord
+
+    from orchestrator.engine.promises import Promises
+
+#: Steps that one request or one step of a cancel looks at.
+PAGE: Final = 2000
+
+_PATH: Final = re.compile(r"[1-9][0-9]{0,17}(?:\.[1-9][0-9]{0,17}){0,999}", re.ASCII)
+
+#: Numbers in a row that may be missing among siblings.
+GAP: Final = 16
+
+
+async def walk(
+    promises: Promises, root_id: str, *, after: str | None = None, unsettled: bool = False
+) -> AsyncIterator[PromiseRecord]:
+    """Yield the records below the root, parents before children, in the order the workflow made them.
+
+    With `after`, only what comes after that step in this order. With `unsettled`, nothing below what is settled: nobody
+    waits there any more. What is created behind the walker's back is missed, and so is what follows more than `GAP`
+    missing numbers, or below a settled step a missing first one and second one. Takes one read per record, and two more
+    for each settled step unless `unsettled`; stop iterating to bound it.
+
+    Raises:
+        ValueError: `after` is no step of this root.
+        EngineUnavailable: as for any read.
+    """
+    # Each with how many of its elder siblings in a row are missing.
+    open_ids = [(join_id(root_id, "1"), 0)] if after is None else _following(root_id, after)
+
+    while open_ids:
+        promise_id, missing = open_ids.pop()
+
+        try:
+            record = await promises.get(promise_id)
+        except UnknownPromise:
+            if missing < GAP:
+                open_ids.append((_next_sibling(promise_id), missing + 1))
+
+            continue
+
+        yield record
+        open_ids.append((_next_sibling(promise_id), 0))
+
+        if record.state == "pending" or not unsettled:
+            open_ids += _children(record)
+
+
+def name_of(record: PromiseRecord) -> str:
+    """Return what a promise in the graph is for: a callback's or step's name, the function called, or `sleep`."""
+    tags = record.tags
+
+    if CALLBACK_TAG in tags:
+        return tags[CALLBACK_TAG]
+
+    if STEP_TAG in tags:
+        return tags[STEP_TAG]
+
+    if tags.get("resonate:timer") == "true":
+        return "sleep"
+
+    param = record.param.data
+
+    return str(param["func"]) if isinstance(param, dict) and "func" in param else "step"
+
+
+def _children(record: PromiseRecord) -> list[tuple[str, int]]:
+    """Return where the children of a record begin, if it can have any."""
+    if CALLBACK_TAG in record.tags or record.tags.get("resonate:timer") == "true":
+        return []
+
+    # Most settled steps never had any, so little is looked for.
+    return [(join_id(record.id, "1"), 0 if record.state == "pending" else GAP - 1)]
+
+
+def _following(root_id: str, step_id: str) -> list[tuple[str, int]]:
+    """Return where a walk goes on after this step: the next siblings of its ancestors and itself, then its children."""
+    root, _, path = step_id.partition(":")
+
+    if root != root_id or _PATH.fullmatch(path) is None:
+        raise ValueError("there is no such step")
+
+    numbers = path.split(".")
+    ancestors = [join_id(root_id, numbers[0])]
+
+    for number in numbers[1:]:
+        ancestors.append(join_id(ancestors[-1], number))
+
+    return [*((_next_sibling(one), 0) for one in ancestors), (join_id(step_id, "1"), GAP - 1)]
+
+
+def _next_sibling(promise_id: str) -> str:
+    cut = max(promise_id.rfind(":"), promise_id.rfind("."))
+
+    return f"{promise_id[: cut + 1]}{int(promise_id[cut + 1 :]) + 1}"

@@ -1,0 +1,147 @@
+"""Cancelling a workflow: withdraw its open callbacks, wake it from whatever else it waits for, until it has ended.
+
+The request is a durable promise of its own, with a task. So it outlives the process that took it, and is pursued until
+the workflow is over. The workflow itself decides what its end looks like: it sees the callback it waits for as
+cancelled, compensates, and ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.callbacks.opened_at import opened_at
+from orchestrator.callbacks.outcomes import Outcome, body_of
+from orchestrator.callbacks.settlement import resolve
+from orchestrator.durable.context import CALLBACK_TAG
+from orchestrator.engine import Engine
+from orchestrator.errors import UnknownPromise
+from orchestrator.runs.call_graph import PAGE, walk
+from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.runs.roots import create_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resonate.context import Context as SDKContext
+    from resonate.types import PromiseRecord
+
+    from orchestrator.engine.promises import Promises
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE: Final = 1.0
+_SLOWEST: Final = 60.0
+_KEPT: Final = timedelta(days=7)
+
+
+async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] = time.time) -> bool:
+    """Ask, durably, for this workflow to be cancelled, and withdraw at once what it waits for now.
+
+    Of a workflow of very many steps, only the first ones are looked at here, and the rest by a worker. Returns whether
+    the workflow was still running. Repeating it is harmless.
+
+    Raises:
+        UnknownPromise: no workflow of this id.
+        EngineUnavailable: whether the request is recorded is unknown; asking again is safe.
+    """
+    root = await engine.promises.get(root_id)
+
+    if root.state != "pending":
+        return False
+
+    requested = await _record(engine, root, timeout_at=int((clock() + _KEPT.total_seconds()) * 1000))
+    await withdraw(engine.promises, root_id, requested_at=requested.created_at)
+
+    return True
+
+
+async def _record(engine: Engine, root: PromiseRecord, *, timeout_at: int) -> PromiseRecord:
+    """Create the promise that says that this workflow is to be cancelled, unless it is there, and return it."""
+    create = partial(
+        create_task,
+        engine,
+        function=PURSUE,
+        argument={"root": root.id},
+        target=root.tags["resonate:target"],
+        timeout_at=timeout_at,
+    )
+    *former, bound = cancel_ids(root)
+
+    for promise_id in former:
+        if is_cancel_of(requested := await create(promise_id), root):
+            return requested
+
+    return await create(bound)
+
+
+async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after: str | None = None) -> str | None:
+    """Settle what this workflow waits for: its open callbacks as cancelled, its other waits without a value.
+
+    Looks at `PAGE` steps, those after the step `after`; returns the last one where there are more, else None.
+
+    Sleeps and calls to other worker groups that began after the request (milliseconds since the epoch) are left alone:
+    they belong to the compensation.
+
+    Raises:
+        EngineUnavailable: some may be withdrawn already; the same call again is safe.
+    """
+    body = body_of("the workflow was cancelled")
+    seen = 0
+
+    async for record in walk(promises, root_id, after=after, unsettled=True):
+        if seen == PAGE:
+            return after
+
+        seen, after = seen + 1, record.id
+
+        if record.state != "pending" or record.tags.get("resonate:scope") != "global":
+            continue
+
+        if CALLBACK_TAG in record.tags:
+            outcome = Outcome(kind="cancelled", callback=record.tags[CALLBACK_TAG], by="cancel", body=body)
+            await resolve(promises, record.id, ikey="cancel", outcome=outcome, opened=opened_at(record))
+        elif record.created_at <= requested_at:
+            await promises.cancel(record.id)
+
+    return None
+
+
+async def pursue_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
+    """Withdraw again and again, until the workflow is over: it may have opened another callback meanwhile."""
+    root_id = request["root"]
+    pause = _FIRST_PAUSE
+    after: str | None = None
+
+    while (seen := await ctx.run(_withdraw_once, root_id, after)) is not True:
+        after = seen or None
+
+        if after is None:
+            await ctx.sleep(timedelta(seconds=pause))
+            pause = min(pause * 2, _SLOWEST)
+
+
+async def _withdraw_once(ctx: SDKContext, root_id: str, after: str | None) -> bool | str:
+    """Return True once the workflow is over, else the step after which there is more to withdraw, or False.
+
+    A workflow that was started anew under the same id is another one.
+    """
+    promises = ctx.get_dependency(Engine).promises
+
+    try:
+        root = await promises.get(root_id)
+    except UnknownPromise:
+        return True
+
+    requested = await find_cancel(promises, root)
+
+    if root.state != "pending" or requested is None:
+        return True
+
+    rest = await withdraw(promises, root_id, requested_at=requested.created_at, after=after)
+    logger.info("withdrew what %s waited for", root_id)
+
+    return rest or False

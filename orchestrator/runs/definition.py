@@ -1,0 +1,232 @@
+"""Defining a workflow: `@workflow` over an async function `(ctx, request)`, and finding the ones a module defines.
+
+There is no registry: a definition is a value, a worker registers the ones it was told to load, and the receiver reads
+their input schemas from the same values.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.callbacks.callback import close_callbacks
+from orchestrator.durable.context import Context
+from orchestrator.durable.group_steps import DEFAULT_GROUP, check_group
+from orchestrator.errors import (
+    ConfigurationError,
+    CountersignError,
+    Misdefined,
+    NotJson,
+    StepFailed,
+    StoreTampered,
+    WorkflowCancelled,
+    WorkflowEnded,
+    WorkflowFailed,
+)
+from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.roots import Ending, Start
+from orchestrator.text.crashes import describe_crash, place_in, places
+from orchestrator.text.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import ModuleType
+
+    from resonate.context import Context as SDKContext
+
+logger = logging.getLogger(__name__)
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+#: How long a workflow may take unless it says otherwise. Its waits can be no longer than it.
+DEFAULT_TIMEOUT: Final = timedelta(days=400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow[Request: BaseModel]:
+    """A workflow: its name, its code, and the pydantic model of its input.
+
+    `group` is the worker group that runs it; `timeout` bounds it as a whole.
+    """
+
+    name: str
+    body: Callable[[Context, Request], Awaitable[Any]]
+    request: type[Request]
+    group: str
+    timeout: timedelta
+    summary: str
+
+    async def __call__(self, ctx: SDKContext, start: Any) -> Any:
+        """Run the workflow's code and return how it ended, as the root promise holds it: never an exception.
+
+        An unexpected error ends the workflow as failed, with its type and place, or as cancelled where that was asked
+        for. So does a result that JSON cannot hold, with the place in it.
+        """
+        flow = Context.over(ctx)
+        ending = await self._run(flow, start)
+        await close_callbacks(flow)
+
+        if flow.tampered is not None:
+            # Whatever the workflow's own code made of it.
+            ending = Ending.failed(str(StoreTampered(flow.tampered)))
+
+        return ending.stored()
+
+    async def _run(self, flow: Context, start: object) -> Ending:
+        try:
+            return Ending.succeeded(await self.body(flow, self._request(flow, start)))
+
+        except WorkflowEnded as end:
+            return Ending.raised(end)
+        except StoreTampered as error:
+            return Ending.failed(str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
+            if await flow.run(cancel_requested):
+                return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
+
+            logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
+
+            return Ending.failed(self._told(error))
+
+    def _request(self, flow: Context, start: object) -> Request:
+        try:
+            return self.request.model_validate(Start.read(start, root_id=flow.info.id).request)
+        except ValidationError as error:
+            fields = ", ".join(field_of(fault["loc"]) for fault in error.errors(include_input=False))
+            reason = f"the stored input does not fit this version of the workflow: {fields}"
+
+        raise WorkflowFailed(reason)
+
+    def _told(self, error: BaseException) -> str:
+        """Return what the workflow API says of an error. Only our own errors' texts are known to quote no body."""
+        if isinstance(error, NotJson):
+            return str(error)
+
+        if isinstance(error, StepFailed):
+            # Its message is the author's, and may quote what the step was given.
+            return f"a step raised {error.kind or 'an error'}"
+
+        if isinstance(error, CountersignError):
+            return redact(f"{type(error).__name__}: {error}")
+
+        file = inspect.unwrap(self.body).__code__.co_filename
+        place = place_in(error, file)
+        where = f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
+
+        return f"the workflow's code raised {type(error).__name__}{where}"
+
+
+def workflow[Request: BaseModel](
+    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT
+) -> Callable[[Callable[[Context, Request], Awaitable[Any]]], Workflow[Request]]:
+    """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
+
+    The name defaults to the function's. The first line of its docstring is the summary that the API shows.
+
+    Raises:
+        Misdefined: the function is not async, or its second parameter names no pydantic model; a name that is not 1 to
+            64 of `A-Za-z0-9_-`, or a group's name that can be none.
+    """
+    check_group(group)
+
+    def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
+        chosen = name if name is not None else getattr(body, "__name__", "")
+
+        if _NAME.fullmatch(chosen) is None:
+            msg = f"a workflow's name is 1 to 64 of A-Z a-z 0-9 _ -, not {chosen!r}"
+            raise Misdefined(msg)
+
+        if not inspect.iscoroutinefunction(body):
+            msg = f"the workflow {chosen} must be an async function"
+            raise Misdefined(msg)
+
+        summary = (inspect.getdoc(body) or chosen).partition("\n")[0]
+
+        return Workflow(
+            name=chosen, body=body, request=_request_model(body, chosen), group=group, timeout=timeout, summary=summary
+        )
+
+    return define
+
+
+def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
+    """Return the workflows that these modules define or import, by name.
+
+    Raises:
+        ConfigurationError: a module that cannot be imported, holds no workflow, or two workflows of one name.
+    """
+    found: dict[str, Workflow[Any]] = {}
+
+    for number, module_name in enumerate(modules, start=1):
+        module = _imported(module_name, number)
+        defined = [value for value in vars(module).values() if isinstance(value, Workflow)]
+
+        if not defined:
+            raise _unusable(number, "that has no workflow")
+
+        for one in defined:
+            if found.setdefault(one.name, one) is not one:
+                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows of the name {one.name}")
+
+    return found
+
+
+def _imported(name: str, number: int) -> ModuleType:
+    """Import a module, whatever its code does. What it needs may be named, its own name not: that is the setting."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        foreign = error.name if error.name and not f"{name}.".startswith(f"{error.name}.") else None
+        needs = f": it needs {foreign}" if foreign else ""
+
+        raise _unusable(number, f"that cannot be imported{needs}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        said = f": {error}" if isinstance(error, Misdefined) else ""
+
+        raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{said}") from error
+
+
+def _unusable(number: int, reason: str) -> ConfigurationError:
+    return ConfigurationError("COUNTERSIGN_WORKFLOWS", f"names a module, number {number}, {reason}")
+
+
+def _raised(error: BaseException, module_name: str) -> str:
+    """Return the type of the error and where it comes from: a line of the module, or of a file that it led to."""
+    names = module_name.split(".")
+    found = places(error)
+    own = [(file, line) for file, line in found if {Path(file).stem, Path(file).parent.name} & set(names)]
+    file, line = (own or found or [("", 0)])[-1]
+    where = f"in its line {line}" if own else f"at {Path(file).name}:{line}"
+
+    return f"it raised {type(error).__name__} {where}"
+
+
+def field_of(location: tuple[int | str, ...]) -> str:
+    """Return the name of a field as an error shows it: `items.2`, or `input` for the input as a whole."""
+    return ".".join(str(part) for part in location) or "input"
+
+
+def _request_model(body: Callable[..., Any], name: str) -> Any:
+    parameters = list(inspect.signature(body).parameters)
+    wanted = 2
+
+    if len(parameters) == wanted:
+        # Only this one annotation is resolved: the other may name what is imported for type checkers alone.
+        alone = type("_", (), {"__annotations__": {"request": body.__annotations__.get(parameters[1])}})
+        model = inspect.get_annotations(alone, globals=body.__globals__, eval_str=True)["request"]
+
+        if inspect.isclass(model) and issubclass(model, BaseModel):
+            return model
+
+    msg = f"the workflow {name} must take (ctx, request), with request annotated by a pydantic model"
+    raise Misdefined(msg)

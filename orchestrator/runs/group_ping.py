@@ -1,0 +1,54 @@
+"""Whether anybody works for a worker group: asked by a task to it, since an engine knows promises and no workers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.runs.roots import TRANSIENT_TAG, create_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resonate.context import Context as SDKContext
+
+    from orchestrator.engine import Engine
+
+PING: Final = "countersign.ping"
+
+#: Longer than anybody waits for the answer, so that clocks may differ.
+_KEPT_SECONDS: Final = 600
+
+
+async def ping(_: SDKContext, asked: str) -> str:
+    """Answer, as every worker of every group does."""
+    return asked
+
+
+async def is_served(engine: Engine, group: str, *, seconds: float, clock: Callable[[], float] = time.time) -> bool:
+    """Return whether a worker of this group answers within so many seconds.
+
+    A busy group answers late and a worker that is being replaced not at all: no is a hint, not a proof. Leaves one
+    settled promise in the engine.
+
+    Raises:
+        EngineUnavailable: the engine itself does not answer.
+    """
+    probe = f"countersign~ping~{uuid.uuid4().hex}"
+    await create_task(
+        engine,
+        probe,
+        function=PING,
+        argument=group,
+        target=engine.address_of(group),
+        timeout_at=int((clock() + _KEPT_SECONDS) * 1000),
+        tags={TRANSIENT_TAG: "true"},
+    )
+    record = await engine.wait_settled(probe, seconds=seconds)
+
+    if record.state == "pending":
+        # Nobody needs the answer any more. Whoever came between has answered.
+        record = await engine.promises.cancel(probe)
+
+    return record.state == "resolved"

@@ -1,0 +1,274 @@
+"""Root promises: how a workflow is started once per id, and what its root says about it from then on.
+
+A root is created by whoever starts it, as a durable promise with a task for the workflow's worker group; creating one
+that exists changes nothing and gives the record that stands. Its param holds the input, its value how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
+
+from resonate.types import TaskData
+
+from orchestrator.callbacks.opened_at import MARK
+from orchestrator.engine.failures import error_of, is_tampered
+from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
+from orchestrator.text.json_writing import dumps_strict, escaped, readable
+from orchestrator.text.strict_json import loads_strict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from resonate.types import PromiseRecord
+
+    from orchestrator.engine import Engine
+    from orchestrator.errors import WorkflowEnded
+
+type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
+
+FORMAT: Final = 1
+NONCE_TAG: Final = "countersign:nonce"
+
+#: Marks promises that only drive something and tell nothing once they are over: an engine may drop them soon.
+TRANSIENT_TAG: Final = "countersign:transient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a workflow is started with: the input's JSON text, bound to this root so that it fits no other."""
+
+    root_id: str
+    text: str
+
+    @property
+    def request(self) -> Any:
+        """The input as a JSON value."""
+        return loads_strict(self.text.encode())
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that rests in the root's param."""
+        return {"countersign": FORMAT, "root": self.root_id, "request": self.text}
+
+    @classmethod
+    def read(cls, stored: object, *, root_id: str) -> Self:
+        """Return what a root was started with.
+
+        Raises:
+            WorkflowFailed: it was not started by us, or is the input of another root.
+        """
+        match stored:
+            case {"countersign": 1, "root": str(root), "request": str(text)} if root == root_id:
+                return cls(root_id=root_id, text=text)
+            case _:
+                msg = "the stored input is not one that was started under this id"
+                raise WorkflowFailed(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others."""
+
+    state: State
+    result: str | None = None
+    error: Mapping[str, Any] | None = None
+
+    @classmethod
+    def succeeded(cls, result: object) -> Self:
+        """Return the ending of a workflow that returned this.
+
+        Raises:
+            NotJson: the result cannot be written as JSON; names the place in it.
+        """
+        return cls(state="succeeded", result=dumps_strict(result, "result"))
+
+    @classmethod
+    def failed(cls, message: str) -> Self:
+        """Return the ending of a workflow that broke."""
+        return cls(state="failed", error={"message": escaped(message)})
+
+    @classmethod
+    def raised(cls, end: WorkflowEnded) -> Self:
+        """Return the ending of a workflow that raised this.
+
+        What cannot be written as JSON in it is left out, and the message says what and why.
+        """
+        error: dict[str, Any] = {"message": "the workflow gave no reason that can be written"}
+        left_out = []
+
+        for name, value in end.error.items():
+            try:
+                error[escaped(name)] = json.loads(dumps_strict(value, f"error.{escaped(name)}"))
+            except NotJson as fault:
+                if name == "message" and isinstance(value, str):
+                    error[name] = escaped(value)
+                else:
+                    left_out.append(str(fault))
+
+        if left_out:
+            error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
+
+        return cls(state=end.state, error=error)
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that rests in the root's value."""
+        error = None if self.error is None else json.dumps(self.error, allow_nan=False)
+
+        return {"countersign": FORMAT, "state": self.state, "result": self.result, "error": error}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootView:
+    """A workflow as its root promise shows it. `created` says whether this very call started it.
+
+    `request` is the JSON text of its input, None where the store was tampered with.
+    """
+
+    root_id: str
+    state: State
+    result: str | None
+    error: str | None
+    request: str | None
+    created: bool = False
+    started_at: int
+    ended_at: int | None
+
+
+async def start_root(  # noqa: PLR0913 - one call, all of it named
+    engine: Engine,
+    *,
+    name: str,
+    workflow_id: str,
+    text: str,
+    group: str,
+    timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
+    clock: Callable[[], float] = time.time,
+    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> RootView:
+    """Start the workflow unless its id is taken, and return what stands; `created` tells which.
+
+    Does not compare the inputs: the caller sees the one that stands in the view.
+
+    Raises:
+        EngineUnavailable: whether it started is unknown; the same call again is safe.
+    """
+    root_id = f"{name}.{workflow_id}"
+    nonce = new_nonce()
+    record = await create_task(
+        engine,
+        root_id,
+        function=name,
+        argument=Start(root_id=root_id, text=text).stored(),
+        target=engine.address_of(group),
+        timeout_at=int((clock() + timeout.total_seconds()) * 1000),
+        tags={NONCE_TAG: nonce, **MARK},
+    )
+
+    return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
+
+
+async def create_task(  # noqa: PLR0913 - one call, all of it named
+    engine: Engine,
+    promise_id: str,
+    *,
+    function: str,
+    argument: object,
+    target: str,
+    timeout_at: int,
+    tags: Mapping[str, str] | None = None,
+    due_at: int | None = None,
+) -> PromiseRecord:
+    """Create a root promise whose task runs a registered function, unless it exists, and return what stands.
+
+    Times are in milliseconds since the epoch. `due_at` asks the engine to deliver the task no earlier; one engine
+    knows no such thing and delivers at once, so the function must look at the clock itself.
+
+    Raises:
+        EngineUnavailable: whether it exists now is unknown; the same call again is safe.
+    """
+    all_tags = {**own_tags(promise_id), "resonate:target": target, **(tags or {})}
+
+    if due_at is not None:
+        all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
+
+    return await engine.promises.create(
+        promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
+    )
+
+
+def own_tags(promise_id: str, *, transient: bool = False) -> dict[str, str]:
+    """Return the tags of a promise that is a root of its own."""
+    tags = {
+        "resonate:origin": promise_id,
+        "resonate:branch": promise_id,
+        "resonate:parent": promise_id,
+        "resonate:scope": "global",
+    }
+
+    return tags | {TRANSIENT_TAG: "true"} if transient else tags
+
+
+def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
+    """Return the workflow as this root record shows it.
+
+    Raises:
+        EngineUnavailable: the record is not one of a workflow that we started.
+    """
+    state: State
+    result = error = None
+    value = record.value.data
+
+    match record.state:
+        case _ if is_tampered(record):
+            state, error = "failed", json.dumps({"message": str(error_of(value))})
+        case "pending":
+            state = "running"
+        case "resolved" if _is_ending(value):
+            state, result, error = value["state"], readable(value["result"]), readable(value["error"])
+        case "rejected_timedout":
+            state, error = "expired", json.dumps({"message": "the workflow's own time was over"})
+        case "rejected_canceled":
+            state, error = "cancelled", json.dumps({"message": "cancelled in the engine"})
+        case _:
+            # Never with what the record holds: a rejected promise's value is not ours to interpret.
+            state, error = "failed", json.dumps({"message": "the workflow's code could not be run"})
+
+    return RootView(
+        root_id=record.id,
+        state=state,
+        result=result,
+        error=error,
+        request=_request_of(record),
+        created=created,
+        started_at=record.created_at,
+        ended_at=record.settled_at,
+    )
+
+
+def _request_of(record: PromiseRecord) -> str | None:
+    if is_tampered(record):
+        return None
+
+    match record.param.data:
+        case {"args": [{"countersign": 1, "root": record.id, "request": str(text)}]}:
+            return text
+        case _:
+            msg = f"the root {record.id} was not started by Countersign"
+            raise EngineUnavailable(msg)
+
+
+def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:
+    match value:
+        case {
+            "countersign": 1,
+            "state": "succeeded" | "failed" | "expired" | "cancelled",
+            "result": str() | None,
+            "error": str() | None,
+        }:
+            return True
+        case _:
+            return False

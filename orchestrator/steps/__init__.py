@@ -1,1 +1,0 @@
-"""Side effects: one outside system per file, and nothing else in the durable side talks to one."""

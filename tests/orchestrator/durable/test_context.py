@@ -1,0 +1,162 @@
+"""Where we reach below the SDK's public surface: what those reaches rely on, pinned for the one version we allow."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import timedelta
+from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from resonate.connections import LocalConnection
+from resonate.context import Context as SDKContext
+from resonate.error import Suspended
+from resonate.resonate import Resonate
+from resonate.types import PromiseRecord, Value
+
+from orchestrator.callbacks.opened_at import MARK
+from orchestrator.durable.context import CALLBACK_TAG, STEP_TAG, Context
+
+NOW = 1_000_000
+
+
+def a_step(_ctx: SDKContext) -> int:
+    return 7
+
+
+async def records_of(body: Any, settled: dict[str, Any] | None = None) -> dict[str, PromiseRecord]:
+    """Run a workflow body on the SDK's own engine until it suspends or ends, and return its promises."""
+    connection = LocalConnection(clock=lambda: NOW, tick_interval=3600)
+    resonate = Resonate(network=connection, clock=lambda: NOW, env={}, subscription_refresh_secs=0)
+
+    async def workflow(ctx: SDKContext) -> Any:
+        return await body(Context.over(ctx))
+
+    resonate.register(workflow, name="w")
+    handle = resonate.run("w.1", workflow)
+    await handle.id()
+
+    while connection.state.tasks["w.1"].state == "acquired":
+        await resonate._sleeper(0)
+
+    for promise_id, value in (settled or {}).items():
+        await resonate.promises.resolve(promise_id, Value(data=value))
+
+    if settled is not None:
+        await handle.result()
+
+    found = {each: await resonate.promises.get(each) for each in connection.state.promises}
+    await resonate.stop()
+    return found
+
+
+def test_the_sdk_is_of_the_minor_version_that_these_tests_pin() -> None:
+    assert version("resonate-sdk").startswith("0.8.")
+
+
+async def test_a_wait_keeps_what_it_was_first_opened_with_under_its_own_id() -> None:
+    async def body(ctx: Context) -> Any:
+        return await ctx.wait("approval", deadline=timedelta(seconds=60), holding=lambda promise_id: [promise_id])
+
+    wait = (await records_of(body))["w.1:1"]
+
+    assert wait.param.data == ["w.1:1"]
+
+
+async def test_the_first_of_several_waits_lets_a_workflow_go_on() -> None:
+    async def body(ctx: Context) -> Any:
+        waits = [ctx.wait(f"approval-{n}", deadline=timedelta(seconds=60)) for n in range(2)]
+        await Context.first_over(waits)
+        await ctx.run(a_step)
+
+        return [await one for one in waits]
+
+    assert "w.1:3" not in await records_of(body)
+    assert (await records_of(body, {"w.1:2": 2, "w.1:1": 1}))["w.1"].value.data == [1, 2]
+
+
+async def test_a_wait_is_a_timer_that_nobody_is_told_of_before_its_deadline() -> None:
+    async def body(ctx: Context) -> Any:
+        return await ctx.wait("approval", deadline=timedelta(seconds=60))
+
+    wait = (await records_of(body))["w.1:1"]
+
+    assert wait.state == "pending"
+    assert wait.timeout_at == NOW + 60_000
+    assert wait.tags == {
+        "resonate:scope": "global",
+        "resonate:target": "local://any@default",
+        "resonate:branch": "w.1",
+        "resonate:parent": "w.1",
+        "resonate:origin": "w.1",
+        "resonate:timer": "true",
+        "resonate:external": "true",
+        "resonate:delay": str(NOW + 60_000 - 1),
+        CALLBACK_TAG: "approval",
+        **MARK,
+    }
+
+
+async def test_a_wait_gives_the_value_it_is_resolved_with() -> None:
+    async def body(ctx: Context) -> Any:
+        return {"got": await ctx.wait("approval", deadline=timedelta(seconds=60))}
+
+    records = await records_of(body, settled={"w.1:1": {"a": 1}})
+    assert records["w.1"].value.data == {"got": {"a": 1}}
+
+
+async def test_a_step_carries_its_name_and_a_plain_run_of_the_sdk_does_not() -> None:
+    async def body(ctx: Context) -> Any:
+        return await ctx.run(a_step) + await SDKContext.run(ctx, a_step)
+
+    records = await records_of(body)
+    assert records["w.1:1"].tags[STEP_TAG] == "a_step"
+    assert STEP_TAG not in records["w.1:2"].tags
+    assert records["w.1"].value.data == 14
+
+
+async def test_steps_started_together_keep_their_own_names() -> None:
+    def other(_ctx: SDKContext) -> int:
+        return 8
+
+    async def body(ctx: Context) -> Any:
+        futures = [ctx.run(a_step), ctx.run(other), ctx.run(a_step)]
+        return [await future for future in futures]
+
+    records = await records_of(body)
+    assert [records[f"w.1:{n}"].tags[STEP_TAG] for n in (1, 2, 3)] == ["a_step", "other", "a_step"]
+
+
+async def test_options_are_kept_by_a_context_over_another() -> None:
+    async def body(ctx: Context) -> Any:
+        limited = ctx.options(timeout=timedelta(seconds=5))
+        assert Context.over(limited) is limited
+        return await limited.run(a_step)
+
+    assert (await records_of(body))["w.1:1"].timeout_at == NOW + 5_000
+
+
+@pytest.mark.parametrize("name", ["_state", "_global_req", "_next_id", "_remote_future"])
+def test_what_we_reach_for_is_there(name: str) -> None:
+    assert name == "_state" or callable(getattr(SDKContext, name))
+
+
+async def test_a_wait_that_nobody_awaits_any_more_is_not_reported_as_forgotten() -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+
+    async def over() -> None:
+        return
+
+    async def pending() -> None:
+        raise Suspended
+
+    futures: Any = [SimpleNamespace(_task=asyncio.ensure_future(one())) for one in (over, pending)]
+    await Context.first_over(futures)
+    del futures
+    gc.collect()
+
+    assert reported == []
