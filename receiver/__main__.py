@@ -28,8 +28,8 @@ from orchestrator.logs import configure_logging
 from orchestrator.runs.definition import load_workflows
 from orchestrator.worker import equip
 from receiver.app import create_app
-from receiver.server import Server, allow_many_connections
-from receiver.sources import Sources
+from receiver.http.server import Server, allow_many_connections
+from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,20 +14,20 @@ from starlette.responses import JSONResponse, Response
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.errors import EngineUnavailable, UnknownPromise
-from receiver.approvals import Approvals
-from receiver.auth import ApiKeys
-from receiver.callbacks import Callbacks
-from receiver.clients import ClientAddresses
-from receiver.guards import BadTokens, RequestGuard
-from receiver.openapi import document
-from receiver.pages import Notice, dressed
-from receiver.problems import Problem, exception_handlers
-from receiver.readiness import Readiness
-from receiver.routing import route
-from receiver.sources import Sources
-from receiver.telemetry import Metrics
-from receiver.webhooks import Webhooks
-from receiver.workflows import Workflows
+from receiver.http.auth import ApiKeys
+from receiver.http.client_addresses import ClientAddresses
+from receiver.http.problems import Problem, exception_handlers
+from receiver.http.request_guard import BadTokens, RequestGuard
+from receiver.http.routing import route
+from receiver.http.telemetry import Metrics
+from receiver.openapi.document import document
+from receiver.pages.approval import Notice, dressed
+from receiver.senders.sources import Sources
+from receiver.surfaces.approvals import Approvals
+from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.readiness import Readiness
+from receiver.surfaces.webhooks import Webhooks
+from receiver.surfaces.workflows import Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

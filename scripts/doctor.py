@@ -34,7 +34,7 @@ from orchestrator.errors import ConfigurationError, CountersignError, EngineInUs
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.definition import load_workflows
 from orchestrator.runs.group_ping import is_served
-from receiver.sources import Sources
+from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -15,7 +15,7 @@ from plant import plant
 from orchestrator.runs.definition import load_workflows
 from orchestrator.workflows.process_order import OrderRequest, validate
 from orchestrator.workflows.shop.prices import total_cents, unit_cents
-from receiver.expressions import Expression, Misfit
+from receiver.senders.expressions import Expression, Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from plant import PATIENCE, pause
 from reading import Request
 
-from receiver.bodies import receive_body
-from receiver.connection import Protocol
-from receiver.framing import RequestReader
-from receiver.guards import RequestGuard
-from receiver.heads import Head, MalformedRequest
-from receiver.limits import Limits
-from receiver.server import Server
-from receiver.telemetry import Metrics
+from receiver.http.bodies import receive_body
+from receiver.http.protocol.connection import Protocol
+from receiver.http.protocol.framing import RequestReader
+from receiver.http.protocol.heads import Head, MalformedRequest
+from receiver.http.protocol.limits import Limits
+from receiver.http.request_guard import RequestGuard
+from receiver.http.server import Server
+from receiver.http.telemetry import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence

@@ -82,7 +82,7 @@ def test_any_token_of_the_signing_library_is_masked(claims: dict[str, str], key:
     "text",
     [
         "POST /callbacks/{token} 200 1.2ms promise=databricks_pipeline.nightly-2026-11-21:1 callback=job",
-        "receiver.guards.RequestGuard at /usr/lib/python3/site-packages/receiver/guards.py:80 _serve",
+        "receiver.http.request_guard.RequestGuard at /usr/lib/python3/site-packages/receiver/guards.py:80 _serve",
         "engine at http://127.0.0.1:8001/path?x=1 answered",
         "a digest e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 stands alone",
         "mail for the approver of order 7 was sent",

@@ -31,7 +31,7 @@ from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
 
 from orchestrator.config.secret import Secret
-from receiver.caller_proof import Kind, verify_proof
+from receiver.surfaces.caller_proof import Kind, verify_proof
 
 NOTEBOOK = Path(notebook.__file__)
 TOKEN = "eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"

@@ -1,0 +1,181 @@
+"""Request bodies: read with a limit and a deadline, then taken as strict JSON.
+
+The server hands bodies over as they arrive and has no limits of its own, so every byte is counted here. Nothing is ever
+decompressed, guessed or repaired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+from starlette.requests import ClientDisconnect
+
+from orchestrator.text.strict_json import json_equal, loads_strict
+from receiver.http.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.types import Receive
+
+__all__ = [
+    "READ_SECONDS",
+    "UTF8",
+    "JsonBody",
+    "check_declared",
+    "json_body",
+    "json_equal",
+    "parse_json",
+    "read_body",
+    "read_json",
+    "receive_body",
+    "too_large",
+    "unparsed_json",
+]
+
+READ_SECONDS: Final = 30.0
+"""How long a body may take to arrive whole."""
+
+UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'charset="utf8"'})
+"""How a media type says that its text is UTF-8, in lower case; `utf8` is not registered, but common."""
+
+INLINE_BYTES: Final = 64 * 1024
+"""Bodies up to this size are parsed on the event loop: at most a few milliseconds, where a thread costs more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonBody:
+    """A body that was strict JSON: the `text` as it was sent, and its `value`."""
+
+    text: str
+    value: object
+
+
+def check_declared(length: bytes, limit: int) -> bool:
+    """Return whether a Content-Length announces any body at all.
+
+    Raises:
+        Problem: `malformed-body` where it is not a number, `too-large` where it is one over `limit`.
+    """
+    if not length.isdigit():
+        raise Problem("malformed-body", "The Content-Length is not a number.", {"Connection": "close"})
+
+    # Compared by length first: int() of a million digits is not free, nor allowed.
+    digits = length.lstrip(b"0")
+    if len(digits) > len(str(limit)) or int(digits or b"0") > limit:
+        # What is announced beyond reason is not worth receiving only to throw it away.
+        raise too_large(limit, close=len(digits) > len(str(limit)) + 1)
+
+    return bool(digits)
+
+
+def too_large(limit: int, *, close: bool = False) -> Problem:
+    """Return the refusal of a body over `limit` bytes; `close` ends the connection instead of reading the rest."""
+    return Problem("too-large", f"A body may have {limit} bytes.", {"Connection": "close"} if close else None)
+
+
+async def receive_body(receive: Receive, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
+    """Return the whole body of an ASGI request, counted as it arrives.
+
+    Raises:
+        Problem: `too-large` as soon as more than `limit` bytes came, `request-timeout` when the end did not come within
+            `seconds`.
+        ClientDisconnect: the client left before the end; there is nobody to answer.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+
+                chunk: bytes = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise too_large(limit)
+
+                if chunk:
+                    chunks.append(chunk)
+
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+
+    except TimeoutError:
+        raise Problem("request-timeout", f"The body did not arrive within {seconds:g} seconds.") from None
+
+
+async def read_body(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
+    """Return the request's whole body; a declared length over `limit` is refused before anything is read.
+
+    Raises what `receive_body` raises. Good for one call per request: the bytes are not kept.
+    """
+    declared = request.headers.get("content-length")
+    if declared is not None:
+        check_declared(declared.encode("latin-1"), limit)
+
+    return await receive_body(request.receive, limit=limit, seconds=seconds)
+
+
+def parse_json(data: bytes) -> object:
+    """Return the value of a strict JSON text, or raise `Problem("malformed-body")`; the answer quotes nothing of it."""
+    try:
+        return loads_strict(data)
+    except ValueError as error:
+        reason = str(error)
+        raise Problem("malformed-body", f"{reason[:1].upper()}{reason[1:]}.") from None
+
+
+async def json_body(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> JsonBody:
+    """Return the request's body as strict JSON.
+
+    Raises:
+        Problem: what `unparsed_json` raises, then `malformed-body`.
+        ClientDisconnect: as `receive_body`.
+    """
+    return await read_json(await unparsed_json(request, limit=limit, seconds=seconds))
+
+
+async def unparsed_json(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
+    """Return the bytes of a body that is declared as JSON, for whoever checks a signature before `read_json`.
+
+    Raises:
+        Problem: `unsupported-media-type` before anything is read, then what `read_body` raises.
+        ClientDisconnect: as `receive_body`.
+    """
+    headers = request.headers
+    _require_json(headers.getlist("content-type"), headers.getlist("content-encoding"))
+
+    return await read_body(request, limit=limit, seconds=seconds)
+
+
+async def read_json(data: bytes) -> JsonBody:
+    """Return these bytes as strict JSON, or raise `Problem("malformed-body")`; large ones are parsed in a thread."""
+    if len(data) > INLINE_BYTES:
+        value = await anyio.to_thread.run_sync(parse_json, data)
+    else:
+        value = parse_json(data)
+
+    return JsonBody(text=data.decode(), value=value)
+
+
+def _require_json(content_types: Sequence[str], encodings: Sequence[str]) -> None:
+    if any(encoding.strip().lower() != "identity" for encoding in encodings):
+        raise Problem("unsupported-media-type", "A Content-Encoding is not understood.")
+
+    if len(content_types) != 1:
+        raise Problem("unsupported-media-type", "There must be one Content-Type, application/json.")
+
+    media_type, *parameters = (part.strip().lower() for part in content_types[0].split(";"))
+    if media_type != "application/json":
+        raise Problem("unsupported-media-type", "The Content-Type must be application/json.")
+
+    charsets = [parameter for parameter in parameters if parameter.startswith("charset")]
+
+    if any(charset not in UTF8 for charset in charsets):
+        raise Problem("unsupported-media-type", "The only charset understood is utf-8.")

@@ -1,0 +1,263 @@
+"""What every request passes before any handler: limits that come first, headers that always go out, counts.
+
+`RequestGuard` wraps the whole application, the framework's own error handling included, so that nothing is answered
+without it. It refuses to look into tokens, bodies or routes; all it knows of a request is how big it is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import ClientDisconnect
+
+from orchestrator.text.crashes import describe_crash
+from receiver.http.bodies import READ_SECONDS, check_declared, receive_body
+from receiver.http.client_addresses import client_address
+from receiver.http.problems import CLIENT_GONE, Problem
+from receiver.http.routing import keep_encoded_slashes
+from receiver.http.telemetry import log_request, route_template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from receiver.http.telemetry import Metrics
+
+_log = logging.getLogger(__name__)
+
+MAX_HEADERS: Final = 100
+MAX_HEADER_BYTES: Final = 32 * 1024
+
+# Handlers of these methods read their body themselves, after they know whom they serve. Of all others nobody reads it.
+_READ_BY_HANDLER: Final = frozenset({"POST", "PUT", "PATCH"})
+_ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_ALWAYS_NAMES: Final = frozenset(name for name, _ in _ALWAYS)
+
+#: What is no page of ours loads nothing, is in no frame and tells nobody its address, should a browser show it.
+_NO_PAGE: Final = (
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class RequestGuard:
+    """ASGI middleware around the application: size limits, the headers of every answer, metrics and the access log.
+
+    `dress` is given every refusal made here before it goes out.
+
+    Goes outside the framework's own middleware, `RequestGuard(Starlette(...), ...)`, so that its 500 passes here too.
+    """
+
+    def __init__(  # noqa: PLR0913 - each with a default that is right outside tests
+        self,
+        app: ASGIApp,
+        *,
+        max_body: int,
+        metrics: Metrics,
+        body_seconds: float = READ_SECONDS,
+        clock: Callable[[], float] = time.perf_counter,
+        dress: Callable[[Scope, Response], Response] = lambda _, response: response,
+    ) -> None:
+        self._app: Final = app
+        self._dress: Final = dress
+        self._max_body: Final = max_body
+        self._metrics: Final = metrics
+        self._body_seconds: Final = body_seconds
+        self._clock: Final = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; raises only where an answer that has begun cannot be finished."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        scope = keep_encoded_slashes(scope)
+        began = self._clock()
+        answer = _Answer(send)
+        try:
+            await self._serve(scope, receive, answer)
+        finally:
+            seconds = self._clock() - began
+            route = route_template(scope)
+            self._metrics.request(route, scope["method"], answer.status, seconds)
+            log_request(scope, route, answer.status, seconds)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        try:
+            if self._check_headers(scope) and scope["method"] not in _READ_BY_HANDLER:
+                body = await receive_body(receive, limit=self._max_body, seconds=self._body_seconds)
+                receive = _Replay(body, receive)
+
+            await self._app(scope, receive, answer)
+        except Problem as problem:
+            await self._dress(scope, problem.response())(scope, receive, answer)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 what passes here the server would log, its text included
+            await self._after_crash(error, scope, receive, answer)
+
+    async def _after_crash(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        # A complete answer was made by the handler table, which has logged the error before it was raised again.
+        if answer.complete:
+            return
+
+        _log.error("a request failed: %s", describe_crash(error))
+        if answer.started:
+            raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
+
+        await self._dress(scope, Problem("internal-error").response())(scope, receive, answer)
+
+    def _check_headers(self, scope: Scope) -> bool:
+        """Return whether the request has a body, or raise `Problem`: headers or declared body too large, ambiguous."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if len(headers) > MAX_HEADERS:
+            raise Problem("headers-too-large", f"A request may have {MAX_HEADERS} headers.")
+
+        size = 0
+        declared: bytes | None = None
+        chunked = False
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"content-length":
+                if declared is not None:
+                    raise _ambiguous()
+
+                declared = value
+            elif name == b"transfer-encoding":
+                chunked = True
+
+        if size > MAX_HEADER_BYTES:
+            raise Problem("headers-too-large", f"Headers may have {MAX_HEADER_BYTES} bytes in all.")
+
+        if declared is None:
+            return chunked
+
+        if chunked:
+            raise _ambiguous()
+
+        return check_declared(declared, self._max_body)
+
+
+class BadTokens:
+    """Counts bad tokens by client address, in fixed windows that begin with an address's first bad token.
+
+    The same for wrong API keys, signatures and proofs: each kind of guess has a counter of its own. Memory is bounded:
+    past `addresses` the one whose window began first is forgotten. IPv6 addresses count by their /64, since a single
+    client commands a whole one. Across the seam of two windows up to twice the `limit` passes.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int = 60,
+        window: float = 60.0,
+        addresses: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit: Final = limit
+        self._window: Final = window
+        self._addresses: Final = addresses
+        self._clock: Final = clock
+        self._counts: Final[OrderedDict[tuple[str, str], tuple[float, int]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def count(self, address: str | None, *, of: str = "") -> int:
+        """Count one bad token from `address`; return 0, or when it is one too many the seconds (1 or more) to wait.
+
+        What is counted `of` one thing says nothing about another.
+
+        Never ask this for a genuine token: the limit is on the bad ones alone.
+        """
+        now = self._clock()
+        key = (of, _client(address))
+        began, seen = self._counts.get(key, (now, 0))
+        if not began <= now < began + self._window:
+            del self._counts[key]
+            began, seen = now, 0
+
+        self._counts[key] = (began, seen + 1)
+        if len(self._counts) > self._addresses:
+            self._counts.popitem(last=False)
+
+        if seen < self._limit:
+            return 0
+
+        return max(1, round(began + self._window - now))
+
+    def refusal(self, scope: Scope, problem: Problem, *, of: str = "") -> Problem:
+        """Count one bad token of this request's client; return `problem`, or `rate-limited` when it is one too many."""
+        wait = self.count(client_address(scope), of=of)
+
+        return Problem("rate-limited", headers={"Retry-After": str(wait)}) if wait else problem
+
+
+class _Answer:
+    """The way out: adds the headers of every answer and remembers the status."""
+
+    __slots__ = ("_send", "complete", "started", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send: Final = send
+        self.status = CLIENT_GONE
+        self.started = False
+        self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if not self.started:
+            self.started = True
+            self.status = message["status"]
+            given = [pair for pair in message.get("headers", ()) if pair[0] not in _ALWAYS_NAMES]
+            names = {name for name, _ in given}
+            added = [pair for pair in _NO_PAGE if pair[0] not in names]
+            message = {**message, "headers": [*given, *added, *_ALWAYS]}
+        elif not message.get("more_body", False):
+            self.complete = True
+
+        await self._send(message)
+
+
+class _Replay:
+    """The way in of a request whose body was already read: hands it over once more, then listens for the client."""
+
+    __slots__ = ("_body", "_receive")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive: Final = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _ambiguous() -> Problem:
+    return Problem("malformed-body", "The length of the body is given twice.", {"Connection": "close"})
+
+
+def _client(address: str | None) -> str:
+    if address is None:
+        return ""
+
+    if ":" not in address:
+        return address
+
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))

@@ -1,0 +1,175 @@
+"""What the operator sees of requests: an access line each, and metrics; neither ever holds a path, a token or a body.
+
+A callback is named by its promise id and its own name, whoever uses the workflow API by the name of the key. Metric
+labels come from fixed sets, so that nothing a caller sends becomes one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from orchestrator.errors import EngineUnavailable
+from orchestrator.logs import ACCESS
+from receiver.http.client_addresses import client_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import Scope
+
+_access = logging.getLogger(ACCESS)
+
+CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
+ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]
+
+WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "prompted", "refused"]
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_CALLBACK_KEY: Final = "countersign.callback"
+_CALLER_KEY: Final = "countersign.caller"
+_TOO_MANY: Final = 429
+
+
+def name_callback(scope: Scope, promise_id: str, callback: str) -> None:
+    """Note which callback this request is about, once its token is verified; the access line names it."""
+    scope[_CALLBACK_KEY] = (promise_id, callback)
+
+
+def name_caller(scope: Scope, name: str) -> None:
+    """Note the name of the API key that this request showed; the access line names it."""
+    scope[_CALLER_KEY] = name
+
+
+def log_deed(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, by: str) -> None:
+    """Write the line that says who did this to a workflow, and from which address."""
+    client = client_address(scope) or "-"
+    fields = {"promise": root_id, "by": by, "client": client}
+    logger.info("%s %s by=%s client=%s", root_id, deed, by, client, extra={"fields": fields})
+
+
+@contextlib.contextmanager
+def log_if_unknown(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, by: str) -> Iterator[None]:
+    """Write that line with `maybe` where the engine did not say whether it was done: the next request finds it done."""
+    try:
+        yield
+    except EngineUnavailable:
+        log_deed(logger, scope, root_id, f"maybe {deed}", by=by)
+        raise
+
+
+def route_template(scope: Scope) -> str:
+    """Return the path as the route was declared, `/callbacks/{token}`, or `unmatched`; never the path as requested."""
+    path = getattr(scope.get("route"), "path_format", None)
+    return path if isinstance(path, str) else "unmatched"
+
+
+def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
+    """Write the access line of a request. Those told to slow down are lines at debug: a flood must not fill the log."""
+    level = logging.DEBUG if status == _TOO_MANY else logging.INFO
+    if not _access.isEnabledFor(level):
+        return
+
+    method = _method(scope["method"])
+    named: dict[str, str] = {}
+
+    if (callback := scope.get(_CALLBACK_KEY)) is not None:
+        named["promise"], named["callback"] = callback
+
+    if (caller := scope.get(_CALLER_KEY)) is not None:
+        named["by"] = caller
+
+    named["client"] = client_address(scope) or "-"
+    milliseconds = round(seconds * 1000, 1)
+    line = f"{method} {route} {status} {milliseconds:.1f}ms " + " ".join(
+        [f"{name}={said}" for name, said in named.items()]
+    )
+    fields = {"method": method, "route": route, "status": status, "ms": milliseconds, **named}
+    _access.log(level, "%s", line, extra={"fields": fields})
+
+
+class Metrics:
+    """The receiver's metrics, in a registry of their own. Labels come from route templates, methods and statuses."""
+
+    def __init__(self) -> None:
+        self._registry: Final = CollectorRegistry()
+        self._requests: Final = Histogram(
+            "countersign_request_seconds",
+            "Seconds from a request's headers to the end of its answer.",
+            ("route", "method", "status"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._callbacks: Final = Counter(
+            "countersign_callbacks",
+            "Machine callbacks by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._approvals: Final = Counter(
+            "countersign_approvals",
+            "Decisions of people by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._webhooks: Final = Counter(
+            "countersign_webhooks",
+            "Third-party deliveries by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._engine_errors: Final = Counter(
+            "countersign_engine_errors",
+            "Requests the engine did not answer in time, or answered with garbage.",
+            registry=self._registry,
+        )
+        # An outcome that has not happened yet is shown as zero, so that a rate can be taken from the first one on.
+        for outcome in get_args(CallbackOutcome):
+            self._callbacks.labels(outcome)
+
+        for decision in get_args(ApprovalOutcome):
+            self._approvals.labels(decision)
+
+        for became in get_args(WebhookOutcome):
+            self._webhooks.labels(became)
+
+        # Finding a labelled child costs more than observing it, so each is looked up once.
+        self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request; `route` is a template, never a path."""
+        key = (route, _method(method), status)
+        observer = self._observers.get(key)
+        if observer is None:
+            observer = self._observers[key] = self._requests.labels(key[0], key[1], str(status))
+
+        observer.observe(seconds)
+
+    def callback(self, outcome: CallbackOutcome) -> None:
+        """Count one machine callback; `other` lost to somebody else, `closed` came after the wait was over."""
+        self._callbacks.labels(outcome).inc()
+
+    def approval(self, outcome: ApprovalOutcome) -> None:
+        """Count one decision; `duplicate` was made before, `other` lost to another one, `closed` came too late."""
+        self._approvals.labels(outcome).inc()
+
+    def webhook(self, outcome: WebhookOutcome) -> None:
+        """Count one delivery of a third party; `over` came for a wait that had ended, `ignored` was not wanted."""
+        self._webhooks.labels(outcome).inc()
+
+    def engine_error(self) -> None:
+        """Count one request that the engine failed."""
+        self._engine_errors.inc()
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the metrics in the Prometheus text format, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+def _method(method: str) -> str:
+    return method if method in _METHODS else "other"

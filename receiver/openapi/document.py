@@ -1,0 +1,285 @@
+"""The OpenAPI 3.1 description of the receiver, at `/openapi.json`.
+
+Public, so it says only what the contract says. Written out by hand as plain values: the contract is the source, the
+routes follow it, and a document derived from code would follow the code's mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from receiver.openapi.pages import approval_path
+from receiver.openapi.parts import (
+    AFTER,
+    IKEY,
+    PREFER,
+    PROOF,
+    SCHEMAS,
+    SOURCE,
+    STEPS,
+    TOKEN,
+    WORKFLOW_ID,
+    json_answer,
+    problem_answers,
+    ref,
+)
+from receiver.openapi.parts import schemas as shared_schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from pydantic import BaseModel
+
+    from receiver.http.problems import ProblemName
+    from receiver.openapi.parts import Json
+
+Group = Literal["callbacks", "approvals", "webhooks", "workflows", "operations"]
+
+ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "webhooks", "workflows", "operations")
+
+_TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
+
+# What a request that needs an API key may be told.
+_KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
+
+
+class Described(Protocol):
+    """What the document needs to know of a workflow; a definition of a workflow is one."""
+
+    @property
+    def name(self) -> str:
+        """The name in the path."""
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+
+    @property
+    def request(self) -> type[BaseModel]:
+        """The model of its input."""
+
+
+def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_GROUPS, version: str = "0.1.0") -> Json:
+    """Return the OpenAPI document for these workflows and the groups of routes that this receiver serves."""
+    schemas = shared_schemas()
+    paths: Json = {}
+    if "callbacks" in groups:
+        paths |= _callback_paths()
+
+    if "approvals" in groups:
+        paths["/approvals/{token}"] = approval_path()
+
+    if "webhooks" in groups:
+        paths |= _webhook_paths()
+
+    if "workflows" in groups:
+        paths["/workflows/{name}/{id}"] = _workflow_path(sorted(workflows, key=lambda known: known.name), schemas)
+
+    if "operations" in groups:
+        paths |= _operation_paths()
+
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Countersign",
+            "version": version,
+            "summary": "Durable workflows that wait for signed callbacks.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "callbackToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A callback token, minted for one wait; may stand in the path instead.",
+                },
+                "apiKey": {"type": "http", "scheme": "bearer", "description": "A key of the workflow API."},
+            },
+        },
+    }
+
+
+def _callback_paths() -> Json:
+    paths: Json = {}
+    places: tuple[tuple[str, list[Json], list[Json]], ...] = (
+        ("/callbacks", [], [{"callbackToken": []}]),
+        ("/callbacks/{token}", [TOKEN], []),
+    )
+    for path, parameters, security in places:
+        where = "in_path" if parameters else "bearer"
+        paths[path] = {
+            "get": _operation(
+                f"show_callback_{where}",
+                "What this callback is; settles nothing",
+                {"200": json_answer("The callback.", ref("Callback"))},
+                ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "expired", "engine-unavailable"),
+                security=security,
+                parameters=parameters,
+            ),
+            "post": _settling(f"succeed_{where}", "It succeeded; the body is the result", {}, security, parameters),
+        }
+        paths[f"{path}/failure"] = {
+            "post": _settling(f"fail_{where}", "It failed; the body says why", ref("Failure"), security, parameters)
+        }
+
+    return paths
+
+
+def _settling(name: str, summary: str, body: Json, security: list[Json], parameters: list[Json]) -> Json:
+    return _operation(
+        name,
+        summary,
+        {
+            "200": json_answer(
+                "Settled, by this request or by an earlier one of the same key and outcome.", ref("Settled")
+            )
+        },
+        (
+            "two-tokens",
+            "invalid-key",
+            "malformed-body",
+            "invalid-token",
+            "invalid-proof",
+            "unknown-promise",
+            "already-settled",
+            "expired",
+            "unsupported-media-type",
+            "ikey-reused",
+            "rate-limited",
+            "engine-unavailable",
+        ),
+        security=security,
+        parameters=[*parameters, IKEY, *PROOF],
+        body=body,
+    )
+
+
+def _webhook_paths() -> Json:
+    places: tuple[tuple[str, str, list[Json]], ...] = (
+        ("/webhooks/{source}", "A third party delivers; signed as the source says", [SOURCE]),
+        ("/webhooks/{source}/{token}", "The same, for the wait of this token", [SOURCE, TOKEN]),
+    )
+    return {
+        path: {
+            "post": _operation(
+                "deliver_with_token" if len(parameters) > 1 else "deliver",
+                summary,
+                {"200": json_answer("Taken, seen before, not wanted, or for a wait that is over.", ref("Taken"))},
+                (
+                    "malformed-body",
+                    "bad-token",
+                    "two-tokens",
+                    "repeated-signature",
+                    "invalid-signature",
+                    "unknown-source",
+                    "rate-limited",
+                    "engine-unavailable",
+                ),
+                parameters=parameters,
+                body={},
+            )
+        }
+        for path, summary, parameters in places
+    }
+
+
+def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
+    inputs: Json = {workflow.name: _add_input(workflow, schemas) for workflow in workflows}
+    summaries = "".join(f"\n* `{workflow.name}`: {workflow.summary}" for workflow in workflows)
+    name = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "description": f"The workflow.{summaries}",
+        "schema": {"type": "string", "enum": list(inputs)},
+    }
+    security: list[Json] = [{"apiKey": []}]
+    shown = json_answer("Where it stands.", ref("Workflow"))
+    known: tuple[ProblemName, ...] = (
+        *_KEY_PROBLEMS,
+        "unknown-workflow",
+        "invalid-id",
+        "engine-unavailable",
+    )
+    return {
+        "parameters": [name, WORKFLOW_ID],
+        "put": _operation(
+            "start_workflow",
+            "Start it, once per id; the body is its input",
+            {
+                "201": json_answer("Started.", ref("Started")),
+                "200": json_answer("It was there already.", ref("Started")),
+            },
+            (*known, "forbidden", "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
+            security=security,
+            parameters=[PREFER],
+            body={"anyOf": list(inputs.values())},
+        ),
+        "get": _operation(
+            "show_workflow",
+            "Where it stands",
+            {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
+            (*known, "unknown-id"),
+            security=security,
+            parameters=[PREFER, STEPS, AFTER],
+        ),
+        "delete": _operation(
+            "cancel_workflow",
+            "Cancel it; without effect on one that is over",
+            {"202": json_answer("Asked for.", ref("Workflow"))},
+            (*known, "forbidden", "unknown-id"),
+            security=security,
+        ),
+    }
+
+
+def _add_input(workflow: Described, schemas: Json) -> Json:
+    """Add the schema of a workflow's input, and those it refers to; return a reference to it."""
+    schema = workflow.request.model_json_schema(ref_template=f"{SCHEMAS}{workflow.name}.{{model}}")
+    for name, part in schema.pop("$defs", {}).items():
+        schemas[f"{workflow.name}.{name}"] = part
+
+    schemas[f"{workflow.name}.input"] = schema
+    return ref(f"{workflow.name}.input")
+
+
+def _operation_paths() -> Json:
+    alive = json_answer("It is.", {"type": "object"})
+    metrics = {"description": "In the Prometheus text format.", "content": {"text/plain": {}}}
+    return {
+        "/healthz": {"get": _operation("alive", "Whether the process lives", {"200": alive})},
+        "/readyz": {
+            "get": _operation("ready", "Whether the engine answers", {"200": alive}, ("engine-unavailable",)),
+        },
+        "/metrics": {
+            "get": _operation("metrics", "Metrics", {"200": metrics}, _KEY_PROBLEMS, security=[{"apiKey": []}]),
+        },
+        "/openapi.json": {"get": _operation("openapi", "This document", {"200": alive})},
+    }
+
+
+def _operation(  # noqa: PLR0913 the parts of an operation
+    name: str,
+    summary: str,
+    answers: Json,
+    problems: Iterable[ProblemName] = (),
+    *,
+    security: list[Json] | None = None,
+    parameters: list[Json] | None = None,
+    body: Json | None = None,
+) -> Json:
+    operation: Json = {
+        "operationId": name,
+        "summary": summary,
+        "responses": answers | problem_answers((*problems, *_TRANSPORT)),
+        "security": security or [],
+    }
+    if parameters:
+        operation["parameters"] = parameters
+
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+
+    return operation

@@ -1,0 +1,189 @@
+"""The named parts of the OpenAPI document: the schemas of what is sent and answered, the parameters, the headers.
+
+Plain values, so that the contract can be read off them; no route and no workflow is known here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.http.problems import MEDIA_TYPE, PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from receiver.http.problems import ProblemName
+
+type Json = dict[str, Any]
+
+SCHEMAS: Final = "#/components/schemas/"
+
+_STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
+
+
+def schemas() -> Json:
+    """Return the schemas that are the same for every receiver; the inputs of workflows are added to them."""
+    moment = {"type": "string", "format": "date-time"}
+    text = {"type": "string"}
+    workflow = {
+        "workflow": text,
+        "id": text,
+        "state": {"enum": list(_STATES)},
+        "result": {"description": "What it returned, once it succeeded."},
+        "error": _object({"message": text}, ("message",)),
+    }
+    step = {
+        "id": text,
+        "name": text,
+        "state": {"enum": list(_STATES)},
+        "started_at": moment,
+        "ended_at": {**moment, "type": ["string", "null"]},
+    }
+    steps = {
+        "steps": {"type": "array", "items": ref("Step")},
+        "truncated": {"description": "There are more steps; ask for those `after` the one in `next`.", "const": True},
+        "next": text,
+    }
+    approval = {
+        "description": "On the wait of a question to people: what was asked of whom, and what was decided.",
+        **_object(
+            {
+                "title": text,
+                "digest": {"description": "SHA-256 of what was shown, as in the links.", "type": "string"},
+                "people": {"type": "array", "items": text},
+                "until": moment,
+                "answer": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "decision": text,
+                        "person": text,
+                        "comment": text,
+                        "digest": text,
+                        "client": {"description": "The address it came from.", "type": ["string", "null"]},
+                        "at": moment,
+                    },
+                },
+            }
+        ),
+    }
+    required = ("workflow", "id", "state")
+    return {
+        "Callback": _object(
+            {"callback": text, "state": {"enum": ["pending", "settled", "expired"]}, "expires_at": moment}
+        ),
+        "Failure": {**_object({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
+        "Settled": _object(
+            {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
+        ),
+        "Workflow": _object({**workflow, **steps}, required),
+        "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
+        "Step": _object({**step, "approval": approval}, tuple(step)),
+        "Taken": {
+            "anyOf": [
+                ref("Settled"),
+                _object({"state": {"const": "over"}, "callback": text}),
+                _object({"state": {"enum": ["ignored", "prompted"]}}),
+                _object({"workflow": text, "id": text, "created": {"type": "boolean"}}),
+                _object({"challenge": text}),
+            ]
+        },
+        "Problem": _object(
+            {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
+        ),
+    }
+
+
+def ref(name: str) -> Json:
+    """Return a reference to a schema."""
+    return {"$ref": f"{SCHEMAS}{name}"}
+
+
+def json_answer(description: str, schema: Json) -> Json:
+    """Return an answer in JSON."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def problem_answers(names: Iterable[ProblemName]) -> Json:
+    """Return the answers that these problems are, by status."""
+    by_status: dict[int, list[ProblemName]] = {}
+    for name in names:
+        by_status.setdefault(PROBLEMS[name][0], []).append(name)
+
+    answers: Json = {}
+    for status, same in sorted(by_status.items()):
+        kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
+        answers[str(status)] = {
+            "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
+            "headers": ANSWER_HEADERS.get(status, {}),
+            "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
+        }
+
+    return answers
+
+
+def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
+    names = list(properties if required is None else required)
+    return {"type": "object", "properties": dict(properties), "required": names}
+
+
+ANSWER_HEADERS: Final[dict[int, Json]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+    503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+}
+TOKEN: Final[Json] = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
+SOURCE: Final[Json] = {
+    "name": "source",
+    "in": "path",
+    "required": True,
+    "description": "The sender, as the operator named it.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+}
+WORKFLOW_ID: Final[Json] = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "Chosen by the caller; a workflow is started once per id.",
+    "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$"},
+}
+IKEY: Final[Json] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Names the delivery within its promise; derived from the token where it is not sent.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+PROOF: Final[tuple[Json, ...]] = tuple(
+    {
+        "name": name,
+        "in": "header",
+        "description": f"Standard Webhooks; needed where the operator asks for the caller's proof. {what}",
+        "schema": schema,
+    }
+    for name, what, schema in (
+        (
+            "webhook-id",
+            "What the proof is for: the kind of report, the first 32 hex digits of the SHA-256 of the token, a nonce.",
+            {"type": "string", "pattern": "^(succeeded|failed)_[0-9a-f]{32}_[A-Za-z0-9_-]{16,64}$"},
+        ),
+        ("webhook-timestamp", "Seconds since the epoch, at most 300 away.", {"type": "string"}),
+        ("webhook-signature", "`v1,` and the HMAC-SHA256 of `ID.TIMESTAMP.BODY` in base64.", {"type": "string"}),
+    )
+)
+PREFER: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=N` holds the answer for up to N seconds, at most 30, for the workflow to end.",
+    "schema": {"type": "string"},
+}
+STEPS: Final[Json] = {
+    "name": "steps",
+    "in": "query",
+    "description": "1 adds the durable call graph, 2000 steps at a time.",
+    "schema": {"const": "1"},
+}
+AFTER: Final[Json] = {
+    "name": "after",
+    "in": "query",
+    "description": "The id of a step: the call graph goes on after it.",
+    "schema": {"type": "string"},
+}

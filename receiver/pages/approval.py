@@ -1,0 +1,220 @@
+"""The pages that people see: a question with its form, what was recorded, and every refusal on the way there.
+
+Rendered on the server, with no script and nothing loaded from elsewhere. Everything shown comes from strangers or from
+workflows: it is escaped, cleaned and cut to length. A page says nothing of why a link is not good.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from orchestrator.text.display import one_line, paragraphs
+from receiver.http.problems import MEDIA_TYPE
+from receiver.pages.templating import TEMPLATES, page_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+    from starlette.types import Scope
+
+    from orchestrator.callbacks.question import Inquiry
+
+MAX_COMMENT: Final = 4000
+
+_MAX_PERSON: Final = 320
+_PAST: Final = {"approve": "Approved", "reject": "Rejected"}
+_KEPT_HEADERS: Final = frozenset({"allow", "connection", "retry-after"})
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+
+_APPROVAL: Final = TEMPLATES.get_template("approval.html")
+_NOTICE: Final = TEMPLATES.get_template("notice.html")
+
+#: What a page says where there is nothing to decide: by status, a headline and a sentence or two.
+_NOTICES: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("This could not be understood", "The form that arrived is not the one we sent. Nothing was recorded."),
+    403: (
+        "This came from another site",
+        "A decision is only taken from the page that the link in your mail opens. Nothing was recorded.",
+    ),
+    404: (
+        "This link is not valid",
+        "Open it from the mail itself, or copy all of it. If that does not help, ask whoever sent it.",
+    ),
+    405: ("This is not possible here", "Open the link from your mail in a browser. Nothing was recorded."),
+    408: ("That took too long", "Your answer did not arrive whole, so it was not recorded. Please try again."),
+    410: ("This question is closed", "The time to answer is over. Nothing more can be recorded here."),
+    413: ("That is too long", "Your answer is longer than can be taken, and was not recorded. Please shorten it."),
+    415: ("This could not be understood", "The form that arrived is not the one we sent. Nothing was recorded."),
+    429: ("Too many links that are not valid", "Please wait a minute, then open the link from your mail again."),
+    431: ("This could not be understood", "The request was larger than a browser's. Nothing was recorded."),
+    500: ("Something went wrong here", "It is not your doing. Please try again in a little while."),
+    503: (
+        "Not recorded: please try again",
+        "What stands behind this page did not answer in time. Trying again is safe: a decision counts once.",
+    ),
+}
+
+
+class Notice(Exception):
+    """A page without a question, in place of the one that was asked for.
+
+    `text` replaces the status's own sentence. `back` is where to go from here; `again` holds the fields of a form that
+    could not be recorded, so that one button sends it again.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        text: str | None = None,
+        *,
+        back: str | None = None,
+        again: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status)
+        self.status = status
+        self.text = text
+        self.back = back
+        self.again = again
+        self.headers = headers or {}
+
+    def response(self, organisation: str) -> Response:
+        """Return the page, in the name of this organisation."""
+        title, text = _NOTICES[self.status]
+        notice = {"title": title, "text": self.text or text, "back": self.back, "again": self.again or {}}
+
+        return _page(_NOTICE.render, self.status, self.headers, organisation=organisation, notice=notice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A decision that stands: `at` in milliseconds since the epoch."""
+
+    decision: str
+    by: str
+    at: int
+    comment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalView:
+    """What the page shows of a question by `organisation` to one person, who answers at `path`; times in ms since 1970.
+
+    `refused` is the decision that could not be recorded because another one stands. `fault` says what is wrong with
+    the form that was sent, whose fields are shown again.
+    """
+
+    organisation: str
+    inquiry: Inquiry
+    person: str
+    path: str
+    until: int
+    now: int
+    recorded: Recorded | None = None
+    refused: str | None = None
+    chosen: str | None = None
+    comment: str = ""
+    fault: str | None = None
+
+    def response(self, status: int = 200) -> Response:
+        """Return the page."""
+        question = self.inquiry.question
+        recorded = self.recorded
+
+        return _page(
+            _APPROVAL.render,
+            status,
+            {},
+            organisation=self.organisation,
+            question=question,
+            view=self,
+            person=one_line(self.person, _MAX_PERSON),
+            links=[(name, url, urlsplit(url).hostname) for name, url in question.links],
+            others=len(self.inquiry.people) - 1,
+            until=_moment(self.until),
+            left=_left(self.until - self.now),
+            decisions=[(name, label(name)) for name in question.decisions],
+            outcome=None if recorded is None else past(recorded.decision),
+            tone="" if recorded is None else _tone(recorded.decision, question.decisions[0]),
+            by="" if recorded is None else one_line(recorded.by, _MAX_PERSON),
+            at=None if recorded is None else _moment(recorded.at),
+            said="" if recorded is None else paragraphs(recorded.comment, MAX_COMMENT),
+            refused=None if self.refused is None else label(self.refused),
+            most=MAX_COMMENT,
+        )
+
+
+def redirect(path: str) -> Response:
+    """Return the way back to the page after a post, so that reloading it posts nothing."""
+    return RedirectResponse(path, status_code=303, headers=page_headers(secrets.token_urlsafe(16)))
+
+
+def is_page(scope: Scope) -> bool:
+    """Whether people look at this path, so that refusals must be pages."""
+    path: str = scope.get("path", "")
+
+    return path == "/approvals" or path.startswith("/approvals/")
+
+
+def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:
+    """Return a refusal as a page where people look at it; every other answer as it is."""
+    if not is_page(scope) or response.media_type != MEDIA_TYPE:
+        return response
+
+    status = response.status_code if response.status_code in _NOTICES else 400
+    kept = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
+
+    return Notice(status, headers=kept).response(organisation)
+
+
+def label(decision: str) -> str:
+    """Return what stands on the button: `send_back` is `Send back`."""
+    words = decision.replace("_", " ").replace("-", " ")
+
+    return words[:1].upper() + words[1:]
+
+
+def past(decision: str) -> str:
+    """Return a decision as something that happened, where we know the word."""
+    return _PAST.get(decision, label(decision))
+
+
+def _tone(decision: str, first: str) -> str:
+    if decision == first:
+        return "succeeded"
+
+    return "failed" if decision == "reject" else "running"
+
+
+def _page(render: Any, status: int, headers: Mapping[str, str], **shown: object) -> Response:
+    nonce = secrets.token_urlsafe(16)
+
+    return HTMLResponse(render(nonce=nonce, **shown), status, {**page_headers(nonce), **headers})
+
+
+def _moment(milliseconds: int) -> dict[str, str]:
+    moment = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
+
+    return {"machine": moment.isoformat(), "shown": f"{moment.day} {moment:%B %Y, %H:%M} UTC"}
+
+
+def _left(milliseconds: int) -> str:
+    """Return a length of time in its largest unit, rounded down: `3 days`."""
+    seconds = max(milliseconds // 1000, 0)
+
+    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        if seconds >= size:
+            number = seconds // size
+
+            return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+    return "less than a minute"

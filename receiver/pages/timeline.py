@@ -1,0 +1,164 @@
+"""A workflow's durable call graph as a page: which steps there were, when, and how each ended.
+
+Rendered on the server, with no script and nothing loaded from elsewhere, so the page works under a policy that forbids
+everything but its own style. Everything shown comes from strangers or from code: it is escaped, cut to length, and
+stripped of characters that do not print.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from receiver.pages.templating import TEMPLATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_STEPS: Final = 500
+_MAX_NAME: Final = 120
+_MAX_ID: Final = 240
+_MAX_TEXT: Final = 4000
+_MAX_DEPTH: Final = 4
+_SCALE: Final = 1000
+_SLIVER: Final = 6.0
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+_STATES: Final = frozenset({"running", "succeeded", "failed", "expired", "cancelled"})
+_TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineStep:
+    """One durable step; times are RFC 3339 texts, `ended_at` None while it is open."""
+
+    id: str
+    name: str
+    state: str
+    started_at: str | None
+    ended_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineView:
+    """What the page shows of a workflow; `result` and `error` are JSON texts. `more`: it has more steps than these."""
+
+    workflow: str
+    id: str
+    state: str
+    started_at: str | None = None
+    ended_at: str | None = None
+    result: str | None = None
+    error: str | None = None
+    steps: tuple[TimelineStep, ...] = ()
+    more: bool = False
+
+
+def render(
+    view: TimelineView, nonce: str, *, organisation: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> str:
+    """Return the page as HTML, in the name of this organisation. Shows at most `MAX_STEPS` steps, the first ones."""
+    as_of = now()
+    steps = view.steps[:MAX_STEPS]
+    times = [time for step in steps for time in (_parse(step.started_at), _parse(step.ended_at)) if time]
+    begin = _parse(view.started_at) or min(times, default=as_of)
+    ended = _parse(view.ended_at)
+    end = max([ended or as_of, *times])
+    page = {
+        "workflow": _clean(view.workflow, _MAX_NAME),
+        "id": _clean(view.id, _MAX_ID),
+        "state": _state(view.state),
+        "started": _moment(begin),
+        "ended": _moment(ended),
+        "took": _duration((ended or as_of) - begin),
+        "result": _pretty(view.result),
+        "error": _pretty(view.error),
+        "rows": [{**_row(step, begin, end, as_of), "id": _local(step.id, view)} for step in steps],
+        "left_out": len(view.steps) - len(steps),
+        "more": view.more,
+        "as_of": _moment(as_of),
+    }
+    return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
+
+
+def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) -> dict[str, object]:
+    started, ended = _parse(step.started_at), _parse(step.ended_at)
+    row: dict[str, object] = {
+        "name": _clean(step.name, _MAX_NAME),
+        "state": _state(step.state),
+        "depth": min(step.id.rpartition(":")[2].count("."), _MAX_DEPTH),
+        "started": _moment(started),
+        "closed": ended is not None,
+        "took": "",
+    }
+    if started is None:
+        return row
+
+    whole = max((end - begin).total_seconds(), 0.001)
+    left = _clamp((started - begin).total_seconds() / whole * _SCALE, _SCALE - _SLIVER)
+    right = _clamp(((ended or end) - begin).total_seconds() / whole * _SCALE, _SCALE)
+    return row | {
+        "after": f"+{_duration(started - begin)}",
+        "took": _duration((ended or as_of) - started),
+        "left": f"{left:.1f}",
+        "width": f"{max(right - left, _SLIVER):.1f}",
+    }
+
+
+def _local(step_id: str, view: TimelineView) -> str:
+    """Return a step's id without the workflow's own, which already stands above: `2.1` of `pipeline.nightly:2.1`."""
+    return _clean(step_id.removeprefix(f"{view.workflow}.{view.id}:"), _MAX_ID)
+
+
+def _clamp(value: float, most: float) -> float:
+    return min(max(value, 0.0), most)
+
+
+def _state(state: str) -> str:
+    return state if state in _STATES else "running"
+
+
+def _parse(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _moment(time: datetime | None) -> dict[str, str] | None:
+    if time is None:
+        return None
+
+    utc = time.astimezone(UTC)
+    return {"machine": utc.isoformat(timespec="milliseconds"), "shown": f"{utc.day} {utc:%b %Y, %H:%M:%S}"}
+
+
+def _duration(length: timedelta) -> str:
+    """Return a length in its two largest units, `2 min 5 s`."""
+    seconds = max(length.total_seconds(), 0.0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+
+    whole = round(seconds)
+    units = [(whole // _DAY, "d"), (whole // _HOUR % 24, "h"), (whole // _MINUTE % 60, "min"), (whole % 60, "s")]
+    largest = next(place for place, (number, _) in enumerate(units) if number)
+    return " ".join(f"{number} {unit}" for number, unit in units[largest : largest + 2] if number)
+
+
+def _pretty(text: str | None) -> str:
+    """Return a JSON text laid out over lines; a text that is no JSON as it stands."""
+    if text is None:
+        return ""
+
+    try:
+        return _clean(json.dumps(json.loads(text), indent=2, ensure_ascii=False), _MAX_TEXT)
+    except ValueError:
+        return _clean(text, _MAX_TEXT)
+
+
+def _clean(text: str, limit: int) -> str:
+    shown = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in shown)

@@ -1,0 +1,1 @@
+"""What callers reach: callbacks, approvals, webhooks, the workflow API."""

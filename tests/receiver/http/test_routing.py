@@ -1,0 +1,94 @@
+"""An encoded slash separates nothing: what holds one is no token, no id and no name, and never another route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from edge import AUTHORISED, Edge, edge, problem
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from wire import serving, told
+
+from receiver.http.routing import keep_encoded_slashes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Edge]:
+    async with edge(tmp_path) as one:
+        yield one
+
+
+@pytest.mark.parametrize("slash", ["%2F", "%2f", "%252F", "%5C", "%00", "/%2e%2e/", "%ff", "%c0%af", "%E2%88%95", ";"])
+async def test_what_is_no_slash_ends_no_token(here: Edge, slash: str) -> None:
+    token = await here.asked()
+    body = {"message": "a failure"}
+    json = {"Content-Type": "application/json"}
+
+    for path in (f"/callbacks/{token}{slash}failure", f"/callbacks{slash}{token}"):
+        answer = await here.client.post(path, json=body, headers=json)
+        assert answer.status_code in {401, 404, 405}, path
+
+    assert (await here.post(token, 1)).json()["duplicate"] is False
+
+
+async def test_an_encoded_slash_is_part_of_a_token_and_makes_it_none(here: Edge) -> None:
+    token = await here.asked()
+    json = {"Content-Type": "application/json"}
+
+    problem(await here.client.post(f"/callbacks/{token}%2Ffailure", content="1", headers=json), 401, "invalid-token")
+    problem(await here.client.get(f"/callbacks/{token}%2Ffailure"), 401, "invalid-token")
+    problem(await here.client.post(f"/callbacks%2F{token}", content="1", headers=json), 404, "not-found")
+    problem(await here.client.get("/webhooks%2Fa"), 404, "not-found")
+    problem(await here.client.post(f"/webhooks/a%2F{token}", content="1", headers=json), 404, "unknown-source")
+    problem(await here.client.get("/workflows%2Fask/1", headers=AUTHORISED), 404, "not-found")
+    problem(await here.client.get("/workflows/ask%2F1", headers=AUTHORISED), 404, "not-found")
+    problem(await here.client.get("/workflows/ask/1%2F2", headers=AUTHORISED), 422, "invalid-id")
+    problem(await here.client.put("/workflows/ask/%2F", content="{}", headers=AUTHORISED | json), 422, "invalid-id")
+    assert (await here.client.get(f"/approvals/{token}%2Fa")).status_code == 404
+    assert (await here.client.get("/healthz%2F")).status_code == 404
+
+
+async def test_what_need_not_be_encoded_means_the_same_encoded(here: Edge) -> None:
+    token = await here.asked()
+    encoded = "".join(f"%{ord(letter):02X}" for letter in token)
+
+    assert (await here.client.get(f"/callbacks/{encoded}")).json()["state"] == "pending"
+    assert (await here.client.get("/%68ealthz")).status_code == 200
+
+
+async def test_the_same_holds_over_a_socket_and_below_another_application(here: Edge) -> None:
+    token = await here.asked()
+    outer = Starlette(routes=[Mount("/below", here.app)])
+
+    async with serving(outer) as running:
+        asked = [
+            f"{method} /below/callbacks/{token}{rest} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+            for method, rest in (("GET", ""), ("GET", "%2Ffailure"), ("POST", "%2ffailure"), ("GET", "/failure"))
+        ]
+        statuses = [one.status for one in await told(running, b"".join(asked))]
+
+    assert statuses == [200, 401, 401, 405]
+
+
+async def test_targets_of_other_forms_lead_where_their_path_leads(here: Edge) -> None:
+    async with serving(here.app) as running:
+        asked = [
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://evil.example/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://evil.example HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"FOO /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        ]
+        got = await told(running, b"".join(asked))
+
+    assert [one.status for one in got] == [404, 200, 404, 405]
+    assert not any(b"evil" in one.body for one in got)
+
+
+def test_a_server_that_does_not_say_how_the_path_was_sent_is_believed() -> None:
+    for scope in ({"type": "http", "path": "/a/b"}, {"type": "http", "path": "/a/b", "raw_path": None}):
+        assert keep_encoded_slashes(scope) is scope

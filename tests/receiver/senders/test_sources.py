@@ -1,0 +1,353 @@
+"""The sources file: taken whole or refused whole, with the source and the setting named and no secret ever."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from configuration import fresh_key, settings
+from edge import ask
+from senders import SIGNED, senders, sources_file, whsec
+
+from orchestrator.errors import ConfigurationError
+from receiver.senders.sources import Source, Sources
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+WORKFLOWS: Any = {"ask": ask}
+HUB = 'scheme = "github"\nsecrets = ["env:HUB"]'
+
+
+def load(folder: Path, text: str, environ: dict[str, str] | None = None, **variables: str) -> Sources:
+    """Return the sources of this text; HUB, STANDARD, STRIPE and BRICKS hold secrets that fit."""
+    (folder / "s.toml").write_text(text)
+    return Sources(
+        settings(folder, SOURCES="s.toml", **variables),
+        WORKFLOWS,
+        environ={
+            "HUB": secrets.token_hex(20),
+            "STANDARD": whsec(),
+            "STRIPE": f"whsec_{secrets.token_hex(16)}",
+            "BRICKS": f"bricks:{secrets.token_hex(16)}",
+        }
+        | (environ or {}),
+        directory=folder,
+    )
+
+
+def refused(folder: Path, text: str, environ: dict[str, str] | None = None, **variables: str) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        load(folder, text, environ, **variables)
+
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def one(sources: Sources, name: str = "hub") -> Source:
+    source = sources.get(name)
+    assert source is not None
+    return source
+
+
+def test_without_a_file_there_are_no_sources(tmp_path: Path) -> None:
+    assert Sources(settings(tmp_path), WORKFLOWS, environ={}, directory=tmp_path).get("hub") is None
+
+
+def test_a_file_without_a_source_has_none(tmp_path: Path) -> None:
+    assert load(tmp_path, "").get("hub") is None
+
+
+def test_every_scheme_can_be_named(tmp_path: Path) -> None:
+    sources = Sources(settings(tmp_path, SOURCES=sources_file(tmp_path, senders())), WORKFLOWS, environ={})
+
+    for name in (*SIGNED, "databricks"):
+        assert sources.get(name) is not None
+
+    assert [one(sources, name).scheme.timestamped for name in ("timed", "own", "stripe", "github", "databricks")] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_contracts_own_example_is_taken(tmp_path: Path) -> None:
+    source = one(
+        load(
+            tmp_path,
+            """
+            [sources.billing]
+            scheme = "stripe"
+            secrets = ["env:STRIPE"]
+            token = "data.object.metadata.callback_token"
+            id = "id"
+            events = ["invoice.paid"]
+            event = "type"
+            """,
+        ),
+        "billing",
+    )
+
+    assert source.token is not None
+    assert source.token.find({"data": {"object": {"metadata": {"callback_token": "x"}}}}) == "x"
+    assert source.events == {"invoice.paid"}
+
+
+def test_the_readmes_own_example_is_taken(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "shopify").write_text(secrets.token_hex(32))
+    (tmp_path / "s.toml").write_text(example.replace("/run/secrets/shopify", "shopify"))
+    environ = {"BILLING_SECRET": f"whsec_{secrets.token_hex(16)}"}
+    workflows: Any = {"process_order": ask}
+    shop = one(Sources(settings(tmp_path, SOURCES="s.toml"), workflows, environ=environ), "shop")
+
+    assert shop.input is not None
+    lines = [{"sku": "A"}, {"sku": "B", "quantity": 2}, {"title": "C", "sku": None}]
+    assert shop.input.find({"name": "#1", "line_items": lines, "email": "a@b", "more": 1}) == {
+        "order_id": "#1",
+        "items": ["A", "2 x B", "C"],
+        "customer": "a@b",
+    }
+
+
+def test_a_secret_is_read_from_the_environment_the_env_file_or_a_file(tmp_path: Path) -> None:
+    secret, other = secrets.token_hex(20), secrets.token_hex(20)
+    (tmp_path / ".env").write_text(f"OF_FILE={secret}\n")
+    (tmp_path / "a.secret").write_text(f"{other}\n")
+    text = '[sources.hub]\nscheme = "github"\nsecrets = ["env:OF_FILE", "file:a.secret", "env:HUB"]'
+
+    assert [key.text() for key in one(load(tmp_path, text, {"HUB": "h" + secret})).scheme.secrets] == [  # type: ignore[attr-defined]
+        secret,
+        other,
+        "h" + secret,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (HUB + "\nsurprise = 1", "surprise"),
+        (HUB + "\nheader = 'X'", "header"),
+        (HUB + "\ntoken = 1", "token"),
+        (HUB + "\ntoken = ''", "token"),
+        (HUB + "\ntoken = 'a['", "token"),
+        (HUB + "\nid = 'nope(a)'", "id"),
+        (HUB + "\nid = 'b || length(a, b)'", "id"),
+        (HUB + "\nid = '" + "(" * 5000 + "'", "id"),
+        (HUB + "\nevent = 'type'", "events"),
+        (HUB + "\nevents = ['a']", "events"),
+        (HUB + "\nevents = []\nevent = 'type'", "events"),
+        (HUB + "\nworkflow = 'nobody'", "workflow"),
+        (HUB + "\nworkflow = 'ask'\ntoken = 'a'", "token"),
+        (HUB + "\nworkflow = 'ask'\ninput = 'a b'", "input"),
+        (HUB + "\ninput = 'a'", "input"),
+        ("secrets = ['env:HUB']", "scheme"),
+        ("scheme = 'nope'\nsecrets = ['env:HUB']", "scheme"),
+        ("scheme = 'github'", "secrets"),
+        ("scheme = 'github'\nsecrets = []", "secrets"),
+        ("scheme = 'github'\nsecrets = 'env:HUB'", "secrets"),
+        ("scheme = 'github'\nsecrets = [1]", "secrets"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']", "header"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'a b'", "header"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'X'\nhash = 'md5'", "hash"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'X'\nencoding = 'rot13'", "encoding"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'X'\nprefix = '\\n'", "prefix"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'X'\nprefix = \"\\n\"", "prefix"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'X'\ntimestamp_header = 'x'", "timestamp_header"),
+        ("scheme = 'hmac'\nsecrets = ['env:HUB']\nheader = 'X'\ntimestamp_header = 'é'", "timestamp_header"),
+        ("scheme = 'databricks'\nsecrets = ['env:BRICKS']\ntoken = 'a'", "token"),
+        ("scheme = 'databricks'\nsecrets = ['env:BRICKS']\nworkflow = 'ask'", "workflow"),
+    ],
+)
+def test_a_fault_names_the_variable_the_source_and_the_setting(tmp_path: Path, lines: str, named: str) -> None:
+    if lines.endswith("prefix = '\\n'"):
+        # A literal string: a backslash and an n, which a prefix may hold.
+        assert load(tmp_path, f"[sources.hub]\n{lines}").get("hub") is not None
+        return
+
+    error = refused(tmp_path, f"[sources.hub]\n{lines}")
+
+    assert error.variable == "COUNTERSIGN_SOURCES"
+    assert "source hub" in str(error)
+    assert named in error.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "[sources.hub",
+        "[sources.a]\n[sources.a]",
+        "sources = 1",
+        "[sources]\nhub = 1",
+        "[other]\na = 1",
+        "a = 1",
+        f'[sources."a b"]\n{HUB}',
+        f'[sources."{"a" * 65}"]\n{HUB}',
+        "a = " + "[" * 100_000,
+    ],
+)
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    assert refused(tmp_path, text).variable == "COUNTERSIGN_SOURCES"
+
+
+def test_a_file_that_is_not_utf_8_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    chosen = settings_with_file(tmp_path, b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="COUNTERSIGN_SOURCES"):
+        Sources(chosen, WORKFLOWS, environ={})
+
+    (tmp_path / "s.toml").unlink()
+    with pytest.raises(ConfigurationError, match="COUNTERSIGN_SOURCES"):
+        Sources(chosen, WORKFLOWS, environ={})
+
+
+def settings_with_file(folder: Path, content: bytes) -> Settings:
+    (folder / "s.toml").write_bytes(content)
+    return settings(folder, SOURCES="s.toml")
+
+
+@pytest.mark.parametrize("reference", ["", "HUB", "env:", "env:A B", "ENV:HUB", "file:", "vault:x", "file:a\\u0000b"])
+def test_a_secret_in_the_clear_or_from_elsewhere_is_refused_and_not_repeated(tmp_path: Path, reference: str) -> None:
+    error = refused(tmp_path, f'[sources.hub]\nscheme = "github"\nsecrets = ["{reference}"]')
+
+    assert error.variable == "COUNTERSIGN_SOURCES"
+    assert "neither env:NAME nor file:PATH" in str(error)
+
+
+@pytest.mark.parametrize("name", ["COUNTERSIGN_SIGNING_KEYS", "COUNTERSIGN_SOURCES"])
+def test_a_setting_of_ours_is_no_secret_of_a_sender(tmp_path: Path, name: str) -> None:
+    refused(tmp_path, f'[sources.hub]\nscheme = "github"\nsecrets = ["env:{name}"]', {name: secrets.token_hex(20)})
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        *(
+            None,
+            "",
+            "   ",
+            "tiny",
+            "a" * 40,
+            "0123456789abcdefghij",
+            "changeme-changeme-changeme",
+            "my-secret-my-secret",
+        ),
+        *("bell\a" + "b" * 30, "It's a Secret to Everybody", "8f742231b10e8888abcd99yyyzzz85a5"),
+    ],
+)
+def test_a_missing_weak_or_published_secret_names_its_variable_and_not_its_value(
+    tmp_path: Path, secret: str | None
+) -> None:
+    text = '[sources.hub]\nscheme = "github"\nsecrets = ["env:THEIRS"]'
+    error = refused(tmp_path, text, {} if secret is None else {"THEIRS": secret})
+
+    assert error.variable == "THEIRS"
+    assert secret is None or not secret.strip() or secret not in str(error)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "short\n", "two\nlines" + "x" * 20, "x" * 5000, "\ufffd" * 20, None])
+def test_a_file_without_a_usable_secret_names_the_sources(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "a.secret").write_text(content)
+
+    error = refused(tmp_path, '[sources.hub]\nscheme = "github"\nsecrets = ["file:a.secret"]')
+
+    assert error.variable == "COUNTERSIGN_SOURCES"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secret"),
+    [
+        ("standard", "0123456789abcdef0123456789abcdef"),
+        ("standard", "whsec_not base64 at all, no"),
+        ("standard", "whsec_c2hvcnQ="),
+        ("standard", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("standard", "whsec_plJ3nmyCDGBKInavdOK15jsl"),
+        ("stripe", "sk_live_4f9a8c7b6d5e3f2a1b0c"),
+        ("stripe", "whsec_x"),
+        ("databricks", "f9a8c7b6d5e3f2a1b0c4"),
+        ("databricks", ":f9a8c7b6d5e3f2a1b0c4"),
+        ("databricks", "user:short"),
+        ("databricks", "databricks:password-password"),
+    ],
+)
+def test_a_secret_of_another_shape_than_its_schemes_is_refused(tmp_path: Path, scheme: str, secret: str) -> None:
+    error = refused(tmp_path, f'[sources.hub]\nscheme = "{scheme}"\nsecrets = ["env:THEIRS"]', {"THEIRS": secret})
+
+    assert error.variable == "THEIRS"
+    assert secret not in str(error)
+
+
+@pytest.mark.parametrize(("first", "second"), [("github", "shopify"), ("stripe", "standard"), ("standard", "stripe")])
+def test_one_secret_in_two_sources_is_refused_also_where_two_schemes_read_it_differently(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    shared = whsec()
+    text = "".join(
+        f'[sources.{scheme}]\nscheme = "{scheme}"\nsecrets = ["env:{scheme.upper()}"]\n' for scheme in (first, second)
+    )
+
+    error = refused(tmp_path, text, {first.upper(): shared, second.upper(): shared})
+    assert error.variable == second.upper()
+    assert load(tmp_path, text, {first.upper(): shared, second.upper(): whsec()}).get(first) is not None
+
+
+def test_one_secret_twice_in_a_source_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, '[sources.hub]\nscheme = "github"\nsecrets = ["env:HUB", "env:HUB"]')
+
+
+@pytest.mark.parametrize("name", ["SIGNING_KEYS", "PAYLOAD_KEYS", "CALLER_SECRETS"])
+def test_a_key_of_ours_is_no_secret_of_a_sender(tmp_path: Path, name: str) -> None:
+    key = whsec() if name == "CALLER_SECRETS" else fresh_key()
+
+    error = refused(tmp_path, f"[sources.hub]\n{HUB}", {"HUB": key}, **{name: key})
+    assert error.variable == "HUB"
+
+
+# -- reading it again ---------------------------------------------------------
+
+
+def test_a_file_that_was_changed_is_in_use_after_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sources = load(tmp_path, f"[sources.hub]\n{HUB}")
+    (tmp_path / "s.toml").write_text(f"[sources.other]\n{HUB}")
+
+    assert sources.get("other") is None
+    assert sources.reload()
+    assert (sources.get("hub"), one(sources, "other").name) == (None, "other")
+    assert "read again: other" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["nonsense", f"[sources.hub]\n{HUB}\nsurprise = 1", None])
+def test_a_broken_file_keeps_the_old_one_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    sources = load(tmp_path, f"[sources.hub]\n{HUB}")
+    before = one(sources)
+
+    if text is None:
+        (tmp_path / "s.toml").unlink()
+    else:
+        (tmp_path / "s.toml").write_text(text)
+
+    assert not sources.reload()
+    assert one(sources) is before
+    (record,) = [record for record in caplog.records if record.name == "receiver.senders.sources"]
+    assert record.levelno == logging.ERROR
+    assert "stay as they were: COUNTERSIGN_SOURCES" in record.getMessage()
+
+
+def test_a_secret_file_that_was_changed_is_in_use_after_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "a.secret").write_text(secrets.token_hex(20))
+    sources = load(tmp_path, '[sources.hub]\nscheme = "github"\nsecrets = ["file:a.secret"]')
+    (tmp_path / "a.secret").write_text(new := secrets.token_hex(20))
+
+    assert sources.reload()
+    assert one(sources).scheme.secrets[0].text() == new  # type: ignore[attr-defined]
