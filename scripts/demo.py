@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from databricks_emulator import Emulator, Fault, Job
-from service import NotAsExpected, Service, wait_until
+from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
+from orchestrator.testing.processes import NotAsExpected, Service, wait_until
 
 if TYPE_CHECKING:
-    from databricks_emulator import Run, Workspace
+    from orchestrator.testing.emulator.jobs_api import Run, Workspace
 
 JOB_ID: Final = 7
 WORKFLOW: Final = "/workflows/databricks_pipeline/nightly-report"

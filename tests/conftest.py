@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from engines import KINDS, Database, postgres, resonate_server
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
-from postbox import certificate_in
+from support.engines import KINDS, Database, postgres, resonate_server
+from support.postbox import certificate_in
 
 from orchestrator.logs import Form, Level, configure_logging
 

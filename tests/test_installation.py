@@ -9,7 +9,8 @@ from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 import pytest
-from service import ROOT
+
+from orchestrator.testing.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from approving import ADA, BOB, code_in, desk, link_in
-from plant import plant
+from support.approving import ADA, BOB, code_in, desk, link_in
+from support.plant import plant
 
 from orchestrator.runs.definition import load_workflows
 from orchestrator.workflows.process_order import OrderRequest, validate

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from databricks_emulator import Emulator, Fault, Job
-from engines import resonate_server
-from service import Service, wait_until
+from support.engines import resonate_server
+
+from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
+from orchestrator.testing.processes import Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from databricks_emulator import Run
+    from orchestrator.testing.emulator.jobs_api import Run
 
 NOTEBOOK, HOLDS, DIES = 1, 2, 3
 JOBS = {NOTEBOOK: Job(), HOLDS: Job(fate="hold"), DIES: Job(fate="dies")}

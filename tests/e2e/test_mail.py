@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from approving import link_in
-from configuration import API_KEY, environment
-from plant import PATIENCE, pause
-from relay import Received, Relay
+from support.approving import link_in
+from support.configuration import API_KEY, environment
+from support.plant import PATIENCE, pause
+from support.relay import Received, Relay
 
 from orchestrator.config.settings import load_settings
 from orchestrator.engine import connect

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from configuration import environment
-from databricks_emulator import Emulator, Job
-from engines import ResonateServer, resonate_server
-from service import ROOT, Answer, Service, free_port, wait_until
+from support.configuration import environment
+from support.engines import ResonateServer, resonate_server
+
+from orchestrator.testing.emulator.jobs_api import Emulator, Job
+from orchestrator.testing.processes import ROOT, Answer, Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from databricks_emulator import Run
+    from orchestrator.testing.emulator.jobs_api import Run
 
 HOLDS = 1
 GROUPS = ("default", "default", "db")

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from edge import edge
-from plant import PATIENCE, pause
-from proxying import caddy, nginx
-from service import free_port
+from support.edge import edge
+from support.plant import PATIENCE, pause
+from support.proxying import caddy, nginx
+from support.wire import REFUSING, Witness, serving
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from wire import REFUSING, Witness, serving
+
+from orchestrator.testing.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from proxying import Proxy
     from starlette.types import ASGIApp
+    from support.proxying import Proxy
 
 WAYS: dict[str, Proxy | None] = {"alone": None, "nginx": nginx, "caddy": caddy}
 HOST = "callbacks.example.org"

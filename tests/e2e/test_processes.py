@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from configuration import environment, fresh_key
-from databricks_emulator import Emulator, Job
-from service import ROOT, Service, free_port, wait_until
+from support.configuration import environment, fresh_key
+
+from orchestrator.testing.emulator.jobs_api import Emulator, Job
+from orchestrator.testing.processes import ROOT, Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from proxying import caddy, nginx
-from service import Service, free_port, wait_until
+from support.proxying import caddy, nginx
+
+from orchestrator.testing.processes import Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,9 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from databricks_emulator import Emulator, Job
-from service import Service, wait_until
+
+from orchestrator.testing.emulator.jobs_api import Emulator, Job
+from orchestrator.testing.processes import Service, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
-from configuration import environment
-from service import ROOT, free_port, wait_until
+from support.configuration import environment
+
+from orchestrator.testing.processes import ROOT, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

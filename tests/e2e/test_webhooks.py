@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configuration import environment
-from edge import edge
-from senders import as_github, senders, sources_file
-from service import ROOT, Service, free_port, wait_until
+from support.configuration import environment
+from support.edge import edge
+from support.senders import as_github, senders, sources_file
+
+from orchestrator.testing.processes import ROOT, Service, free_port, wait_until
 
 HUB = '[sources.hub]\nscheme = "github"\nsecrets = ["env:HUB"]\nworkflow = "databricks_pipeline"\n'
 

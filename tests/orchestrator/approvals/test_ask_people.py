@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from approving import ADA, BOB, CAT, Desk, code_in, consult, desk, link_in, seen
-from configuration import fresh_key
-from plant import pause
+from support.approving import ADA, BOB, CAT, Desk, code_in, consult, desk, link_in, seen
+from support.configuration import fresh_key
+from support.plant import pause
 
 from orchestrator import Question, ask_people
 from orchestrator.callbacks.opened_at import companion_id

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from postbox import Postbox, mailer, server
+from support.postbox import Postbox, mailer, server
 
 from orchestrator.approvals.letter import Letter
 from orchestrator.callbacks.question import Question

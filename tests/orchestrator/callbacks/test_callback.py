@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plant import Plant, pause, plant
 from pydantic import BaseModel
+from support.plant import Plant, pause, plant
 
 from orchestrator import Address, Context, WorkflowFailed, open_callback, workflow
 from orchestrator.callbacks.callback import Links

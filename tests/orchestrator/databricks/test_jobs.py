@@ -19,7 +19,6 @@ import anyio
 import pytest
 from databricks.sdk.clock import RealClock
 from databricks.sdk.core import CredentialsStrategy
-from databricks_emulator import Emulator, Fault, Job
 
 from orchestrator.config.secret import Secret
 from orchestrator.databricks.jobs import Databricks, RunGone, Workspace, idempotency_token
@@ -27,6 +26,7 @@ from orchestrator.databricks.sdk import connect as connect_workspace
 from orchestrator.databricks.sdk import workspace_client
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
 
 URL = "https://example.com/base/callbacks/eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 PASSWORD = "hunter2-hunter2"

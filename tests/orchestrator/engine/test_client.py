@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from plant import pause
-from skipping import SKIPPING
+from support.plant import pause
+from support.skipping import SKIPPING
 
 from orchestrator.engine.client import Engine
 

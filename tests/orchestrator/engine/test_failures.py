@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configuration import settings
-from plant import plant
 from pydantic import BaseModel
 from resonate import codec
 from resonate.codec import Codec, NoopEncryptor, decode_settled
@@ -19,6 +17,8 @@ from resonate.context import Context as SDKContext
 from resonate.error import ApplicationError
 from resonate.retry import Never
 from resonate.types import PromiseRecord, Value
+from support.configuration import settings
+from support.plant import plant
 
 from orchestrator import Context, StepFailed, StoreTampered, workflow
 from orchestrator.databricks.jobs import RunGone

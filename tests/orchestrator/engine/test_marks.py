@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from plant import plant
 from resonate.timing import now_ms
+from support.plant import plant
 
 from orchestrator.engine.embedded.durable_state import DurableState
 from orchestrator.engine.embedded.retention import Housekeeping

@@ -10,7 +10,7 @@ from resonate.codec import Codec, NoopEncryptor
 from resonate.error import ConnectorError, DecodingError, ServerError
 from resonate.promises import Promises as SDKPromises
 from resonate.types import PromiseRecord, Value
-from skipping import SKIPPING
+from support.skipping import SKIPPING
 
 from orchestrator.engine.promises import AT_ONCE, Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise

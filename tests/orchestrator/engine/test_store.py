@@ -13,9 +13,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from configuration import fresh_key
-from edge import Edge, edge
-from engines import Database, resonate_server
+from support.configuration import fresh_key
+from support.edge import Edge, edge
+from support.engines import Database, resonate_server
 
 MARKER = "what-nobody-else-may-read"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{16,}")
@@ -61,7 +61,7 @@ async def answered(one: Edge) -> str:
 
 
 def authorised() -> dict[str, str]:
-    from edge import AUTHORISED  # noqa: PLC0415 - the key is made when the module is
+    from support.edge import AUTHORISED  # noqa: PLC0415 - the key is made when the module is
 
     return AUTHORISED
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plant import pause
-from skipping import SKIPPING
+from support.plant import pause
+from support.skipping import SKIPPING
 
 from orchestrator.engine.turns import Turns
 

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from postbox import Postbox, mailer, server
+from support.postbox import Postbox, mailer, server
 
 from orchestrator.config.settings import MailAddress
 from orchestrator.errors import StepRefused, StepUnavailable

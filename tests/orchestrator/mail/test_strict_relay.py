@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from relay import PASSWORD, USER, Received, Relay, objections
+from support.relay import PASSWORD, USER, Received, Relay, objections
 
 from orchestrator.approvals.letter import Letter
 from orchestrator.callbacks.opened_at import MARK

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edge import AUTHORISED, Edge, edge, problem
-from plant import PATIENCE, pause
 from pydantic import BaseModel
+from support.edge import AUTHORISED, Edge, edge, problem
+from support.plant import PATIENCE, pause
 
 from orchestrator import Context, open_callback, workflow
 from orchestrator.durable.context import STEP_TAG

@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plant import plant
 from pydantic import BaseModel
+from support.plant import plant
 
 from orchestrator import Context, workflow
 from orchestrator.durable.group_steps import group_step

@@ -8,10 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plant import plant
 from pydantic import BaseModel
 from resonate.retry import Never
 from resonate.types import Value
+from support.plant import plant
 
 from orchestrator import Context, StepRefused, WorkflowExpired, WorkflowFailed, open_callback, workflow
 from orchestrator.durable.group_steps import group_step

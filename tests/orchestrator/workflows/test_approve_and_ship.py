@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from approving import ADA, Desk, desk, link_in, seen
-from configuration import API_KEY, fresh_key
-from plant import pause
-from postbox import Postbox, mailer, server
 from pydantic import ValidationError
+from support.approving import ADA, Desk, desk, link_in, seen
+from support.configuration import API_KEY, fresh_key
+from support.plant import pause
+from support.postbox import Postbox, mailer, server
 
 from orchestrator.errors import StepRefused
 from orchestrator.runs.cancellation import request_cancel

@@ -10,10 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from databricks_emulator import Fault, Job
-from edge import AUTHORISED, edge, problem
-from plant import Plant, pause, plant
 from pydantic import ValidationError
+from support.edge import AUTHORISED, edge, problem
+from support.plant import Plant, pause, plant
 
 from orchestrator.databricks.jobs import Run
 from orchestrator.databricks.watcher import how_it_ended
@@ -22,6 +21,7 @@ from orchestrator.errors import StepRefused
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.testing.emulator.jobs_api import Fault, Job
 from orchestrator.workflows.databricks_pipeline import PipelineRequest, pause_before
 
 databricks_pipeline = sys.modules[PipelineRequest.__module__]

@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import doctor
 import pytest
-from plant import PATIENCE, Plant, pause, plant, worker
 from pydantic import ValidationError
+from support.plant import PATIENCE, Plant, pause, plant, worker
 
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
@@ -21,6 +20,7 @@ from orchestrator.workflows.price_quote import QuoteRequest, price_quote
 from orchestrator.workflows.process_order import OrderRequest, process_order
 from orchestrator.workflows.shop.order_book import OrderBook
 from orchestrator.workflows.shop.prices import total_cents, unit_cents
+from receiver.commands import doctor
 
 SHIPPED = load_workflows(["orchestrator.workflows"]).values()
 

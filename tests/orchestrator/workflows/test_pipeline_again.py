@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from databricks_emulator import Job
-from engines import KINDS
-from forgetting import Forgetful, forgetful
-from plant import PATIENCE, Plant, pause, plant
+from support.engines import KINDS
+from support.forgetting import Forgetful, forgetful
+from support.plant import PATIENCE, Plant, pause, plant
 
 from orchestrator.callbacks.opened_at import MARK, companion_id
 from orchestrator.databricks.hints import request_look
@@ -22,6 +21,7 @@ from orchestrator.runs import roots
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.roots import create_task
+from orchestrator.testing.emulator.jobs_api import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

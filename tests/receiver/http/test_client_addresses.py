@@ -9,10 +9,10 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edge import edge
 from hypothesis import given
 from hypothesis import strategies as st
-from plant import pause
+from support.edge import edge
+from support.plant import pause
 
 from orchestrator.config.settings import LOOPBACK
 from receiver.http.client_addresses import MAX_HOPS, ClientAddresses, client_address

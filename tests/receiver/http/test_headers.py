@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from edge import AUTHORISED, edge, problem
+from support.edge import AUTHORISED, edge, problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from edge import Edge
+    from support.edge import Edge
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from edge import AUTHORISED, Edge, edge, problem
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from wire import serving, told
+from support.edge import AUTHORISED, Edge, edge, problem
+from support.wire import serving, told
 
 from receiver.http.routing import keep_encoded_slashes
 

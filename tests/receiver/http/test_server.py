@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from plant import pause
-from service import free_port
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from support.plant import pause
 
+from orchestrator.testing.processes import free_port
 from receiver.http.protocol.connection import Protocol
 from receiver.http.protocol.limits import Limits
 from receiver.http.server import Server, allow_many_connections

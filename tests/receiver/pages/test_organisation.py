@@ -6,8 +6,8 @@ import html
 from typing import TYPE_CHECKING
 
 import pytest
-from approving import Desk, desk
-from configuration import API_KEY
+from support.approving import Desk, desk
+from support.configuration import API_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from configuration import fresh_key, settings
-from edge import ask
-from senders import SIGNED, senders, sources_file, whsec
+from support.configuration import fresh_key, settings
+from support.edge import ask
+from support.senders import SIGNED, senders, sources_file, whsec
 
 from orchestrator.errors import ConfigurationError
 from receiver.senders.sources import Source, Sources

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from edge import Edge, edge, problem
-from senders import SIGNED, senders, sources_file
+from support.edge import Edge, edge, problem
+from support.senders import SIGNED, senders, sources_file
 
 from orchestrator.errors import EngineUnavailable
 

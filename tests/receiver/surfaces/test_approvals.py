@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import msgspec
 import pytest
-from approving import ADA, BOB, Desk, code_in, desk, seen
-from configuration import settings
 from resonate.types import Value
+from support.approving import ADA, BOB, Desk, code_in, desk, seen
+from support.configuration import settings
 
 from orchestrator.approvals.codes import MAX_TRIES
 from orchestrator.callbacks.callback import Links

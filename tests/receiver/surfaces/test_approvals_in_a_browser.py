@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from approving import ADA, BOB, Desk, code_in
-from browsing import LAPTOP, PHONE, axe_source, chromium, opened, served
+from support.approving import ADA, BOB, Desk, code_in
+from support.browsing import LAPTOP, PHONE, axe_source, chromium, opened, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

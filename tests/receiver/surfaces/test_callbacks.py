@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edge import Edge, edge, minted, problem
-from plant import pause
+from support.edge import Edge, edge, minted, problem
+from support.plant import pause
 
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.config.secret import Secret

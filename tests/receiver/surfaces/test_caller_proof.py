@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from edge import Edge, edge, problem
 from standardwebhooks import Webhook
+from support.edge import Edge, edge, problem
 
 from orchestrator.config.secret import Secret
 from receiver.senders.schemes.scheme import SignatureRefused

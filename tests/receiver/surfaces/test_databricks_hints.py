@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from configuration import settings
-from databricks_emulator import Fault, Job
-from edge import problem
-from plant import Plant, pause, plant
-from senders import as_databricks, senders, sources_file
+from support.configuration import settings
+from support.edge import problem
+from support.plant import Plant, pause, plant
+from support.senders import as_databricks, senders, sources_file
 
+from orchestrator.testing.emulator.jobs_api import Fault, Job
 from receiver.app import create_app
 
 HOLDS, OTHER = 1, 2

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from approving import ADA, BOB, Desk, code_in, desk, link_in, seen
-from configuration import environment
-from edge import Edge, edge, minted, problem
-from engines import KINDS
-from forgetting import Forgetful, forgetful
-from plant import pause
-from senders import Sender, senders, sources_file
+from support.approving import ADA, BOB, Desk, code_in, desk, link_in, seen
+from support.configuration import environment
+from support.edge import Edge, edge, minted, problem
+from support.engines import KINDS
+from support.forgetting import Forgetful, forgetful
+from support.plant import pause
+from support.senders import Sender, senders, sources_file
 
 from orchestrator.approvals.reminders import REMIND
 from orchestrator.callbacks.opened_at import MARK

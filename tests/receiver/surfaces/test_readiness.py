@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edge import Edge, edge, problem
-from plant import PATIENCE, pause
+from support.edge import Edge, edge, problem
+from support.plant import PATIENCE, pause
 
 from orchestrator.errors import EngineUnavailable
 from receiver.surfaces import readiness

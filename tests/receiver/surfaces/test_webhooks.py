@@ -20,10 +20,10 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
-from edge import AUTHORISED, Edge, edge, minted, problem
-from plant import pause
 from pydantic import BaseModel
-from senders import BODY_ONLY, SIGNED, TIMED, Sender, as_github, as_standard, as_svix, senders, sources_file
+from support.edge import AUTHORISED, Edge, edge, minted, problem
+from support.plant import pause
+from support.senders import BODY_ONLY, SIGNED, TIMED, Sender, as_github, as_standard, as_svix, senders, sources_file
 
 from orchestrator import Context, workflow
 from orchestrator.callbacks.outcomes import Outcome

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edge import AUTHORISED, Edge, edge, problem
+from support.edge import AUTHORISED, Edge, edge, problem
 
 from receiver.surfaces import workflows
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from approving import ADA, BOB, Desk, desk
-from configuration import API_KEY, fresh_key, settings
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from plant import pause
 from resonate.codec import Codec
 from resonate.send import Sender
 from resonate.types import PromiseSettleReq, Value
+from support.approving import ADA, BOB, Desk, desk
+from support.configuration import API_KEY, fresh_key, settings
+from support.plant import pause
 
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
 from orchestrator.callbacks.tokens import Claims

@@ -13,13 +13,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from approving import ADA, BOB, Desk, consult, desk
-from configuration import API_KEY, fresh_key
-from engines import Database
-from plant import PATIENCE, pause
 from psycopg import sql
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
+from support.approving import ADA, BOB, Desk, consult, desk
+from support.configuration import API_KEY, fresh_key
+from support.engines import Database
+from support.plant import PATIENCE, pause
 
 from orchestrator import Address, Context, open_callback, workflow
 from orchestrator.callbacks.outcomes import Outcome

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from configuration import settings
 from conftest import Start
-from edge import edge
-from engines import Database
-from plant import pause
+from support.configuration import settings
+from support.edge import edge
+from support.engines import Database
+from support.plant import pause
 
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connect

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import ClientTimeout
-from service import free_port
 
 from orchestrator.config.secret import Secret
 from orchestrator.engine.remote.server import ServerListener
+from orchestrator.testing.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plant import PATIENCE, pause
+from support.plant import PATIENCE, pause
+from support.wire import MAX_BODY, REFUSING, Running, Witness, answers, said, serving, told
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from wire import MAX_BODY, REFUSING, Running, Witness, answers, said, serving, told
 
 from receiver.http.protocol.limits import Limits
 

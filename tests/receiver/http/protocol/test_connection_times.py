@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plant import pause
-from skipping import SKIPPING
-from wire import REFUSING, Witness, answers
+from support.plant import pause
+from support.skipping import SKIPPING
+from support.wire import REFUSING, Witness, answers
 
 from receiver.http.protocol.connection import Protocol
 from receiver.http.server import Server

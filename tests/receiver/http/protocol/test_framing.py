@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from reading import read_all
-from wire import accepted, read
+from support.reading import read_all
+from support.wire import accepted, read
 
 from receiver.http.protocol.framing import HeadTooLarge, RequestReader
 from receiver.http.protocol.heads import Head, MalformedRequest

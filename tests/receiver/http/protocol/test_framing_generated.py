@@ -12,13 +12,13 @@ import httptools
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from reading import Request, read_all
-from wire import Witness, accepted, answers, read, said, serving
+from support.reading import Request, read_all
+from support.wire import Witness, accepted, answers, read, said, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from wire import Running
+    from support.wire import Running
 
 HOST = b"Host: a.example\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -17,7 +17,7 @@ import svix
 from hypothesis import given
 from hypothesis import strategies as st
 from slack_sdk.signature import Clock, SignatureVerifier
-from standing import libraries_at
+from support.standing import libraries_at
 
 from orchestrator.config.secret import Secret
 from receiver.senders.schemes.hmac_header import HeaderSignature

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from standing import libraries_at
+from support.standing import libraries_at
 
 from orchestrator.config.secret import Secret
 from receiver.senders.schemes.scheme import WINDOW, SignatureRefused, SignedNoText

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
-from engines import resonate_server
-from plant import PATIENCE, pause
+from support.engines import resonate_server
+from support.plant import PATIENCE, pause
 
 from orchestrator.engine import connect as connecting
 from orchestrator.engine.embedded.connection import EmbeddedConnection

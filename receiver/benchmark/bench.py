@@ -20,16 +20,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench_load import Load, request, run_load
-from bench_servers import bench_signer
-from bench_subjects import BODY, Ours, Raw, database, ids, killed, program
-from bench_table import doubts, machine, table
-from service import NotAsExpected, free_port
+from orchestrator.testing.processes import NotAsExpected, free_port
+from receiver.benchmark.load import Load, request, run_load
+from receiver.benchmark.servers import bench_signer
+from receiver.benchmark.subjects import BODY, Ours, Raw, database, ids, killed, program
+from receiver.benchmark.table import doubts, machine, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bench_subjects import Subject
+    from receiver.benchmark.subjects import Subject
 
 #: Workflows looked at, and callbacks repeated, after each batch of our own.
 _SAMPLE: Final = 200

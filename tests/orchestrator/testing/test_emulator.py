@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import databricks_emulator
 import pytest
-from databricks_emulator import Emulator, Fault, Job
+
+from orchestrator.testing.emulator import jobs_api
+from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
 
 HELD, SUM, DECLARING, SLEEPING = 1, 2, 3, 4
 
@@ -216,7 +217,7 @@ def test_stopping_the_emulator_leaves_no_notebook_behind(emulator: Emulator) -> 
     ],
 )
 def test_a_fate_shows_in_the_old_and_the_new_state(
-    emulator: Emulator, fate: databricks_emulator.Fate, old: tuple[str, str | None], new: str
+    emulator: Emulator, fate: jobs_api.Fate, old: tuple[str, str | None], new: str
 ) -> None:
     emulator.workspace.add_job(9, Job(fate=fate))
     run_id = run_now(emulator, 9)
@@ -301,7 +302,8 @@ def test_runs_outlive_the_emulator_in_a_file_and_their_processes_do_not(tmp_path
 def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
     program = [
         sys.executable,
-        databricks_emulator.__file__,
+        "-m",
+        jobs_api.__name__,
         "--job",
         "1=hold",
         "--declare",

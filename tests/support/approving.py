@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
-from configuration import API_KEY, settings
-from plant import PATIENCE, pause
 from pydantic import BaseModel
+from support.configuration import API_KEY, settings
+from support.plant import PATIENCE, pause
 
 from orchestrator import Context, Question, ask_people, workflow
 from orchestrator.config.settings import MailAddress

@@ -8,8 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from configuration import settings
-from databricks_emulator import Emulator
+from support.configuration import settings
 
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
@@ -20,6 +19,7 @@ from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import walk
 from orchestrator.runs.definition import load_workflows
 from orchestrator.runs.roots import start_root, view_root
+from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.worker import equip
 from orchestrator.workflows.shop.order_book import OrderBook
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
-    from databricks_emulator import Job
     from resonate.types import PromiseRecord
 
     from orchestrator.callbacks.settlement import Settlement
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
+    from orchestrator.testing.emulator.jobs_api import Job
 
 PATIENCE = 30.0
 

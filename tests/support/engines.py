@@ -16,7 +16,8 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from psycopg import sql
-from service import free_port
+
+from orchestrator.testing.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from bench_load import fast_loop
 from itsdangerous import Signer
 from pydantic import BaseModel
 from resonate.connections import LocalConnection
@@ -28,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from orchestrator import Context, open_callback, workflow
+from receiver.benchmark.load import fast_loop
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext

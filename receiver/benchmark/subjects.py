@@ -18,13 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, override
 
-import bench_servers
 import psycopg
-from bench_load import Load, request, run_load
-from service import ROOT, NotAsExpected, Service, free_port, wait_until
 
 from orchestrator.callbacks.tokens import Claims, TokenSigner
 from orchestrator.config.settings import load_settings
+from orchestrator.testing.processes import ROOT, NotAsExpected, Service, free_port, wait_until
+from receiver.benchmark import servers
+from receiver.benchmark.load import Load, request, run_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ _SCHEMA_PLACES: Final = (os.environ.get("RESONATE_PG_SCHEMA", ""), "~/.cache/cou
 def program(folder: Path, name: str, url: str = "") -> tuple[subprocess.Popen[bytes], int]:
     """Start one of these programs as a process; return it, and the port that it serves."""
     port = free_port()
-    command = [sys.executable, bench_servers.__file__, name, str(port), url]
+    command = [sys.executable, "-m", servers.__name__, name, str(port), url]
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
 
     with (folder / "programs.log").open("ab") as log:
@@ -74,7 +74,7 @@ class Subject:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
-        self._progress = folder / bench_servers.PROGRESS
+        self._progress = folder / servers.PROGRESS
 
     def starting(self, one: str, of: int) -> str:
         """Return the request that starts a workflow, one of so many."""
@@ -130,7 +130,7 @@ class Ours(Service, Subject):
 
     applied = '"duplicate":false'
 
-    def __init__(self, folder: Path, engine: str, workflows: str = "bench_servers") -> None:
+    def __init__(self, folder: Path, engine: str, workflows: str = servers.__name__) -> None:
         Service.__init__(self, folder, engine, environment={"COUNTERSIGN_WORKFLOWS": workflows})
         Subject.__init__(self, folder, self.port)
         self._signer = TokenSigner(load_settings(self.environment, folder).signing_keys)

@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from service import NotAsExpected
+from orchestrator.testing.processes import NotAsExpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +83,11 @@ def run_load(load: Load) -> Report:
         NotAsExpected: an answer was another than expected, or there was none.
     """
     ended = subprocess.run(  # noqa: S603 - this very file, by this very interpreter
-        [sys.executable, __file__], input=json.dumps(asdict(load)), stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-m", __spec__.name],
+        input=json.dumps(asdict(load)),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
 
     if ended.returncode != 0:

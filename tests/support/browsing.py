@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
-from approving import Desk, desk
-from plant import pause
 from playwright.async_api import Browser, Page, async_playwright
-from service import free_port
+from support.approving import Desk, desk
+from support.plant import pause
+
+from orchestrator.testing.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

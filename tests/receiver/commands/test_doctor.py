@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import doctor
 import pytest
-from configuration import settings
+from support.configuration import settings
 
 from orchestrator.config.addresses import NO_MAIL, mail_address
 from orchestrator.config.settings import Settings
 from orchestrator.databricks.jobs import Databricks, RunGone
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StepRefused
+from receiver.commands import doctor
 
 
 class FakeDatabricks(Databricks):

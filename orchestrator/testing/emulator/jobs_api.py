@@ -1,6 +1,6 @@
 """A Databricks workspace on loopback: the part of the Jobs API that the real databricks-sdk needs to run one job.
 
-    python scripts/databricks_emulator.py --port 0 --job 1=notebook --job 2=hold
+    python -m orchestrator.testing.emulator --port 0 --job 1=notebook --job 2=hold
 
 prints its address as the first line and serves until SIGTERM. In a test: `with Emulator(jobs={1: Job()}) as emulator:`,
 then `emulator.url`, `emulator.token` and the methods of `emulator.workspace`. The same from another process, as JSON:
@@ -70,7 +70,7 @@ _TERMINATION: Final = {
     "MAXIMUM_CONCURRENT_RUNS_REACHED": "MAX_CONCURRENT_RUNS_EXCEEDED",
 }
 
-NOTEBOOK: Final = Path(__file__).with_name("notebook.py")
+NOTEBOOK: Final = Path(__file__).parents[2] / "databricks" / "notebook.py"
 CANCEL_GRACE: Final = 5.0
 """Seconds a cancelled notebook has before it is killed."""
 

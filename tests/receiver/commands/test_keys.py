@@ -5,12 +5,11 @@ import re
 import subprocess
 from pathlib import Path
 
-import keys
-
 from orchestrator.config.environment import read_file
 from orchestrator.config.settings import load_settings
+from receiver.commands import keys
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_what_is_printed_is_accepted_as_an_env_file(tmp_path: Path) -> None:

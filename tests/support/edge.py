@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-from configuration import API_KEY, settings
-from plant import PATIENCE, pause
 from pydantic import BaseModel, ConfigDict
+from support.configuration import API_KEY, settings
+from support.plant import PATIENCE, pause
 
 from orchestrator import Address, Context, open_callback, workflow
 from orchestrator.callbacks.callback import Links

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import doctor
 import pytest
-from configuration import environment
 from hypothesis import given
 from hypothesis import strategies as st
-from relay import Relay
+from support.configuration import environment
+from support.relay import Relay
 
 from orchestrator.config.secret_fragments import Fragments
 from orchestrator.databricks import sdk as databricks_sdk
+from receiver.commands import doctor
 
 #: Every character beyond ASCII in it stands nowhere in our own texts; € is in no single-byte codec of old.
 PLANTED = "Zwölf-Hüñte®-Ωκ-€-qxjzvk"

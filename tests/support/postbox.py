@@ -15,11 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from service import free_port
 
 from orchestrator.config.secret import Secret
 from orchestrator.config.settings import MailAddress
 from orchestrator.mail.mailer import Mailer
+from orchestrator.testing.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

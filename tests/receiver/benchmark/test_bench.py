@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bench_load import Load, request, run_load
-from bench_subjects import BODY, program
-from bench_table import table
-from service import NotAsExpected
+
+from orchestrator.testing.processes import NotAsExpected
+from receiver.benchmark.load import Load, request, run_load
+from receiver.benchmark.subjects import BODY, program
+from receiver.benchmark.table import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROWS = [
     "bare Starlette, JSON in and out",
     "the same + itsdangerous verify",
@@ -50,7 +51,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 def test_a_small_run_measures_everything_and_finds_nothing_wrong(tmp_path: Path) -> None:
     file = tmp_path / "samples.json"
     ended = subprocess.run(
-        [sys.executable, ROOT / "scripts/bench.py", "--size", "20", "--json", file],
+        [sys.executable, "-m", "receiver.benchmark.bench", "--size", "20", "--json", file],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from plant import PATIENCE, pause
-from reading import Request
+from support.plant import PATIENCE, pause
+from support.reading import Request
 
 from receiver.http.bodies import receive_body
 from receiver.http.protocol.connection import Protocol

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from service import ROOT
+from orchestrator.testing.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

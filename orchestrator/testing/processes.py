@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _PORTS: Final = range(20_000, 32_000)
 _given: Final[set[int]] = set()
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 PATIENCE: Final = 40.0
 
 
@@ -82,7 +82,7 @@ class Service:
         self.names = (*self._groups, *self._receivers)
         self.environment = {
             "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")]),
+            "PYTHONPATH": str(ROOT),
             "COUNTERSIGN_ENGINE": engine,
             "COUNTERSIGN_SIGNING_KEYS": secrets.token_urlsafe(32),
             "COUNTERSIGN_PAYLOAD_KEYS": secrets.token_urlsafe(32),

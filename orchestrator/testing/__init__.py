@@ -1,0 +1,1 @@
+"""For tests, ours and those of workflow authors: a Databricks workspace, and the service as processes."""
