@@ -20,7 +20,7 @@ from orchestrator.config.settings import group_name, load_settings
 from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
 from orchestrator.logs import configure_logging
-from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.loading import load_workflows
 from orchestrator.worker import equip
 
 if TYPE_CHECKING:

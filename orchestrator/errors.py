@@ -6,10 +6,7 @@ setting: every one of these texts may end in a log.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from orchestrator.callbacks.tokens import Claims
+from typing import Literal
 
 
 class CountersignError(Exception):
@@ -58,22 +55,6 @@ class UnknownPromise(CountersignError):
     def __init__(self, promise_id: str) -> None:
         super().__init__(f"there is no promise {promise_id}")
         self.promise_id = promise_id
-
-
-class TokenError(CountersignError):
-    """A callback token that may not be used."""
-
-
-class TokenInvalid(TokenError):
-    """Not minted by a current key, for another audience, or malformed. Deliberately says no more than that."""
-
-
-class TokenExpired(TokenError):
-    """Genuine, but presented after its expiry; carries the verified `claims`."""
-
-    def __init__(self, claims: Claims) -> None:
-        super().__init__("the token has expired")
-        self.claims = claims
 
 
 class Misdefined(CountersignError, TypeError, ValueError):

@@ -16,13 +16,13 @@ from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.watcher import LOOK, look
 from orchestrator.durable.context import check_result
-from orchestrator.durable.group_steps import groups_of, steps_called
 from orchestrator.durable.scheduling import PERSISTENT
 from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import PURSUE
 from orchestrator.runs.cancellation import pursue_cancel
 from orchestrator.runs.group_ping import PING, ping
+from orchestrator.runs.loading import groups_of, steps_called
 from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from orchestrator.config.settings import load_settings
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StartRefused
 from orchestrator.logs import configure_logging
-from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.loading import load_workflows
 from orchestrator.worker import equip
 from receiver.app import create_app
 from receiver.http.server import Server, allow_many_connections

@@ -9,23 +9,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, Response
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from receiver.http.auth import ApiKeys
+from receiver.http.bad_tokens import BadTokens
 from receiver.http.client_addresses import ClientAddresses
 from receiver.http.problems import Problem, exception_handlers
-from receiver.http.request_guard import BadTokens, RequestGuard
-from receiver.http.routing import route
+from receiver.http.request_guard import RequestGuard
 from receiver.http.telemetry import Metrics
-from receiver.openapi.document import document
 from receiver.pages.approval import Notice, dressed
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.callbacks import Callbacks
-from receiver.surfaces.readiness import Readiness
+from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
 from receiver.surfaces.workflows import Workflows
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
-    from starlette.routing import Route
+    from starlette.responses import Response
     from starlette.types import ASGIApp, ExceptionHandler
 
     from orchestrator.config.settings import Settings
@@ -84,7 +82,7 @@ def create_app(
         max_body=settings.max_body,
     )
     starting = Workflows(engine, workflows, organisation=settings.name, api_keys=api_keys, max_body=settings.max_body)
-    operations = _Operations(engine, api_keys, metrics, workflows)
+    operations = Operations(engine, api_keys, metrics, workflows)
     app = Starlette(
         routes=[
             *callbacks.routes(),
@@ -103,44 +101,6 @@ def create_app(
     return ClientAddresses(
         RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dress), settings.proxies
     )
-
-
-class _Operations:
-    """What operators and clients' tools ask for."""
-
-    def __init__(
-        self, engine: Engine, api_keys: ApiKeys, metrics: Metrics, workflows: Mapping[str, Workflow[Any]]
-    ) -> None:
-        self._readiness = Readiness(engine.check, seconds=engine.seconds)
-        self._api_keys = api_keys
-        self._metrics = metrics
-        # Written once: anybody may ask for it as often as they like.
-        self._document = JSONResponse(document(workflows.values())).body
-
-    def routes(self) -> list[Route]:
-        return [
-            route("/healthz", GET=self.alive),
-            route("/readyz", GET=self.ready),
-            route("/metrics", GET=self.metrics),
-            route("/openapi.json", GET=self.openapi),
-        ]
-
-    async def alive(self, _: Request) -> Response:
-        return JSONResponse({"status": "alive"})
-
-    async def ready(self, _: Request) -> Response:
-        await self._readiness.wait()
-
-        return JSONResponse({"status": "ready"})
-
-    async def metrics(self, request: Request) -> Response:
-        self._api_keys.authorise(request, "read")
-        text, media_type = self._metrics.render()
-
-        return Response(text, media_type=media_type)
-
-    async def openapi(self, _: Request) -> Response:
-        return Response(self._document, media_type="application/json")
 
 
 def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler]:

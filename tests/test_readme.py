@@ -12,7 +12,7 @@ import pytest
 from support.approving import ADA, BOB, code_in, desk, link_in
 from support.plant import plant
 
-from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.loading import load_workflows
 from orchestrator.workflows.process_order import OrderRequest, validate
 from orchestrator.workflows.shop.prices import total_cents, unit_cents
 from receiver.senders.expressions import Expression, Misfit

@@ -14,7 +14,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.callbacks.opened_at import companion_id, opened_at
-from orchestrator.runs.roots import own_tags
+from orchestrator.durable.scheduling import own_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import ApplicationError
 
+from orchestrator.callbacks.claims import Claims
 from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.callbacks.outcomes import Outcome, Settled, body_of, is_envelope, read_outcome, read_settled
 from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.callbacks.tokens import Claims, TokenSigner
 from orchestrator.engine import Engine
 from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from resonate.context import ResonateFuture
     from resonate.types import PromiseRecord
 
+    from orchestrator.callbacks.claims import Audience
     from orchestrator.callbacks.outcomes import By
     from orchestrator.callbacks.question import Need, Question
-    from orchestrator.callbacks.tokens import Audience
+    from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.durable.context import Context
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)

@@ -18,7 +18,7 @@ from orchestrator.errors import EngineUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.callbacks.tokens import Claims
+    from orchestrator.callbacks.claims import Claims
     from orchestrator.engine.promises import Promises
 
 FORMAT: Final = 1

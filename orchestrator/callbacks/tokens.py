@@ -18,24 +18,18 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from orchestrator.callbacks.opened_at import opened_at
-from orchestrator.errors import TokenExpired, TokenInvalid
+from orchestrator.callbacks.claims import Audience, Claims, TokenExpired, TokenInvalid, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from resonate.types import PromiseRecord
-
     from orchestrator.config.secret import Secret
 
-type Audience = Literal["machine", "approver"]
-type Version = Literal[1, 2]
 
 #: The newest format first: nearly all tokens are of that one.
 VERSIONS: Final[tuple[Version, ...]] = (2, 1)
@@ -43,50 +37,6 @@ MAX_TOKEN_LENGTH: Final = 2048
 
 # 32 bytes leave two spare bits in the last character of their base64: only the spelling with zeros there is ours.
 _GRAMMAR: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claims:
-    """What a token says.
-
-    `expires_at` is in whole seconds since the epoch. `opened_at` is when the wait was opened, in milliseconds since the
-    epoch, None for a wait that was opened before tokens said so. `question` and `digest` are set on approver tokens
-    only: which stored question the person answers, and the SHA-256 of it in hex.
-    """
-
-    promise_id: str
-    callback: str
-    audience: Audience
-    subject: str
-    outcomes: tuple[str, ...]
-    expires_at: int
-    opened_at: int | None = None
-    question: str | None = None
-    digest: str | None = None
-
-    @property
-    def version(self) -> Version:
-        """The format version of the token that says this."""
-        return 1 if self.opened_at is None else 2
-
-    def is_for(self, record: PromiseRecord) -> bool:
-        """Whether this record is that of the very wait, not of an earlier or a later one under the same id."""
-        return record.id == self.promise_id and opened_at(record) == self.opened_at
-
-    @property
-    def ikey(self) -> str:
-        """The idempotency key of a delivery that brings none: the same for every delivery under equal claims.
-
-        Independent of the signing key and the expiry, so that it survives a key rotation.
-        """
-        parts: tuple[str | int, ...] = (self.promise_id, self.callback, self.audience, self.subject)
-
-        if self.opened_at is not None:
-            parts += (self.opened_at,)
-
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-        return f"claims:{digest}"
 
 
 class TokenSigner:

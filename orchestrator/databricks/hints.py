@@ -14,20 +14,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.claims import TokenError
 from orchestrator.callbacks.opened_at import read_wait
-from orchestrator.databricks.jobs import Databricks, RunGone, job_subject
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.run import RunGone, job_subject
 from orchestrator.databricks.watcher import settle_dead
+from orchestrator.durable.scheduling import TRANSIENT_TAG, create_task
 from orchestrator.engine import Engine
-from orchestrator.errors import StepRefused, StepUnavailable, TokenError, UnknownPromise
-from orchestrator.runs.roots import TRANSIENT_TAG, create_task
+from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resonate.context import Context as SDKContext
 
-    from orchestrator.callbacks.tokens import Claims, TokenSigner
-    from orchestrator.databricks.jobs import Run
+    from orchestrator.callbacks.claims import Claims
+    from orchestrator.callbacks.tokens import TokenSigner
+    from orchestrator.databricks.run import Run
 
 logger = logging.getLogger(__name__)
 

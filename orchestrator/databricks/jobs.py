@@ -15,93 +15,28 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import hashlib
 import threading
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.databricks.run import Run, RunGone, Workspace
+from orchestrator.errors import StepUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from orchestrator.config.secret import Secret
 
-HTTP_TIMEOUT: Final = 30.0
 """Seconds one request of the library may wait for the server."""
 
-RETRY_TIMEOUT: Final = 20
 """Seconds after which the library starts no further try of its own."""
 
 CALL_TIMEOUT: Final = 60.0
 """Seconds after which a call here is over, whatever the library still does."""
 
-LONGEST_SLEEP: Final = 11.0
 """Seconds the library may sleep between two tries, its own longest pause; a Retry-After of more ends the call."""
-
-
-class RunGone(StepRefused):
-    """Databricks knows no such run: it was deleted, is older than Databricks keeps runs, or is another workspace's."""
-
-    def __init__(self, run_id: int) -> None:
-        super().__init__(f"Databricks has no run {run_id}")
-        self.run_id = run_id
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (RunGone, (self.run_id,))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run as the Jobs API describes it.
-
-    `over` says that it has ended and will not change again, `result_state` how, where the API names it. `message` is at
-    most 500 characters and free of addresses, tokens and parameter values. `parameters` are the run's job parameters:
-    the callback address is among them, so they stay out of the repr and must not be returned from a step.
-    """
-
-    run_id: int
-    job_id: int
-    over: bool
-    life_cycle_state: str
-    result_state: str | None
-    message: str
-    page_url: str | None
-    parameters: Mapping[str, str] = field(repr=False)
-
-
-class Workspace(Protocol):
-    """The calls as the library makes them: each blocks, and raises `StepRefused` or `StepUnavailable`, nothing else."""
-
-    def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
-        """Return the id of the run this token stands for, starting it if there is none yet."""
-
-    def get_run(self, run_id: int) -> Run | None:
-        """Return the run as it is now, None where there is none."""
-
-    def cancel_run(self, run_id: int) -> None:
-        """Ask for the run's end; one that is over or gone is no error."""
-
-
-def idempotency_token(promise_id: str, opened_at: int | None = None) -> str:
-    """Return the idempotency token of the run that this callback waits for: SHA-256 as 64 hex digits.
-
-    Hashed is `PROMISE_ID OPENED_AT`, with one space and the milliseconds of the wait's `Address`; the promise id alone
-    for a wait that has no such moment. Databricks takes at most 64 characters. One wait, one token, one run, whatever
-    state that run is in: an id that is used again after its data are gone gets a run of its own, and a restored backup
-    finds the run it had.
-    """
-    text = promise_id if opened_at is None else f"{promise_id} {opened_at}"
-
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def job_subject(job_id: int) -> str:
-    """Return the subject of a callback token that a run of this job may use."""
-    return f"job {job_id}"
 
 
 class Databricks:

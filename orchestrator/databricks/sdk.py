@@ -22,7 +22,7 @@ from databricks.sdk.clock import RealClock
 from databricks.sdk.core import Config, DatabricksError
 from google.auth.exceptions import GoogleAuthError
 
-from orchestrator.databricks.jobs import HTTP_TIMEOUT, LONGEST_SLEEP, RETRY_TIMEOUT, Run
+from orchestrator.databricks.run import HTTP_TIMEOUT, LONGEST_SLEEP, RETRY_TIMEOUT, Run
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.text.echoes import redacted

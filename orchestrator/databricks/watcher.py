@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.databricks.jobs import Databricks, Run, RunGone
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.run import Run, RunGone
 from orchestrator.durable.scheduling import arrange, when_due
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
-    from orchestrator.callbacks.tokens import Claims
+    from orchestrator.callbacks.claims import Claims
 
 logger = logging.getLogger(__name__)
 

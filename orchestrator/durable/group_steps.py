@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from orchestrator.errors import ConfigurationError, Misdefined
+from orchestrator.errors import Misdefined
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
     from typing import Concatenate
 
     from resonate.context import Context as SDKContext
 
-    from orchestrator.runs.definition import Workflow
 
 DEFAULT_GROUP: Final = "default"
 
@@ -65,33 +64,3 @@ def check_group(group: str) -> None:
     """
     if _GROUP.fullmatch(group) is None:
         raise Misdefined(f"a worker group's name is 1 to 64 of a-z 0-9 _ -, not {group!r}")
-
-
-def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:
-    """Return the group steps that these workflows can call: those that their modules name.
-
-    Raises:
-        ConfigurationError: two of them share a name, by which they are called.
-    """
-    found: dict[str, GroupStep[..., Any]] = {}
-
-    for one in workflows:
-        for step in _named_by(one):
-            if found.setdefault(step.name, step) is not step:
-                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two group steps of the name {step.name}")
-
-    return tuple(found.values())
-
-
-def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
-    """Return the group steps that the workflow's own module defines or imports."""
-    names = getattr(workflow.body, "__globals__", {})
-
-    return tuple(value for value in names.values() if isinstance(value, GroupStep))
-
-
-def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
-    """Return the worker groups that these workflows need, in order of their names."""
-    chosen = tuple(workflows)
-
-    return tuple(sorted({one.group for one in chosen} | {step.group for step in steps_called(chosen)}))

@@ -7,14 +7,25 @@ workflow, and goes on wherever a worker is left.
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from resonate.types import TaskData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from resonate.types import PromiseRecord
+
+    from orchestrator.engine import Engine
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from resonate.retry import Exponential
 
 from orchestrator.callbacks.opened_at import companion_id
 from orchestrator.engine import Engine
-from orchestrator.runs.roots import TRANSIENT_TAG, create_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,3 +82,48 @@ async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Aw
         return await ctx.options(retry_policy=PERSISTENT).run(step, *args)
 
     return await step(ctx, *args)
+
+
+#: Marks promises that only drive something and tell nothing once they are over: an engine may drop them soon.
+TRANSIENT_TAG: Final = "countersign:transient"
+
+
+async def create_task(  # noqa: PLR0913 - one call, all of it named
+    engine: Engine,
+    promise_id: str,
+    *,
+    function: str,
+    argument: object,
+    target: str,
+    timeout_at: int,
+    tags: Mapping[str, str] | None = None,
+    due_at: int | None = None,
+) -> PromiseRecord:
+    """Create a root promise whose task runs a registered function, unless it exists, and return what stands.
+
+    Times are in milliseconds since the epoch. `due_at` asks the engine to deliver the task no earlier; one engine
+    knows no such thing and delivers at once, so the function must look at the clock itself.
+
+    Raises:
+        EngineUnavailable: whether it exists now is unknown; the same call again is safe.
+    """
+    all_tags = {**own_tags(promise_id), "resonate:target": target, **(tags or {})}
+
+    if due_at is not None:
+        all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
+
+    return await engine.promises.create(
+        promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
+    )
+
+
+def own_tags(promise_id: str, *, transient: bool = False) -> dict[str, str]:
+    """Return the tags of a promise that is a root of its own."""
+    tags = {
+        "resonate:origin": promise_id,
+        "resonate:branch": promise_id,
+        "resonate:parent": promise_id,
+        "resonate:scope": "global",
+    }
+
+    return tags | {TRANSIENT_TAG: "true"} if transient else tags

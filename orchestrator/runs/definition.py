@@ -37,7 +37,7 @@ from orchestrator.text.crashes import describe_crash, place_in, places
 from orchestrator.text.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
     from types import ModuleType
 
     from resonate.context import Context as SDKContext
@@ -155,28 +155,6 @@ def workflow[Request: BaseModel](
         )
 
     return define
-
-
-def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
-    """Return the workflows that these modules define or import, by name.
-
-    Raises:
-        ConfigurationError: a module that cannot be imported, holds no workflow, or two workflows of one name.
-    """
-    found: dict[str, Workflow[Any]] = {}
-
-    for number, module_name in enumerate(modules, start=1):
-        module = _imported(module_name, number)
-        defined = [value for value in vars(module).values() if isinstance(value, Workflow)]
-
-        if not defined:
-            raise _unusable(number, "that has no workflow")
-
-        for one in defined:
-            if found.setdefault(one.name, one) is not one:
-                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows of the name {one.name}")
-
-    return found
 
 
 def _imported(name: str, number: int) -> ModuleType:

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.runs.roots import TRANSIENT_TAG, create_task
+from orchestrator.durable.scheduling import TRANSIENT_TAG, create_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

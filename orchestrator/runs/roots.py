@@ -12,9 +12,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
-from resonate.types import TaskData
-
 from orchestrator.callbacks.opened_at import MARK
+from orchestrator.durable.scheduling import create_task
 from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
@@ -33,9 +32,6 @@ type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
 FORMAT: Final = 1
 NONCE_TAG: Final = "countersign:nonce"
-
-#: Marks promises that only drive something and tell nothing once they are over: an engine may drop them soon.
-TRANSIENT_TAG: Final = "countersign:transient"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,47 +165,6 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     )
 
     return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
-
-
-async def create_task(  # noqa: PLR0913 - one call, all of it named
-    engine: Engine,
-    promise_id: str,
-    *,
-    function: str,
-    argument: object,
-    target: str,
-    timeout_at: int,
-    tags: Mapping[str, str] | None = None,
-    due_at: int | None = None,
-) -> PromiseRecord:
-    """Create a root promise whose task runs a registered function, unless it exists, and return what stands.
-
-    Times are in milliseconds since the epoch. `due_at` asks the engine to deliver the task no earlier; one engine
-    knows no such thing and delivers at once, so the function must look at the clock itself.
-
-    Raises:
-        EngineUnavailable: whether it exists now is unknown; the same call again is safe.
-    """
-    all_tags = {**own_tags(promise_id), "resonate:target": target, **(tags or {})}
-
-    if due_at is not None:
-        all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
-
-    return await engine.promises.create(
-        promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
-    )
-
-
-def own_tags(promise_id: str, *, transient: bool = False) -> dict[str, str]:
-    """Return the tags of a promise that is a root of its own."""
-    tags = {
-        "resonate:origin": promise_id,
-        "resonate:branch": promise_id,
-        "resonate:parent": promise_id,
-        "resonate:scope": "global",
-    }
-
-    return tags | {TRANSIENT_TAG: "true"} if transient else tags
 
 
 def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:

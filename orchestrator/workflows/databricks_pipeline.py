@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from resonate.error import ApplicationError
 
 from orchestrator.callbacks.callback import Address, Callback, open_callback
-from orchestrator.databricks.jobs import Databricks, idempotency_token, job_subject
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.run import idempotency_token, job_subject
 from orchestrator.databricks.watcher import Watch, arrange_look, settle_dead
 from orchestrator.durable.context import Context
 from orchestrator.durable.persisting import DONE, FIRST_PAUSE, SLOWEST, pause, persist

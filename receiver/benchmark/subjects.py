@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, override
 
 import psycopg
 
-from orchestrator.callbacks.tokens import Claims, TokenSigner
+from orchestrator.callbacks.claims import Claims
+from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.config.settings import load_settings
 from orchestrator.testing.processes import ROOT, NotAsExpected, Service, free_port, wait_until
 from receiver.benchmark import servers

@@ -27,13 +27,13 @@ import anyio.to_thread
 
 from orchestrator.config.secret_fragments import Fragments, credentials
 from orchestrator.config.settings import load_settings
-from orchestrator.databricks.jobs import Databricks, RunGone
-from orchestrator.durable.group_steps import groups_of
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.run import RunGone
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse, EngineUnavailable
 from orchestrator.mail.mailer import Mailer
-from orchestrator.runs.definition import load_workflows
 from orchestrator.runs.group_ping import is_served
+from orchestrator.runs.loading import groups_of, load_workflows
 from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:

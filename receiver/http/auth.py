@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from orchestrator.config.keys import ApiKey, Role
-    from receiver.http.request_guard import BadTokens
+    from receiver.http.bad_tokens import BadTokens
 
 _SCHEME: Final = "bearer"
 

@@ -6,17 +6,14 @@ without it. It refuses to look into tokens, bodies or routes; all it knows of a 
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
 from orchestrator.text.crashes import describe_crash
 from receiver.http.bodies import READ_SECONDS, check_declared, receive_body
-from receiver.http.client_addresses import client_address
 from receiver.http.problems import CLIENT_GONE, Problem
 from receiver.http.routing import keep_encoded_slashes
 from receiver.http.telemetry import log_request, route_template
@@ -144,61 +141,6 @@ class RequestGuard:
         return check_declared(declared, self._max_body)
 
 
-class BadTokens:
-    """Counts bad tokens by client address, in fixed windows that begin with an address's first bad token.
-
-    The same for wrong API keys, signatures and proofs: each kind of guess has a counter of its own. Memory is bounded:
-    past `addresses` the one whose window began first is forgotten. IPv6 addresses count by their /64, since a single
-    client commands a whole one. Across the seam of two windows up to twice the `limit` passes.
-    """
-
-    def __init__(
-        self,
-        *,
-        limit: int = 60,
-        window: float = 60.0,
-        addresses: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._limit: Final = limit
-        self._window: Final = window
-        self._addresses: Final = addresses
-        self._clock: Final = clock
-        self._counts: Final[OrderedDict[tuple[str, str], tuple[float, int]]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def count(self, address: str | None, *, of: str = "") -> int:
-        """Count one bad token from `address`; return 0, or when it is one too many the seconds (1 or more) to wait.
-
-        What is counted `of` one thing says nothing about another.
-
-        Never ask this for a genuine token: the limit is on the bad ones alone.
-        """
-        now = self._clock()
-        key = (of, _client(address))
-        began, seen = self._counts.get(key, (now, 0))
-        if not began <= now < began + self._window:
-            del self._counts[key]
-            began, seen = now, 0
-
-        self._counts[key] = (began, seen + 1)
-        if len(self._counts) > self._addresses:
-            self._counts.popitem(last=False)
-
-        if seen < self._limit:
-            return 0
-
-        return max(1, round(began + self._window - now))
-
-    def refusal(self, scope: Scope, problem: Problem, *, of: str = "") -> Problem:
-        """Count one bad token of this request's client; return `problem`, or `rate-limited` when it is one too many."""
-        wait = self.count(client_address(scope), of=of)
-
-        return Problem("rate-limited", headers={"Retry-After": str(wait)}) if wait else problem
-
-
 class _Answer:
     """The way out: adds the headers of every answer and remembers the status."""
 
@@ -243,21 +185,3 @@ class _Replay:
 
 def _ambiguous() -> Problem:
     return Problem("malformed-body", "The length of the body is given twice.", {"Connection": "close"})
-
-
-def _client(address: str | None) -> str:
-    if address is None:
-        return ""
-
-    if ":" not in address:
-        return address
-
-    try:
-        parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-
-    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))

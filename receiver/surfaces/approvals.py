@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
 from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.errors import EngineUnavailable, TokenExpired, TokenInvalid, UnknownPromise
+from orchestrator.errors import EngineUnavailable, UnknownPromise
 from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.routing import route
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from orchestrator.approvals.codes import ApprovalCodes
-    from orchestrator.callbacks.tokens import Claims, TokenSigner
+    from orchestrator.callbacks.claims import Claims
+    from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.engine import Engine
-    from receiver.http.request_guard import BadTokens
+    from receiver.http.bad_tokens import BadTokens
     from receiver.http.telemetry import Metrics
 
 logger = logging.getLogger(__name__)

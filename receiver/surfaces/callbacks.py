@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
 from orchestrator.callbacks.settlement import judge, resolve
-from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
+from orchestrator.errors import UnknownPromise
 from receiver.http.auth import NotBearer, bearer_token
 from receiver.http.bodies import read_json, unparsed_json
 from receiver.http.problems import Problem
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.settlement import Verdict
-    from orchestrator.callbacks.tokens import Claims, TokenSigner
+    from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.config.secret import Secret
     from orchestrator.engine import Engine
-    from receiver.http.request_guard import BadTokens
+    from receiver.http.bad_tokens import BadTokens
     from receiver.http.telemetry import Metrics
     from receiver.surfaces.caller_proof import Kind
 

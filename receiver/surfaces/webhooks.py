@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
+from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.settlement import judge, resolve
 from orchestrator.databricks.hints import request_look
-from orchestrator.errors import TokenExpired, TokenInvalid, UnknownPromise
+from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import start_root
 from receiver.http.bodies import read_body
 from receiver.http.problems import Problem
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.settlement import Verdict
-    from orchestrator.callbacks.tokens import Claims, TokenSigner
+    from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
-    from receiver.http.request_guard import BadTokens
+    from receiver.http.bad_tokens import BadTokens
     from receiver.http.telemetry import Metrics
     from receiver.senders.deliveries import Delivery
     from receiver.senders.schemes.scheme import Signed

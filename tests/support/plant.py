@@ -17,7 +17,7 @@ from orchestrator.databricks.sdk import connect as connect_workspace
 from orchestrator.engine import connect
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import walk
-from orchestrator.runs.definition import load_workflows
+from orchestrator.runs.loading import load_workflows
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.worker import equip

@@ -21,7 +21,8 @@ from databricks.sdk.clock import RealClock
 from databricks.sdk.core import CredentialsStrategy
 
 from orchestrator.config.secret import Secret
-from orchestrator.databricks.jobs import Databricks, RunGone, Workspace, idempotency_token
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.run import RunGone, Workspace, idempotency_token
 from orchestrator.databricks.sdk import connect as connect_workspace
 from orchestrator.databricks.sdk import workspace_client
 from orchestrator.databricks.workspace_address import workspace_address

@@ -7,9 +7,10 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator import Context, group_step, workflow
-from orchestrator.durable.group_steps import GroupStep, groups_of, steps_called
+from orchestrator.durable.group_steps import GroupStep
 from orchestrator.errors import ConfigurationError
 from orchestrator.runs.definition import Workflow
+from orchestrator.runs.loading import groups_of, steps_called
 
 
 class Nothing(BaseModel):

@@ -21,7 +21,7 @@ from support.configuration import settings
 from support.plant import plant
 
 from orchestrator import Context, StepFailed, StoreTampered, workflow
-from orchestrator.databricks.jobs import RunGone
+from orchestrator.databricks.run import RunGone
 from orchestrator.engine import connect
 from orchestrator.engine.failures import forbid_pickles
 from orchestrator.errors import (

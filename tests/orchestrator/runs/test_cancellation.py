@@ -14,11 +14,11 @@ from support.plant import PATIENCE, pause
 
 from orchestrator import Context, open_callback, workflow
 from orchestrator.durable.context import STEP_TAG
+from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import GAP, PAGE
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel
 from orchestrator.runs.cancellation import pursue_cancel
-from orchestrator.runs.roots import create_task
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ from support.plant import plant
 from orchestrator import Context, workflow
 from orchestrator.durable.group_steps import group_step
 from orchestrator.errors import ConfigurationError, WorkflowFailed
-from orchestrator.runs.definition import Workflow, field_of, load_workflows
+from orchestrator.runs.definition import Workflow, field_of
+from orchestrator.runs.loading import load_workflows
 from orchestrator.runs.roots import Ending, Start
 
 if TYPE_CHECKING:

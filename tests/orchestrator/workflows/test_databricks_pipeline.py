@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from support.edge import AUTHORISED, edge, problem
 from support.plant import Plant, pause, plant
 
-from orchestrator.databricks.jobs import Run
+from orchestrator.databricks.run import Run
 from orchestrator.databricks.watcher import how_it_ended
 from orchestrator.durable.context import Context
 from orchestrator.errors import StepRefused

@@ -13,8 +13,8 @@ from support.plant import PATIENCE, Plant, pause, plant, worker
 
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.runs.definition import load_workflows
 from orchestrator.runs.group_ping import is_served
+from orchestrator.runs.loading import load_workflows
 from orchestrator.runs.roots import start_root
 from orchestrator.workflows.price_quote import QuoteRequest, price_quote
 from orchestrator.workflows.process_order import OrderRequest, process_order

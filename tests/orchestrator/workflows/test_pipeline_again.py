@@ -11,16 +11,16 @@ from support.plant import PATIENCE, Plant, pause, plant
 
 from orchestrator.callbacks.opened_at import MARK, companion_id
 from orchestrator.databricks.hints import request_look
-from orchestrator.databricks.jobs import idempotency_token
+from orchestrator.databricks.run import idempotency_token
 from orchestrator.databricks.watcher import LOOK
 from orchestrator.durable import context
 from orchestrator.durable.context import STEP_TAG
+from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs import roots
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.runs.roots import create_task
 from orchestrator.testing.emulator.jobs_api import Job
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from support.configuration import settings
 
 from orchestrator.config.addresses import NO_MAIL, mail_address
 from orchestrator.config.settings import Settings
-from orchestrator.databricks.jobs import Databricks, RunGone
+from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.run import RunGone
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StepRefused
 from receiver.commands import doctor

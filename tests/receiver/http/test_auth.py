@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.config.keys import ApiKey
 from receiver.http.auth import ApiKeys, NotBearer, bearer_token
+from receiver.http.bad_tokens import BadTokens
 from receiver.http.problems import Problem
-from receiver.http.request_guard import BadTokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

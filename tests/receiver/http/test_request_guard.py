@@ -17,9 +17,10 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from receiver.http.bad_tokens import BadTokens
 from receiver.http.bodies import json_body
 from receiver.http.problems import Problem, exception_handlers
-from receiver.http.request_guard import BadTokens, RequestGuard
+from receiver.http.request_guard import RequestGuard
 from receiver.http.telemetry import Metrics
 
 if TYPE_CHECKING:

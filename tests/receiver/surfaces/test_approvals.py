@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from orchestrator.callbacks.tokens import Claims
+    from orchestrator.callbacks.claims import Claims
 
 HOSTILE = "<script>alert(1)</script> \"quoted\" 'too' & \u202etxt.exe\u202c \x00\x1b[2J \u2066x\u2069 {{ 7 * 7 }}"
 

@@ -19,7 +19,7 @@ from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.durable import context
-from orchestrator.runs.roots import own_tags
+from orchestrator.durable.scheduling import own_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from support.approving import ADA, BOB, Desk, desk
 from support.configuration import API_KEY, fresh_key, settings
 from support.plant import pause
 
+from orchestrator.callbacks.claims import Claims
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
-from orchestrator.callbacks.tokens import Claims
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connect
 from orchestrator.engine import connect as connecting

@@ -1,0 +1,80 @@
+"""One run of a Databricks job, as the Jobs API shows it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from orchestrator.errors import StepRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+HTTP_TIMEOUT: Final = 30.0
+
+RETRY_TIMEOUT: Final = 20
+
+LONGEST_SLEEP: Final = 11.0
+
+
+class RunGone(StepRefused):
+    """Databricks knows no such run: it was deleted, is older than Databricks keeps runs, or is another workspace's."""
+
+    def __init__(self, run_id: int) -> None:
+        super().__init__(f"Databricks has no run {run_id}")
+        self.run_id = run_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (RunGone, (self.run_id,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run as the Jobs API describes it.
+
+    `over` says that it has ended and will not change again, `result_state` how, where the API names it. `message` is at
+    most 500 characters and free of addresses, tokens and parameter values. `parameters` are the run's job parameters:
+    the callback address is among them, so they stay out of the repr and must not be returned from a step.
+    """
+
+    run_id: int
+    job_id: int
+    over: bool
+    life_cycle_state: str
+    result_state: str | None
+    message: str
+    page_url: str | None
+    parameters: Mapping[str, str] = field(repr=False)
+
+
+class Workspace(Protocol):
+    """The calls as the library makes them: each blocks, and raises `StepRefused` or `StepUnavailable`, nothing else."""
+
+    def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
+        """Return the id of the run this token stands for, starting it if there is none yet."""
+
+    def get_run(self, run_id: int) -> Run | None:
+        """Return the run as it is now, None where there is none."""
+
+    def cancel_run(self, run_id: int) -> None:
+        """Ask for the run's end; one that is over or gone is no error."""
+
+
+def idempotency_token(promise_id: str, opened_at: int | None = None) -> str:
+    """Return the idempotency token of the run that this callback waits for: SHA-256 as 64 hex digits.
+
+    Hashed is `PROMISE_ID OPENED_AT`, with one space and the milliseconds of the wait's `Address`; the promise id alone
+    for a wait that has no such moment. Databricks takes at most 64 characters. One wait, one token, one run, whatever
+    state that run is in: an id that is used again after its data are gone gets a run of its own, and a restored backup
+    finds the run it had.
+    """
+    text = promise_id if opened_at is None else f"{promise_id} {opened_at}"
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def job_subject(job_id: int) -> str:
+    """Return the subject of a callback token that a run of this job may use."""
+    return f"job {job_id}"

@@ -1,0 +1,73 @@
+"""Finding the workflows and group steps that the configured modules define."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import (
+    ConfigurationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+from typing import TYPE_CHECKING
+
+from orchestrator.runs.definition import Workflow, _imported, _unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+from orchestrator.durable.group_steps import GroupStep
+
+
+def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:
+    """Return the group steps that these workflows can call: those that their modules name.
+
+    Raises:
+        ConfigurationError: two of them share a name, by which they are called.
+    """
+    found: dict[str, GroupStep[..., Any]] = {}
+
+    for one in workflows:
+        for step in _named_by(one):
+            if found.setdefault(step.name, step) is not step:
+                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two group steps of the name {step.name}")
+
+    return tuple(found.values())
+
+
+def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
+    """Return the group steps that the workflow's own module defines or imports."""
+    names = getattr(workflow.body, "__globals__", {})
+
+    return tuple(value for value in names.values() if isinstance(value, GroupStep))
+
+
+def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
+    """Return the worker groups that these workflows need, in order of their names."""
+    chosen = tuple(workflows)
+
+    return tuple(sorted({one.group for one in chosen} | {step.group for step in steps_called(chosen)}))
+
+
+def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
+    """Return the workflows that these modules define or import, by name.
+
+    Raises:
+        ConfigurationError: a module that cannot be imported, holds no workflow, or two workflows of one name.
+    """
+    found: dict[str, Workflow[Any]] = {}
+
+    for number, module_name in enumerate(modules, start=1):
+        module = _imported(module_name, number)
+        defined = [value for value in vars(module).values() if isinstance(value, Workflow)]
+
+        if not defined:
+            raise _unusable(number, "that has no workflow")
+
+        for one in defined:
+            if found.setdefault(one.name, one) is not one:
+                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows of the name {one.name}")
+
+    return found

@@ -1,0 +1,69 @@
+"""What operators and clients' tools ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+
+from receiver.http.routing import route
+from receiver.openapi.document import document
+from receiver.surfaces.readiness import Readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from orchestrator.engine import Engine
+    from orchestrator.runs.definition import Workflow
+    from receiver.http.auth import ApiKeys
+    from receiver.http.telemetry import Metrics
+
+
+class Operations:
+    """What operators and clients' tools ask for."""
+
+    def __init__(
+        self, engine: Engine, api_keys: ApiKeys, metrics: Metrics, workflows: Mapping[str, Workflow[Any]]
+    ) -> None:
+        self._readiness = Readiness(engine.check, seconds=engine.seconds)
+        self._api_keys = api_keys
+        self._metrics = metrics
+        # Written once: anybody may ask for it as often as they like.
+        self._document = JSONResponse(document(workflows.values())).body
+
+    def routes(self) -> list[Route]:
+        """The routes of this surface."""
+        return [
+            route("/healthz", GET=self.alive),
+            route("/readyz", GET=self.ready),
+            route("/metrics", GET=self.metrics),
+            route("/openapi.json", GET=self.openapi),
+        ]
+
+    async def alive(self, _: Request) -> Response:
+        """Say that this process runs, whatever its engine does."""
+        return JSONResponse({"status": "alive"})
+
+    async def ready(self, _: Request) -> Response:
+        """Say whether the engine answers.
+
+        Raises:
+            EngineUnavailable: it does not.
+        """
+        await self._readiness.wait()
+
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self, request: Request) -> Response:
+        """Return the metrics, in the form of Prometheus that is asked for."""
+        self._api_keys.authorise(request, "read")
+        text, media_type = self._metrics.render()
+
+        return Response(text, media_type=media_type)
+
+    async def openapi(self, _: Request) -> Response:
+        """Return the OpenAPI document."""
+        return Response(self._document, media_type="application/json")
