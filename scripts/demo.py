@@ -16,11 +16,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Fault, Job
 from orchestrator.testing.processes import NotAsExpected, Service, wait_until
 
 if TYPE_CHECKING:
-    from orchestrator.testing.emulator.jobs_api import Run, Workspace
+    from orchestrator.testing.emulator.workspace import Run, Workspace
 
 JOB_ID: Final = 7
 WORKFLOW: Final = "/workflows/databricks_pipeline/nightly-report"

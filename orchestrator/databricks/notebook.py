@@ -1,1 +1,490 @@
-../../scripts/notebook.py
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # A job that reports back
+# MAGIC
+# MAGIC Import this file as a notebook, put your work into `work` below, and make it the only task of a job with these
+# MAGIC **job parameters** (their defaults may be empty):
+# MAGIC
+# MAGIC | parameter | meaning |
+# MAGIC |---|---|
+# MAGIC | `callback_url` | where to report; the workflow that triggers the job fills it in |
+# MAGIC | `proof_scope` | optional: the secret scope that holds the second factor; the next two name keys in it |
+# MAGIC | `proof_key` | the key of the caller secret (`whsec_...`) |
+# MAGIC | `proof_origin` | the key of the receiver's origin (`https://callbacks.example.org`): no other gets a report |
+# MAGIC | `callback_timeout` | optional: seconds to go on trying to report (900) |
+# MAGIC | `callback_delay` | optional: seconds before the second try, doubled from then on (1) |
+# MAGIC
+# MAGIC and with those your work takes. Leave the task's own retries at 0: a failure that was reported is final, and a
+# MAGIC further attempt is the workflow's to start. Do not leave `work` by `dbutils.notebook.exit` or `sys.exit`: a run
+# MAGIC that ends without a report counts as died.
+
+# COMMAND ----------
+
+"""A Databricks notebook that does its work and reports the result, or the failure, to a callback address.
+
+It needs nothing but Python's standard library. Whoever holds the callback address can answer in this job's name, so it
+is never printed, follows no redirect and goes over verified TLS only. It refuses to give up while asking again is safe
+and may help, and to go on once it is told that asking again is no use.
+
+With a second factor, a report is signed for one token and one kind of report, and sent to one receiver. The receiver's
+origin comes from the secret scope and not from a parameter, so whoever may run this job with other parameters gets no
+signature for another receiver. They can still leave the second factor out: then nothing is signed, and the result goes
+to the address that they gave.
+
+No `Idempotency-Key` is sent. Without one the receiver derives the key from the token, so the same result is recognised
+as the same delivery by whichever process repeats it; a key made up here would be another one after a restart, and turn
+a harmless repetition into a conflict.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email.utils
+import hashlib
+import hmac
+import http.client
+import ipaddress
+import json
+import os
+import random
+import re
+import ssl
+import sys
+import time
+import traceback
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+# ruff: noqa: ERA001 - a cell's "MAGIC %md" looks like a modulo that was commented out
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Your part
+# MAGIC
+# MAGIC `PARAMETERS` are the job parameters your work takes, with their defaults; all are text. `work` returns any JSON
+# MAGIC value of at most 64 KB: the name of a table rather than its rows. An exception is reported as the failure.
+
+# COMMAND ----------
+
+PARAMETERS = {"rows": "3", "seconds": "0", "fail": ""}
+
+
+# vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv  edit from here  vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv
+def work(parameters: dict[str, str]) -> object:
+    """Return the job's result. This example counts rows, takes its time, and fails when told to."""
+    rows = [number * number for number in range(int(parameters["rows"]))]
+    time.sleep(float(parameters["seconds"]))
+
+    if parameters["fail"]:
+        raise RuntimeError(parameters["fail"])
+
+    return {"rows": len(rows), "sum": sum(rows)}
+
+
+# ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^  edit to here  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Parameters and secrets
+# MAGIC
+# MAGIC From the job where there is one. Run as a plain program, from `name=value` arguments or `COUNTERSIGN_PARAM_NAME`
+# MAGIC in the environment, and secrets from `COUNTERSIGN_SECRET_SCOPE_KEY`.
+
+# COMMAND ----------
+
+
+def parameter(name: str, default: str = "") -> str:
+    """Return a job parameter, or the default where it was not given or is empty."""
+    dbutils = globals().get("dbutils")
+
+    if dbutils is not None:
+        dbutils.widgets.text(name, default)
+        return str(dbutils.widgets.get(name)) or default
+
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+    return given.get(name) or os.environ.get(_variable("PARAM", name)) or default
+
+
+def secret(scope: str, key: str) -> str:
+    """Return a secret without the white space around it: `databricks secrets put-secret` may leave a newline.
+
+    Raises ReportFailed, which says whether the scope, the key or the value is missing.
+    """
+    dbutils = globals().get("dbutils")
+
+    if dbutils is None:
+        variable = _variable("SECRET", scope, key)
+
+        if variable not in os.environ:
+            raise ReportFailed(f"the secret {key!r} of the scope {scope!r} is missing: {variable} is not set")
+
+        value = os.environ[variable]
+    else:
+        try:
+            value = str(dbutils.secrets.get(scope, key))
+        except Exception as error:  # noqa: BLE001 - its type depends on the runtime; the reason is looked up below
+            raise ReportFailed(_unreadable(dbutils.secrets, scope, key, type(error).__name__)) from None
+
+    if not value.strip():
+        raise ReportFailed(f"the secret {key!r} of the scope {scope!r} is empty")
+
+    return value.strip()
+
+
+def _unreadable(secrets: Any, scope: str, key: str, error: str) -> str:
+    """Return why a secret cannot be read: Databricks may say the same of a missing scope and of a missing key."""
+    try:
+        keys = {entry.key for entry in secrets.list(scope)}
+    except Exception:  # noqa: BLE001 - as above
+        return (
+            f"the secret scope {scope!r} does not exist, or the identity of this run has no READ permission on it "
+            f"({error})"
+        )
+
+    if key not in keys:
+        return f"the secret scope {scope!r} has no key {key!r} ({error})"
+
+    return f"the secret {key!r} of the scope {scope!r} cannot be read ({error})"
+
+
+def _variable(*words: str) -> str:
+    return "COUNTERSIGN_" + "_".join(re.sub(r"\W", "_", word).upper() for word in words)
+
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Reporting
+
+# COMMAND ----------
+
+MAX_BODY = 65_536
+TRY_TIMEOUT = 30.0
+LONGEST_DELAY = 60.0
+
+# What Countersign says, and what it means here. The run is marked failed, so that somebody looks.
+MEANINGS = {
+    401: "the callback token, or the proof of the caller, was not accepted",
+    404: "nobody waits there",
+    409: "somebody else has answered already, maybe because this run was taken for dead; that answer stands",
+    410: "the wait is over: past its deadline or cancelled",
+    413: "the report is too large",
+    422: "another outcome was reported before; that one stands",
+}
+
+
+class ReportFailed(Exception):
+    """The report did not arrive, or was refused. The message never holds the address."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The second factor: the caller secret's key, and the origin of the one receiver that it is meant for."""
+
+    key: bytes = field(repr=False)
+    origin: tuple[str, str, int]
+
+    def headers(self, kind: str, token: str, nonce: str, body: bytes) -> dict[str, str]:
+        """Return the Standard Webhooks headers of a report, signed now: `webhook-id` says what they are good for."""
+        identity = f"{kind}_{hashlib.sha256(token.encode()).hexdigest()[:32]}_{nonce}"
+        sent = str(int(time.time()))
+        digest = hmac.new(self.key, f"{identity}.{sent}.".encode() + body, hashlib.sha256).digest()
+        signature = "v1," + base64.b64encode(digest).decode()
+        return {"webhook-id": identity, "webhook-timestamp": sent, "webhook-signature": signature}
+
+
+@dataclass(frozen=True)
+class Callback:
+    """Where to report, and how. `proof` is the second factor, None where the receiver asks for none."""
+
+    url: str = field(repr=False)
+    proof: Proof | None = field(default=None, repr=False)
+    timeout: float = 900.0
+    delay: float = 1.0
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+            usable = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        except ValueError:
+            raise ReportFailed("callback_url is no address") from None
+
+        if not usable or not re.fullmatch(r"https?://[!-~]+", self.url):
+            raise ReportFailed("callback_url is missing or is no address")
+
+        if parts.query or parts.fragment:
+            raise ReportFailed("callback_url must have neither a query nor a fragment")
+
+        if parts.scheme != "https" and not _loopback(parts.hostname or ""):
+            raise ReportFailed("callback_url must be https: the token in it must not be read on the way")
+
+        if self.proof is not None and origin(self.url) != self.proof.origin:
+            raise ReportFailed(
+                f"callback_url leads to {self.shown}, which is not the receiver that proof_origin names: "
+                "nothing is signed for it, and nothing is sent to it"
+            )
+
+        if not (0 <= self.timeout <= 86_400 and 0 <= self.delay <= LONGEST_DELAY):  # noqa: PLR2004 - a day
+            raise ReportFailed("callback_timeout or callback_delay is out of range")
+
+    @property
+    def shown(self) -> str:
+        """The address without its path: fit to print."""
+        parts = urllib.parse.urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}/****"
+
+    @property
+    def token(self) -> str:
+        """The last part of the address, as it stands there."""
+        return self.url.rstrip("/").rpartition("/")[2]
+
+    def masked(self, text: str) -> str:
+        """Return `text` without this address and without its token."""
+        token = self.token
+        text = text.replace(self.url, self.shown)
+        return text.replace(token, "****") if len(token) >= 8 else text  # noqa: PLR2004 - shorter is no token
+
+    def succeeded(self, body: bytes) -> None:
+        """Report the result; return when it is recorded. Raises ReportFailed."""
+        self._deliver(self.url, "succeeded", body)
+
+    def failed(self, body: bytes) -> None:
+        """Report a failure; return when it is recorded. Raises ReportFailed."""
+        self._deliver(self.url.rstrip("/") + "/failure", "failed", body)
+
+    def _deliver(self, url: str, kind: str, body: bytes) -> None:
+        give_up, delay, nonce = time.monotonic() + self.timeout, self.delay, uuid.uuid4().hex
+
+        while True:
+            # Signed for every try: a late try under an early timestamp would be taken for a replay.
+            asked_to_wait, what = self._try(url, body, self._proved(kind, nonce, body))
+
+            if what is None:
+                print(f"reported to {self.shown}")
+                return
+
+            # Half fixed, half by chance: runs that failed together do not come back together.
+            pause = max(asked_to_wait, delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+            if time.monotonic() + pause > give_up:
+                raise ReportFailed(f"gave up reporting to {self.shown} within {self.timeout:g} s: {what}")
+
+            print(f"not reported yet: {what}; again in {pause:.1f} s", flush=True)
+            time.sleep(pause)
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    def _proved(self, kind: str, nonce: str, body: bytes) -> dict[str, str]:
+        if self.proof is None:
+            return {}
+
+        return self.proof.headers(kind, urllib.parse.unquote(self.token), nonce, body)
+
+    def _try(self, url: str, body: bytes, proof: dict[str, str]) -> tuple[float, str | None]:
+        """Return (0, None) when it is recorded, else the seconds to wait at least and what went wrong."""
+        headers = {"Content-Type": "application/json", "User-Agent": "countersign-notebook", **proof}
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
+        opener = urllib.request.build_opener(_NoRedirect)
+
+        try:
+            with opener.open(request, timeout=TRY_TIMEOUT) as response:
+                recorded = _recorded(response.read(MAX_BODY))
+                return 0.0, None if recorded else "an answer that is not Countersign's"
+        except urllib.error.HTTPError as error:
+            with error:
+                status, named, after = error.code, _problem(error), error.headers.get("Retry-After")
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise ReportFailed(f"{self.shown} has no certificate trusted here: {reason.verify_message}") from None
+
+            return 0.0, self.masked(f"{type(reason).__name__}: {reason}")[:200]
+
+        # Outside of the except block, so that nothing of the library's, which may name the address, is shown along.
+        what = f"{status}{named}"
+
+        if status in {408, 429} or status >= 500:  # noqa: PLR2004
+            return _seconds(after), what
+
+        meaning = MEANINGS.get(status, "asking again is no use")
+        raise ReportFailed(f"{self.shown} refused the report with {what}: {meaning}")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the token to an address that nobody named."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def origin(address: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of an http(s) address in their one spelling; what follows them is not looked at.
+
+    Raises ValueError where it is no such address, or names a user.
+    """
+    parts = urllib.parse.urlsplit(address)
+    host, port = parts.hostname, parts.port
+
+    if not re.fullmatch(r"(?i:https?)://[!-~]+", address) or not host or port == 0 or "@" in parts.netloc:
+        raise ValueError("no http or https address without a user")
+
+    with contextlib.suppress(ValueError):
+        host = ipaddress.ip_address(host).compressed
+
+    return parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme]
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _recorded(content: bytes) -> bool:
+    """True for Countersign's own answer, a repetition's too; a proxy's sign-in page is no receipt."""
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return False
+
+    return isinstance(answer, dict) and answer.get("state") == "settled"
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    """Return the problem's name in brackets, where the answer has one."""
+    try:
+        name = json.loads(error.read(MAX_BODY))["type"].removeprefix("urn:countersign:")
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+
+    return f" ({name})" if re.fullmatch(r"[a-z-]{1,40}", name) else ""
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return what a Retry-After asks for, in seconds; 0 where it cannot be read."""
+    if retry_after is None:
+        return 0.0
+
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## The run
+
+# COMMAND ----------
+
+
+def connect() -> Callback:
+    """Return the callback that the job's parameters describe. Raises ReportFailed where they cannot be used."""
+    timeout, delay = float(parameter("callback_timeout", "900")), float(parameter("callback_delay", "1"))
+    return Callback(parameter("callback_url"), second_factor(), timeout, delay)
+
+
+def second_factor() -> Proof | None:
+    """Return the proof that the job's parameters name, None where they name none. Raises ReportFailed."""
+    named = {name: parameter(name) for name in ("proof_scope", "proof_key", "proof_origin")}
+
+    if not any(named.values()):
+        return None
+
+    missing = [name for name, value in named.items() if not value]
+
+    if missing:
+        raise ReportFailed(
+            f"the parameter {' and '.join(missing)} is missing: without all of proof_scope, proof_key and "
+            "proof_origin nothing is signed, and nothing is sent"
+        )
+
+    scope = named["proof_scope"]
+    return Proof(_caller_key(scope, named["proof_key"]), _receiver_origin(scope, named["proof_origin"]))
+
+
+def _caller_key(scope: str, key: str) -> bytes:
+    text = secret(scope, key)
+
+    try:
+        material = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        material = b""
+
+    if not text.startswith("whsec_") or not 24 <= len(material) <= 64:  # noqa: PLR2004 - as the receiver has it
+        raise ReportFailed(
+            f"the secret {key!r} of the scope {scope!r}, which proof_key names, is malformed: "
+            "whsec_ and base64 of 24 to 64 bytes are expected"
+        )
+
+    return material
+
+
+def _receiver_origin(scope: str, key: str) -> tuple[str, str, int]:
+    try:
+        return origin(secret(scope, key))
+    except ValueError:
+        raise ReportFailed(
+            f"the secret {key!r} of the scope {scope!r}, which proof_origin names, is malformed: "
+            "an origin such as https://callbacks.example.org is expected"
+        ) from None
+
+
+def encode(result: object) -> bytes:
+    """Return the result as JSON. Raises TypeError or ValueError where it is none, or too large to be sent."""
+    try:
+        body = json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("the result is nested too deeply") from None
+
+    if len(body) > MAX_BODY:
+        raise ValueError(
+            f"the result has {len(body)} bytes of JSON, at most {MAX_BODY} can be sent: return where it is"
+        )
+
+    return body
+
+
+def describe(error: Exception, callback: Callback) -> bytes:
+    """Return the failure report: what was raised and where, without any variable's value, at most about 10 KB."""
+    kind = type(error).__name__
+    # limit: the innermost frames. Only code is quoted, never locals.
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8))
+    message = callback.masked(f"{kind}: {error}")[:500]
+    report = {"message": message, "details": {"exception": kind, "traceback": callback.masked(trace)[-4000:]}}
+    return json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def main() -> None:
+    """Work and report. Raises what the work raised, or ReportFailed, so that the run is marked failed."""
+    callback = connect()
+
+    try:
+        body = encode(work({name: parameter(name, default) for name, default in PARAMETERS.items()}))
+    except Exception as error:
+        try:
+            callback.failed(describe(error, callback))
+        except ReportFailed as refusal:
+            print(f"the failure could not be reported: {refusal}")
+
+        raise
+
+    callback.succeeded(body)
+
+
+# COMMAND ----------
+
+if __name__ == "__main__":
+    main()

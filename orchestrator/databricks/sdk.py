@@ -25,7 +25,7 @@ from google.auth.exceptions import GoogleAuthError
 from orchestrator.databricks.run import HTTP_TIMEOUT, LONGEST_SLEEP, RETRY_TIMEOUT, Run
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.text.echoes import redacted
+from orchestrator.text.redaction import without_echoes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -219,7 +219,7 @@ def _as_run(run_id: int, run: jobs.Run) -> Run:
         over=bool(names) and names[0] in _OVER,
         life_cycle_state=_RENAMED.get(names[0], names[0]) if names else "UNKNOWN",
         result_state=result.value if result else None,
-        message=redacted(message, parameters.values())[:500],
+        message=without_echoes(message, parameters.values())[:500],
         page_url=page if page.startswith(("https://", "http://")) and page.isprintable() else None,
         parameters=parameters,
     )
@@ -281,4 +281,4 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cleaned(error: BaseException, hidden: Iterable[str] = ()) -> str:
-    return redacted(_DEBUG_INFO.sub("", str(error)), hidden)
+    return without_echoes(_DEBUG_INFO.sub("", str(error)), hidden)

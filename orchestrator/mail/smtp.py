@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.mail.bounded_replies import Replies
-from orchestrator.text.echoes import redacted
+from orchestrator.text.redaction import without_echoes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -271,7 +271,7 @@ def _confidential(server: MailAddress, envelope: Envelope | None) -> list[str]:
 
 
 def _failure(code: int, reply: bytes, hidden: list[str]) -> StepRefused | StepUnavailable:
-    text = redacted(reply[:_READ].decode(errors="replace"), hidden)
+    text = without_echoes(reply[:_READ].decode(errors="replace"), hidden)
     said = _ADDRESS.sub("[...]", text)[:_SHOWN]
     message = f"the mail server answered {code} {said}".rstrip()
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from support.engines import resonate_server
 
-from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Fault, Job
 from orchestrator.testing.processes import Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.testing.emulator.jobs_api import Run
+    from orchestrator.testing.emulator.workspace import Run
 
 NOTEBOOK, HOLDS, DIES = 1, 2, 3
 JOBS = {NOTEBOOK: Job(), HOLDS: Job(fate="hold"), DIES: Job(fate="dies")}

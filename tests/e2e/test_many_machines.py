@@ -19,14 +19,15 @@ import pytest
 from support.configuration import environment
 from support.engines import ResonateServer, resonate_server
 
-from orchestrator.testing.emulator.jobs_api import Emulator, Job
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Job
 from orchestrator.testing.processes import ROOT, Answer, Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from orchestrator.testing.emulator.jobs_api import Run
+    from orchestrator.testing.emulator.workspace import Run
 
 HOLDS = 1
 GROUPS = ("default", "default", "db")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.configuration import environment, fresh_key
 
-from orchestrator.testing.emulator.jobs_api import Emulator, Job
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Job
 from orchestrator.testing.processes import ROOT, Service, free_port, wait_until
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.testing.emulator.jobs_api import Emulator, Job
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Job
 from orchestrator.testing.processes import Service, wait_until
 
 if TYPE_CHECKING:

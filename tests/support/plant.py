@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
-    from orchestrator.testing.emulator.jobs_api import Job
+    from orchestrator.testing.emulator.workspace import Job
 
 PATIENCE = 30.0
 

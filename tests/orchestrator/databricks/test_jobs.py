@@ -27,7 +27,8 @@ from orchestrator.databricks.sdk import connect as connect_workspace
 from orchestrator.databricks.sdk import workspace_client
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Fault, Job
 
 URL = "https://example.com/base/callbacks/eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 PASSWORD = "hunter2-hunter2"

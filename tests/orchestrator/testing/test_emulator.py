@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.testing.emulator import jobs_api
-from orchestrator.testing.emulator.jobs_api import Emulator, Fault, Job
+from orchestrator.testing.emulator import jobs_api, workspace
+from orchestrator.testing.emulator.jobs_api import Emulator
+from orchestrator.testing.emulator.workspace import Fault, Job
 
 HELD, SUM, DECLARING, SLEEPING = 1, 2, 3, 4
 
@@ -217,7 +218,7 @@ def test_stopping_the_emulator_leaves_no_notebook_behind(emulator: Emulator) -> 
     ],
 )
 def test_a_fate_shows_in_the_old_and_the_new_state(
-    emulator: Emulator, fate: jobs_api.Fate, old: tuple[str, str | None], new: str
+    emulator: Emulator, fate: workspace.Fate, old: tuple[str, str | None], new: str
 ) -> None:
     emulator.workspace.add_job(9, Job(fate=fate))
     run_id = run_now(emulator, 9)

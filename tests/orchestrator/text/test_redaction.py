@@ -11,8 +11,7 @@ import pytest
 import orchestrator
 import receiver
 from orchestrator.text import redaction
-from orchestrator.text.echoes import redacted
-from orchestrator.text.redaction import LONGEST, REDACTED, cut, redact
+from orchestrator.text.redaction import LONGEST, REDACTED, cut, redact, without_echoes
 
 DAPI = "dapi" + "0123456789abcdef" * 2
 TOKEN = "eyJ2IjoxLCJwIjoicGlwZWxpbmUuMTox.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
@@ -45,7 +44,7 @@ SECRETS = {
 def test_a_secret_is_masked_in_logs_and_in_messages_alike(secret: str) -> None:
     told = re.split(r"[ :+='\"]+", secret.rstrip("'\"}").removesuffix("@db/x"))[-1]
 
-    for mask in (redact, redacted):
+    for mask in (redact, without_echoes):
         masked = mask(f"it said {secret} and went on")
 
         assert told not in masked
@@ -56,7 +55,7 @@ def test_a_secret_is_masked_in_logs_and_in_messages_alike(secret: str) -> None:
 @pytest.mark.parametrize("text", ["the dapifest of 2026", "a dose of it", "mask_test", "through", "foxbox-1"])
 def test_a_word_that_begins_like_a_secret_is_left_alone(text: str) -> None:
     assert redact(text) == text
-    assert redacted(text) == text
+    assert without_echoes(text) == text
 
 
 @pytest.mark.parametrize(
@@ -71,18 +70,18 @@ def test_a_word_that_begins_like_a_secret_is_left_alone(text: str) -> None:
     ],
 )
 def test_an_address_in_a_message_is_cut_out_however_it_is_spelt(spelling: str) -> None:
-    assert redacted(f"calling {spelling} failed").endswith("[...] failed")
-    assert "callbacks" not in redacted(f"calling {spelling} failed").lower()
+    assert without_echoes(f"calling {spelling} failed").endswith("[...] failed")
+    assert "callbacks" not in without_echoes(f"calling {spelling} failed").lower()
 
 
 def test_a_long_run_in_a_message_may_be_a_key_of_any_kind() -> None:
     run = "Xk3-_" * 8
 
-    assert redacted(f"said {run} and {run[1:]}") == f"said [...] and {run[1:]}"
+    assert without_echoes(f"said {run} and {run[1:]}") == f"said [...] and {run[1:]}"
 
 
 def test_hidden_values_are_cut_out_and_a_short_one_only_where_it_stands_alone() -> None:
-    assert redacted('a "two words" b 7 c 17', ["two words", "7", ""]) == 'a "[...]" b [...] c 17'
+    assert without_echoes('a "two words" b 7 c 17', ["two words", "7", ""]) == 'a "[...]" b [...] c 17'
 
 
 def test_half_a_secret_does_not_survive_the_cut() -> None:
@@ -91,14 +90,14 @@ def test_half_a_secret_does_not_survive_the_cut() -> None:
             text = "word " * (before // 5) + " " * (before % 5) + secret + " more" * 10
 
             assert secret[:10] not in redact(text)
-            assert secret[:10] not in redacted(text)
+            assert secret[:10] not in without_echoes(text)
 
 
 def test_half_a_hidden_value_does_not_come_up_when_what_stands_before_it_is_cut_out() -> None:
     hidden = "four little words here " * 300
 
     for shift in range(0, len(hidden), 97):
-        assert "little" not in redacted(" " * shift + hidden * 10, [hidden])
+        assert "little" not in without_echoes(" " * shift + hidden * 10, [hidden])
 
 
 def test_what_is_left_out_is_counted() -> None:
@@ -106,14 +105,14 @@ def test_what_is_left_out_is_counted() -> None:
 
     assert len(redact(text)) < LONGEST + 100
     assert redact(text).endswith(f" [{100_000 - len(cut(text))} more characters]")
-    assert len(redacted(text)) <= LONGEST
+    assert len(without_echoes(text)) <= LONGEST
     assert redact("x" * 100_000) == " [100000 more characters]"
 
 
 def test_a_text_is_cut_first_and_only_what_is_left_is_looked_at() -> None:
     word = f"{DAPI} "
 
-    for mask, mark in ((redact, REDACTED), (redacted, "[...]")):
+    for mask, mark in ((redact, REDACTED), (without_echoes, "[...]")):
         assert mask(word * 10_000).count(mark) == LONGEST // len(word)
 
 
@@ -163,6 +162,6 @@ def test_no_pattern_takes_long_on_any_text() -> None:
 def test_masking_takes_no_longer_for_a_longer_text() -> None:
     for piece in PIECES:
         assert len(redact(piece * 2_000_000)) < LONGEST * 12
-        assert len(redacted(piece * 2_000_000)) < LONGEST * 6
+        assert len(without_echoes(piece * 2_000_000)) < LONGEST * 6
 
     assert REDACTED in redact("Bearer " * 2_000_000)

@@ -21,7 +21,7 @@ from orchestrator.errors import StepRefused
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.testing.emulator.jobs_api import Fault, Job
+from orchestrator.testing.emulator.workspace import Fault, Job
 from orchestrator.workflows.databricks_pipeline import PipelineRequest, pause_before
 
 databricks_pipeline = sys.modules[PipelineRequest.__module__]

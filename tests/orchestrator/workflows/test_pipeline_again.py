@@ -21,7 +21,7 @@ from orchestrator.mail.mailer import Mailer
 from orchestrator.runs import roots
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.testing.emulator.jobs_api import Job
+from orchestrator.testing.emulator.workspace import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from support.edge import problem
 from support.plant import Plant, pause, plant
 from support.senders import as_databricks, senders, sources_file
 
-from orchestrator.testing.emulator.jobs_api import Fault, Job
+from orchestrator.testing.emulator.workspace import Fault, Job
 from receiver.app import create_app
 
 HOLDS, OTHER = 1, 2
