@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from orchestrator.mail.mailer import Message
+from orchestrator.mail.message import Message
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.question import Question

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
-from orchestrator.callbacks.opened_at import opened_at
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.text.json_writing import dumps_strict, escaped
 from orchestrator.text.strict_json import json_equal, loads_strict
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.callback import Links
 from orchestrator.callbacks.claims import TokenError
-from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone, job_subject
 from orchestrator.databricks.watcher import settle_dead
+from orchestrator.durable.opened_at import read_wait
 from orchestrator.durable.scheduling import TRANSIENT_TAG, create_task
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise

@@ -10,11 +10,11 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import Run, RunGone
+from orchestrator.durable.opened_at import read_wait
 from orchestrator.durable.scheduling import arrange, when_due
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from resonate.retry import Exponential
 
-from orchestrator.callbacks.opened_at import companion_id
+from orchestrator.durable.opened_at import companion_id
 from orchestrator.engine import Engine
 
 if TYPE_CHECKING:

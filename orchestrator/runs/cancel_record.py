@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.callbacks.opened_at import opened_at
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import NONCE_TAG

@@ -13,10 +13,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.opened_at import opened_at
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.durable.context import CALLBACK_TAG
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.durable.scheduling import create_task
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
-from orchestrator.callbacks.opened_at import MARK
+from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
 from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed

@@ -9,12 +9,12 @@ from support.engines import KINDS
 from support.forgetting import Forgetful, forgetful
 from support.plant import PATIENCE, Plant, pause, plant
 
-from orchestrator.callbacks.opened_at import MARK, companion_id
 from orchestrator.databricks.hints import request_look
 from orchestrator.databricks.run import idempotency_token
 from orchestrator.databricks.watcher import LOOK
 from orchestrator.durable import context
 from orchestrator.durable.context import STEP_TAG
+from orchestrator.durable.opened_at import MARK, companion_id
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
 from orchestrator.mail.mailer import Mailer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.mail.mailer import Message
+    from orchestrator.mail.message import Message
 
 HOLDS = 1
 JOBS = {HOLDS: Job(fate="hold")}
