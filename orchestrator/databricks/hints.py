@@ -19,9 +19,10 @@ from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone, job_subject
 from orchestrator.databricks.watcher import settle_dead
 from orchestrator.durable.opened_at import read_wait
-from orchestrator.durable.scheduling import TRANSIENT_TAG, create_task
+from orchestrator.durable.scheduling import create_task
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
+from orchestrator.stored_names import TRANSIENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

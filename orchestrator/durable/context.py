@@ -20,6 +20,7 @@ from resonate.types import Value
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.engine.failures import failed_as_tampered, is_tampered
 from orchestrator.errors import NotJson
+from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from resonate.types import PromiseCreateReq, PromiseRecord
 
     from orchestrator.durable.group_steps import GroupStep
-
-#: Names in the store, readable there: what a promise is for, never what it holds.
-STEP_TAG: Final = "countersign:step"
-CALLBACK_TAG: Final = "countersign:callback"
 
 _step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
 

@@ -7,28 +7,18 @@ workflow, and goes on wherever a worker is left.
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from resonate.types import TaskData
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import timedelta
-
-    from resonate.types import PromiseRecord
-
-    from orchestrator.engine import Engine
-
-from datetime import timedelta
-from typing import TYPE_CHECKING
-
 from resonate.retry import Exponential
+from resonate.types import TaskData
 
 from orchestrator.durable.opened_at import companion_id
 from orchestrator.engine import Engine
+from orchestrator.stored_names import TRANSIENT_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
@@ -82,10 +72,6 @@ async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Aw
         return await ctx.options(retry_policy=PERSISTENT).run(step, *args)
 
     return await step(ctx, *args)
-
-
-#: Marks promises that only drive something and tell nothing once they are over: an engine may drop them soon.
-TRANSIENT_TAG: Final = "countersign:transient"
 
 
 async def create_task(  # noqa: PLR0913 - one call, all of it named

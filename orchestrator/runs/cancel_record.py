@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
-from orchestrator.runs.roots import NONCE_TAG
+from orchestrator.stored_names import NONCE_TAG
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext

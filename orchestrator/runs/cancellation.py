@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.durable.context import CALLBACK_TAG
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.durable.scheduling import create_task
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import PAGE, walk
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable

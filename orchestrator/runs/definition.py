@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.context import Context
-from orchestrator.durable.group_steps import DEFAULT_GROUP, check_group
+from orchestrator.durable.group_steps import check_group
 from orchestrator.errors import (
     CountersignError,
     Misdefined,

@@ -13,12 +13,12 @@ from support.edge import AUTHORISED, Edge, edge, problem
 from support.plant import PATIENCE, pause
 
 from orchestrator import Context, open_callback, workflow
-from orchestrator.durable.context import STEP_TAG
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import GAP, PAGE
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel
 from orchestrator.runs.cancellation import pursue_cancel
+from orchestrator.stored_names import STEP_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,6 @@ from orchestrator.databricks.hints import request_look
 from orchestrator.databricks.run import idempotency_token
 from orchestrator.databricks.watcher import LOOK
 from orchestrator.durable import context
-from orchestrator.durable.context import STEP_TAG
 from orchestrator.durable.opened_at import MARK, companion_id
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
@@ -21,6 +20,7 @@ from orchestrator.mail.mailer import Mailer
 from orchestrator.runs import roots
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.stored_names import STEP_TAG
 from orchestrator.testing.emulator.workspace import Job
 
 if TYPE_CHECKING:
