@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.tokens import TokenSigner
-    from orchestrator.databricks.run import Run
+    from orchestrator.databricks.run import JobRun
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ async def look_at_run(ctx: SDKContext, run_id: int) -> str:
     return "over" if found else "over, no wait of ours"
 
 
-def _claims_in(run: Run, signer: TokenSigner) -> Iterator[Claims]:
+def _claims_in(run: JobRun, signer: TokenSigner) -> Iterator[Claims]:
     """Yield the claims of the genuine tokens among the run's parameters that were minted for this job.
 
     A token says which job it was minted for. Where a stolen one stands in a run of another job, that run's end says

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.databricks.jobs import Databricks
-from orchestrator.databricks.run import Run, RunGone
+from orchestrator.databricks.run import JobRun, RunGone
 from orchestrator.durable.opened_at import read_wait
 from orchestrator.durable.scheduling import arrange, when_due
 from orchestrator.engine import Engine
@@ -110,7 +110,7 @@ async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:
     return await read_wait(ctx.get_dependency(Engine).promises, watch.promise_id, watch.opened_at)
 
 
-async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: Run) -> None:
+async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: JobRun) -> None:
     """Settle the wait of a run that is over as died, unless a callback was first. For a step.
 
     Whoever calls this has seen that the engine's wait of this id is the one that the run answers for.
@@ -140,7 +140,7 @@ async def _settle(ctx: SDKContext, wait: Watch | Claims, run_id: int, body: str)
     logger.info("run %s is over, its wait %s: %s", run_id, wait.promise_id, settlement.verdict)
 
 
-def how_it_ended(run: Run) -> str:
+def how_it_ended(run: JobRun) -> str:
     """Return, as a sentence, how a run ended that did not call back, and why where it was never begun."""
     state = run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
     sentence = f"run {run.run_id} ended without calling back ({state})"
