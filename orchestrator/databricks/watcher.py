@@ -1,6 +1,6 @@
 """The watcher: asks the Jobs API about a run that has not called back, so that a job that died is not waited for.
 
-Each look is a small durable task of its own that arranges the next one. A look settles nothing but a dead run's wait,
+Each poll is a small durable task of its own that schedules the next one. A poll settles nothing but a dead run's wait,
 and a real callback that arrives first wins.
 """
 
@@ -15,7 +15,7 @@ from orchestrator.callbacks.settlement import resolve
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import JobRun, RunGone
 from orchestrator.durable.opened_at import read_wait
-from orchestrator.durable.scheduling import arrange, when_due
+from orchestrator.durable.scheduling import schedule, when_due
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 #: and as the `code` of the newer `termination_details`.
 _LIMIT_REACHED: Final = frozenset({"MAXIMUM_CONCURRENT_RUNS_REACHED", "MAX_CONCURRENT_RUNS_EXCEEDED"})
 
-LOOK: Final = "countersign.look"
+POLL: Final = "countersign.look"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """One run under watch: which wait it answers for, how often to look (seconds), and how many looks there were.
+    """One run under watch: which wait it answers for, how often to poll it (seconds), and how many polls there were.
 
-    It rests in the engine until the next look, so a later release reads what an earlier one has stored. `opened_at` is
+    It rests in the engine until the next poll, so a later release reads what an earlier one has stored. `opened_at` is
     that of the wait's `Address`.
     """
 
@@ -50,29 +50,29 @@ class Watch:
     opened_at: int | None = None
 
 
-async def arrange_look(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
-    """Arrange the next look at a run, one interval from now; the same call again arranges nothing more. For a step.
+async def schedule_poll(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
+    """Schedule the next poll of a run, one interval from now; the same call again schedules nothing more. For a step.
 
     Raises:
         EngineUnavailable, UnknownPromise: raised in a step, it lets the step be tried again.
     """
-    await arrange(
+    await schedule(
         ctx,
         await _wait_of(ctx, watch),
         f"look{watch.looks}",
-        function=LOOK,
+        function=POLL,
         argument={"watch": asdict(watch)},
         seconds=watch.interval,
         now=now,
     )
 
 
-async def look(ctx: SDKContext, task: dict[str, Any]) -> str:
-    """Look at a run once: settle its wait if the run is over, else arrange the next look. Returns what was seen."""
-    return await when_due(ctx, task, _look_once, Watch(**task["watch"]))
+async def poll(ctx: SDKContext, task: dict[str, Any]) -> str:
+    """Poll a run once: settle its wait if the run is over, else schedule the next poll. Returns what was seen."""
+    return await when_due(ctx, task, _poll_once, Watch(**task["watch"]))
 
 
-async def _look_once(ctx: SDKContext, watch: Watch) -> str:
+async def _poll_once(ctx: SDKContext, watch: Watch) -> str:
     try:
         wait = await _wait_of(ctx, watch)
     except UnknownPromise:
@@ -101,7 +101,7 @@ async def _look_once(ctx: SDKContext, watch: Watch) -> str:
 
         seen = run.life_cycle_state
 
-    await arrange_look(ctx, replace(watch, looks=watch.looks + 1))
+    await schedule_poll(ctx, replace(watch, looks=watch.looks + 1))
 
     return seen
 
