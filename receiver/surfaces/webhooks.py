@@ -18,7 +18,7 @@ from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.settlement import judge, resolve
-from orchestrator.databricks.hints import request_look
+from orchestrator.databricks.hints import request_poll
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import start_root
 from receiver.http.bodies import read_body
@@ -122,7 +122,7 @@ class Webhooks:
         """Ask for a look at a Databricks run. Who sent this is known by a password alone, so it settles nothing."""
         _no_token_in_path(request)
         run_id = delivery.run_id()
-        await request_look(self._engine, run_id, group=self._group)
+        await request_poll(self._engine, run_id, group=self._group)
         self._metrics.webhook("prompted")
 
         return JSONResponse({"state": "prompted"})
