@@ -46,6 +46,11 @@ class Claims:
         return record.id == self.promise_id and opened_at(record) == self.opened_at
 
     @property
+    def is_of_root(self) -> bool:
+        """Whether this names a root, which only its own worker may settle: a wait is always below a root."""
+        return ":" not in self.promise_id
+
+    @property
     def ikey(self) -> str:
         """The idempotency key of a delivery that brings none: the same for every delivery under equal claims.
 
@@ -59,6 +64,14 @@ class Claims:
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
         return f"claims:{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presented:
+    """What a genuine token says, and whether it was presented after its expiry."""
+
+    claims: Claims
+    expired: bool
 
 
 class TokenError(CountersignError):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from orchestrator.callbacks.question import Inquiry
+    from orchestrator.callbacks.question import Asked
 
 MAX_COMMENT: Final = 4000
 
@@ -114,10 +114,9 @@ class ApprovalView:
     """
 
     organisation: str
-    inquiry: Inquiry
+    asked: Asked
     person: str
     path: str
-    until: int
     now: int
     recorded: Recorded | None = None
     refused: str | None = None
@@ -127,7 +126,7 @@ class ApprovalView:
 
     def response(self, status: int = 200) -> Response:
         """Return the page."""
-        question = self.inquiry.question
+        question = self.asked.question
         recorded = self.recorded
 
         return _page(
@@ -139,9 +138,9 @@ class ApprovalView:
             view=self,
             person=one_line(self.person, _MAX_PERSON),
             links=[(name, url, urlsplit(url).hostname) for name, url in question.links],
-            others=len(self.inquiry.people) - 1,
-            until=_moment(self.until),
-            left=_left(self.until - self.now),
+            others=len(self.asked.inquiry.people) - 1,
+            until=_moment(self.asked.until),
+            left=_left(self.asked.until - self.now),
             decisions=[(name, label(name)) for name in question.decisions],
             outcome=None if recorded is None else past(recorded.decision),
             tone="" if recorded is None else _tone(recorded.decision, question.decisions[0]),

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
     from receiver.http.auth import ApiKeys
+    from receiver.surfaces.edge import Edge
 
 logger = logging.getLogger(__name__)
 
@@ -69,18 +69,16 @@ class Workflows:
 
     def __init__(
         self,
-        engine: Engine,
+        edge: Edge,
         workflows: Mapping[str, Workflow[Any]],
         *,
         organisation: str,
         api_keys: ApiKeys,
-        max_body: int,
     ) -> None:
-        self._engine = engine
+        self._edge = edge
         self._workflows = workflows
         self._organisation = organisation
         self._api_keys = api_keys
-        self._max_body = max_body
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
@@ -92,7 +90,7 @@ class Workflows:
         by = self._api_keys.authorise(request, "start")
         workflow = self._workflow(request)
         workflow_id = _id_of(request)
-        body = await json_body(request, limit=self._max_body)
+        body = await json_body(request, limit=self._edge.max_body)
         faults = faults_of(workflow, body.value)
 
         if faults:
@@ -100,7 +98,7 @@ class Workflows:
 
         with log_if_unknown(logger, request.scope, f"{workflow.name}.{workflow_id}", "started", by=by):
             view = await start_root(
-                self._engine,
+                self._edge.engine,
                 name=workflow.name,
                 workflow_id=workflow_id,
                 text=body.text,
@@ -129,7 +127,7 @@ class Workflows:
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
 
         try:
-            view = view_root(await self._engine.promises.get(root_id))
+            view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
             raise Problem("unknown-id") from None
 
@@ -153,12 +151,12 @@ class Workflows:
 
         try:
             with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
-                cancelled = await request_cancel(self._engine, root_id)
+                cancelled = await request_cancel(self._edge.engine, root_id)
 
             if cancelled:
                 log_deed(logger, request.scope, root_id, "cancelled", by=by)
 
-            view = view_root(await self._engine.promises.get(root_id))
+            view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
             raise Problem("unknown-id") from None
 
@@ -176,7 +174,7 @@ class Workflows:
         if view.state != "running" or not seconds:
             return view
 
-        return view_root(await self._engine.wait_settled(view.root_id, seconds=seconds))
+        return view_root(await self._edge.engine.wait_settled(view.root_id, seconds=seconds))
 
     async def _steps(self, root_id: str, after: str | None) -> dict[str, Any]:
         records, more = await self._walked(root_id, after)
@@ -189,7 +187,7 @@ class Workflows:
         records: list[PromiseRecord] = []
 
         try:
-            async for record in walk(self._engine.promises, root_id, after=after):
+            async for record in walk(self._edge.engine.promises, root_id, after=after):
                 if len(records) == PAGE:
                     return records, True
 
