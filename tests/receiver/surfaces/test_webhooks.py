@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import importlib
 import json
 import pickle
 import re
@@ -30,7 +31,6 @@ from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.config.secret import Secret
-from orchestrator.engine import connect as connecting
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from receiver.senders.deliveries import CUT
 
@@ -799,6 +799,8 @@ async def test_a_captured_delivery_starts_nothing_once_the_engine_has_forgotten_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
 ) -> None:
     forgetful = partial(EmbeddedConnection, retention=timedelta(milliseconds=50))
+    # The room's own name `connect` is the function.
+    connecting = importlib.import_module("orchestrator.engine.connect")
     monkeypatch.setattr(connecting, "EmbeddedConnection", forgetful)
     url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/engine.db"
     known = senders()
