@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse, JSONResponse
 
-from orchestrator.callbacks.outcomes import read_settled
-from orchestrator.durable.context import CALLBACK_TAG
 from orchestrator.errors import UnknownPromise
-from orchestrator.runs.call_graph import PAGE, name_of, walk
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.roots import start_root, view_root
+from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
 from receiver.http.bodies import json_body
 from receiver.http.problems import Problem
@@ -28,19 +26,19 @@ from receiver.http.telemetry import log_deed, log_if_unknown
 from receiver.http.timestamps import rfc3339
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import TimelineStep, TimelineView, render
-from receiver.surfaces.approval_record import approval_of
+from receiver.surfaces.approval_record import approval_document
 from receiver.surfaces.workflow_input import describe_faults, faults_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
 
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
+    from orchestrator.runs.step_view import StepView
     from receiver.http.auth import ApiKeys
     from receiver.surfaces.edge import Edge
 
@@ -51,17 +49,6 @@ _ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
 _WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
 _QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)", re.ASCII | re.IGNORECASE)
 _LONGEST_WAIT: Final = 30
-
-_STEP_STATES: Final = {
-    "pending": "running",
-    "resolved": "succeeded",
-    "rejected": "failed",
-    "rejected_canceled": "cancelled",
-    "rejected_timedout": "expired",
-}
-
-#: How a callback ended, as the state of its step; a decision is a success.
-_OUTCOME_STATES: Final = {"failed": "failed", "died": "failed", "expired": "expired", "cancelled": "cancelled"}
 
 
 class Workflows:
@@ -139,7 +126,11 @@ class Workflows:
         answer = _shown(request, view)
 
         if request.query_params.get("steps") == "1":
-            answer |= await self._steps(root_id, request.query_params.get("after"))
+            steps, more = await self._steps(root_id, request.query_params.get("after"))
+            answer["steps"] = [_audited(step) for step in steps]
+
+            if more:
+                answer |= {"truncated": True, "next": steps[-1].id}
 
         return JSONResponse(answer, headers={"Vary": "Accept"})
 
@@ -176,31 +167,16 @@ class Workflows:
 
         return view_root(await self._edge.engine.wait_settled(view.root_id, seconds=seconds))
 
-    async def _steps(self, root_id: str, after: str | None) -> dict[str, Any]:
-        records, more = await self._walked(root_id, after)
-        shown: dict[str, Any] = {"steps": [_audited(record) for record in records]}
-
-        return shown | {"truncated": True, "next": records[-1].id} if more else shown
-
-    async def _walked(self, root_id: str, after: str | None = None) -> tuple[list[PromiseRecord], bool]:
+    async def _steps(self, root_id: str, after: str | None = None) -> tuple[Sequence[StepView], bool]:
         """Return a page of the steps, those after this one, and whether there are more."""
-        records: list[PromiseRecord] = []
-
         try:
-            async for record in walk(self._edge.engine.promises, root_id, after=after):
-                if len(records) == PAGE:
-                    return records, True
-
-                records.append(record)
-
+            return await view_steps(self._edge.engine.promises, root_id, after=after)
         except ValueError:
             raise Problem("invalid-id", "The parameter `after` is the id of one of this workflow's steps.") from None
 
-        return records, False
-
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
-        records, more = await self._walked(view.root_id)
+        steps, more = await self._steps(view.root_id)
         page = TimelineView(
             workflow=request.path_params["name"],
             id=request.path_params["id"],
@@ -209,7 +185,7 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**_step(record)) for record in records),
+            steps=tuple(TimelineStep(**_step(step)) for step in steps),
             more=more,
         )
 
@@ -270,29 +246,17 @@ def _shown(request: Request, view: RootView) -> dict[str, Any]:
     return answer
 
 
-def _audited(record: PromiseRecord) -> dict[str, Any]:
-    approval = approval_of(record)
+def _audited(step: StepView) -> dict[str, Any]:
+    shown = _step(step)
 
-    return _step(record) if approval is None else {**_step(record), "approval": approval}
+    return shown if step.asked is None else {**shown, "approval": approval_document(step.asked, step.outcome)}
 
 
-def _step(record: PromiseRecord) -> dict[str, Any]:
-    ended = record.settled_at
-
+def _step(step: StepView) -> dict[str, Any]:
     return {
-        "id": record.id,
-        "name": name_of(record),
-        "state": _state_of(record),
-        "started_at": rfc3339(record.created_at),
-        "ended_at": None if ended is None else rfc3339(ended),
+        "id": step.id,
+        "name": step.name,
+        "state": step.state,
+        "started_at": rfc3339(step.started_at),
+        "ended_at": None if step.ended_at is None else rfc3339(step.ended_at),
     }
-
-
-def _state_of(record: PromiseRecord) -> str:
-    callback = record.tags.get(CALLBACK_TAG)
-    settled = None if callback is None else read_settled(record, callback=callback)
-
-    if settled is None:
-        return _STEP_STATES[record.state]
-
-    return _OUTCOME_STATES.get(settled.outcome.kind, "succeeded")

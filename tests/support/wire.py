@@ -18,8 +18,8 @@ from receiver.http.protocol.connection import Protocol
 from receiver.http.protocol.framing import RequestReader
 from receiver.http.protocol.heads import Head, MalformedRequest
 from receiver.http.protocol.limits import Limits
+from receiver.http.protocol.server import Server
 from receiver.http.request_guard import RequestGuard
-from receiver.http.server import Server
 from receiver.http.telemetry import Metrics
 
 if TYPE_CHECKING:
