@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
-from orchestrator.durable.context import CALLBACK_TAG
 from orchestrator.runs.call_graph import PAGE, name_of, walk
+from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,8 +10,8 @@ from resonate.types import PromiseRecord, Value
 
 from orchestrator.callbacks.claims import Claims, Presented, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
-from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.outcomes import Outcome, envelope
+from orchestrator.durable.opened_at import MARK
 from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from resonate.types import PromiseRecord, Value
 
 from orchestrator.callbacks.outcomes import Outcome, envelope
 from orchestrator.callbacks.question import Inquiry, Question, digest_of
-from orchestrator.durable.context import CALLBACK_TAG, STEP_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs import step_view
 from orchestrator.runs.step_view import StepView, view_steps
+from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 
 if TYPE_CHECKING:
     from resonate.types import PromiseState
