@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from orchestrator.text.display import one_line, paragraphs
+from orchestrator.text.times import time_left, to_the_minute, utc
 from receiver.http.problems import MEDIA_TYPE
 from receiver.pages.templating import TEMPLATES, page_headers
 
@@ -31,9 +31,6 @@ MAX_COMMENT: Final = 4000
 _MAX_PERSON: Final = 320
 _PAST: Final = {"approve": "Approved", "reject": "Rejected"}
 _KEPT_HEADERS: Final = frozenset({"allow", "connection", "retry-after"})
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86400
 
 _APPROVAL: Final = TEMPLATES.get_template("approval.html")
 _NOTICE: Final = TEMPLATES.get_template("notice.html")
@@ -140,7 +137,7 @@ class ApprovalView:
             links=[(name, url, urlsplit(url).hostname) for name, url in question.links],
             others=len(self.asked.inquiry.people) - 1,
             until=_moment(self.asked.until),
-            left=_left(self.asked.until - self.now),
+            left=time_left((self.asked.until - self.now) / 1000),
             decisions=[(name, label(name)) for name in question.decisions],
             outcome=None if recorded is None else past(recorded.decision),
             tone="" if recorded is None else _tone(recorded.decision, question.decisions[0]),
@@ -201,19 +198,6 @@ def _page(render: Any, status: int, headers: Mapping[str, str], **shown: object)
 
 
 def _moment(milliseconds: int) -> dict[str, str]:
-    moment = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
+    moment = utc(milliseconds)
 
-    return {"machine": moment.isoformat(), "shown": f"{moment.day} {moment:%B %Y, %H:%M} UTC"}
-
-
-def _left(milliseconds: int) -> str:
-    """Return a length of time in its largest unit, rounded down: `3 days`."""
-    seconds = max(milliseconds // 1000, 0)
-
-    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
-        if seconds >= size:
-            number = seconds // size
-
-            return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
-
-    return "less than a minute"
+    return {"machine": moment.isoformat(), "shown": to_the_minute(moment)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.callbacks.outcomes import CLOSED
-from receiver.http.timestamps import rfc3339
+from orchestrator.text.times import rfc3339
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome

@@ -7,23 +7,23 @@ nothing is recorded.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from orchestrator.approvals.decision import Decision
 from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.callbacks.question import Asked
 from orchestrator.errors import EngineUnavailable, UnknownPromise
+from orchestrator.text.times import rfc3339
 from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import Problem
 from receiver.http.routing import route
-from receiver.http.timestamps import rfc3339
 from receiver.pages.approval import ApprovalView, Notice, Recorded, redirect
 from receiver.surfaces.presented_token import verify_token
 
@@ -115,14 +115,14 @@ class Approvals:
     async def _record(self, page: _Page, decision: str, fields: Mapping[str, str], *, client: str | None) -> Response:
         claims = page.wait.claims
         comment = fields.get("comment", "")
-        kept = {
-            "comment": comment.replace("\r\n", "\n"),
-            "digest": claims.digest,
-            "client": client,
-            "at": rfc3339(int(self._edge.clock() * 1000)),
-        }
+        kept = Decision(
+            comment=comment.replace("\r\n", "\n"),
+            digest=page.asked.digest,
+            client=client,
+            at=rfc3339(int(self._edge.clock() * 1000)),
+        )
         outcome = Outcome(
-            kind=decision, callback=claims.callback, by="approver", body=json.dumps(kept), subject=claims.subject
+            kind=decision, callback=claims.callback, by="approver", body=kept.stored(), subject=claims.subject
         )
         check = partial(self._check_code, page.wait, fields.get("code", "")) if page.asked.question.code else None
 
@@ -217,12 +217,12 @@ class Approvals:
         if outcome.kind in CLOSED:
             raise Notice(410, _closed(outcome))
 
-        kept = outcome.value
+        kept = Decision.read(outcome)
         recorded = Recorded(
             decision=outcome.kind,
             by=outcome.subject or "",
             at=settled.settled_at,
-            comment=str(kept.get("comment", "")) if isinstance(kept, dict) else "",
+            comment="" if kept is None else kept.comment,
         )
 
         return ApprovalView(

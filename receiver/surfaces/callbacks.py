@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse
 from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
+from orchestrator.text.times import rfc3339
 from receiver.http.auth import NotBearer, bearer_token
 from receiver.http.bodies import read_json, unparsed_json
 from receiver.http.problems import Problem
 from receiver.http.routing import route
-from receiver.http.timestamps import rfc3339
 from receiver.senders.schemes.scheme import SignatureRefused
 from receiver.surfaces.caller_proof import verify_proof
 from receiver.surfaces.presented_token import verify_token

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
-from receiver.http.timestamps import rfc3339
+from orchestrator.text.times import rfc3339
 
 if TYPE_CHECKING:
     from starlette.responses import Response

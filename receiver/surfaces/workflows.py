@@ -19,11 +19,11 @@ from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
+from orchestrator.text.times import rfc3339
 from receiver.http.bodies import json_body
 from receiver.http.problems import Problem
 from receiver.http.routing import route
 from receiver.http.telemetry import log_deed, log_if_unknown
-from receiver.http.timestamps import rfc3339
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import TimelineStep, TimelineView, render
 from receiver.surfaces.approval_record import approval_document
