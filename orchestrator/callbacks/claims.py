@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.errors import CountersignError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resonate.types import PromiseRecord
 
 type Version = Literal[1, 2]
 type Audience = Literal["machine", "approver"]
+
+#: Where each audience presents its tokens, below the public URL.
+PATHS: Final[Mapping[Audience, str]] = {"machine": "/callbacks", "approver": "/approvals"}
 
 
 @dataclass(frozen=True, kw_only=True)

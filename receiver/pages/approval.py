@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from orchestrator.callbacks.claims import PATHS
 from orchestrator.text.display import one_line, paragraphs
 from orchestrator.text.times import time_left, to_the_minute, utc
 from receiver.http.problems import MEDIA_TYPE
@@ -158,7 +159,7 @@ def is_page(scope: Scope) -> bool:
     """Whether people look at this path, so that refusals must be pages."""
     path: str = scope.get("path", "")
 
-    return path == "/approvals" or path.startswith("/approvals/")
+    return path == PATHS["approver"] or path.startswith(f"{PATHS['approver']}/")
 
 
 def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from orchestrator.approvals.decision import Decision
-from orchestrator.callbacks.claims import TokenExpired
+from orchestrator.callbacks.claims import PATHS, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.callbacks.question import Asked
@@ -22,7 +22,7 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.text.times import rfc3339
 from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
-from receiver.http.problems import Problem
+from receiver.http.problems import HEADERS, Problem
 from receiver.http.routing import route
 from receiver.pages.approval import ApprovalView, Notice, Recorded, redirect
 from receiver.surfaces.presented_token import verify_token
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PATH: Final = PATHS["approver"]
 _FIELDS: Final = ("decision", "comment", "code")
 _WITHDRAWN: Final = "It was withdrawn by those who asked. Nothing more can be recorded here."
 _EARLIER: Final = (
@@ -79,7 +80,7 @@ class Approvals:
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        return [route("/approvals/{token}", GET=self.show, POST=self.decide)]
+        return [route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide)]
 
     async def show(self, request: Request) -> Response:
         """Show the question, or what was decided. Settles nothing, whoever asks and however often."""
@@ -110,7 +111,7 @@ class Approvals:
         except EngineUnavailable as error:
             self._edge.metrics.engine_error()
             logger.warning("%s: a decision is not recorded: %s", page.wait.claims.promise_id, error)
-            raise Notice(503, back=page.path, again=fields, headers={"Retry-After": "2"}) from None
+            raise Notice(503, back=page.path, again=fields, headers=HEADERS[503]) from None
 
     async def _record(self, page: _Page, decision: str, fields: Mapping[str, str], *, client: str | None) -> Response:
         claims = page.wait.claims
@@ -194,7 +195,7 @@ class Approvals:
             self._edge.metrics.approval("refused")
             raise Notice(404)
 
-        return _Page(wait=wait, asked=asked, path=f"{urlsplit(self._public_url).path}/approvals/{token}")
+        return _Page(wait=wait, asked=asked, path=f"{urlsplit(self._public_url).path}{_PATH}/{token}")
 
     def _form(
         self, page: _Page, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from orchestrator.callbacks.claims import TokenExpired
+from orchestrator.callbacks.claims import PATHS, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.text.times import rfc3339
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from receiver.surfaces.caller_proof import Kind
     from receiver.surfaces.edge import Edge
 
+_PATH: Final = PATHS["machine"]
+
 #: 1 to 255 visible ASCII characters.
 _IKEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _FAILURE_FIELDS: Final = {"message", "details"}
@@ -60,10 +62,10 @@ class Callbacks:
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
         return [
-            route("/callbacks", GET=self.show, POST=self.succeeded),
-            route("/callbacks/failure", GET=self.post_only, POST=self.failed),
-            route("/callbacks/{token}", GET=self.show, POST=self.succeeded),
-            route("/callbacks/{token}/failure", POST=self.failed),
+            route(_PATH, GET=self.show, POST=self.succeeded),
+            route(f"{_PATH}/failure", GET=self.post_only, POST=self.failed),
+            route(f"{_PATH}/{{token}}", GET=self.show, POST=self.succeeded),
+            route(f"{_PATH}/{{token}}/failure", POST=self.failed),
         ]
 
     async def show(self, request: Request) -> Response:

@@ -21,6 +21,7 @@ from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
 from orchestrator.text.times import rfc3339
 from receiver.http.bodies import json_body
+from receiver.http.preferences import prefers_page, wait_seconds
 from receiver.http.problems import Problem
 from receiver.http.routing import route
 from receiver.http.telemetry import log_deed, log_if_unknown
@@ -46,9 +47,6 @@ logger = logging.getLogger(__name__)
 
 #: Neither `.` nor `..`: clients and proxies resolve them as parts of the path.
 _ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
-_WAIT: Final = re.compile(r"""wait\s*=\s*("?)(\d{1,6})\1""", re.ASCII | re.IGNORECASE)
-_QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)", re.ASCII | re.IGNORECASE)
-_LONGEST_WAIT: Final = 30
 
 
 class Workflows:
@@ -120,7 +118,7 @@ class Workflows:
 
         view = await self._waited(request, view)
 
-        if _wants_page(request):
+        if prefers_page(request.headers.getlist("accept")):
             return await self._page(request, view)
 
         answer = _shown(request, view)
@@ -160,7 +158,7 @@ class Workflows:
             raise Problem("unknown-workflow") from None
 
     async def _waited(self, request: Request, view: RootView) -> RootView:
-        seconds = _wait_of(request)
+        seconds = wait_seconds(request.headers.getlist("prefer"))
 
         if view.state != "running" or not seconds:
             return view
@@ -201,33 +199,6 @@ def _id_of(request: Request) -> str:
         raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ - but neither . nor ..")
 
     return workflow_id
-
-
-def _wait_of(request: Request) -> float:
-    """Return the seconds that `Prefer: wait=N` asks for, at most 30; 0 where it asks for none or is malformed."""
-    for header in request.headers.getlist("prefer"):
-        for preference in header.split(","):
-            match = _WAIT.fullmatch(preference.partition(";")[0].strip())
-
-            if match is not None:
-                return min(int(match[2]), _LONGEST_WAIT)
-
-    return 0
-
-
-def _wants_page(request: Request) -> bool:
-    """Whether a browser asks: `text/html` is named, and JSON is not liked as much."""
-    liked: dict[str, tuple[float, int]] = {}
-
-    for place, offer in enumerate(",".join(request.headers.getlist("accept")).lower().split(",")):
-        media_type, *parameters = (part.strip() for part in offer.split(";"))
-        quality = next((float(found[1]) for each in parameters if (found := _QUALITY.fullmatch(each))), 1.0)
-        # Of two that are liked alike the first one wins.
-        liked.setdefault(media_type, (quality, -place))
-
-    page = liked.get("text/html", (0.0, 0))
-
-    return page[0] > 0 and page > liked.get("application/json", (0.0, 0))
 
 
 def _shown(request: Request, view: RootView) -> dict[str, Any]:
