@@ -31,6 +31,15 @@ MAX_BODY = 64 * 1024
 REFUSING = "/refuses"
 
 
+HOST = b"Host: a.example\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def posted(*headers: bytes, body: bytes = b"") -> bytes:
+    """Return a request with a body, of these header lines."""
+    return b"".join([b"POST /a HTTP/1.1\r\n", HOST, *(header + b"\r\n" for header in headers), b"\r\n", body])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """A request as the application saw it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -29,7 +28,7 @@ CLAIMS = Claims(
     audience="machine",
     subject="job 7",
     outcomes=("succeeded",),
-    expires_at=int(time.time()) + 60,
+    expires_at=4_000_000_000,
     opened_at=4,
 )
 REFUSAL = Problem("invalid-token")
