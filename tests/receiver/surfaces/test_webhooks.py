@@ -30,7 +30,7 @@ from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.config.secret import Secret
-from orchestrator.engine import connect as connecting
+from orchestrator.engine import connecting
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from receiver.senders.deliveries import CUT
 

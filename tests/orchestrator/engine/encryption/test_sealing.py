@@ -21,8 +21,7 @@ from support.plant import pause
 from orchestrator.callbacks.claims import Claims
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
 from orchestrator.config.secret import Secret
-from orchestrator.engine import connect
-from orchestrator.engine import connect as connecting
+from orchestrator.engine import connect, connecting
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, PayloadRefused, _key_id
 from orchestrator.engine.encryption.places import LIFE_TAG
 from orchestrator.engine.encryption.record_reader import Inside
