@@ -18,8 +18,8 @@ from resonate.error import Suspended
 from resonate.types import Value
 
 from orchestrator.callbacks.opened_at import MARK, opened_at
-from orchestrator.engine.failures import failed_as_tampered, is_tampered
 from orchestrator.errors import NotJson
+from orchestrator.failures import failed_as_tampered, is_tampered
 from orchestrator.text.json_writing import dumps_strict
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from orchestrator.engine.embedded.connection import EmbeddedConnection, LeaseKee
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, Inside
 from orchestrator.engine.encryption.sealing import seal
-from orchestrator.engine.failures import forbid_pickles
 from orchestrator.engine.remote.retrying import PatientNetwork
 from orchestrator.engine.remote.server import ServerListener
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
+from orchestrator.failures import forbid_pickles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,9 +26,9 @@ from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnkno
 from orchestrator.engine.encryption.places import LIFE_TAG
 from orchestrator.engine.encryption.record_reader import Inside
 from orchestrator.engine.encryption.sealing import Seal
-from orchestrator.engine.failures import is_tampered
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.errors import ConfigurationError, EngineUnavailable
+from orchestrator.failures import is_tampered
 from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel
 
 KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
