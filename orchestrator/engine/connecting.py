@@ -24,7 +24,8 @@ from resonate.retry import Exponential
 from resonate.types import Value
 
 from orchestrator.engine.client import Engine
-from orchestrator.engine.embedded.connection import EmbeddedConnection, LeaseKeeper
+from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, Inside
 from orchestrator.engine.encryption.sealing import seal

@@ -7,15 +7,15 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import pytest
 from resonate.timing import now_ms
 from support.plant import plant
 
 from orchestrator.engine.embedded.durable_state import DurableState
-from orchestrator.engine.embedded.retention import Housekeeping
-from orchestrator.engine.marks import KEPT, EmbeddedMarks, PromiseMarks
+from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
+from orchestrator.engine.embedded.retention import Retention
+from orchestrator.engine.marks import KEPT, Marks, PromiseMarks
 from orchestrator.errors import EngineUnavailable
 
 
@@ -24,8 +24,8 @@ def digest(number: int) -> bytes:
 
 
 def engine_state(path: Path | None) -> DurableState:
-    keeping = Housekeeping(retention=1000, transient_retention=1000)
-    return DurableState(path, clock=now_ms, housekeeping=keeping, tell=lambda *_: None, restored=lambda _: None)
+    retention = Retention(ordinary=1000, transient=1000)
+    return DurableState(path, clock=now_ms, retention=retention, tell=lambda *_: None, restored=lambda _: None)
 
 
 async def test_a_mark_is_there_once_it_was_put_and_no_other_is(tmp_path: Path, engine_url: str) -> None:
@@ -62,9 +62,9 @@ async def test_a_promise_that_somebody_else_put_in_the_place_of_a_mark_is_none(t
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_the_oldest_marks_make_room_for_new_ones(tmp_path: Path, kind: str) -> None:
-    state = engine_state(None if kind == "memory" else tmp_path / "engine.db")
+    state = engine_state(tmp_path / "engine.db")
     await state.open()
-    marks = EmbeddedMarks(state, most=3)
+    marks: Marks = MemoryMarks(most=3) if kind == "memory" else FileMarks(state, most=3)
 
     for number in (0, 1, 2, 0, 3, 4):
         await marks.put(digest(number))
@@ -84,25 +84,25 @@ async def test_marks_outlive_the_process_and_a_file_of_a_version_without_them_ge
 
     state = engine_state(path)
     await state.open()
-    await EmbeddedMarks(state).put(digest(1))
+    await FileMarks(state).put(digest(1))
     await state.close()
 
     state = engine_state(path)
     await state.open()
-    assert await EmbeddedMarks(state).has(digest(1))
+    assert await FileMarks(state).has(digest(1))
     await state.close()
 
 
 async def test_a_mark_that_cannot_be_had_is_never_taken_for_none(tmp_path: Path) -> None:
     state = engine_state(tmp_path / "engine.db")
-    marks = EmbeddedMarks(state)
+    marks = FileMarks(state)
 
     for ask in (marks.has, marks.put):
         with pytest.raises(EngineUnavailable):
             await ask(digest(1))
 
     await state.open()
-    cast("sqlite3.Connection", state.journal._db).execute("DROP TABLE marks")  # type: ignore[union-attr]
+    await state.run(lambda journal: journal._connection().execute("DROP TABLE marks"))
 
     for ask in (marks.has, marks.put):
         with pytest.raises(EngineUnavailable):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -32,9 +33,10 @@ from resonate.types import TaskData, Value
 from resonate_base import ConnectorError, Network, Source
 
 from orchestrator.engine.embedded import retention
-from orchestrator.engine.embedded.connection import EmbeddedConnection, LeaseKeeper
+from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.engine.embedded.disk.journal import Journal
 from orchestrator.engine.embedded.disk.writes import Writes
+from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.state import IndexedState
 from orchestrator.errors import EngineInUse, JournalUnusable
 
@@ -78,7 +80,7 @@ class Time:
 
 async def calm(connection: EmbeddedConnection) -> None:
     """Return when nothing is under way in this process and the journal has nothing to write."""
-    commits = connection._durable.commits
+    commits = connection._durable._commits
 
     for _ in range(3):
         await turns()
@@ -473,10 +475,7 @@ async def full(connection: EmbeddedConnection) -> AsyncIterator[None]:
 
 
 async def pragma(connection: EmbeddedConnection, text: str) -> int:
-    assert connection._durable.commits is not None
-    assert connection._durable.journal is not None
-    journal = connection._durable.journal
-    (value,) = await connection._durable.commits.run(lambda: journal._connection().execute(f"PRAGMA {text}").fetchone())
+    (value,) = await connection._durable.run(lambda it: it._connection().execute(f"PRAGMA {text}").fetchone())
     return int(value)
 
 
@@ -951,7 +950,7 @@ async def test_waiting_ends_with_the_settlement(either: Path | None) -> None:
 
         assert await asyncio.gather(*waiting) == [True, True, True]
         assert await connection.wait_settled("a", 0)
-        assert not connection._watchers
+        assert not connection._waiters
 
 
 async def test_waiting_ends_with_the_time_and_leaves_nothing_behind(either: Path | None) -> None:
@@ -968,7 +967,7 @@ async def test_waiting_ends_with_the_time_and_leaves_nothing_behind(either: Path
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-        assert not connection._watchers
+        assert not connection._waiters
 
 
 # Keeping house
@@ -1005,6 +1004,12 @@ async def test_what_is_over_leaves_memory_and_is_there_when_it_is_asked_for(path
     async with engine(path, time) as connection:
         assert connection.state.lineages() == 0
         assert await state_of(connection, "w7") == "resolved"
+
+
+def archived(connection: EmbeddedConnection) -> AbstractSet[str]:
+    """Return the lineages that are on disk only."""
+    assert connection._durable._housekeeping is not None
+    return connection._durable._housekeeping.archived
 
 
 async def until(connection: EmbeddedConnection, time: Time, condition: Callable[[], bool]) -> None:
@@ -1073,7 +1078,7 @@ async def test_a_change_made_while_it_moves_to_the_disk_is_kept(
         time.clock.advance(seconds=30)
         disk.free.clear()
         time.wake()
-        commits = connection._durable.commits
+        commits = connection._durable._commits
         assert commits is not None
         await true_soon(lambda: commits._running is not None and commits._running.archived == ["a"])
         changing = asyncio.create_task(create(connection, "a:2", tags))
@@ -1147,8 +1152,8 @@ async def test_the_journal_stays_short_under_load_and_nothing_is_lost(
 
         await asyncio.gather(*(caller(number) for number in range(16)))
         await asyncio.gather(*(create(connection, f"x{number}") for number in range(300)))
-        assert connection._durable.commits is not None
-        rows = connection._durable.commits.last - connection._durable.commits.first
+        assert connection._durable._commits is not None
+        rows = connection._durable._commits.length
 
         assert rows < 3 * (100 + 2 * connection.state.lineages())
 
@@ -1174,7 +1179,7 @@ async def test_memory_and_file_do_not_grow_with_what_has_come_and_gone(
             await time.pass_(connection, seconds=30)
             await until(connection, time, lambda: connection.state.lineages() == 0)
             await time.pass_(connection, seconds=60)
-            await until(connection, time, lambda: not connection._durable.housekeeping.archived)
+            await until(connection, time, lambda: not archived(connection))
             sizes.append(await pragma(connection, "page_count"))
             state = connection.state
 
