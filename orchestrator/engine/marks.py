@@ -10,6 +10,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
+from orchestrator import stored_names
 from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.promises import Promises
 
-FORMAT: Final = 1
 
 KEPT: Final = timedelta(days=366)
 """How long a remote engine keeps a mark."""
@@ -62,7 +62,7 @@ class PromiseMarks:
 
 
 def _param_of(digest: bytes) -> dict[str, object]:
-    return {"countersign": FORMAT, "mark": digest[:_BYTES].hex()}
+    return {"countersign": stored_names.FORMAT, "mark": digest[:_BYTES].hex()}
 
 
 def _id_of(digest: bytes) -> str:
