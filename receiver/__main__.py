@@ -28,7 +28,7 @@ from orchestrator.logs import configure_logging
 from orchestrator.runs.loading import load_workflows
 from orchestrator.worker import prepare_worker
 from receiver.app import create_app
-from receiver.http.server import Server, allow_many_connections
+from receiver.http.protocol.server import Server, allow_many_connections
 from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:
