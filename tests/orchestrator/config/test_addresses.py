@@ -4,14 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.addresses import (
-    engine_address,
-    is_host,
-    is_loopback,
-    llm_address,
-    mail_address,
-    public_url,
-)
+from orchestrator.config.addresses import engine_address, llm_address, public_url
+from orchestrator.config.mail_address import mail_address
+from orchestrator.config.strict_urls import is_host, is_loopback
 from orchestrator.errors import ConfigurationError
 
 NAME = "COUNTERSIGN_X"
