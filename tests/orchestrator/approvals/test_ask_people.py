@@ -11,7 +11,9 @@ from support.configuration import fresh_key
 from support.plant import pause
 
 from orchestrator import Question, ask_people
-from orchestrator.durable.opened_at import companion_id
+from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.callbacks.settlement import resolve
+from orchestrator.durable.opened_at import companion_id, opened_at
 from orchestrator.errors import StepRefused
 from orchestrator.runs.cancellation import request_cancel
 
@@ -204,3 +206,15 @@ async def test_no_token_and_no_code_rests_in_the_store(here: Desk) -> None:
 async def test_a_question_needs_people_each_once(people: list[str]) -> None:
     with pytest.raises(ValueError, match=r"people|address"):
         await ask_people(None, "a", Question(title="?"), people)  # type: ignore[arg-type]
+
+
+async def test_an_answer_that_was_not_given_on_our_page_is_nobodys_decision(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        await here.ask()
+        wait = await here.engine.promises.get("consult.1:1")
+        outcome = Outcome(kind="approve", callback="question", by="approver", body="{}", subject=ADA)
+        await resolve(here.engine.promises, wait.id, ikey="a", outcome=outcome, opened=opened_at(wait))
+        ended = await here.ended()
+
+    assert ended["state"] == "failed"
+    assert ended["error"] == {"message": "the answer to 'question' is not one that was given on our page"}
