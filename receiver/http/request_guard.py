@@ -100,7 +100,7 @@ class RequestGuard:
 
         logger.error("a request failed: %s", describe_crash(error))
         if outgoing.started:
-            raise RuntimeError("a response was cut short") from None  # the server must drop the connection
+            raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
 
         await self._dress(scope, Problem("internal-error").response())(scope, receive, outgoing)
 
