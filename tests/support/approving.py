@@ -23,7 +23,7 @@ from orchestrator.errors import StepUnavailable
 from orchestrator.mail.mailer import Mailer
 from orchestrator.mail.message import Message
 from orchestrator.runs.roots import start_root
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 from orchestrator.workflows import approve_and_ship
 from receiver.app import create_app
 
@@ -200,7 +200,7 @@ async def desk(
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     letters = Letters()
-    equip(engine, chosen, workflows, mailer=letters.mailer)
+    prepare_worker(engine, chosen, workflows, mailer=letters.mailer)
 
     if working:
         engine.start()
