@@ -76,12 +76,12 @@ fi
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 if [ "${needs-}" = development ]; then
-    groups='--dev'
+    groups='--dev --all-extras'
 else
-    groups='--no-dev --inexact'
+    groups='--no-dev --all-extras --inexact'
 fi
 
-# shellcheck disable=SC2086 - one option or two
+# shellcheck disable=SC2086 - several options
 UV_PYTHON=$interpreter UV_PYTHON_DOWNLOADS=never \
     "$uv" sync --project "$root" --frozen --quiet $groups >&2 || refuse 'the environment could not be built: see above'
 
