@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from orchestrator.text.display import one_line, paragraphs
 from receiver.http.problems import MEDIA_TYPE
+from receiver.http.routing import path_below
 from receiver.pages.templating import TEMPLATES, page_headers
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def redirect(path: str) -> Response:
 
 def is_page(scope: Scope) -> bool:
     """Whether people look at this path, so that refusals must be pages."""
-    path: str = scope.get("path", "")
+    path = path_below(scope)
 
     return path == "/approvals" or path.startswith("/approvals/")
 
