@@ -74,7 +74,7 @@ def _refuse_arguments(arguments: Sequence[str], prog: str) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> None:
     async with connected(settings) as parts:
-        server = Server(parts.app(), stopping=parts.engine.hurry)
+        server = Server(parts.app(), stopping=parts.engine.release_waiters)
         loop = asyncio.get_running_loop()
         reload = functools.partial(loop.run_in_executor, None, parts.sources.reload)
         signals.deliver(loop, stop=server.stop, reload=reload)

@@ -99,7 +99,7 @@ class Connected:
 
     def work(self) -> None:
         """Start the workers of an embedded engine; those of others are processes of their own."""
-        if _is_embedded(self.settings):
+        if self.settings.engine.embedded:
             equip(self.engine, self.settings, self.workflows.values())
             self.engine.start()
 
@@ -115,7 +115,7 @@ async def connected(
     """
     loaded = load_workflows(settings.workflows) if workflows is None else workflows
     chosen = Sources(settings, loaded) if sources is None else sources
-    engine = await connect(settings, work=_is_embedded(settings))
+    engine = await connect(settings, work=settings.engine.embedded)
 
     try:
         yield Connected(settings=settings, engine=engine, workflows=loaded, sources=chosen)
@@ -133,10 +133,6 @@ async def _serving(
         app = parts.app()
         parts.work()
         yield app
-
-
-def _is_embedded(settings: Settings) -> bool:
-    return settings.engine.kind in {"embedded", "memory"}
 
 
 def _closed(settings: Settings) -> ASGIApp:
