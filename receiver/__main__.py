@@ -25,7 +25,7 @@ from orchestrator.config.settings import load_settings
 from orchestrator.errors import ConfigurationError, StartRefused
 from orchestrator.logs import configure_logging
 from receiver.app import connected
-from receiver.http.server import Server, allow_many_connections
+from receiver.http.protocol.server import Server, allow_many_connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
