@@ -12,6 +12,11 @@ import os
 import secrets
 import sys
 
+TYPE_CHECKING = False  # as `typing` has it
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def env_file() -> str:
     """Return the lines. The API key itself stands in a comment: the service is only given its digest."""
@@ -52,11 +57,11 @@ def write(path: str) -> None:
         file.write(env_file())
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/keys") -> int:
     """Print the values, or write them to a new file; return the exit code."""
-    parser = argparse.ArgumentParser(prog="scripts/keys", description="Fresh values for every secret.")
+    parser = argparse.ArgumentParser(prog=prog, description="Fresh values for every secret.")
     parser.add_argument("--write", metavar="FILE", help="make this file, readable for you alone, and print nothing")
-    path = parser.parse_args().write
+    path = parser.parse_args(arguments).write
 
     if path is None:
         print(env_file(), end="")
