@@ -16,19 +16,46 @@ from orchestrator.testing.processes import ROOT
 #: The ports that the documents name. Here they are free ones.
 PORTS: Final = (8000, 8001, 8090)
 
+INSTALLED: Final = "tests/test_distribution.py installs the wheel into an empty environment"
+WORKSPACE: Final = "needs a workspace; tests/e2e/test_second_factor.py runs the notebook with these three secrets"
+ROOT_AND_SYSTEMD: Final = (
+    "needs root and systemd; tests/e2e/test_deploy_files.py checks the units and runs their commands"
+)
+DATABASE: Final = "needs the database of a deployment; tests/support/engines.py applies the same to one of its own"
+OURSELVES: Final = "would run this very suite, or take as long"
+
 #: What cannot be done here, and why.
 NOT_RUN: Final[dict[str, dict[str, str]]] = {
     "README.md": {
-        "python3 -m venv ~/countersign && . ~/countersign/bin/activate": "as the next line",
-        "pip install .": "needs a package index; tests/test_distribution.py installs the wheel into an empty environment",
+        "python3 -m venv ~/countersign && . ~/countersign/bin/activate": INSTALLED,
+        "pip install .": INSTALLED,
     },
     "orchestrator/README.md": {
-        command: "needs a workspace; tests/e2e/test_second_factor.py runs the notebook with these three secrets"
-        for command in (
-            "databricks secrets create-scope countersign",
-            "databricks secrets put-secret countersign caller",
-            "databricks secrets put-secret countersign receiver",
-        )
+        "databricks secrets create-scope countersign": WORKSPACE,
+        "databricks secrets put-secret countersign caller": WORKSPACE,
+        "databricks secrets put-secret countersign receiver": WORKSPACE,
+    },
+    "receiver/README.md": {},
+    "scripts/README.md": {
+        "cd /opt/countersign && uv sync --no-dev --frozen --extra postgres": (
+            "would change the environment of the tests; tests/e2e/test_production.py does it in a copy of the checkout"
+        ),
+        "sudo install -m 600 countersign.env /etc/countersign.env": ROOT_AND_SYSTEMD,
+        "# /etc/countersign.env": "names hosts of a deployment; tests/documents/test_examples.py reads it as settings",
+        "sudo useradd --system countersign": ROOT_AND_SYSTEMD,
+        "sudo cp scripts/deploy/*.service /etc/systemd/system/ && sudo systemctl daemon-reload": ROOT_AND_SYSTEMD,
+        "sudo systemctl enable --now countersign-receiver@8000 countersign-receiver@8001": ROOT_AND_SYSTEMD,
+        "sudo systemctl enable --now countersign-worker@default countersign-worker@db": ROOT_AND_SYSTEMD,
+        "psql -d countersign -v ON_ERROR_STOP=1 -f resonate.sql": DATABASE,
+        "psql -d countersign -c 'ALTER FUNCTION resonate.process_timeouts() SECURITY DEFINER'": DATABASE,
+        "psql -d countersign -c 'GRANT EXECUTE ON FUNCTION resonate.process_timeouts() TO resonate_worker'": DATABASE,
+        "resonate serve --tasks-retry-timeout 500 --timeouts-poll-interval 100": (
+            "serves at a fixed port until it is stopped; tests/support/engines.py starts it with these arguments"
+        ),
+        "```text": ("figures of one run; tests/receiver/benchmark tests the program that prints them"),
+        "scripts/test": OURSELVES,
+        "scripts/check": OURSELVES,
+        "scripts/bench": OURSELVES,
     },
 }
 

@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 UNITS = sorted(DEPLOY.glob("*.service"))
 
 
+class Unit(configparser.RawConfigParser):
+    """A unit file, whose names are case-sensitive."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def unit(name: str) -> Mapping[str, str]:
     """Return what the [Service] section of a unit file says."""
-    parser = configparser.RawConfigParser(strict=True)
-    parser.optionxform = str  # type: ignore[assignment,method-assign] - systemd's names have capitals
+    parser = Unit()
     parser.read(DEPLOY / f"countersign-{name}@.service")
 
     return parser["Service"]

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+FENCE: Final = "```"
+
 _FENCE: Final = re.compile(r"^```(\w*)$")
 _HEADING: Final = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -50,12 +52,12 @@ def blocks(text: str) -> list[Block]:
 
     for number, line in enumerate(lines, 1):
         if language is not None:
-            if line == "```":
+            if line == FENCE:
                 inside = "".join(f"{one}\n" for one in lines[start : number - 1])
                 found.append(Block(line=start + 1, language=language, text=inside))
                 language = None
 
-        elif "```" in line:
+        elif FENCE in line:
             fence = _FENCE.match(line)
 
             if fence is None:
@@ -76,9 +78,7 @@ def prose(text: str) -> str:
 
 def anchors(text: str) -> set[str]:
     """Return the anchors of the headings, as GitHub makes them."""
-    return {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(prose(text))
-    }
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(prose(text))}
 
 
 def links(document: Path) -> Iterator[tuple[Path, str]]:

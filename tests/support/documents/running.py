@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.testing.processes import ROOT
 from support.documents.comparing import is_shown, is_shown_within
-from support.documents.markdown import Block, blocks
+from support.documents.markdown import FENCE, Block, blocks
+
+from orchestrator.testing.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,14 +61,14 @@ class Run:
             raise self._fault(1, f"nothing in the document is left out for the reason given for {sorted(stale)}")
 
     def _block(self, block: Block) -> None:
-        reason = self.not_run.get(block.text.splitlines()[0]) if block.language != "console" else None
+        key = block.text.splitlines()[0] if block.file else f"{FENCE}{block.language}"
 
-        if reason is not None:
-            self.left_out[block.text.splitlines()[0]] = reason
+        if key in self.not_run:
+            self.left_out[key] = self.not_run[key]
         elif block.language == "console":
             for line, command, shown in _commands(block):
                 self._command(line, command, shown)
-        elif block.language in _FILES and block.file is not None:
+        elif block.language in _FILES and block.file is not None and not block.file.startswith("/"):
             self._file(block, block.file)
         else:
             raise self._fault(block.line, f"nobody knows how to run this {block.language or 'plain'} block")
@@ -104,7 +105,7 @@ class Run:
         return any(name in command or module in command for command in self.commands)
 
     def _fault(self, line: int, text: str) -> NotAsWritten:
-        return NotAsWritten(f"{self.document.name}:{line}: {text}")
+        return NotAsWritten(f"{self.document.parent.name}/{self.document.name}:{line}: {text}")
 
 
 def _without_indent(text: str, excerpt: str) -> str:

@@ -49,7 +49,7 @@ class Terminal:
 
         self._output = (self._record / "output").open("wb")
         self._shell = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
+            ["/bin/bash", "--noprofile", "--norc"],
             cwd=self.work,
             env={"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"} | self._environment,
             stdin=subprocess.PIPE,
@@ -116,7 +116,7 @@ class Terminal:
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.home.rglob("*.log")))
 
     def _shell_folder(self) -> Path:
-        return Path(os.readlink(f"/proc/{self._shell.pid}/cwd"))
+        return Path(f"/proc/{self._shell.pid}/cwd").readlink()
 
     def _since(self, begin: int) -> str:
         return self._record.joinpath("output").read_bytes()[begin:].decode("utf-8", "replace")
