@@ -20,7 +20,7 @@ from orchestrator.testing.processes import free_port
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SECONDS: Final = 40.0
+_SECONDS: Final = 120.0
 _PAUSE: Final = 0.02
 
 
