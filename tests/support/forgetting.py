@@ -12,7 +12,7 @@ import psycopg
 from support.engines import resonate_server
 from support.plant import PATIENCE, pause
 
-from orchestrator.engine import connect as connecting
+from orchestrator.engine import connecting
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.errors import UnknownPromise
 
