@@ -16,7 +16,7 @@ from orchestrator.testing.processes import ROOT
 #: The ports that the documents name. Here they are free ones.
 PORTS: Final = (8000, 8001, 8090)
 
-INSTALLED: Final = "tests/test_distribution.py installs the wheel into an empty environment"
+INSTALLED: Final = "tests/e2e/test_wheel.py installs the wheel into an empty environment"
 WORKSPACE: Final = "needs a workspace; tests/e2e/test_second_factor.py runs the notebook with these three secrets"
 ROOT_AND_SYSTEMD: Final = (
     "needs root and systemd; tests/e2e/test_deploy_files.py checks the units and runs their commands"
