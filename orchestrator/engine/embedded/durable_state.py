@@ -24,12 +24,13 @@ from orchestrator.engine.embedded.disk.journal import Journal
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.embedded.memory.state import IndexedState
 from orchestrator.engine.embedded.recovery import open_and_rebuild, reload_and_rebuild, settle_leases, untaken
-from orchestrator.engine.embedded.requests import ids_in
+from orchestrator.engine.embedded.requests import ids_in_request
 from orchestrator.engine.embedded.retention import Housekeeping, Sweeper, drop_expired
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from resonate.connections.local import OutgoingMessage
@@ -116,7 +117,7 @@ class DurableState:
 
     # Steps
 
-    async def have(self, request: Any) -> None:
+    async def ready_for(self, request: Any) -> None:
         """Return when memory holds the truth, with the lineages that the request is about, and can be acted upon.
 
         Raises:
@@ -133,8 +134,7 @@ class DurableState:
                 await self._recover(self._commits)
                 continue
 
-            archived = self._housekeeping.archived
-            missing = next((it for it in map(origin_of, ids_in(request)) if it in archived), None) if archived else None
+            missing = _first_of(self._housekeeping.archived, request)
 
             if missing is None:
                 return
@@ -284,3 +284,11 @@ class DurableState:
         settle_leases(state, before, self.leases, now)
         self._restored(untaken(state))
         self.record()
+
+
+def _first_of(origins: AbstractSet[str], request: Any) -> str | None:
+    """Return a lineage that a request is about and that is among these, None when there is none."""
+    if not origins:
+        return None
+
+    return next((origin for origin in map(origin_of, ids_in_request(request)) if origin in origins), None)
