@@ -172,6 +172,11 @@ def asserts(module: ast.Module) -> Iterator[str]:
             yield f"line {node.lineno} asserts, which -O leaves out"
 
 
+def knows_the_sdk(module: ast.Module) -> Iterator[str]:
+    if "resonate" in imported(module):
+        yield "knows the SDK, whose records are read in the orchestrator"
+
+
 def no_docstring(module: ast.Module) -> Iterator[str]:
     if not ast.get_docstring(module):
         yield "has no docstring"
@@ -255,6 +260,8 @@ def test_the_product_keeps_the_rule(rule: Rule) -> None:
         (dangerous, "def f():\n    from xml.etree import ElementTree"),
         (dangerous, "def f(a):\n    return eval(a)"),
         (dangerous, "os.system('ls')"),
+        (knows_the_sdk, "import resonate.types"),
+        (knows_the_sdk, "if TYPE_CHECKING:\n    from resonate.types import PromiseRecord"),
         (skips_without_reason, "@pytest.mark.skip\ndef test_a(): ..."),
         (skips_without_reason, "@pytest.mark.skip()\ndef test_a(): ..."),
         (skips_without_reason, "@pytest.mark.skipif(True)\ndef test_a(): ..."),
@@ -281,6 +288,7 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
         (asserts, "def f(a):\n    raise AssertionError"),
         (no_docstring, '"""Why."""'),
         (dangerous, "re.compile('a')\ncursor.execute('SELECT 1')\nasyncio.subprocess\nos.path.join('a')"),
+        (knows_the_sdk, "from orchestrator.engine import Engine"),
         (skips_without_reason, "@pytest.mark.skipif(A, reason='no A')\ndef test_a():\n    pytest.skip('no B')"),
     ],
 )
@@ -304,6 +312,13 @@ def test_a_file_is_a_concept_and_not_a_drawer() -> None:
 
 def test_arrows_run_from_the_receiver_to_the_orchestrator_and_never_back() -> None:
     assert [name(file) for file in python_files("orchestrator") if "receiver" in imported(tree(file))] == []
+
+
+def test_the_receiver_knows_nothing_of_the_sdk() -> None:
+    # The benchmark measures the SDK's own engines beside ours.
+    files = [file for file in python_files("receiver") if not name(file).startswith("receiver/benchmark/")]
+
+    assert violations(knows_the_sdk, files) == []
 
 
 def test_the_product_imports_neither_tests_nor_scripts() -> None:

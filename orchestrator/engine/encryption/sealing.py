@@ -38,6 +38,7 @@ from orchestrator.engine.encryption.places import (
 from orchestrator.engine.encryption.record_reader import Inside, RecordReader
 from orchestrator.errors import StoreTampered
 from orchestrator.failures import failure_of
+from orchestrator.sdk_internals import replace_send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +58,7 @@ def seal(resonate: Resonate, cipher: PayloadCipher, inside: Inside) -> None:
 
     `inside` is what the client was given for its encryptor.
     """
-    sender = resonate._sender  # noqa: SLF001
-    sender._send_envelope = Seal(sender._send_envelope, cipher, inside)  # type: ignore[method-assign]  # noqa: SLF001
+    replace_send(resonate, lambda send: Seal(send, cipher, inside))
 
 
 class Seal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +126,6 @@ async def test_a_start_that_is_refused_for_a_key_that_is_not_there_lets_go_of_th
 
     async with desk(tmp_path, url, **KEYS) as one:
         assert await one.state() == "pending"
-
-
-def test_the_sdk_is_of_the_minor_version_that_these_tests_pin() -> None:
-    assert version("resonate-sdk").startswith("0.8.")
 
 
 def test_a_payload_that_came_by_another_way_is_refused() -> None:
