@@ -21,16 +21,20 @@ from resonate_base import ConnectorError
 from orchestrator.engine.embedded.disk.group_commit import GroupCommit
 from orchestrator.engine.embedded.disk.images import ImageError
 from orchestrator.engine.embedded.disk.journal import Journal
-from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.embedded.memory.state import IndexedState
-from orchestrator.engine.embedded.recovery import open_and_rebuild, reload_and_rebuild, settle_leases, untaken
-from orchestrator.engine.embedded.requests import ids_in_request
+from orchestrator.engine.embedded.recovery import (
+    SharedAttempt,
+    open_and_rebuild,
+    reload_and_rebuild,
+    settle_leases,
+    untaken,
+)
+from orchestrator.engine.embedded.requests import first_of
 from orchestrator.engine.embedded.retention import Housekeeping, Sweeper, drop_expired
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from resonate.connections.local import OutgoingMessage
@@ -77,7 +81,7 @@ class DurableState:
         self._opened = self._closed = False
         self._opening = asyncio.Lock()
         self._returning = asyncio.Lock()
-        self._recovery: asyncio.Future[None] | None = None
+        self._recovery = SharedAttempt()
 
     async def open(self) -> None:
         """Take possession of the file and bring back what it holds; nothing when that has been done.
@@ -131,10 +135,10 @@ class DurableState:
                 return
 
             if self._commits.lost:
-                await self._recover(self._commits)
+                await self._recovery.make(partial(self._reload, self._commits))
                 continue
 
-            missing = _first_of(self._housekeeping.archived, request)
+            missing = first_of(self._housekeeping.archived, request)
 
             if missing is None:
                 return
@@ -205,7 +209,7 @@ class DurableState:
 
         if self._commits.lost:
             with contextlib.suppress(ConnectorError):
-                await self._recover(self._commits)
+                await self._recovery.make(partial(self._reload, self._commits))
 
             return
 
@@ -252,19 +256,12 @@ class DurableState:
 
             self._housekeeping.bring_back(origin, image, self.time())
 
-    async def _recover(self, commits: GroupCommit) -> None:
-        """Go back to what is on disk, if that can be written again. Who wants this at the same time shares an attempt.
+    async def _reload(self, commits: GroupCommit) -> None:
+        """Go back to what is on disk, if that can be written again.
 
         Raises:
             ConnectorError: it cannot be done now.
         """
-        if self._recovery is None or self._recovery.done():
-            self._recovery = asyncio.ensure_future(self._reload(commits))
-            self._recovery.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to ask
-
-        await asyncio.shield(self._recovery)
-
-    async def _reload(self, commits: GroupCommit) -> None:
         try:
             recovered, state = await commits.run(partial(reload_and_rebuild, now=self._at))
         except (sqlite3.Error, ImageError) as error:
@@ -284,11 +281,3 @@ class DurableState:
         settle_leases(state, before, self.leases, now)
         self._restored(untaken(state))
         self.record()
-
-
-def _first_of(origins: AbstractSet[str], request: Any) -> str | None:
-    """Return a lineage that a request is about and that is among these, None when there is none."""
-    if not origins:
-        return None
-
-    return next((origin for origin in map(origin_of, ids_in_request(request)) if origin in origins), None)

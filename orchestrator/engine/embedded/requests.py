@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.embedded.memory.lineages import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 
 def ids_in_request(request: Any) -> list[str]:
@@ -29,3 +32,11 @@ def lineages_in_reply(request: dict[str, Any], response: dict[str, Any]) -> set[
         return None
 
     return {origin_of(request["id"]), *(origin_of(record["id"]) for record in response.get("preload", ()))}
+
+
+def first_of(origins: AbstractSet[str], request: Any) -> str | None:
+    """Return a lineage that a request is about and that is among these, None when there is none."""
+    if not origins:
+        return None
+
+    return next((origin for origin in map(origin_of, ids_in_request(request)) if origin in origins), None)
