@@ -20,7 +20,7 @@ from resonate.error import DecodingError, ServerError
 from resonate.timing import now_ms, sleep
 from resonate_base import ConnectorError
 
-from orchestrator.engine.embedded.delivery import Delivery
+from orchestrator.engine.embedded.delivery import MessageDelivery
 from orchestrator.engine.embedded.durable_state import DurableState
 from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
 from orchestrator.engine.embedded.memory.lineages import origin_of
@@ -69,7 +69,7 @@ class EmbeddedConnection:
             tell=self._tell,
             restored=self._restored,
         )
-        self._delivery = Delivery()
+        self._delivery = MessageDelivery()
         self._waiters = SettlementWaiters()
         self._ticker = Ticker(self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval)
         self._stopped = False

@@ -31,7 +31,7 @@ FORGIVEN_AFTER: Final = 60_000
 _encoder: Final = msgspec.json.Encoder()
 
 
-class Delivery:
+class MessageDelivery:
     """Gives messages to receivers. One that comes while there is none is lost, but it is known which tasks it was."""
 
     def __init__(self) -> None:

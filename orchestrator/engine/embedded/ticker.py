@@ -12,7 +12,7 @@ from orchestrator.engine.embedded.durable_state import DEADLINES
 if TYPE_CHECKING:
     from resonate.timing import Clock, Sleeper
 
-    from orchestrator.engine.embedded.delivery import Delivery
+    from orchestrator.engine.embedded.delivery import MessageDelivery
     from orchestrator.engine.embedded.durable_state import DurableState
 
 #: Seconds: the shortest nap between two ticks, and that between two slices of housekeeping.
@@ -24,7 +24,7 @@ class Ticker:
     """Ticks at the next deadline, and after `interval` seconds in any case."""
 
     def __init__(
-        self, durable: DurableState, delivery: Delivery, *, clock: Clock, sleeper: Sleeper, interval: float
+        self, durable: DurableState, delivery: MessageDelivery, *, clock: Clock, sleeper: Sleeper, interval: float
     ) -> None:
         self._durable = durable
         self._delivery = delivery
