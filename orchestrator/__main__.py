@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 async def _work(settings: Settings, group: str) -> None:
-    if settings.engine.kind in {"embedded", "memory"}:
+    if settings.engine.embedded:
         msg = (
             "COUNTERSIGN_ENGINE names an embedded engine, which one process owns: "
             "`python -m receiver` runs its workers, start nothing else"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from orchestrator.errors import WorkflowEnded
 from orchestrator.text.crashes import describe_crash, name_of_kind
+from orchestrator.text.display import escape_unprintable
 from orchestrator.text.redaction import redact
 
 if TYPE_CHECKING:
@@ -63,14 +64,6 @@ _OWN: Final = ("orchestrator", "receiver")
 
 Level = Literal["debug", "info", "warning"]
 Form = Literal["text", "json"]
-
-
-def one_line(text: str) -> str:
-    r"""Return `text` with every control and other unprintable character escaped, a newline as `\n`."""
-    if text.isprintable():
-        return text
-
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def configure_logging(level: Level, form: Form = "text", stream: TextIO | None = None) -> None:
@@ -170,7 +163,7 @@ class _Formatter(logging.Formatter):
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
-        return one_line(redact(text) if _may_hold_secrets(record) else text)
+        return escape_unprintable(redact(text) if _may_hold_secrets(record) else text)
 
 
 class _JsonFormatter(_Formatter):
@@ -184,12 +177,12 @@ class _JsonFormatter(_Formatter):
         entry: dict[str, Any] = {
             "time": self.formatTime(record),
             "level": record.levelname,
-            "logger": one_line(record.name),
-            "message": one_line(redact(message) if _may_hold_secrets(record) else message),
+            "logger": escape_unprintable(record.name),
+            "message": escape_unprintable(redact(message) if _may_hold_secrets(record) else message),
         }
 
         for name, value in getattr(record, "fields", {}).items():
-            entry.setdefault(name, one_line(value) if isinstance(value, str) else value)
+            entry.setdefault(name, escape_unprintable(value) if isinstance(value, str) else value)
 
         if record.exc_info:
             entry["exception"] = _lines(redact(self.formatException(record.exc_info)))
@@ -207,7 +200,7 @@ def _may_hold_secrets(record: logging.LogRecord) -> bool:
 
 def _lines(text: str) -> str:
     """Return `text` with everything unprintable in it escaped, except the ends of its lines."""
-    return "\n".join(one_line(line) for line in text.split("\n"))
+    return "\n".join(escape_unprintable(line) for line in text.split("\n"))
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -14,13 +14,13 @@ from orchestrator.callbacks.callback import Links
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks
-from orchestrator.databricks.watcher import LOOK, look
+from orchestrator.databricks.watcher import POLL, poll
 from orchestrator.durable.context import check_result
 from orchestrator.durable.scheduling import PERSISTENT
 from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
-from orchestrator.runs.cancel_record import PURSUE
-from orchestrator.runs.cancellation import pursue_cancel
+from orchestrator.runs.cancel_record import CANCEL
+from orchestrator.runs.cancellation import drive_cancel
 from orchestrator.runs.group_ping import PING, ping
 from orchestrator.runs.loading import groups_of, steps_called
 from orchestrator.workflows.shop.order_book import OrderBook
@@ -75,9 +75,9 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
         if group in {None, step.group}:
             _register(engine, step)
 
-    resonate.register(pursue_cancel, name=PURSUE)
+    resonate.register(drive_cancel, name=CANCEL)
     resonate.register(follow_hint, name=HINT)
-    resonate.register(look, name=LOOK, retry_policy=PERSISTENT)
+    resonate.register(poll, name=POLL, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
 

@@ -77,9 +77,9 @@ def _refuse_arguments(arguments: list[str]) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     workflows = load_workflows(settings.workflows)
     sources = Sources(settings, workflows)
-    embedded = settings.engine.kind in {"embedded", "memory"}
+    embedded = settings.engine.embedded
     engine = await connect(settings, work=embedded)
-    server = Server(create_app(settings, engine, workflows, sources), stopping=engine.hurry)
+    server = Server(create_app(settings, engine, workflows, sources), stopping=engine.release_waiters)
     loop = asyncio.get_running_loop()
     reload = functools.partial(loop.run_in_executor, None, sources.reload)
     SIGNALS.deliver(loop, stop=server.stop, reload=reload)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.approvals.decision import Decision
 from orchestrator.approvals.reminders import Reminder, mail_question
 from orchestrator.callbacks.callback import open_inquiry, withdraw_callback
 from orchestrator.callbacks.outcomes import CLOSED
@@ -141,15 +142,18 @@ async def tally(ctx: SDKContext, addresses: list[Address]) -> list[list[Any]]:
 
 
 def _answer(outcome: Outcome) -> Answer:
-    kept = outcome.value
+    kept = Decision.read(outcome)
+
+    if kept is None:
+        raise WorkflowFailed(f"the answer to {outcome.callback!r} is not one that was given on our page")
 
     return Answer(
         person=outcome.subject or "",
         decision=outcome.kind,
-        comment=kept["comment"],
-        digest=kept["digest"],
-        client=kept["client"],
-        at=kept["at"],
+        comment=kept.comment,
+        digest=kept.digest,
+        client=kept.client,
+        at=kept.at,
     )
 
 

@@ -13,7 +13,7 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.callbacks.opened_at import companion_id, opened_at
+from orchestrator.durable.opened_at import companion_id, opened_at
 from orchestrator.durable.scheduling import own_tags
 
 if TYPE_CHECKING:

@@ -7,25 +7,17 @@ never returned from a step: it holds the link, and the code where there is one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from orchestrator.mail.mailer import Message
+from orchestrator.mail.message import Message
+from orchestrator.text.templating import templates_in
+from orchestrator.text.times import to_the_minute, utc
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.question import Question
 
-_TEMPLATE: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-).get_template("question.html")
+_TEMPLATE: Final = templates_in(Path(__file__).parent / "templates").get_template("question.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +48,7 @@ class Letter:
             to=self.to,
             subject=about,
             text=self._text(),
-            html=_TEMPLATE.render(letter=self, until=_moment(self.until)),
+            html=_TEMPLATE.render(letter=self, until=to_the_minute(utc(self.until))),
             follows=f"{self.link} 0" if self.reminder else None,
         )
 
@@ -71,7 +63,7 @@ class Letter:
             code = f"The page asks for this code, which is only in this mail: {self.code}"
 
         closing = (
-            f"Until {_moment(self.until)}. Opening the link decides nothing; a button on the page does. "
+            f"Until {to_the_minute(utc(self.until))}. Opening the link decides nothing; a button on the page does. "
             f"The link is for {self.to} alone: please do not pass this mail on."
         )
         parts = (
@@ -87,9 +79,3 @@ class Letter:
         )
 
         return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _moment(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
-
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"

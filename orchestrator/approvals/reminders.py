@@ -15,7 +15,7 @@ from orchestrator.approvals.letter import Letter
 from orchestrator.callbacks.callback import Address
 from orchestrator.callbacks.question import Inquiry
 from orchestrator.durable.persisting import DONE
-from orchestrator.durable.scheduling import arrange, when_due
+from orchestrator.durable.scheduling import schedule, when_due
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 from orchestrator.mail.mailer import Mailer
 
@@ -43,7 +43,7 @@ class Reminder:
 
 
 async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
-    """Mail a person the question and arrange the first reminder, as a step; done as well when the wait is over."""
+    """Mail a person the question and schedule the first reminder, as a step; done as well when the wait is over."""
     try:
         sent = await _send(ctx, address)
     except StepRefused as error:
@@ -54,13 +54,13 @@ async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | 
         return {"again": True, "why": str(error)}
 
     if sent and reminder is not None:
-        await _arrange(ctx, reminder)
+        await _schedule(ctx, reminder)
 
     return DONE
 
 
 async def remind(ctx: SDKContext, task: dict[str, Any]) -> str:
-    """Remind a person once, unless their wait is over, and arrange the next time. Returns what was done."""
+    """Remind a person once, unless their wait is over, and schedule the next time. Returns what was done."""
     fields = task["reminder"]
     address = Address(**(fields["address"] | {"outcomes": tuple(fields["address"]["outcomes"])}))
 
@@ -80,7 +80,7 @@ async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
     if not sent:
         return "the wait is over"
 
-    await _arrange(ctx, replace(reminder, number=reminder.number + 1))
+    await _schedule(ctx, replace(reminder, number=reminder.number + 1))
 
     return "reminded"
 
@@ -109,8 +109,8 @@ async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
     return True
 
 
-async def _arrange(ctx: SDKContext, reminder: Reminder) -> None:
-    await arrange(
+async def _schedule(ctx: SDKContext, reminder: Reminder) -> None:
+    await schedule(
         ctx,
         await reminder.address.record(ctx),
         f"remind{reminder.place}.{reminder.number}",

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import ApplicationError
 
 from orchestrator.callbacks.claims import Claims
-from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.callbacks.outcomes import Outcome, Settled, body_of, is_envelope, read_outcome, read_settled
 from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
+from orchestrator.durable.opened_at import read_wait
 from orchestrator.engine import Engine
 from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
 
@@ -273,16 +274,14 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
         opened_at=ctx.opened_at(promise_id),
     )
     callback = Callback(future, address)
-    ctx.opened.append(callback)
+    ctx.at_end(partial(_withdraw_unless_over, ctx, callback))
 
     return callback
 
 
-async def close_callbacks(ctx: Context) -> None:
-    """Withdraw the waits that a workflow opened and did not await: it does not end before they do."""
-    for callback in ctx.opened:
-        if not callback.over:
-            await ctx.run(withdraw_callback, callback.address)
+async def _withdraw_unless_over(ctx: Context, callback: Callback) -> None:
+    if not callback.over:
+        await ctx.run(withdraw_callback, callback.address)
 
 
 async def withdraw_callback(

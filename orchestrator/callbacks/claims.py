@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.callbacks.opened_at import opened_at
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.errors import CountersignError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from orchestrator import stored_names
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.claims import Claims
     from orchestrator.engine.promises import Promises
 
-FORMAT: Final = 1
 
 #: How long a binding holds where the sender signs no time: for good.
 FOR_GOOD: Final = timedelta(days=36525)
@@ -50,7 +50,7 @@ async def bind(  # noqa: PLR0913 - one call, all of it named
         f"countersign~delivery.{source}.{key}",
         timeout_at=int((clock() + lasts.total_seconds()) * 1000),
         param={
-            "countersign": FORMAT,
+            "countersign": stored_names.FORMAT,
             "source": source,
             "key": key,
             "wait": claims.promise_id,
@@ -60,9 +60,13 @@ async def bind(  # noqa: PLR0913 - one call, all of it named
     )
 
     match record.param.data:
-        case {"countersign": 1, "source": bound_source, "key": bound_key, "wait": str(wait), **rest} if (
-            bound_source == source and bound_key == key
-        ):
+        case {
+            "countersign": stored_names.FORMAT,
+            "source": bound_source,
+            "key": bound_key,
+            "wait": str(wait),
+            **rest,
+        } if bound_source == source and bound_key == key:
             # A binding of an earlier release says no moment, and neither does a wait of that time.
             return (wait, rest.get("opened")) == (claims.promise_id, claims.opened_at)
         case _:

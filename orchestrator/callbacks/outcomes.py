@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
-from orchestrator.callbacks.opened_at import opened_at
+from orchestrator import stored_names
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.text.json_writing import dumps_strict, escaped
 from orchestrator.text.strict_json import json_equal, loads_strict
 
 if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
-FORMAT: Final = 1
 
 type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "cancel", "workflow", "engine"]
 
@@ -89,7 +89,7 @@ def envelope(
 ) -> dict[str, object]:
     """Return what a promise is resolved with: a JSON object of ours, bound to this one promise and its opening."""
     return {
-        "countersign": FORMAT,
+        "countersign": stored_names.FORMAT,
         "promise": promise_id,
         "opened": opened,
         "callback": outcome.callback,
@@ -136,7 +136,7 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
     """
     match value:
         case {
-            "countersign": 1,
+            "countersign": stored_names.FORMAT,
             "promise": str(promise),
             "callback": str(),
             "outcome": str(),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
+from orchestrator import stored_names
 from orchestrator.text.display import one_line, paragraphs
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 type Need = Literal["any", "all"]
 
-FORMAT: Final = 1
 MAX_TITLE: Final = 200
 MAX_TEXT: Final = 20_000
 MAX_LABEL: Final = 100
@@ -95,7 +95,7 @@ class Inquiry:
     def stored(self) -> dict[str, Any]:
         """Return the form that rests in the wait's param, bound to that one wait."""
         return {
-            "countersign": FORMAT,
+            "countersign": stored_names.FORMAT,
             "promise": self.promise_id,
             "people": list(self.people),
             "need": self.need,
@@ -106,7 +106,13 @@ class Inquiry:
     def read(cls, record: PromiseRecord) -> Self | None:
         """Return what the wait of this record asks, None where it asks nobody anything that we would ask."""
         match record.param.data:
-            case {"countersign": 1, "promise": record.id, "people": [*people], "need": need, "question": dict(fields)}:
+            case {
+                "countersign": stored_names.FORMAT,
+                "promise": record.id,
+                "people": [*people],
+                "need": need,
+                "question": dict(fields),
+            }:
                 try:
                     question = _question(fields)
                 except (LookupError, TypeError, ValueError, AttributeError):

@@ -38,6 +38,11 @@ class EngineAddress:
     path: Path | None
     display: str
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the engine lives in the process that names it, so that its workers must too."""
+        return self.kind in {"embedded", "memory"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MailAddress:

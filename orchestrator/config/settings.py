@@ -28,6 +28,7 @@ from orchestrator.config.addresses import (
     public_url,
 )
 from orchestrator.config.environment import Given, is_injected, read_file
+from orchestrator.config.groups import DEFAULT_GROUP, is_group_name
 from orchestrator.config.keys import Admission
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Level
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineAddress", "MailAddress", "Settings", "group_name", "load_settings", "read_environment"]
 
-_GROUP: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_BODY: Final = 2**30
 _SMALLEST_BODY: Final = 1024
 _LONGEST_TIMEOUT: Final = 300
@@ -130,7 +130,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         proxies=_proxies(*given.members("COUNTERSIGN_PROXIES", "")) or LOOPBACK,
         sources=_sources(given, directory),
         workflows=_workflows(*given.members("COUNTERSIGN_WORKFLOWS", "orchestrator.workflows")),
-        group=group_name(*given.pick("COUNTERSIGN_GROUP", "default")),
+        group=group_name(*given.pick("COUNTERSIGN_GROUP", DEFAULT_GROUP)),
         mail=_mail(given, directory, public_host=urlsplit(base).hostname or ""),
         llm=llm_address(*given.pick("COUNTERSIGN_LLM")) if "COUNTERSIGN_LLM" in given else None,
         fetch_allow=_networks(*given.members("COUNTERSIGN_FETCH_ALLOW", "")),
@@ -145,11 +145,17 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
 
 
 def group_name(variable: str, value: str) -> str:
-    """Return a worker group's name in lower case: a group is part of an address, and a server lowers those."""
-    if not _GROUP.fullmatch(value):
+    """Return a worker group's name in lower case, in which it may not have been typed.
+
+    Raises:
+        ConfigurationError: it is not 1 to 64 letters, digits, - or _.
+    """
+    group = value.lower()
+
+    if not (value.isascii() and is_group_name(group)):
         raise ConfigurationError(variable, "must be 1 to 64 letters, digits, - or _")
 
-    return value.lower()
+    return group
 
 
 def _name(variable: str, value: str) -> str:
@@ -160,7 +166,7 @@ def _name(variable: str, value: str) -> str:
 
 
 def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> tuple[Secret, ...]:
-    if "COUNTERSIGN_PAYLOAD_KEYS" not in given and engine.kind in {"embedded", "memory"}:
+    if "COUNTERSIGN_PAYLOAD_KEYS" not in given and engine.embedded:
         return ()
 
     if "COUNTERSIGN_PAYLOAD_KEYS" not in given:

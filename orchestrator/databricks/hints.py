@@ -2,7 +2,7 @@
 
 Whoever sends a hint only names a run. Whether that run is over says the Jobs API, and which wait it answers for says
 the callback token among the run's own parameters, which must be one of ours and minted for a run of that very job. So a
-forged hint costs a look, and settles nothing that the watcher would not settle too.
+forged hint costs a poll, and settles nothing that the watcher would not settle too.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.callback import Links
 from orchestrator.callbacks.claims import TokenError
-from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone, job_subject
 from orchestrator.databricks.watcher import settle_dead
-from orchestrator.durable.scheduling import TRANSIENT_TAG, create_task
+from orchestrator.durable.opened_at import read_wait
+from orchestrator.durable.scheduling import create_task
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
+from orchestrator.stored_names import TRANSIENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.tokens import TokenSigner
-    from orchestrator.databricks.run import Run
+    from orchestrator.databricks.run import JobRun
 
 logger = logging.getLogger(__name__)
 
 HINT: Final = "countersign.hint"
 
-#: Seconds between looks at a run that is not over yet: a notification may overtake the state that the Jobs API tells.
+#: Seconds between polls of a run that is not over yet: a notification may overtake the state that the Jobs API tells.
 #: After the last one, the run is the watcher's again.
 PAUSES: Final = (1, 2, 4, 8, 15, 30)
 
@@ -71,19 +72,19 @@ async def request_look(
 
 async def follow_hint(ctx: SDKContext, hint: dict[str, Any]) -> str:
     """Look at a run until it is over, a few times at most. Returns what was seen last."""
-    seen = await ctx.run(look_at_run, hint["run_id"])
+    seen = await ctx.run(poll_run, hint["run_id"])
 
     for pause in PAUSES:
         if seen != _NOT_OVER:
             break
 
         await ctx.sleep(timedelta(seconds=pause))
-        seen = await ctx.run(look_at_run, hint["run_id"])
+        seen = await ctx.run(poll_run, hint["run_id"])
 
     return seen
 
 
-async def look_at_run(ctx: SDKContext, run_id: int) -> str:
+async def poll_run(ctx: SDKContext, run_id: int) -> str:
     """Look at a run once, as a step: if it is over, settle the wait it answers for as died. Returns what was seen."""
     try:
         run = await ctx.get_dependency(Databricks).read(run_id)
@@ -115,7 +116,7 @@ async def look_at_run(ctx: SDKContext, run_id: int) -> str:
     return "over" if found else "over, no wait of ours"
 
 
-def _claims_in(run: Run, signer: TokenSigner) -> Iterator[Claims]:
+def _claims_in(run: JobRun, signer: TokenSigner) -> Iterator[Claims]:
     """Yield the claims of the genuine tokens among the run's parameters that were minted for this job.
 
     A token says which job it was minted for. Where a stolen one stands in a run of another job, that run's end says

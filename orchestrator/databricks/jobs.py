@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from orchestrator.databricks.run import Run, RunGone, Workspace
+from orchestrator.databricks.run import JobRun, JobsApi, RunGone
 from orchestrator.errors import StepUnavailable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Databricks:
 
     def __init__(
         self,
-        connect: Callable[[], Workspace] | None = None,
+        connect: Callable[[], JobsApi] | None = None,
         *,
         variables: Mapping[str, Secret] = MappingProxyType({}),
         concurrency: int = 16,
@@ -75,7 +75,7 @@ class Databricks:
         """
         return await self._call(lambda workspace: workspace.run_now(job_id, idempotency_token, parameters))
 
-    async def read(self, run_id: int) -> Run:
+    async def read(self, run_id: int) -> JobRun:
         """Return the run as it is now. A state this code does not know is taken as in flight.
 
         Raises:
@@ -101,7 +101,7 @@ class Databricks:
         """
         await self._call(lambda workspace: workspace.cancel_run(run_id))
 
-    async def _call[T](self, ask: Callable[[Workspace], T]) -> T:
+    async def _call[T](self, ask: Callable[[JobsApi], T]) -> T:
         connection = self._connection
 
         with anyio.move_on_after(self._call_timeout):
@@ -118,12 +118,12 @@ class Databricks:
 class _Connection:
     """A workspace that is connected to when first asked for, once; a failure to connect is not kept."""
 
-    def __init__(self, connect: Callable[[], Workspace]) -> None:
+    def __init__(self, connect: Callable[[], JobsApi]) -> None:
         self._connect = connect
         self._lock = threading.Lock()
-        self._workspace: Workspace | None = None
+        self._workspace: JobsApi | None = None
 
-    def workspace(self) -> Workspace:
+    def workspace(self) -> JobsApi:
         with self._lock:
             if self._workspace is None:
                 self._workspace = self._connect()
@@ -131,7 +131,7 @@ class _Connection:
             return self._workspace
 
 
-def _sign_in(variables: Mapping[str, Secret]) -> Workspace:
+def _sign_in(variables: Mapping[str, Secret]) -> JobsApi:
     from orchestrator.databricks.sdk import connect  # noqa: PLC0415 - heavy, see the module's docstring
 
     return connect(variables)

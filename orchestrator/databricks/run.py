@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import StepRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-HTTP_TIMEOUT: Final = 30.0
-
-RETRY_TIMEOUT: Final = 20
-
-LONGEST_SLEEP: Final = 11.0
 
 
 class RunGone(StepRefused):
@@ -31,7 +24,7 @@ class RunGone(StepRefused):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class JobRun:
     """One run as the Jobs API describes it.
 
     `over` says that it has ended and will not change again, `result_state` how, where the API names it. `message` is at
@@ -49,13 +42,13 @@ class Run:
     parameters: Mapping[str, str] = field(repr=False)
 
 
-class Workspace(Protocol):
+class JobsApi(Protocol):
     """The calls as the library makes them: each blocks, and raises `StepRefused` or `StepUnavailable`, nothing else."""
 
     def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
         """Return the id of the run this token stands for, starting it if there is none yet."""
 
-    def get_run(self, run_id: int) -> Run | None:
+    def get_run(self, run_id: int) -> JobRun | None:
         """Return the run as it is now, None where there is none."""
 
     def cancel_run(self, run_id: int) -> None:

@@ -22,7 +22,7 @@ from databricks.sdk.clock import RealClock
 from databricks.sdk.core import Config, DatabricksError
 from google.auth.exceptions import GoogleAuthError
 
-from orchestrator.databricks.run import HTTP_TIMEOUT, LONGEST_SLEEP, RETRY_TIMEOUT, Run
+from orchestrator.databricks.run import JobRun
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.text.redaction import without_echoes
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from orchestrator.config.secret import Secret
 
 logger = logging.getLogger(__name__)
+
+HTTP_TIMEOUT: Final = 30.0
+RETRY_TIMEOUT: Final = 20
+LONGEST_SLEEP: Final = 11.0
 
 _OVER: Final = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
 
@@ -148,10 +152,10 @@ class SdkWorkspace:
 
         return _answer(ask, hidden=parameters.values())
 
-    def get_run(self, run_id: int) -> Run | None:
+    def get_run(self, run_id: int) -> JobRun | None:
         """Return the run as it is now."""
 
-        def ask() -> Run | None:
+        def ask() -> JobRun | None:
             try:
                 return _as_run(run_id, self._client.jobs.get_run(run_id))
             except errors.ResourceDoesNotExist:
@@ -200,7 +204,7 @@ def _answer[T](ask: Callable[[], T], *, hidden: Iterable[str] = ()) -> T:
     raise failure
 
 
-def _as_run(run_id: int, run: jobs.Run) -> Run:
+def _as_run(run_id: int, run: jobs.Run) -> JobRun:
     state, status = run.state, run.status
     names = [part.value for part in (state and state.life_cycle_state, status and status.state) if part]
     details = status.termination_details if status else None
@@ -213,7 +217,7 @@ def _as_run(run_id: int, run: jobs.Run) -> Run:
     if not names:
         logger.warning("Databricks run %d is in a state unknown here and taken as in flight", run_id)
 
-    return Run(
+    return JobRun(
         run_id=run.run_id or run_id,
         job_id=run.job_id or 0,
         over=bool(names) and names[0] in _OVER,

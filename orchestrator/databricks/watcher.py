@@ -1,6 +1,6 @@
 """The watcher: asks the Jobs API about a run that has not called back, so that a job that died is not waited for.
 
-Each look is a small durable task of its own that arranges the next one. A look settles nothing but a dead run's wait,
+Each poll is a small durable task of its own that schedules the next one. A poll settles nothing but a dead run's wait,
 and a real callback that arrives first wins.
 """
 
@@ -10,12 +10,12 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.opened_at import read_wait
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.databricks.jobs import Databricks
-from orchestrator.databricks.run import Run, RunGone
-from orchestrator.durable.scheduling import arrange, when_due
+from orchestrator.databricks.run import JobRun, RunGone
+from orchestrator.durable.opened_at import read_wait
+from orchestrator.durable.scheduling import schedule, when_due
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 #: and as the `code` of the newer `termination_details`.
 _LIMIT_REACHED: Final = frozenset({"MAXIMUM_CONCURRENT_RUNS_REACHED", "MAX_CONCURRENT_RUNS_EXCEEDED"})
 
-LOOK: Final = "countersign.look"
+POLL: Final = "countersign.look"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """One run under watch: which wait it answers for, how often to look (seconds), and how many looks there were.
+    """One run under watch: which wait it answers for, how often to poll it (seconds), and how many polls there were.
 
-    It rests in the engine until the next look, so a later release reads what an earlier one has stored. `opened_at` is
+    It rests in the engine until the next poll, so a later release reads what an earlier one has stored. `opened_at` is
     that of the wait's `Address`.
     """
 
@@ -50,29 +50,29 @@ class Watch:
     opened_at: int | None = None
 
 
-async def arrange_look(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
-    """Arrange the next look at a run, one interval from now; the same call again arranges nothing more. For a step.
+async def schedule_poll(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
+    """Schedule the next poll of a run, one interval from now; the same call again schedules nothing more. For a step.
 
     Raises:
         EngineUnavailable, UnknownPromise: raised in a step, it lets the step be tried again.
     """
-    await arrange(
+    await schedule(
         ctx,
         await _wait_of(ctx, watch),
         f"look{watch.looks}",
-        function=LOOK,
+        function=POLL,
         argument={"watch": asdict(watch)},
         seconds=watch.interval,
         now=now,
     )
 
 
-async def look(ctx: SDKContext, task: dict[str, Any]) -> str:
-    """Look at a run once: settle its wait if the run is over, else arrange the next look. Returns what was seen."""
-    return await when_due(ctx, task, _look_once, Watch(**task["watch"]))
+async def poll(ctx: SDKContext, task: dict[str, Any]) -> str:
+    """Poll a run once: settle its wait if the run is over, else schedule the next poll. Returns what was seen."""
+    return await when_due(ctx, task, _poll_once, Watch(**task["watch"]))
 
 
-async def _look_once(ctx: SDKContext, watch: Watch) -> str:
+async def _poll_once(ctx: SDKContext, watch: Watch) -> str:
     try:
         wait = await _wait_of(ctx, watch)
     except UnknownPromise:
@@ -101,7 +101,7 @@ async def _look_once(ctx: SDKContext, watch: Watch) -> str:
 
         seen = run.life_cycle_state
 
-    await arrange_look(ctx, replace(watch, looks=watch.looks + 1))
+    await schedule_poll(ctx, replace(watch, looks=watch.looks + 1))
 
     return seen
 
@@ -110,7 +110,7 @@ async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:
     return await read_wait(ctx.get_dependency(Engine).promises, watch.promise_id, watch.opened_at)
 
 
-async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: Run) -> None:
+async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: JobRun) -> None:
     """Settle the wait of a run that is over as died, unless a callback was first. For a step.
 
     Whoever calls this has seen that the engine's wait of this id is the one that the run answers for.
@@ -140,7 +140,7 @@ async def _settle(ctx: SDKContext, wait: Watch | Claims, run_id: int, body: str)
     logger.info("run %s is over, its wait %s: %s", run_id, wait.promise_id, settlement.verdict)
 
 
-def how_it_ended(run: Run) -> str:
+def how_it_ended(run: JobRun) -> str:
     """Return, as a sentence, how a run ended that did not call back, and why where it was never begun."""
     state = run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
     sentence = f"run {run.run_id} ended without calling back ({state})"

@@ -17,25 +17,21 @@ from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.types import Value
 
-from orchestrator.callbacks.opened_at import MARK, opened_at
+from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.engine.failures import failed_as_tampered, is_tampered
 from orchestrator.errors import NotJson
+from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
     from resonate.context import ResonateFuture
     from resonate.effects import Effects
     from resonate.types import PromiseCreateReq, PromiseRecord
 
-    from orchestrator.callbacks.callback import Callback
     from orchestrator.durable.group_steps import GroupStep
-
-#: Names in the store, readable there: what a promise is for, never what it holds.
-STEP_TAG: Final = "countersign:step"
-CALLBACK_TAG: Final = "countersign:callback"
 
 _step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
 
@@ -58,8 +54,16 @@ class Context(SDKContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
-        #: The callbacks that the workflow opened, in order.
-        self.opened: Final[list[Callback]] = []
+        self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
+
+    def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Have this done, in workflow code, when the workflow ends, after what was asked for before it."""
+        self._at_end.append(action)
+
+    async def run_end_actions(self) -> None:
+        """Do what was asked for by `at_end`."""
+        for action in self._at_end:
+            await action()
 
     @property
     def tampered(self) -> str | None:

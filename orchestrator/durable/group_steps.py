@@ -6,10 +6,10 @@ over the engine, so neither side knows where the other runs, and a call waits fo
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from orchestrator.config.groups import is_group_name
 from orchestrator.errors import Misdefined
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from typing import Concatenate
 
     from resonate.context import Context as SDKContext
-
-
-DEFAULT_GROUP: Final = "default"
-
-_GROUP: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +55,7 @@ def check_group(group: str) -> None:
     """Return when this can be the name of a worker group.
 
     Raises:
-        Misdefined: it is not 1 to 64 of `a-z0-9_-`. Upper case is none: a Resonate server lowers addresses.
+        Misdefined: it is not 1 to 64 of `a-z0-9_-`.
     """
-    if _GROUP.fullmatch(group) is None:
+    if not is_group_name(group):
         raise Misdefined(f"a worker group's name is 1 to 64 of a-z 0-9 _ -, not {group!r}")

@@ -1,34 +1,24 @@
-"""Something to be done later about a wait, as a small durable task of its own: a look at a job, a reminder.
+"""Something to be done later about a wait, as a small durable task of its own: a poll of a job, a reminder.
 
-Each task may arrange the next one. So attending to a wait for weeks costs no process and no growing history in its
+Each task may schedule the next one. So attending to a wait for weeks costs no process and no growing history in its
 workflow, and goes on wherever a worker is left.
 """
 
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from resonate.retry import Exponential
 from resonate.types import TaskData
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import timedelta
-
-    from resonate.types import PromiseRecord
-
-    from orchestrator.engine import Engine
-
-from datetime import timedelta
-from typing import TYPE_CHECKING
-
-from resonate.retry import Exponential
-
-from orchestrator.callbacks.opened_at import companion_id
+from orchestrator.durable.opened_at import companion_id
 from orchestrator.engine import Engine
+from orchestrator.stored_names import TRANSIENT_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
@@ -39,7 +29,7 @@ PERSISTENT: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=1_0
 _SLACK: Final = timedelta(days=1)
 
 
-async def arrange(  # noqa: PLR0913 - one call, all of it named
+async def schedule(  # noqa: PLR0913 - one call, all of it named
     ctx: SDKContext,
     wait: PromiseRecord,
     suffix: str,
@@ -49,9 +39,9 @@ async def arrange(  # noqa: PLR0913 - one call, all of it named
     seconds: float,
     now: float | None = None,
 ) -> None:
-    """Arrange a call of a registered function, so many seconds from now, about this wait; for a step.
+    """Schedule a call of a registered function, so many seconds from now, about this wait; for a step.
 
-    `suffix` names the call among those about the wait: the same again arranges nothing more.
+    `suffix` names the call among those about the wait: the same again schedules nothing more.
 
     Raises:
         EngineUnavailable: raised in a step, it lets the step be tried again.
@@ -72,7 +62,7 @@ async def arrange(  # noqa: PLR0913 - one call, all of it named
 
 
 async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Awaitable[str]], *args: Any) -> str:
-    """Run the step of an arranged call, when it is due."""
+    """Run the step of a scheduled call, when it is due."""
     early = task["due_at"] / 1000 - time.time()
 
     if early > 0:
@@ -82,10 +72,6 @@ async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Aw
         return await ctx.options(retry_policy=PERSISTENT).run(step, *args)
 
     return await step(ctx, *args)
-
-
-#: Marks promises that only drive something and tell nothing once they are over: an engine may drop them soon.
-TRANSIENT_TAG: Final = "countersign:transient"
 
 
 async def create_task(  # noqa: PLR0913 - one call, all of it named

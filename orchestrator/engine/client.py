@@ -47,7 +47,7 @@ class Engine:
         self,
         resonate: Resonate,
         *,
-        kind: str,
+        embedded: bool,
         seconds: float,
         address_of: Callable[[str], str],
         probe: Callable[[], Awaitable[None]] | None = None,
@@ -56,21 +56,17 @@ class Engine:
         marks: Marks | None = None,
     ) -> None:
         self.resonate: Final = resonate
-        self.kind: Final = kind
+        #: Whether the engine lives in this process, so that workers must too.
+        self.embedded: Final = embedded
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         self.address_of: Final = address_of
-        self._hurry = asyncio.Event()
+        self._released = asyncio.Event()
         self._waiters = 0
         self._probe = probe
         self._wait = wait
         self._close = close
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the engine lives in this process, so that workers must too."""
-        return self.kind in {"embedded", "memory"}
 
     def start(self) -> None:
         """Begin to take tasks. Workflows must be registered by now."""
@@ -117,25 +113,25 @@ class Engine:
         pause = _POLL_FIRST
         record = await self.promises.get(promise_id)
 
-        while record.state == "pending" and (left := end - loop.time()) > 0 and not self._hurry.is_set():
+        while record.state == "pending" and (left := end - loop.time()) > 0 and not self._released.is_set():
             if self._wait is not None:
-                await self._unless_hurried(self._wait(promise_id, left))
+                await self._until_released(self._wait(promise_id, left))
             else:
                 # Spread, so that many waiters do not ask in step.
                 spread = max(pause, self._waiters / _POLL_RATE) * random.uniform(0.8, 1.2)  # noqa: S311
-                await self._unless_hurried(asyncio.sleep(min(left, spread)))
+                await self._until_released(asyncio.sleep(min(left, spread)))
                 pause = min(pause * 1.5, _POLL_SLOWEST)
 
             record = await self.promises.get(promise_id)
 
         return record
 
-    def hurry(self) -> None:
+    def release_waiters(self) -> None:
         """Let nobody wait any more: whoever does is answered at once, with what there is."""
-        self._hurry.set()
+        self._released.set()
 
-    async def _unless_hurried(self, wait: Coroutine[Any, Any, object]) -> None:
-        waits = {asyncio.ensure_future(wait), asyncio.ensure_future(self._hurry.wait())}
+    async def _until_released(self, wait: Coroutine[Any, Any, object]) -> None:
+        waits = {asyncio.ensure_future(wait), asyncio.ensure_future(self._released.wait())}
 
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -148,7 +144,7 @@ class Engine:
 
         A step that does not finish is done again by whoever has its task next.
         """
-        self.hurry()
+        self.release_waiters()
         # The SDK's own switch. Its `stop` closes the connections first, and what a step ends with then is not recorded.
         self.resonate._runtime.stopping = True  # noqa: SLF001
         heartbeat: Any = self.resonate._heartbeat  # noqa: SLF001

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from resonate.connections import HttpConnection
 from resonate.connections.sse import resolve_target as poll_address
-from resonate.ids import origin_of
 from resonate.observability import BackgroundTaskFailed, Dropped
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
@@ -25,6 +24,7 @@ from resonate.types import Value
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection, LeaseKeeper
+from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, Inside
 from orchestrator.engine.encryption.sealing import seal
@@ -88,7 +88,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return Engine(
                 resonate,
-                kind=address.kind,
+                embedded=address.embedded,
                 seconds=seconds,
                 address_of=embedded.resolve_target,
                 wait=embedded.wait_settled,
@@ -98,7 +98,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
 
-            return Engine(resonate, kind=address.kind, seconds=seconds, address_of=poll_address)
+            return Engine(resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address)
         case "postgres":
             # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs.
             from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
@@ -120,7 +120,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return Engine(
                 resonate,
-                kind=address.kind,
+                embedded=address.embedded,
                 seconds=seconds,
                 address_of=poll_address,
                 probe=SchemaProbe(sessions),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from resonate_base import ConnectorError
 
+from orchestrator import stored_names
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.embedded.durable_state import DurableState
     from orchestrator.engine.promises import Promises
 
-FORMAT: Final = 1
 
 MOST: Final = 1_000_000
 """Marks that an embedded engine keeps, in some 60 MB of its file."""
@@ -125,7 +125,7 @@ def _mark(digest: bytes, most: int, db: sqlite3.Connection) -> None:
 
 
 def _param_of(digest: bytes) -> dict[str, object]:
-    return {"countersign": FORMAT, "mark": digest[:_BYTES].hex()}
+    return {"countersign": stored_names.FORMAT, "mark": digest[:_BYTES].hex()}
 
 
 def _id_of(digest: bytes) -> str:

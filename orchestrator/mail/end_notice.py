@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.callbacks.opened_at import opened_at
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.durable.persisting import DONE, persist
 from orchestrator.engine import Engine
 from orchestrator.errors import EngineUnavailable, StepRefused, StepUnavailable
-from orchestrator.mail.mailer import Mailer, Message
+from orchestrator.mail.mailer import Mailer
+from orchestrator.mail.message import Message
 from orchestrator.text.crashes import describe_crash
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
@@ -18,40 +18,19 @@ from pydantic import AfterValidator
 from orchestrator.errors import StepRefused
 from orchestrator.mail import smtp
 from orchestrator.mail.mime import compose
-from orchestrator.text.display import one_line, paragraphs
+from orchestrator.text.display import one_line
 from orchestrator.text.mailbox import mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.config.settings import MailAddress
+    from orchestrator.mail.message import Message
 
-MAX_SUBJECT: Final = 250
 MAX_NAME: Final = 100
 
 #: An input's field for one e-mail address, in the form that `mailbox` returns.
 type EmailAddress = Annotated[str, AfterValidator(mailbox)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """A message to one person: plain text that can be read alone, and the same as HTML where there is one.
-
-    `follows` is the `message_id` of an earlier message to the same person, which mailboxes show together with it.
-
-    Texts are stripped of what does not print, and the subject is cut to 250 characters.
-    """
-
-    to: str
-    subject: str
-    text: str
-    html: str | None = None
-    follows: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "subject", one_line(self.subject, MAX_SUBJECT))
-        object.__setattr__(self, "text", _printable(self.text))
-        object.__setattr__(self, "html", None if self.html is None else _printable(self.html))
 
 
 class Mailer:
@@ -125,7 +104,3 @@ def _addressed(message: Message) -> Message:
         return replace(message, to=mailbox(message.to))
     except ValueError as error:
         raise StepRefused(f"no mail is sent: {error}") from None
-
-
-def _printable(text: str) -> str:
-    return paragraphs(text, len(text))

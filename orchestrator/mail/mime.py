@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from orchestrator.mail.mailer import Message
+    from orchestrator.mail.message import Message
 
 _FOLD: Final = "\r\n "
 

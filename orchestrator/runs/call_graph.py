@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from resonate.ids import join_id
 
-from orchestrator.durable.context import CALLBACK_TAG, STEP_TAG
 from orchestrator.errors import UnknownPromise
+from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.callbacks.opened_at import opened_at
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
-from orchestrator.runs.roots import NONCE_TAG
+from orchestrator.stored_names import NONCE_TAG
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import Promises
 
 #: The function that the task of such a promise names.
-PURSUE: Final = "countersign.cancel"
+CANCEL: Final = "countersign.cancel"
 
 
 def cancel_ids(root: PromiseRecord) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def is_cancel_of(request: PromiseRecord, root: PromiseRecord) -> bool:
     serves = request.id == cancel_ids(root)[-1] or request.created_at >= root.created_at
     asks = request.param.data
 
-    return serves and isinstance(asks, dict) and (asks.get("func"), asks.get("args")) == (PURSUE, [{"root": root.id}])
+    return serves and isinstance(asks, dict) and (asks.get("func"), asks.get("args")) == (CANCEL, [{"root": root.id}])
 
 
 async def find_cancel(promises: Promises, root: PromiseRecord) -> PromiseRecord | None:

@@ -1,6 +1,6 @@
 """Cancelling a workflow: withdraw its open callbacks, wake it from whatever else it waits for, until it has ended.
 
-The request is a durable promise of its own, with a task. So it outlives the process that took it, and is pursued until
+The request is a durable promise of its own, with a task. So it outlives the process that took it, and is driven until
 the workflow is over. The workflow itself decides what its end looks like: it sees the callback it waits for as
 cancelled, compensates, and ends.
 """
@@ -13,15 +13,15 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.opened_at import opened_at
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
-from orchestrator.durable.context import CALLBACK_TAG
+from orchestrator.durable.opened_at import opened_at
 from orchestrator.durable.scheduling import create_task
 from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import PAGE, walk
-from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ async def _record(engine: Engine, root: PromiseRecord, *, timeout_at: int) -> Pr
     create = partial(
         create_task,
         engine,
-        function=PURSUE,
+        function=CANCEL,
         argument={"root": root.id},
         target=root.tags["resonate:target"],
         timeout_at=timeout_at,
@@ -110,7 +110,7 @@ async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after
     return None
 
 
-async def pursue_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
+async def drive_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
     """Withdraw again and again, until the workflow is over: it may have opened another callback meanwhile."""
     root_id = request["root"]
     pause = _FIRST_PAUSE

@@ -6,7 +6,6 @@ their input schemas from the same values.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import re
@@ -17,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.callbacks.callback import close_callbacks
+from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.context import Context
-from orchestrator.durable.group_steps import DEFAULT_GROUP, check_group
+from orchestrator.durable.group_steps import check_group
 from orchestrator.errors import (
-    ConfigurationError,
     CountersignError,
     Misdefined,
     NotJson,
@@ -33,12 +31,11 @@ from orchestrator.errors import (
 )
 from orchestrator.runs.cancel_record import cancel_requested
 from orchestrator.runs.roots import Ending, Start
-from orchestrator.text.crashes import describe_crash, place_in, places
+from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import ModuleType
 
     from resonate.context import Context as SDKContext
 
@@ -72,7 +69,7 @@ class Workflow[Request: BaseModel]:
         """
         flow = Context.over(ctx)
         ending = await self._run(flow, start)
-        await close_callbacks(flow)
+        await flow.run_end_actions()
 
         if flow.tampered is not None:
             # Whatever the workflow's own code made of it.
@@ -155,38 +152,6 @@ def workflow[Request: BaseModel](
         )
 
     return define
-
-
-def _imported(name: str, number: int) -> ModuleType:
-    """Import a module, whatever its code does. What it needs may be named, its own name not: that is the setting."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        foreign = error.name if error.name and not f"{name}.".startswith(f"{error.name}.") else None
-        needs = f": it needs {foreign}" if foreign else ""
-
-        raise _unusable(number, f"that cannot be imported{needs}") from error
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        said = f": {error}" if isinstance(error, Misdefined) else ""
-
-        raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{said}") from error
-
-
-def _unusable(number: int, reason: str) -> ConfigurationError:
-    return ConfigurationError("COUNTERSIGN_WORKFLOWS", f"names a module, number {number}, {reason}")
-
-
-def _raised(error: BaseException, module_name: str) -> str:
-    """Return the type of the error and where it comes from: a line of the module, or of a file that it led to."""
-    names = module_name.split(".")
-    found = places(error)
-    own = [(file, line) for file, line in found if {Path(file).stem, Path(file).parent.name} & set(names)]
-    file, line = (own or found or [("", 0)])[-1]
-    where = f"in its line {line}" if own else f"at {Path(file).name}:{line}"
-
-    return f"it raised {type(error).__name__} {where}"
 
 
 def field_of(location: tuple[int | str, ...]) -> str:

@@ -6,7 +6,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.durable.scheduling import TRANSIENT_TAG, create_task
+from orchestrator.durable.scheduling import create_task
+from orchestrator.stored_names import TRANSIENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import (
-    ConfigurationError,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-from typing import TYPE_CHECKING
-
-from orchestrator.runs.definition import Workflow, _imported, _unusable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 from orchestrator.durable.group_steps import GroupStep
+from orchestrator.errors import ConfigurationError, Misdefined
+from orchestrator.runs.definition import Workflow
+from orchestrator.text.crashes import places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
 
 
 def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:
@@ -71,3 +66,35 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
                 raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows of the name {one.name}")
 
     return found
+
+
+def _imported(name: str, number: int) -> ModuleType:
+    """Import a module, whatever its code does. What it needs may be named, its own name not: that is the setting."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        foreign = error.name if error.name and not f"{name}.".startswith(f"{error.name}.") else None
+        needs = f": it needs {foreign}" if foreign else ""
+
+        raise _unusable(number, f"that cannot be imported{needs}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        said = f": {error}" if isinstance(error, Misdefined) else ""
+
+        raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{said}") from error
+
+
+def _unusable(number: int, reason: str) -> ConfigurationError:
+    return ConfigurationError("COUNTERSIGN_WORKFLOWS", f"names a module, number {number}, {reason}")
+
+
+def _raised(error: BaseException, module_name: str) -> str:
+    """Return the type of the error and where it comes from: a line of the module, or of a file that it led to."""
+    names = module_name.split(".")
+    found = places(error)
+    own = [(file, line) for file, line in found if {Path(file).stem, Path(file).parent.name} & set(names)]
+    file, line = (own or found or [("", 0)])[-1]
+    where = f"in its line {line}" if own else f"at {Path(file).name}:{line}"
+
+    return f"it raised {type(error).__name__} {where}"

@@ -10,12 +10,14 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 
-from orchestrator.callbacks.opened_at import MARK
+from orchestrator import stored_names
+from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
 from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
+from orchestrator.stored_names import NONCE_TAG
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
 
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.errors import WorkflowEnded
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
-
-FORMAT: Final = 1
-NONCE_TAG: Final = "countersign:nonce"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Start:
 
     def stored(self) -> dict[str, Any]:
         """Return the form that rests in the root's param."""
-        return {"countersign": FORMAT, "root": self.root_id, "request": self.text}
+        return {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
 
     @classmethod
     def read(cls, stored: object, *, root_id: str) -> Self:
@@ -58,7 +57,7 @@ class Start:
             WorkflowFailed: it was not started by us, or is the input of another root.
         """
         match stored:
-            case {"countersign": 1, "root": str(root), "request": str(text)} if root == root_id:
+            case {"countersign": stored_names.FORMAT, "root": str(root), "request": str(text)} if root == root_id:
                 return cls(root_id=root_id, text=text)
             case _:
                 msg = "the stored input is not one that was started under this id"
@@ -114,7 +113,7 @@ class Ending:
         """Return the form that rests in the root's value."""
         error = None if self.error is None else json.dumps(self.error, allow_nan=False)
 
-        return {"countersign": FORMAT, "state": self.state, "result": self.result, "error": error}
+        return {"countersign": stored_names.FORMAT, "state": self.state, "result": self.result, "error": error}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +208,7 @@ def _request_of(record: PromiseRecord) -> str | None:
         return None
 
     match record.param.data:
-        case {"args": [{"countersign": 1, "root": record.id, "request": str(text)}]}:
+        case {"args": [{"countersign": stored_names.FORMAT, "root": record.id, "request": str(text)}]}:
             return text
         case _:
             msg = f"the root {record.id} was not started by Countersign"
@@ -219,7 +218,7 @@ def _request_of(record: PromiseRecord) -> str | None:
 def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:
     match value:
         case {
-            "countersign": 1,
+            "countersign": stored_names.FORMAT,
             "state": "succeeded" | "failed" | "expired" | "cancelled",
             "result": str() | None,
             "error": str() | None,

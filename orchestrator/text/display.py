@@ -1,4 +1,4 @@
-"""Text from strangers made fit to be shown to a person, on a page or in a mail.
+"""Text from strangers made fit to be shown to a person: on a page, in a mail, in a log.
 
 What is shown must be what is there: no character that hides, reorders or overwrites others is let through. Markup is
 not this file's business, escaping stays with whoever writes markup.
@@ -30,6 +30,14 @@ def paragraphs(text: str, limit: int) -> str:
         text = text[: limit - len(notice)] + notice
 
     return _visible(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def escape_unprintable(text: str) -> str:
+    r"""Return `text` with every control and other unprintable character escaped, a newline as `\n`."""
+    if text.isprintable():
+        return text
+
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,15 +10,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from resonate.error import ApplicationError
 
 from orchestrator.callbacks.callback import Address, Callback, open_callback
-from orchestrator.databricks.jobs import Databricks
-from orchestrator.databricks.run import idempotency_token, job_subject
-from orchestrator.databricks.watcher import Watch, arrange_look, settle_dead
+from orchestrator.databricks.run import job_subject
+from orchestrator.databricks.run_steps import (
+    CALLBACK_PARAMETER,
+    Job,
+    Later,
+    Refused,
+    Triggered,
+    read_trigger,
+    stop_run,
+    trigger_job,
+)
 from orchestrator.durable.context import Context
-from orchestrator.durable.persisting import DONE, FIRST_PAUSE, SLOWEST, pause, persist
+from orchestrator.durable.persisting import FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.engine import Engine
 from orchestrator.errors import (
-    StepRefused,
-    StepUnavailable,
     StoreTampered,
     WorkflowCancelled,
     WorkflowEnded,
@@ -33,12 +38,6 @@ from orchestrator.runs.definition import workflow
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
-    from orchestrator.durable.persisting import Tried
-
-logger = logging.getLogger(__name__)
-
-#: The job parameter that carries the callback's link.
-CALLBACK_PARAMETER: Final = "callback_url"
 
 _LONGEST: Final = 365 * 86400
 
@@ -185,21 +184,20 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
 
     An outage is slept through durably, holding nothing meanwhile.
     """
+    job = Job(job_id=request.job_id, parameters=request.parameters, watch_interval=request.watch_interval)
     seconds = FIRST_PAUSE
     late = 0
 
     while late < _FEW_TRIES:
-        reply = await ctx.run(trigger_job, request, callback.address)
-
-        if "run_id" in reply:
-            return int(reply["run_id"])
-
-        if "refused" in reply:
-            raise WorkflowFailed(reply["refused"], outcome="failed", run_id=None)
-
-        late += reply["over"]
-        await pause(ctx, max(seconds, reply["retry_after"] or 0))
-        seconds = min(seconds * 2, SLOWEST)
+        match read_trigger(await ctx.run(trigger_job, job, callback.address)):
+            case Triggered(run_id):
+                return run_id
+            case Refused(reason):
+                raise WorkflowFailed(reason, outcome="failed", run_id=None)
+            case Later(retry_after, over):
+                late += over
+                await pause(ctx, max(seconds, retry_after or 0))
+                seconds = min(seconds * 2, SLOWEST)
 
     return None
 
@@ -215,69 +213,6 @@ async def still_wanted(ctx: Context, address: Address, rest: float) -> bool | fl
 
 async def _is_wanted(ctx: Context, address: Address) -> bool:
     return await address.settled(ctx) is None and not await cancel_requested(ctx)
-
-
-async def trigger_job(ctx: Context, request: PipelineRequest, address: Address) -> dict[str, Any]:
-    """Trigger the job with the callback's link, and put its run under watch.
-
-    Asked for even when the wait is over already: a trigger before a crash may have started the run, and only its id
-    lets us stop it.
-    """
-    databricks = ctx.get_dependency(Databricks)
-    parameters = {**request.parameters, CALLBACK_PARAMETER: await address.url(ctx)}
-
-    try:
-        run_id = await databricks.trigger(
-            request.job_id,
-            idempotency_token=idempotency_token(address.promise_id, address.opened_at),
-            parameters=parameters,
-        )
-    except StepRefused as error:
-        return {"refused": str(error)}
-    except StepUnavailable as error:
-        logger.warning("%s: job %s is not triggered yet: %s", address.promise_id, request.job_id, error)
-
-        return {"retry_after": error.retry_after, "over": await address.settled(ctx) is not None}
-
-    watch = Watch(
-        promise_id=address.promise_id,
-        callback=address.callback,
-        run_id=run_id,
-        interval=request.watch_interval,
-        opened_at=address.opened_at,
-    )
-    await arrange_look(ctx, watch)
-    await _settle_if_over(ctx, watch)
-
-    return {"run_id": run_id}
-
-
-async def _settle_if_over(ctx: Context, watch: Watch) -> None:
-    """Settle the wait at once where the token named a run that ended long ago, which the trigger does not tell."""
-    try:
-        run = await ctx.get_dependency(Databricks).read(watch.run_id)
-    except (StepRefused, StepUnavailable) as error:
-        logger.info("run %s is left to the watcher: %s", watch.run_id, error)
-        return
-
-    if run.over:
-        await settle_dead(ctx, watch, run)
-
-
-async def stop_run(ctx: Context, run_id: int) -> Tried:
-    """Cancel the run."""
-    try:
-        await ctx.get_dependency(Databricks).cancel(run_id)
-    except StepRefused as error:
-        logger.warning("run %s may not be cancelled: %s", run_id, error)
-
-        return {"again": False, "why": str(error)}
-    except StepUnavailable as error:
-        logger.warning("run %s is not cancelled yet: %s", run_id, error)
-
-        return {"again": True, "why": str(error)}
-
-    return DONE
 
 
 def _message(outcome: Outcome) -> str:

@@ -92,7 +92,7 @@ async def check_workers(settings: Settings) -> str:
     """Return that somebody works for each group that the workflows need. What an absent group should do waits."""
     groups = groups_of(load_workflows(settings.workflows).values())
 
-    if settings.engine.kind in {"embedded", "memory"}:
+    if settings.engine.embedded:
         return f"the receiver works for all groups: {', '.join(groups)}"
 
     engine = await connect(settings, work=False)

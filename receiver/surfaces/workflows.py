@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.callbacks.outcomes import read_settled
-from orchestrator.durable.context import CALLBACK_TAG
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import PAGE, name_of, walk
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.roots import start_root, view_root
+from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.text.strict_json import json_equal, loads_strict
 from receiver.http.bodies import json_body
 from receiver.http.problems import Problem

@@ -21,7 +21,8 @@ from resonate.observability import BackgroundTaskFailed, Dropped
 
 from orchestrator.engine.connect import _observe
 from orchestrator.errors import StepUnavailable, WorkflowFailed
-from orchestrator.logs import ACCESS, Form, _JsonFormatter, one_line
+from orchestrator.logs import ACCESS, Form, _JsonFormatter
+from orchestrator.text.display import escape_unprintable
 from orchestrator.text.redaction import REDACTED, redact
 
 if TYPE_CHECKING:
@@ -90,13 +91,13 @@ def test_any_token_of_the_signing_library_is_masked(claims: dict[str, str], key:
 )
 def test_what_is_no_secret_is_left_alone(text: str) -> None:
     assert redact(text) == text
-    assert one_line(text) == text
+    assert escape_unprintable(text) == text
 
 
 @given(st.text())
 @example("a\r\nb\x00\x1b[2J\x7f\x85\u2028\u2029\u202e\ud800")
 def test_any_text_becomes_one_printable_line(text: str) -> None:
-    line = one_line(text)
+    line = escape_unprintable(text)
 
     assert line.isprintable()
     assert len(line.splitlines()) <= 1

@@ -19,7 +19,8 @@ from orchestrator import Context, Question, ask_people, workflow
 from orchestrator.config.settings import MailAddress
 from orchestrator.engine import connect
 from orchestrator.errors import StepUnavailable
-from orchestrator.mail.mailer import Mailer, Message
+from orchestrator.mail.mailer import Mailer
+from orchestrator.mail.message import Message
 from orchestrator.runs.roots import start_root
 from orchestrator.worker import equip
 from orchestrator.workflows import approve_and_ship

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator import stored_names
 from orchestrator.engine.encryption.cipher import PayloadRefused, is_unbound
 from orchestrator.engine.encryption.places import held, payload_of
 
@@ -56,7 +57,7 @@ def workflow_of(promise_id: str, param: Any) -> str:
 def starts(param: Any, root_id: str) -> bool:
     """Whether this is the param of this very root."""
     match param:
-        case {"func": str(name), "args": [{"countersign": 1, "root": str(root), "request": str()}]}:
+        case {"func": str(name), "args": [{"countersign": stored_names.FORMAT, "root": str(root), "request": str()}]}:
             return root == root_id and root_id.startswith(f"{name}.")
         case _:
             return False

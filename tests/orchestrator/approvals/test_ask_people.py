@@ -11,7 +11,7 @@ from support.configuration import fresh_key
 from support.plant import pause
 
 from orchestrator import Question, ask_people
-from orchestrator.callbacks.opened_at import companion_id
+from orchestrator.durable.opened_at import companion_id
 from orchestrator.errors import StepRefused
 from orchestrator.runs.cancellation import request_cancel
 

@@ -9,8 +9,8 @@ import pytest
 from resonate.types import PromiseRecord
 
 from orchestrator.approvals.codes import ApprovalCodes
-from orchestrator.callbacks.opened_at import MARK
 from orchestrator.config.secret import Secret
+from orchestrator.durable.opened_at import MARK
 
 OLD, NEW = Secret(bytes(range(32))), Secret(bytes(range(1, 33)))
 CODES = ApprovalCodes([OLD])

@@ -10,8 +10,8 @@ import pytest
 from resonate.codec import Codec, NoopEncryptor, decode_settled
 from resonate.types import PromiseRecord, Value
 
-from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.outcomes import Outcome, body_of, envelope, read_settled
+from orchestrator.durable.opened_at import MARK
 
 if TYPE_CHECKING:
     from resonate.types import PromiseState

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from resonate.types import PromiseRecord
 
 from orchestrator.callbacks.claims import Claims, TokenExpired, TokenInvalid
-from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.tokens import MAX_TOKEN_LENGTH, TokenSigner
 from orchestrator.config.secret import Secret
+from orchestrator.durable.opened_at import MARK
 
 OLD, NEW, FOREIGN = (Secret(bytes([n]) + b"-key-of-the-token-tests-32-bytes") for n in (1, 2, 3))
 NOW = 1_800_000_000.0

@@ -22,7 +22,7 @@ from databricks.sdk.core import CredentialsStrategy
 
 from orchestrator.config.secret import Secret
 from orchestrator.databricks.jobs import Databricks
-from orchestrator.databricks.run import RunGone, Workspace, idempotency_token
+from orchestrator.databricks.run import JobsApi, RunGone, idempotency_token
 from orchestrator.databricks.sdk import connect as connect_workspace
 from orchestrator.databricks.sdk import workspace_client
 from orchestrator.databricks.workspace_address import workspace_address
@@ -76,7 +76,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return naps
 
 
-def connector(emulator: Emulator, **settings: Any) -> Callable[[], Workspace]:
+def connector(emulator: Emulator, **settings: Any) -> Callable[[], JobsApi]:
     return functools.partial(connect_workspace, **({"host": emulator.url, "token": emulator.token} | settings))
 
 
@@ -311,7 +311,7 @@ async def test_a_sign_in_that_could_not_be_discovered_is_unavailable(emulator: E
 async def test_a_silent_workspace_is_given_up_and_a_fresh_client_is_tried_next(emulator: Emulator) -> None:
     built = []
 
-    def connect() -> Workspace:
+    def connect() -> JobsApi:
         built.append(threading.current_thread())
         return connector(emulator)()
 
@@ -363,7 +363,7 @@ def test_a_process_told_to_stop_does_not_wait_for_a_silent_workspace(emulator: E
 async def test_the_client_is_built_once_when_first_needed_and_in_a_thread(emulator: Emulator) -> None:
     built = []
 
-    def connect() -> Workspace:
+    def connect() -> JobsApi:
         built.append(threading.current_thread())
         return connector(emulator)()
 
@@ -379,12 +379,12 @@ async def test_the_client_is_built_once_when_first_needed_and_in_a_thread(emulat
 
 
 async def test_a_client_that_could_not_be_built_is_tried_again(emulator: Emulator) -> None:
-    answers: list[Callable[[], Workspace]] = [
+    answers: list[Callable[[], JobsApi]] = [
         connector(emulator),
         connector(emulator, password="x", username="y"),
     ]
 
-    def connect() -> Workspace:
+    def connect() -> JobsApi:
         return answers.pop()()
 
     databricks = Databricks(connect)

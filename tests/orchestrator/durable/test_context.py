@@ -16,8 +16,9 @@ from resonate.error import Suspended
 from resonate.resonate import Resonate
 from resonate.types import PromiseRecord, Value
 
-from orchestrator.callbacks.opened_at import MARK
-from orchestrator.durable.context import CALLBACK_TAG, STEP_TAG, Context
+from orchestrator.durable.context import Context
+from orchestrator.durable.opened_at import MARK
+from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 
 NOW = 1_000_000
 

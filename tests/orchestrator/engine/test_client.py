@@ -32,7 +32,7 @@ class Counting:
 
 def remote(promises: Counting) -> Engine:
     resonate: Any = SimpleNamespace(promises=promises)
-    return Engine(resonate, kind="postgres", seconds=5, address_of=str)
+    return Engine(resonate, embedded=False, seconds=5, address_of=str)
 
 
 async def test_a_receiver_full_of_waiters_asks_no_more_often_than_the_engine_bears() -> None:
@@ -59,6 +59,6 @@ async def test_nobody_waits_in_a_process_that_is_about_to_end() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: engine.wait_settled("p", seconds=3600))
         await pause(0.05)
-        engine.hurry()
+        engine.release_waiters()
 
     assert promises.asked >= 2

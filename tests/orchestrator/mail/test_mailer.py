@@ -10,7 +10,8 @@ from support.postbox import Postbox, mailer, server
 
 from orchestrator.config.settings import MailAddress
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.mail.mailer import Mailer, Message
+from orchestrator.mail.mailer import Mailer
+from orchestrator.mail.message import Message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from support.relay import PASSWORD, USER, Received, Relay, objections
 
 from orchestrator.approvals.letter import Letter
-from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.question import Question
 from orchestrator.config.addresses import mail_address
+from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.persisting import DONE
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.mail import smtp
 from orchestrator.mail.end_notice import notify
-from orchestrator.mail.mailer import Mailer, Message
+from orchestrator.mail.mailer import Mailer
+from orchestrator.mail.message import Message
 from orchestrator.mail.mime import compose
 from orchestrator.text.mailbox import mailbox
 

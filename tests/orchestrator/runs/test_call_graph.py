@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from resonate.types import PromiseRecord, Value
 
-from orchestrator.durable.context import CALLBACK_TAG
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import GAP, walk
+from orchestrator.stored_names import CALLBACK_TAG
 
 
 class Store:

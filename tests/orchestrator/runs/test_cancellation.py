@@ -13,12 +13,12 @@ from support.edge import AUTHORISED, Edge, edge, problem
 from support.plant import PATIENCE, pause
 
 from orchestrator import Context, open_callback, workflow
-from orchestrator.durable.context import STEP_TAG
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import GAP, PAGE
-from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel
-from orchestrator.runs.cancellation import pursue_cancel
+from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel
+from orchestrator.runs.cancellation import drive_cancel
+from orchestrator.stored_names import STEP_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +126,7 @@ async def test_the_steps_come_in_pages_and_none_is_left_out(tmp_path: Path) -> N
         problem(answer, 422, "invalid-id")
 
 
-@pytest.mark.parametrize("param", [None, "x", {"func": PURSUE, "args": []}, {"func": PURSUE, "args": [{"root": "b"}]}])
+@pytest.mark.parametrize("param", [None, "x", {"func": CANCEL, "args": []}, {"func": CANCEL, "args": [{"root": "b"}]}])
 async def test_a_promise_in_the_place_of_a_cancel_that_asks_for_none_is_none(tmp_path: Path, param: object) -> None:
     async with edge(tmp_path) as here:
         await here.asked("1")
@@ -143,7 +143,7 @@ async def test_a_cancel_of_a_workflow_that_the_engine_has_forgotten_is_pursued_n
         await create_task(
             here.engine,
             "ask.1~nonce~cancel",
-            function=PURSUE,
+            function=CANCEL,
             argument={"root": "ask.1"},
             target=here.engine.address_of("default"),
             timeout_at=2**42,
@@ -168,7 +168,7 @@ async def test_a_cancel_that_was_under_way_before_an_upgrade_goes_on() -> None:
             self.slept += 1
 
     replayed: Any = Replayed()
-    await pursue_cancel(replayed, {"root": "r"})
+    await drive_cancel(replayed, {"root": "r"})
 
     assert replayed.asked == [None, None, None, "r:7", None]
     assert replayed.slept == 3

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from support.edge import AUTHORISED, edge, problem
 from support.plant import Plant, pause, plant
 
-from orchestrator.databricks.run import Run
+from orchestrator.databricks.run import JobRun
 from orchestrator.databricks.watcher import how_it_ended
 from orchestrator.durable.context import Context
 from orchestrator.errors import StepRefused
@@ -306,7 +306,7 @@ async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(work
 def test_why_a_run_was_skipped_is_said_whichever_way_the_api_tells_it(
     result_state: str | None, message: str, said: str
 ) -> None:
-    run = Run(
+    run = JobRun(
         run_id=1,
         job_id=1,
         over=True,

@@ -9,25 +9,25 @@ from support.engines import KINDS
 from support.forgetting import Forgetful, forgetful
 from support.plant import PATIENCE, Plant, pause, plant
 
-from orchestrator.callbacks.opened_at import MARK, companion_id
 from orchestrator.databricks.hints import request_look
 from orchestrator.databricks.run import idempotency_token
-from orchestrator.databricks.watcher import LOOK
+from orchestrator.databricks.watcher import POLL
 from orchestrator.durable import context
-from orchestrator.durable.context import STEP_TAG
+from orchestrator.durable.opened_at import MARK, companion_id
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import UnknownPromise
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs import roots
-from orchestrator.runs.cancel_record import PURSUE, cancel_ids
+from orchestrator.runs.cancel_record import CANCEL, cancel_ids
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.stored_names import STEP_TAG
 from orchestrator.testing.emulator.workspace import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.mail.mailer import Message
+    from orchestrator.mail.message import Message
 
 HOLDS = 1
 JOBS = {HOLDS: Job(fate="hold")}
@@ -130,7 +130,7 @@ async def test_a_cancel_of_the_form_before_counts_for_the_workflow_that_it_was_a
         await create_task(
             works.engine,
             f"{root_id}~cancel",
-            function=PURSUE,
+            function=CANCEL,
             argument={"root": root_id},
             target=works.engine.address_of("default"),
             timeout_at=2**42,
@@ -170,7 +170,7 @@ async def test_a_wait_that_the_release_before_opened_keeps_its_idempotency_token
         await create_task(
             works.engine,
             wait_id.replace(":", "~") + "~look7",
-            function=LOOK,
+            function=POLL,
             argument={"watch": watch, "due_at": 0},
             target=works.engine.address_of("default"),
             timeout_at=2**42,

@@ -15,10 +15,10 @@ from support.plant import pause
 from support.senders import Sender, senders, sources_file
 
 from orchestrator.approvals.reminders import REMIND
-from orchestrator.callbacks.opened_at import MARK
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.durable import context
+from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import own_tags
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from resonate.ids import ORIGIN_SEP
+
+from orchestrator.stored_names import TRANSIENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resonate.connections.local import DurablePromise
-
-TRANSIENT_TAG: Final = "countersign:transient"
 
 
 def origin_of(promise_id: str) -> str:

@@ -30,7 +30,7 @@ from orchestrator.engine.encryption.sealing import Seal
 from orchestrator.engine.failures import is_tampered
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.errors import ConfigurationError, EngineUnavailable
-from orchestrator.runs.cancel_record import PURSUE, cancel_ids, find_cancel
+from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel
 
 KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
 
@@ -132,7 +132,7 @@ async def test_a_mark_and_a_cancel_by_somebody_without_a_key_are_none(tmp_path: 
         root = await one.engine.promises.get("consult.1")
         digest = b"1" * 16
         mark: dict[str, Any] = {"countersign": 1, "mark": digest.hex()}
-        asks: dict[str, Any] = {"func": PURSUE, "args": [{"root": root.id}]}
+        asks: dict[str, Any] = {"func": CANCEL, "args": [{"root": root.id}]}
         task = {"resonate:target": root.tags["resonate:target"]}
 
         for promise_id, held, tags in (

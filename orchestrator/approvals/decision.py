@@ -1,0 +1,37 @@
+"""A person's decision as it is kept: what goes into the outcome of the wait beside the choice itself, and out again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from orchestrator.callbacks.outcomes import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is kept about a decision; the choice and the person are in the outcome that holds it.
+
+    `digest` is the SHA-256 of the question that the page showed, `client` the network address the decision came from,
+    `at` when, in RFC 3339.
+    """
+
+    comment: str
+    digest: str
+    client: str | None
+    at: str
+
+    def stored(self) -> str:
+        """Return the form that rests in the outcome, as its body: JSON text. Its fields and their order never change."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, outcome: Outcome) -> Self | None:
+        """Return what an outcome keeps about a decision, None where it keeps none."""
+        match outcome.value:
+            case {"comment": str(comment), "digest": str(digest), "client": str() | None as client, "at": str(at)}:
+                return cls(comment=comment, digest=digest, client=client, at=at)
+            case _:
+                return None

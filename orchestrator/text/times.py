@@ -1,0 +1,71 @@
+"""Moments and lengths of time as text, for people and for programs: in UTC, and in English whatever the locale."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+
+# `strftime` would take the names from the locale.
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def utc(milliseconds: int) -> datetime:
+    """Return this time, in milliseconds since the epoch, rounded down to the second."""
+    return datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
+
+
+def rfc3339(milliseconds: int) -> str:
+    """Return this time, in milliseconds since the epoch, as `2026-11-21T08:00:00.000Z`."""
+    return f"{utc(milliseconds):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
+
+
+def to_the_minute(moment: datetime) -> str:
+    """Return a moment as a sentence has it: `21 November 2026, 08:00 UTC`."""
+    moment = moment.astimezone(UTC)
+
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment:%Y, %H:%M} UTC"
+
+
+def to_the_second(moment: datetime) -> str:
+    """Return a moment as a table has it, which says once that it is UTC: `21 Nov 2026, 08:00:00`."""
+    moment = moment.astimezone(UTC)
+
+    return f"{moment.day} {_MONTHS[moment.month - 1][:3]} {moment:%Y, %H:%M:%S}"
+
+
+def time_left(seconds: float) -> str:
+    """Return a length of time in its largest unit, rounded down: `3 days`, at least `less than a minute`."""
+    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        if seconds >= size:
+            number = int(seconds // size)
+
+            return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+    return "less than a minute"
+
+
+def duration(length: timedelta) -> str:
+    """Return a length of time in its two largest units: `2 min 5 s`; under a second in milliseconds."""
+    seconds = max(length.total_seconds(), 0.0)
+
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+
+    whole = round(seconds)
+    units = [(whole // _DAY, "d"), (whole // _HOUR % 24, "h"), (whole // _MINUTE % 60, "min"), (whole % 60, "s")]
+    largest = next(place for place, (number, _) in enumerate(units) if number)
+
+    return " ".join(f"{number} {unit}" for number, unit in units[largest : largest + 2] if number)

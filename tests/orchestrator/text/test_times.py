@@ -1,0 +1,62 @@
+"""Moments and lengths of time as text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from orchestrator.text.times import duration, rfc3339, time_left, to_the_minute, to_the_second, utc
+
+MOMENT = datetime(2026, 11, 1, 8, 5, 9, 987_000, tzinfo=UTC)
+
+
+def test_milliseconds_since_the_epoch_become_a_moment_to_the_second() -> None:
+    assert utc(1_793_520_309_987) == MOMENT.replace(microsecond=0)
+
+
+def test_programs_are_told_a_time_to_the_millisecond() -> None:
+    assert rfc3339(1_793_520_309_007) == "2026-11-01T08:05:09.007Z"
+    assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_people_are_told_a_moment_in_utc() -> None:
+    elsewhere = MOMENT.astimezone(timezone(timedelta(hours=9)))
+
+    assert to_the_minute(elsewhere) == to_the_minute(MOMENT) == "1 November 2026, 08:05 UTC"
+    assert to_the_second(elsewhere) == to_the_second(MOMENT) == "1 Nov 2026, 08:05:09"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "less than a minute"),
+        (59.9, "less than a minute"),
+        (60, "1 minute"),
+        (3599, "59 minutes"),
+        (3600, "1 hour"),
+        (86_399, "23 hours"),
+        (86_400, "1 day"),
+        (3 * 86_400 - 1, "2 days"),
+    ],
+)
+def test_the_time_left_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
+    assert time_left(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 ms"),
+        (0.0154, "15 ms"),
+        (1, "1.0 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min"),
+        (125, "2 min 5 s"),
+        (3600, "1 h"),
+        (3605, "1 h"),
+        (90_061, "1 d 1 h"),
+    ],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == text
