@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 from support.engines import KINDS, Database, postgres, resonate_server
+from support.hurrying import hurry
 from support.postbox import certificate_in
 
 from orchestrator.logs import Form, Level, configure_logging
@@ -100,6 +101,12 @@ def _logging_stays_on() -> Iterator[None]:
 def anyio_backend() -> str:
     """The SDK runs on asyncio alone."""
     return "asyncio"
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that is not about how long a pause lasts: a tenth of it will do."""
+    hurry(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -190,6 +190,7 @@ async def test_people_are_reminded_with_the_same_link_until_it_is_decided(here: 
         pytest.fail("people are still reminded")
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_mail_server_that_is_away_is_waited_for(here: Desk) -> None:
     here.letters.outages = 1
     link = await here.ask()
