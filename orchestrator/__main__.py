@@ -21,7 +21,7 @@ from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
 from orchestrator.logs import configure_logging
 from orchestrator.runs.loading import load_workflows
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
@@ -73,7 +73,7 @@ async def _work(settings: Settings, group: str) -> None:
 
     workflows = load_workflows(settings.workflows)
     engine = await connect(settings, group=group, work=True)
-    equip(engine, settings, workflows.values(), group=group)
+    prepare_worker(engine, settings, workflows.values(), group=group)
     stop = asyncio.Event()
     SIGNALS.deliver(asyncio.get_running_loop(), stop=lambda _: stop.set())
 

@@ -23,7 +23,6 @@ from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
 from orchestrator.runs.group_ping import PING, ping
 from orchestrator.runs.loading import groups_of, steps_called
-from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
+def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     engine: Engine,
     settings: Settings,
     workflows: Iterable[Workflow[Any]],
@@ -47,9 +46,15 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
     group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
-    order_book: OrderBook | None = None,
+    dependencies: Iterable[object] = (),
 ) -> None:
-    """Make a worker of this engine's process, for one group, or for all. It takes no task before `engine.start()`."""
+    """Make a worker of this engine's process, for one group, or for all. It takes no task before `engine.start()`.
+
+    What the steps of the group need is made unless it is among the `dependencies`.
+
+    Raises:
+        ConfigurationError: a step that cannot be registered, or has the name of another one or of a workflow.
+    """
     loaded = tuple(workflows)
     steps = steps_called(loaded)
     resonate = engine.resonate
@@ -58,7 +63,10 @@ def equip(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
     resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name))
-    resonate.with_dependency(order_book if order_book is not None else OrderBook())
+    given = {type(one): one for one in dependencies}
+
+    for need in {need for step in steps if group in {None, step.group} for need in step.needs}:
+        resonate.with_dependency(given[need] if need in given else need())
 
     if group is not None and group not in groups_of(loaded):
         logger.warning("nothing belongs to group %s; there is: %s", group, ", ".join(groups_of(loaded)))

@@ -26,9 +26,9 @@ from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StartRefused
 from orchestrator.logs import configure_logging
 from orchestrator.runs.loading import load_workflows
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 from receiver.app import create_app
-from receiver.http.server import Server, allow_many_connections
+from receiver.http.protocol.server import Server, allow_many_connections
 from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     SIGNALS.deliver(loop, stop=server.stop, reload=reload)
 
     if embedded:
-        equip(engine, settings, workflows.values())
+        prepare_worker(engine, settings, workflows.values())
         engine.start()
 
     _collect_seldom()

@@ -23,6 +23,7 @@ from receiver.pages.approval import Notice, dressed
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.edge import Edge
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
 from receiver.surfaces.workflows import Workflows
@@ -50,39 +51,26 @@ def create_app(
         ConfigurationError: that file cannot be used.
     """
     metrics = Metrics()
-    signer = TokenSigner(settings.signing_keys)
     api_keys = ApiKeys(settings.api_keys, BadTokens())
-    bad_tokens = BadTokens()
-    callbacks = Callbacks(
-        engine,
-        signer,
-        caller_secrets=settings.caller_secrets,
-        bad_tokens=bad_tokens,
-        bad_proofs=BadTokens(),
+    edge = Edge(
+        engine=engine,
+        signer=TokenSigner(settings.signing_keys),
         metrics=metrics,
+        bad_tokens=BadTokens(),
         max_body=settings.max_body,
     )
+    callbacks = Callbacks(edge, caller_secrets=settings.caller_secrets, bad_proofs=BadTokens())
     approvals = Approvals(
-        engine,
-        signer,
-        ApprovalCodes(settings.signing_keys),
-        organisation=settings.name,
-        public_url=settings.public_url,
-        bad_tokens=bad_tokens,
-        metrics=metrics,
-        max_body=settings.max_body,
+        edge, ApprovalCodes(settings.signing_keys), organisation=settings.name, public_url=settings.public_url
     )
     webhooks = Webhooks(
-        engine,
-        signer,
+        edge,
         sources if sources is not None else Sources(settings, workflows),
         group=settings.group,
         bad_signatures=BadTokens(),
-        metrics=metrics,
-        max_body=settings.max_body,
     )
-    starting = Workflows(engine, workflows, organisation=settings.name, api_keys=api_keys, max_body=settings.max_body)
-    operations = Operations(engine, api_keys, metrics, workflows)
+    starting = Workflows(edge, workflows, organisation=settings.name, api_keys=api_keys)
+    operations = Operations(edge, workflows, api_keys=api_keys)
     app = Starlette(
         routes=[
             *callbacks.routes(),

@@ -54,6 +54,8 @@ PLAN = (
     "orchestrator.engine.embedded.disk",
     "orchestrator.engine",
     "orchestrator.config",
+    "orchestrator.sdk_internals",
+    "orchestrator.stored_names",
     "orchestrator.logs",
     "orchestrator.signals",
     "orchestrator.text",
@@ -98,7 +100,6 @@ SUBJECTS = {
     "tests/test_installation.py": "the environment as a whole",
     "tests/test_readme.py": "a document",
     "tests/test_security_document.py": "a document",
-    "tests/test_selection.py": "the suite itself",
     "tests/orchestrator/engine/encryption/test_tampering.py": "what somebody who writes to the store can do",
     "tests/orchestrator/engine/test_store.py": "what lies in the store, whatever the engine",
     "tests/orchestrator/mail/test_strict_relay.py": "the room as a strict mail server sees it",
@@ -151,13 +152,13 @@ def rooms_of_one(files: set[str]) -> set[str]:
 
 
 def mirrors_nothing(test: str, sources: set[str]) -> bool:
-    """Return whether no module, and no package, has the name of this test file or begins it."""
+    """Return whether no module, and no package, has the name of this test file or, in the singular too, begins it."""
     folder, _, file = test.removeprefix("tests/").rpartition("/")
     subject = file.removeprefix("test_").removesuffix(".py")
     known = {Path(source).relative_to(folder).parts[0] for source in sources if source.startswith(f"{folder}/")}
     names = {each.removesuffix(".py") for each in known}
 
-    return not any(subject == each or subject.startswith(f"{each}_") for each in names)
+    return not any(subject == each or subject.startswith((f"{each}_", f"{each.rstrip('s')}_")) for each in names)
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +275,19 @@ def test_a_third_party_is_known_to_one_file(library: str) -> None:
 
 def test_the_product_checks_signatures_without_the_senders_own_verifiers() -> None:
     assert [name(file) for file in product() if ORACLES & set(imported(tree(file)))] == []
+
+
+def test_the_receiver_knows_nothing_of_the_sdk() -> None:
+    # The benchmark measures the SDK's own engines beside ours.
+    files = [file for file in python_files("receiver") if not name(file).startswith("receiver/benchmark/")]
+
+    assert [name(file) for file in files if "resonate" in imported(tree(file))] == []
+
+
+@pytest.mark.parametrize("source", ["import resonate.types", "if A:\n    from resonate.types import PromiseRecord"])
+def test_an_import_of_the_sdk_is_seen(source: str) -> None:
+    assert "resonate" in imported(ast.parse(source))
+    assert "resonate" not in imported(ast.parse("from orchestrator.engine import Engine"))
 
 
 @pytest.mark.parametrize(

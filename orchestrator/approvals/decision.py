@@ -24,7 +24,7 @@ class Decision:
     at: str
 
     def stored(self) -> str:
-        """Return the form that rests in the outcome, as its body: JSON text. Its fields and their order never change."""
+        """Return the form that rests in the outcome, as its body: JSON text that never changes."""
         return json.dumps(asdict(self))
 
     @classmethod

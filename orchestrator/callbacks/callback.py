@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import ApplicationError
 
-from orchestrator.callbacks.claims import Claims
+from orchestrator.callbacks.claims import PATHS, Claims
 from orchestrator.callbacks.outcomes import Outcome, Settled, body_of, is_envelope, read_outcome, read_settled
 from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
@@ -48,9 +48,7 @@ class Links:
 
     def url(self, claims: Claims) -> str:
         """Return the link that carries a token of these claims."""
-        surface = "callbacks" if claims.audience == "machine" else "approvals"
-
-        return f"{self._public_url}/{surface}/{self.signer.mint(claims)}"
+        return f"{self._public_url}{PATHS[claims.audience]}/{self.signer.mint(claims)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.errors import CountersignError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resonate.types import PromiseRecord
 
 type Version = Literal[1, 2]
 type Audience = Literal["machine", "approver"]
+
+#: Where each audience presents its tokens, below the public URL.
+PATHS: Final[Mapping[Audience, str]] = {"machine": "/callbacks", "approver": "/approvals"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,11 @@ class Claims:
         return record.id == self.promise_id and opened_at(record) == self.opened_at
 
     @property
+    def is_of_root(self) -> bool:
+        """Whether this names a root, which only its own worker may settle: a wait is always below a root."""
+        return ":" not in self.promise_id
+
+    @property
     def ikey(self) -> str:
         """The idempotency key of a delivery that brings none: the same for every delivery under equal claims.
 
@@ -59,6 +69,14 @@ class Claims:
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
         return f"claims:{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presented:
+    """What a genuine token says, and whether it was presented after its expiry."""
+
+    claims: Claims
+    expired: bool
 
 
 class TokenError(CountersignError):

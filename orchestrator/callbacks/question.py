@@ -7,6 +7,7 @@ the digest of what the person saw. It holds nothing secret: a mail carries all o
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resonate.types import PromiseRecord
+
+    from orchestrator.callbacks.claims import Claims
 
 type Need = Literal["any", "all"]
 
@@ -121,6 +124,38 @@ class Inquiry:
                 return cls(promise_id=record.id, question=question, people=tuple(people), need=need)
             case _:
                 return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a wait asks people, read from its record; `until` is when it ends, in milliseconds since the epoch.
+
+    `digest` is of what is stored, in hex: the links that were sent name the question by it.
+    """
+
+    promise_id: str
+    inquiry: Inquiry
+    digest: str
+    until: int
+
+    @property
+    def question(self) -> Question:
+        """The question, as it was put."""
+        return self.inquiry.question
+
+    @classmethod
+    def read(cls, record: PromiseRecord) -> Self | None:
+        """Return what the wait of this record asks, None as for `Inquiry.read`."""
+        inquiry = Inquiry.read(record)
+
+        if inquiry is None:
+            return None
+
+        return cls(promise_id=record.id, inquiry=inquiry, digest=digest_of(record), until=record.timeout_at)
+
+    def is_what(self, claims: Claims) -> bool:
+        """Whether these claims were made for this very question, word for word."""
+        return claims.question == self.promise_id and hmac.compare_digest(self.digest, claims.digest or "")
 
 
 def _question(fields: dict[str, Any]) -> Question:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from orchestrator.callbacks.claims import Audience, Claims, TokenExpired, TokenInvalid, Version
+from orchestrator.callbacks.claims import Audience, Claims, Presented, TokenExpired, TokenInvalid, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -81,6 +81,19 @@ class TokenSigner:
             TokenExpired: genuine, but later than its `expires_at`; carries the claims.
             TokenInvalid: not minted by a current key, for another audience, or malformed.
         """
+        presented = self.verify_even_expired(token, audience=audience)
+
+        if presented.expired:
+            raise TokenExpired(presented.claims)
+
+        return presented.claims
+
+    def verify_even_expired(self, token: str, *, audience: Audience) -> Presented:
+        """Return what a genuine token says and whether it has expired: for whoever may still show what was recorded.
+
+        Raises:
+            TokenInvalid: as for `verify`.
+        """
         if len(token) > MAX_TOKEN_LENGTH or _GRAMMAR.fullmatch(token) is None:
             raise TokenInvalid
 
@@ -97,10 +110,7 @@ class TokenSigner:
 
         claims = _decode(document, version, audience)
 
-        if self._clock() > claims.expires_at:
-            raise TokenExpired(claims)
-
-        return claims
+        return Presented(claims=claims, expired=self._clock() > claims.expires_at)
 
     def _version(self, token: str, audience: Audience) -> Version | None:
         """Return the format version under whose salt the token is signed, None where it is signed under none."""

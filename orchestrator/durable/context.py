@@ -1,9 +1,4 @@
-"""What workflow code gets as `ctx`, and every place where we reach below the SDK's public surface.
-
-The SDK's own context can create a promise that somebody outside settles, but not one that every engine closes at its
-deadline by itself, and it gives steps no names. Both need the request the SDK builds before it sends it. Those reaches
-are kept here, under a test that pins what they rely on, for the one minor version of the SDK that we allow.
-"""
+"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
-from resonate.codec import enc_hook
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.types import Value
@@ -20,6 +14,15 @@ from resonate.types import Value
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.engine.failures import failed_as_tampered, is_tampered
 from orchestrator.errors import NotJson
+from orchestrator.sdk_internals import (
+    as_written,
+    effects_of,
+    keep_as_workflow,
+    open_timer,
+    replace_effects,
+    state_of,
+    task_of,
+)
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
 
@@ -45,12 +48,12 @@ class Context(SDKContext):
         if isinstance(ctx, cls):
             return ctx
 
-        state = ctx._state  # noqa: SLF001
+        effects = effects_of(ctx)
 
-        if not isinstance(state.effects, _WatchfulEffects):
-            state.effects = _WatchfulEffects(state.effects)
+        if not isinstance(effects, _WatchfulEffects):
+            replace_effects(ctx, _WatchfulEffects(effects))
 
-        return cls(state, ctx.opts)
+        return cls(state_of(ctx), ctx.opts)
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
@@ -66,11 +69,13 @@ class Context(SDKContext):
             await action()
 
     @property
+    def _watchful(self) -> _WatchfulEffects:
+        return cast("_WatchfulEffects", effects_of(self))
+
+    @property
     def tampered(self) -> str | None:
         """The first promise met that does not hold what was written there, None where all do."""
-        effects = cast("_WatchfulEffects", self._state.effects)
-
-        return next(iter(effects.tampered), None)
+        return next(iter(self._watchful.tampered), None)
 
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step once and for all: its result is stored, and a replay gets the stored one.
@@ -102,35 +107,17 @@ class Context(SDKContext):
     def wait(
         self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
     ) -> ResonateFuture[Any]:
-        """Open a promise for somebody outside to settle, and return the future of its value.
+        """Open a promise for somebody outside to settle, and return the future of its value: None after the deadline.
 
         `holding` is given the promise's id and returns what its record keeps, which the first call decides for good.
-
-        To an engine it is a timer that is due at the deadline and whose task is delayed until then: so every engine
-        resolves it with no value when the deadline passes, and no worker hears of it before. It shares the branch of
-        the workflow, so that a resumed workflow gets it with its task and need not ask again.
         """
-        state = self._state
-        state.workflow = True
-        link = state.chain.link()
-        promise_id = self._next_id()
-        request = self._global_req(
-            promise_id, deadline, timer=True, external=True, target=state.target_resolver(self.opts.target)
-        )
-        tags = request.tags | {
-            "resonate:branch": state.branch_id,
-            "resonate:delay": str(request.timeout_at - 1),
-            CALLBACK_TAG: name,
-            **MARK,
-        }
+        param = None if holding is None else lambda promise_id: Value(data=holding(promise_id))
 
-        param = request.param if holding is None else Value(data=holding(promise_id))
-
-        return self._remote_future(msgspec.structs.replace(request, tags=tags, param=param), link)
+        return open_timer(self, deadline, tags={CALLBACK_TAG: name, **MARK}, param=param)
 
     def opened_at(self, promise_id: str) -> int | None:
         """Return when this wait of the workflow was opened, as its record has it: known once its id is."""
-        return cast("_WatchfulEffects", self._state.effects).opened[promise_id]
+        return self._watchful.opened[promise_id]
 
     @staticmethod
     async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
@@ -138,7 +125,7 @@ class Context(SDKContext):
 
         Which ones are over may differ when the workflow is replayed: ask in a step, and let that decide what is done.
         """
-        tasks = [future._task for future in futures]  # noqa: SLF001
+        tasks = [task_of(future) for future in futures]
         await asyncio.wait(tasks)
 
         # Each is asked, so that the loop does not report as forgotten what nobody awaits any more.
@@ -207,7 +194,7 @@ def check_storable(value: object, place: str) -> None:
     Raises:
         NotJson: it cannot; names the place.
     """
-    dumps_strict(value, place, convert=_as_the_sdk_writes)
+    dumps_strict(value, place, convert=as_written)
 
 
 def check_result(ctx: SDKContext, result: object, place: str) -> None:
@@ -219,12 +206,8 @@ def check_result(ctx: SDKContext, result: object, place: str) -> None:
     try:
         check_storable(result, place)
     except NotJson:
-        ctx._state.workflow = True  # noqa: SLF001
+        keep_as_workflow(ctx)
         raise
-
-
-def _as_the_sdk_writes(value: object) -> Any:
-    return msgspec.to_builtins(value, enc_hook=enc_hook, str_keys=True)
 
 
 def _ends_by_itself(record: PromiseRecord) -> bool:

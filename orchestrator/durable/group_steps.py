@@ -23,18 +23,22 @@ if TYPE_CHECKING:
 class GroupStep[**Parameters, Result]:
     """A step of one worker group. `ctx.call(step, ...)` has it done there and awaits what it returns.
 
-    What it takes and returns travels through the engine as JSON, and rests there.
+    What it takes and returns travels through the engine as JSON, and rests there. A worker that does the step makes one
+    of each type in `needs`, for `ctx.get_dependency`.
     """
 
     name: str
     group: str
     body: Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]
+    needs: tuple[type, ...] = ()
 
 
 def group_step[**Parameters, Result](
-    group: str,
+    group: str, *, needs: tuple[type, ...] = ()
 ) -> Callable[[Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]], GroupStep[Parameters, Result]]:
     """Make a step of this group of an async function `(ctx, ...)`; its name is the function's.
+
+    `needs` are types that can be made without arguments.
 
     It is done at least once per call: give what it does to the world a key of its own.
 
@@ -46,7 +50,7 @@ def group_step[**Parameters, Result](
     def define(
         body: Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]],
     ) -> GroupStep[Parameters, Result]:
-        return GroupStep(name=getattr(body, "__name__", ""), group=group, body=body)
+        return GroupStep(name=getattr(body, "__name__", ""), group=group, body=body, needs=needs)
 
     return define
 

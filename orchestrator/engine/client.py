@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise
+from orchestrator.sdk_internals import has_active_tasks, refuse_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -145,13 +146,12 @@ class Engine:
         A step that does not finish is done again by whoever has its task next.
         """
         self.release_waiters()
-        # The SDK's own switch. Its `stop` closes the connections first, and what a step ends with then is not recorded.
-        self.resonate._runtime.stopping = True  # noqa: SLF001
-        heartbeat: Any = self.resonate._heartbeat  # noqa: SLF001
+        # The SDK's own `stop` closes the connections first, and what a step ends with then is not recorded.
+        refuse_tasks(self.resonate)
 
         try:
             async with asyncio.timeout(seconds):
-                while heartbeat.active_tasks:  # noqa: ASYNC110 - the SDK tells nobody when it is empty
+                while has_active_tasks(self.resonate):  # noqa: ASYNC110 - the SDK tells nobody when it is empty
                     await asyncio.sleep(_POLL_FIRST)
 
                 await self.resonate.stop()

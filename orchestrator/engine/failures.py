@@ -15,9 +15,7 @@ import json
 from typing import Any, Final
 
 import msgspec
-import resonate.codec
 from pydantic_core import to_jsonable_python
-from resonate.codec import decode_settled
 from resonate.error import ApplicationError
 from resonate.types import PromiseRecord, Value
 
@@ -33,6 +31,7 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
+from orchestrator.sdk_internals import read_settled, replace_failures
 
 _ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, WorkflowCancelled)}
 
@@ -112,12 +111,11 @@ def forbid_pickles() -> None:
     Raises:
         StartRefused: this version of the SDK does not do as it is told.
     """
-    resonate.codec._encode_error = failure_of  # type: ignore[assignment]  # noqa: SLF001
-    resonate.codec._deserialize_error = error_of  # type: ignore[assignment]  # noqa: SLF001
+    replace_failures(failure_of, error_of)
     failure = Value(data={"kind": "Tried", "message": ""})
 
     try:
-        decode_settled(PromiseRecord(id="tried", state="rejected", value=failure, timeout_at=0))
+        read_settled(PromiseRecord(id="tried", state="rejected", value=failure, timeout_at=0))
     except StepFailed:
         return
     except Exception as error:

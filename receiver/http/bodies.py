@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 from starlette.requests import ClientDisconnect
 
-from orchestrator.text.strict_json import json_equal, loads_strict
+from orchestrator.text.strict_json import loads_strict
 from receiver.http.problems import Problem
 
 if TYPE_CHECKING:
@@ -21,21 +21,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.types import Receive
-
-__all__ = [
-    "READ_SECONDS",
-    "UTF8",
-    "JsonBody",
-    "check_declared",
-    "json_body",
-    "json_equal",
-    "parse_json",
-    "read_body",
-    "read_json",
-    "receive_body",
-    "too_large",
-    "unparsed_json",
-]
 
 READ_SECONDS: Final = 30.0
 """How long a body may take to arrive whole."""

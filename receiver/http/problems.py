@@ -1,7 +1,8 @@
 """Every refusal of the HTTP edge: RFC 9457 problem documents, by name.
 
-A handler raises `Problem`, the table turns it into an answer. This file never puts the text of an unexpected exception
-into an answer or a log: such a text may quote a body or a token, so only its type and the places in our code are named.
+A handler raises `Problem`, the table turns it into a response. This file never puts the text of an unexpected exception
+into a response or a log. Such a text may quote a body or a token, so only its type and the places in our code are
+named.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-# What goes with a status, unless the problem says otherwise. A connection whose request was not read to its end is
-# closed after 408, and after 431 since whatever follows is not worth reading.
-_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+#: What goes with a status, unless the problem says otherwise. A connection whose request was not read to its end is
+#: closed after 408, and after 431 since whatever follows is not worth reading.
+HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     401: {"WWW-Authenticate": "Bearer"},
     408: {"Connection": "close"},
     429: {"Retry-After": "60"},
@@ -121,7 +122,7 @@ class Problem(Exception):
         self.name = name
         self.status, self.title = PROBLEMS[name]
         self.detail = detail
-        self.headers = {**_HEADERS.get(self.status, {}), **(headers or {})}
+        self.headers = {**HEADERS.get(self.status, {}), **(headers or {})}
         self.members = members
 
     def document(self) -> dict[str, object]:
@@ -137,7 +138,7 @@ class Problem(Exception):
         return document | {name: value for name, value in self.members.items() if name not in document}
 
     def response(self) -> Response:
-        """Return the document as an answer."""
+        """Return the document as a response."""
         plain = self.detail is None and not self.members
         body = _PLAIN[self.name] if plain else _encode(self.document())
         return Response(body, self.status, self.headers, MEDIA_TYPE)

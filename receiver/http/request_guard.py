@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from orchestrator.text.crashes import describe_crash
 from receiver.http.bodies import READ_SECONDS, check_declared, receive_body
+from receiver.http.headers import ALWAYS, NO_PAGE
 from receiver.http.problems import CLIENT_GONE, Problem
 from receiver.http.routing import keep_encoded_slashes
 from receiver.http.telemetry import log_request, route_template
@@ -33,18 +34,11 @@ MAX_HEADER_BYTES: Final = 32 * 1024
 
 # Handlers of these methods read their body themselves, after they know whom they serve. Of all others nobody reads it.
 _READ_BY_HANDLER: Final = frozenset({"POST", "PUT", "PATCH"})
-_ALWAYS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-_ALWAYS_NAMES: Final = frozenset(name for name, _ in _ALWAYS)
-
-#: What is no page of ours loads nothing, is in no frame and tells nobody its address, should a browser show it.
-_NO_PAGE: Final = (
-    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-)
+_ALWAYS_NAMES: Final = frozenset(name for name, _ in ALWAYS)
 
 
 class RequestGuard:
-    """ASGI middleware around the application: size limits, the headers of every answer, metrics and the access log.
+    """ASGI middleware around the application: size limits, the headers of every response, metrics and the access log.
 
     `dress` is given every refusal made here before it goes out.
 
@@ -69,46 +63,46 @@ class RequestGuard:
         self._clock: Final = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; raises only where an answer that has begun cannot be finished."""
+        """Serve one request; raises only where a response that has begun cannot be finished."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         scope = keep_encoded_slashes(scope)
         began = self._clock()
-        answer = _Answer(send)
+        outgoing = _Outgoing(send)
         try:
-            await self._serve(scope, receive, answer)
+            await self._serve(scope, receive, outgoing)
         finally:
             seconds = self._clock() - began
             route = route_template(scope)
-            self._metrics.request(route, scope["method"], answer.status, seconds)
-            log_request(scope, route, answer.status, seconds)
+            self._metrics.request(route, scope["method"], outgoing.status, seconds)
+            log_request(scope, route, outgoing.status, seconds)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, outgoing: _Outgoing) -> None:
         try:
             if self._check_headers(scope) and scope["method"] not in _READ_BY_HANDLER:
                 body = await receive_body(receive, limit=self._max_body, seconds=self._body_seconds)
                 receive = _Replay(body, receive)
 
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, outgoing)
         except Problem as problem:
-            await self._dress(scope, problem.response())(scope, receive, answer)
+            await self._dress(scope, problem.response())(scope, receive, outgoing)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 what passes here the server would log, its text included
-            await self._after_crash(error, scope, receive, answer)
+            await self._after_crash(error, scope, receive, outgoing)
 
-    async def _after_crash(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        # A complete answer was made by the handler table, which has logged the error before it was raised again.
-        if answer.complete:
+    async def _after_crash(self, error: Exception, scope: Scope, receive: Receive, outgoing: _Outgoing) -> None:
+        # A complete response was made by the handler table, which has logged the error before it was raised again.
+        if outgoing.complete:
             return
 
         _log.error("a request failed: %s", describe_crash(error))
-        if answer.started:
-            raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
+        if outgoing.started:
+            raise RuntimeError("a response was cut short") from None  # the server must drop the connection
 
-        await self._dress(scope, Problem("internal-error").response())(scope, receive, answer)
+        await self._dress(scope, Problem("internal-error").response())(scope, receive, outgoing)
 
     def _check_headers(self, scope: Scope) -> bool:
         """Return whether the request has a body, or raise `Problem`: headers or declared body too large, ambiguous."""
@@ -141,8 +135,8 @@ class RequestGuard:
         return check_declared(declared, self._max_body)
 
 
-class _Answer:
-    """The way out: adds the headers of every answer and remembers the status."""
+class _Outgoing:
+    """The way out: adds the headers of every response and remembers the status."""
 
     __slots__ = ("_send", "complete", "started", "status")
 
@@ -158,8 +152,8 @@ class _Answer:
             self.status = message["status"]
             given = [pair for pair in message.get("headers", ()) if pair[0] not in _ALWAYS_NAMES]
             names = {name for name, _ in given}
-            added = [pair for pair in _NO_PAGE if pair[0] not in names]
-            message = {**message, "headers": [*given, *added, *_ALWAYS]}
+            added = [pair for pair in NO_PAGE if pair[0] not in names]
+            message = {**message, "headers": [*given, *added, *ALWAYS]}
         elif not message.get("more_body", False):
             self.complete = True
 

@@ -19,8 +19,8 @@ from receiver.openapi.parts import (
     STEPS,
     TOKEN,
     WORKFLOW_ID,
-    json_answer,
-    problem_answers,
+    json_response,
+    problem_responses,
     ref,
 )
 from receiver.openapi.parts import schemas as shared_schemas
@@ -113,7 +113,7 @@ def _callback_paths() -> Json:
             "get": _operation(
                 f"show_callback_{where}",
                 "What this callback is; settles nothing",
-                {"200": json_answer("The callback.", ref("Callback"))},
+                {"200": json_response("The callback.", ref("Callback"))},
                 ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "expired", "engine-unavailable"),
                 security=security,
                 parameters=parameters,
@@ -132,7 +132,7 @@ def _settling(name: str, summary: str, body: Json, security: list[Json], paramet
         name,
         summary,
         {
-            "200": json_answer(
+            "200": json_response(
                 "Settled, by this request or by an earlier one of the same key and outcome.", ref("Settled")
             )
         },
@@ -166,7 +166,7 @@ def _webhook_paths() -> Json:
             "post": _operation(
                 "deliver_with_token" if len(parameters) > 1 else "deliver",
                 summary,
-                {"200": json_answer("Taken, seen before, not wanted, or for a wait that is over.", ref("Taken"))},
+                {"200": json_response("Taken, seen before, not wanted, or for a wait that is over.", ref("Taken"))},
                 (
                     "malformed-body",
                     "bad-token",
@@ -196,7 +196,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         "schema": {"type": "string", "enum": list(inputs)},
     }
     security: list[Json] = [{"apiKey": []}]
-    shown = json_answer("Where it stands.", ref("Workflow"))
+    shown = json_response("Where it stands.", ref("Workflow"))
     known: tuple[ProblemName, ...] = (
         *_KEY_PROBLEMS,
         "unknown-workflow",
@@ -209,8 +209,8 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
             "start_workflow",
             "Start it, once per id; the body is its input",
             {
-                "201": json_answer("Started.", ref("Started")),
-                "200": json_answer("It was there already.", ref("Started")),
+                "201": json_response("Started.", ref("Started")),
+                "200": json_response("It was there already.", ref("Started")),
             },
             (*known, "forbidden", "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
             security=security,
@@ -228,7 +228,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         "delete": _operation(
             "cancel_workflow",
             "Cancel it; without effect on one that is over",
-            {"202": json_answer("Asked for.", ref("Workflow"))},
+            {"202": json_response("Asked for.", ref("Workflow"))},
             (*known, "forbidden", "unknown-id"),
             security=security,
         ),
@@ -246,7 +246,7 @@ def _add_input(workflow: Described, schemas: Json) -> Json:
 
 
 def _operation_paths() -> Json:
-    alive = json_answer("It is.", {"type": "object"})
+    alive = json_response("It is.", {"type": "object"})
     metrics = {"description": "In the Prometheus text format.", "content": {"text/plain": {}}}
     return {
         "/healthz": {"get": _operation("alive", "Whether the process lives", {"200": alive})},
@@ -263,7 +263,7 @@ def _operation_paths() -> Json:
 def _operation(  # noqa: PLR0913 the parts of an operation
     name: str,
     summary: str,
-    answers: Json,
+    responses: Json,
     problems: Iterable[ProblemName] = (),
     *,
     security: list[Json] | None = None,
@@ -273,7 +273,7 @@ def _operation(  # noqa: PLR0913 the parts of an operation
     operation: Json = {
         "operationId": name,
         "summary": summary,
-        "responses": answers | problem_answers((*problems, *_TRANSPORT)),
+        "responses": responses | problem_responses((*problems, *_TRANSPORT)),
         "security": security or [],
     }
     if parameters:

@@ -1,4 +1,4 @@
-"""The approval pages in the OpenAPI document: what a browser asks for and is answered with, so no problem documents."""
+"""The approval pages in the OpenAPI document: what a browser asks for and gets, so no problem documents."""
 
 from __future__ import annotations
 

@@ -98,27 +98,27 @@ def ref(name: str) -> Json:
     return {"$ref": f"{SCHEMAS}{name}"}
 
 
-def json_answer(description: str, schema: Json) -> Json:
-    """Return an answer in JSON."""
+def json_response(description: str, schema: Json) -> Json:
+    """Return a response in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def problem_answers(names: Iterable[ProblemName]) -> Json:
-    """Return the answers that these problems are, by status."""
+def problem_responses(names: Iterable[ProblemName]) -> Json:
+    """Return the responses that these problems are, by status."""
     by_status: dict[int, list[ProblemName]] = {}
     for name in names:
         by_status.setdefault(PROBLEMS[name][0], []).append(name)
 
-    answers: Json = {}
+    responses: Json = {}
     for status, same in sorted(by_status.items()):
         kinds = {"type": "object", "properties": {"type": {"enum": [f"urn:countersign:{name}" for name in same]}}}
-        answers[str(status)] = {
+        responses[str(status)] = {
             "description": " or ".join(f"`{name}`: {PROBLEMS[name][1]}." for name in same),
-            "headers": ANSWER_HEADERS.get(status, {}),
+            "headers": RESPONSE_HEADERS.get(status, {}),
             "content": {MEDIA_TYPE: {"schema": {"allOf": [ref("Problem"), kinds]}}},
         }
 
-    return answers
+    return responses
 
 
 def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
@@ -126,7 +126,7 @@ def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None
     return {"type": "object", "properties": dict(properties), "required": names}
 
 
-ANSWER_HEADERS: Final[dict[int, Json]] = {
+RESPONSE_HEADERS: Final[dict[int, Json]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
     503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from orchestrator.callbacks.claims import PATHS
 from orchestrator.text.display import one_line, paragraphs
+from orchestrator.text.times import time_left, to_the_minute, utc
 from receiver.http.problems import MEDIA_TYPE
 from receiver.pages.templating import TEMPLATES, page_headers
 
@@ -24,16 +25,13 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from orchestrator.callbacks.question import Inquiry
+    from orchestrator.callbacks.question import Asked
 
 MAX_COMMENT: Final = 4000
 
 _MAX_PERSON: Final = 320
 _PAST: Final = {"approve": "Approved", "reject": "Rejected"}
 _KEPT_HEADERS: Final = frozenset({"allow", "connection", "retry-after"})
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86400
 
 _APPROVAL: Final = TEMPLATES.get_template("approval.html")
 _NOTICE: Final = TEMPLATES.get_template("notice.html")
@@ -114,10 +112,9 @@ class ApprovalView:
     """
 
     organisation: str
-    inquiry: Inquiry
+    asked: Asked
     person: str
     path: str
-    until: int
     now: int
     recorded: Recorded | None = None
     refused: str | None = None
@@ -127,7 +124,7 @@ class ApprovalView:
 
     def response(self, status: int = 200) -> Response:
         """Return the page."""
-        question = self.inquiry.question
+        question = self.asked.question
         recorded = self.recorded
 
         return _page(
@@ -139,9 +136,9 @@ class ApprovalView:
             view=self,
             person=one_line(self.person, _MAX_PERSON),
             links=[(name, url, urlsplit(url).hostname) for name, url in question.links],
-            others=len(self.inquiry.people) - 1,
-            until=_moment(self.until),
-            left=_left(self.until - self.now),
+            others=len(self.asked.inquiry.people) - 1,
+            until=_moment(self.asked.until),
+            left=time_left((self.asked.until - self.now) / 1000),
             decisions=[(name, label(name)) for name in question.decisions],
             outcome=None if recorded is None else past(recorded.decision),
             tone="" if recorded is None else _tone(recorded.decision, question.decisions[0]),
@@ -162,7 +159,7 @@ def is_page(scope: Scope) -> bool:
     """Whether people look at this path, so that refusals must be pages."""
     path: str = scope.get("path", "")
 
-    return path == "/approvals" or path.startswith("/approvals/")
+    return path == PATHS["approver"] or path.startswith(f"{PATHS['approver']}/")
 
 
 def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:
@@ -202,19 +199,6 @@ def _page(render: Any, status: int, headers: Mapping[str, str], **shown: object)
 
 
 def _moment(milliseconds: int) -> dict[str, str]:
-    moment = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
+    moment = utc(milliseconds)
 
-    return {"machine": moment.isoformat(), "shown": f"{moment.day} {moment:%B %Y, %H:%M} UTC"}
-
-
-def _left(milliseconds: int) -> str:
-    """Return a length of time in its largest unit, rounded down: `3 days`."""
-    seconds = max(milliseconds // 1000, 0)
-
-    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
-        if seconds >= size:
-            number = seconds // size
-
-            return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
-
-    return "less than a minute"
+    return {"machine": moment.isoformat(), "shown": to_the_minute(moment)}

@@ -5,17 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from orchestrator.text.templating import templates_in
 
 # Templates are read once, at import: nothing touches the disk while a request waits.
-TEMPLATES: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
+TEMPLATES: Final = templates_in(Path(__file__).parent / "templates")
 
 
 def page_headers(nonce: str) -> dict[str, str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.text.times import duration, to_the_second
 from receiver.pages.templating import TEMPLATES
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ _MAX_TEXT: Final = 4000
 _MAX_DEPTH: Final = 4
 _SCALE: Final = 1000
 _SLIVER: Final = 6.0
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86400
 _STATES: Final = frozenset({"running", "succeeded", "failed", "expired", "cancelled"})
 _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
@@ -73,7 +71,7 @@ def render(
         "state": _state(view.state),
         "started": _moment(begin),
         "ended": _moment(ended),
-        "took": _duration((ended or as_of) - begin),
+        "took": duration((ended or as_of) - begin),
         "result": _pretty(view.result),
         "error": _pretty(view.error),
         "rows": [{**_row(step, begin, end, as_of), "id": _local(step.id, view)} for step in steps],
@@ -101,8 +99,8 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
     left = _clamp((started - begin).total_seconds() / whole * _SCALE, _SCALE - _SLIVER)
     right = _clamp(((ended or end) - begin).total_seconds() / whole * _SCALE, _SCALE)
     return row | {
-        "after": f"+{_duration(started - begin)}",
-        "took": _duration((ended or as_of) - started),
+        "after": f"+{duration(started - begin)}",
+        "took": duration((ended or as_of) - started),
         "left": f"{left:.1f}",
         "width": f"{max(right - left, _SLIVER):.1f}",
     }
@@ -129,23 +127,9 @@ def _moment(time: datetime | None) -> dict[str, str] | None:
     if time is None:
         return None
 
-    utc = time.astimezone(UTC)
-    return {"machine": utc.isoformat(timespec="milliseconds"), "shown": f"{utc.day} {utc:%b %Y, %H:%M:%S}"}
+    machine = time.astimezone(UTC).isoformat(timespec="milliseconds")
 
-
-def _duration(length: timedelta) -> str:
-    """Return a length in its two largest units, `2 min 5 s`."""
-    seconds = max(length.total_seconds(), 0.0)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s"
-
-    whole = round(seconds)
-    units = [(whole // _DAY, "d"), (whole // _HOUR % 24, "h"), (whole // _MINUTE % 60, "min"), (whole % 60, "s")]
-    largest = next(place for place, (number, _) in enumerate(units) if number)
-    return " ".join(f"{number} {unit}" for number, unit in units[largest : largest + 2] if number)
+    return {"machine": machine, "shown": to_the_second(time)}
 
 
 def _pretty(text: str | None) -> str:

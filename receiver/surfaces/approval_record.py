@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.callbacks.outcomes import CLOSED, read_settled
-from orchestrator.callbacks.question import Inquiry, digest_of
-from orchestrator.runs.call_graph import name_of
-from receiver.http.timestamps import rfc3339
+from orchestrator.callbacks.outcomes import CLOSED
+from orchestrator.text.times import rfc3339
 
 if TYPE_CHECKING:
-    from resonate.types import PromiseRecord
+    from orchestrator.callbacks.outcomes import Outcome
+    from orchestrator.callbacks.question import Asked
 
 
-def approval_of(record: PromiseRecord) -> dict[str, Any] | None:
-    """Return what this wait's record holds of a question to people, None where it asks none.
+def approval_document(asked: Asked, outcome: Outcome | None) -> dict[str, Any]:
+    """Return what was asked and, where somebody decided, what; `outcome` is None while the wait is open.
 
     The question is named by the digest that the links carry, and by its title.
     """
-    inquiry = Inquiry.read(record)
+    decided = None
 
-    if inquiry is None:
-        return None
+    if outcome is not None and outcome.kind not in CLOSED:
+        decided = {"decision": outcome.kind, "person": outcome.subject, **(outcome.value or {})}
 
-    asked = {
-        "title": inquiry.question.title,
-        "digest": digest_of(record),
-        "people": list(inquiry.people),
-        "until": rfc3339(record.timeout_at),
-        "answer": None,
+    return {
+        "title": asked.question.title,
+        "digest": asked.digest,
+        "people": list(asked.inquiry.people),
+        "until": rfc3339(asked.until),
+        "answer": decided,
     }
-    settled = read_settled(record, callback=name_of(record))
-
-    if settled is None or settled.outcome.kind in CLOSED:
-        return asked
-
-    outcome = settled.outcome
-
-    return asked | {"answer": {"decision": outcome.kind, "person": outcome.subject, **(outcome.value or {})}}

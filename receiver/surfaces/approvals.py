@@ -7,43 +7,42 @@ nothing is recorded.
 
 from __future__ import annotations
 
-import hmac
-import json
 import logging
-import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
-from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
-from orchestrator.callbacks.question import Inquiry, digest_of
-from orchestrator.callbacks.settlement import resolve
+from orchestrator.approvals.decision import Decision
+from orchestrator.callbacks.claims import PATHS, TokenExpired
+from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
+from orchestrator.callbacks.outcomes import CLOSED, Outcome
+from orchestrator.callbacks.question import Asked
 from orchestrator.errors import EngineUnavailable, UnknownPromise
+from orchestrator.text.times import rfc3339
 from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
+from receiver.http.problems import HEADERS, Problem
 from receiver.http.routing import route
-from receiver.http.telemetry import name_callback
-from receiver.http.timestamps import rfc3339
 from receiver.pages.approval import ApprovalView, Notice, Recorded, redirect
+from receiver.surfaces.presented_token import verify_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
 
     from orchestrator.approvals.codes import ApprovalCodes
-    from orchestrator.callbacks.claims import Claims
-    from orchestrator.callbacks.tokens import TokenSigner
-    from orchestrator.engine import Engine
-    from receiver.http.bad_tokens import BadTokens
-    from receiver.http.telemetry import Metrics
+    from orchestrator.callbacks.deliver import Wait
+    from orchestrator.callbacks.outcomes import Settled
+    from orchestrator.callbacks.settlement import Settlement
+    from receiver.surfaces.edge import Edge
 
 logger = logging.getLogger(__name__)
 
+_PATH: Final = PATHS["approver"]
 _FIELDS: Final = ("decision", "comment", "code")
 _WITHDRAWN: Final = "It was withdrawn by those who asked. Nothing more can be recorded here."
 _EARLIER: Final = (
@@ -53,224 +52,186 @@ _EARLIER: Final = (
 _LOCKED: Final = "The code was wrong too often, so nothing more can be recorded with this link."
 
 
+class _CodeRefused(Exception):
+    """The code that a decision came with was not right."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """A genuine link, the record of its wait, and what is asked there. `path` is where the page lives."""
+class _Page:
+    """A genuine link's wait, and what is asked there. `path` is where the page lives."""
 
-    claims: Claims
-    expired: bool
-    record: PromiseRecord
-    inquiry: Inquiry
+    wait: Wait
+    asked: Asked
     path: str
-
-    @property
-    def settled(self) -> Settled | None:
-        return read_settled(self.record, callback=self.claims.callback)
 
 
 class Approvals:
     """The surface `/approvals`."""
 
-    def __init__(  # noqa: PLR0913 - what the surface needs, put together once
-        self,
-        engine: Engine,
-        signer: TokenSigner,
-        codes: ApprovalCodes,
-        *,
-        organisation: str,
-        public_url: str,
-        bad_tokens: BadTokens,
-        metrics: Metrics,
-        max_body: int,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._engine = engine
-        self._signer = signer
+    def __init__(self, edge: Edge, codes: ApprovalCodes, *, organisation: str, public_url: str) -> None:
+        self._edge = edge
         self._codes = codes
         self._organisation = organisation
         self._public_url = public_url
-        self._bad_tokens = bad_tokens
-        self._metrics = metrics
-        self._max_body = max_body
-        self._clock = clock
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        return [route("/approvals/{token}", GET=self.show, POST=self.decide)]
+        return [route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide)]
 
     async def show(self, request: Request) -> Response:
         """Show the question, or what was decided. Settles nothing, whoever asks and however often."""
-        asked = await self._asked(request)
+        page = await self._page(request)
 
-        if (settled := asked.settled) is not None:
-            return self._standing(asked, settled)
+        if (settled := page.wait.settled) is not None:
+            return self._recorded(page, settled)
 
-        if asked.expired:
+        if page.wait.presented.expired:
             raise Notice(410)
 
-        return self._form(asked, chosen=request.query_params.get("choose"))
+        return self._form(page, chosen=request.query_params.get("choose"))
 
     async def decide(self, request: Request) -> Response:
         """Record the decision that the form names, unless one stands already."""
         if not is_same_origin(request, self._public_url):
             raise Notice(403)
 
-        asked = await self._asked(request)
-        fields = await read_form(request, _FIELDS, limit=self._max_body)
+        page = await self._page(request)
+        fields = await read_form(request, _FIELDS, limit=self._edge.max_body)
         decision = fields.get("decision", "")
 
-        if decision not in asked.claims.outcomes:
-            raise Notice(400, "That is not one of the decisions you were asked for.", back=asked.path)
+        if decision not in page.wait.claims.outcomes:
+            raise Notice(400, "That is not one of the decisions you were asked for.", back=page.path)
 
         try:
-            return await self._record(asked, decision, fields, request)
+            return await self._record(page, decision, fields, client=client_address(request.scope))
         except EngineUnavailable as error:
-            self._metrics.engine_error()
-            logger.warning("%s: a decision is not recorded: %s", asked.record.id, error)
-            raise Notice(503, back=asked.path, again=fields, headers={"Retry-After": "2"}) from None
+            self._edge.metrics.engine_error()
+            logger.warning("%s: a decision is not recorded: %s", page.wait.claims.promise_id, error)
+            raise Notice(503, back=page.path, again=fields, headers=HEADERS[503]) from None
 
-    async def _record(self, asked: _Asked, decision: str, fields: Mapping[str, str], request: Request) -> Response:
-        if (settled := asked.settled) is not None:
-            return self._answer(asked, decision, settled)
-
-        if asked.expired:
-            raise Notice(410)
-
-        if asked.inquiry.question.code and (fault := await self._fault(asked, fields.get("code", ""))):
-            self._metrics.approval("refused")
-
-            return self._form(asked, chosen=decision, comment=fields.get("comment", ""), fault=fault, status=403)
-
-        claims = asked.claims
-        kept = {
-            "comment": fields.get("comment", "").replace("\r\n", "\n"),
-            "digest": claims.digest,
-            "client": client_address(request.scope),
-            "at": rfc3339(int(self._clock() * 1000)),
-        }
+    async def _record(self, page: _Page, decision: str, fields: Mapping[str, str], *, client: str | None) -> Response:
+        claims = page.wait.claims
+        comment = fields.get("comment", "")
+        kept = Decision(
+            comment=comment.replace("\r\n", "\n"),
+            digest=page.asked.digest,
+            client=client,
+            at=rfc3339(int(self._edge.clock() * 1000)),
+        )
         outcome = Outcome(
-            kind=decision, callback=claims.callback, by="approver", body=json.dumps(kept), subject=claims.subject
+            kind=decision, callback=claims.callback, by="approver", body=kept.stored(), subject=claims.subject
         )
-        settlement = await resolve(
-            self._engine.promises,
-            claims.promise_id,
-            ikey=f"{claims.ikey}:{decision}",
-            outcome=outcome,
-            opened=claims.opened_at,
-        )
+        check = partial(self._check_code, page.wait, fields.get("code", "")) if page.asked.question.code else None
 
-        return self._answer(asked, decision, settlement.settled, applied=settlement.verdict == "applied")
+        try:
+            settlement = await deliver(
+                self._edge.engine.promises, page.wait, outcome, f"{claims.ikey}:{decision}", check=check
+            )
+        except TokenExpired:
+            raise Notice(410) from None
+        except _CodeRefused as refused:
+            self._edge.metrics.approval("refused")
 
-    def _answer(self, asked: _Asked, decision: str, settled: Settled, *, applied: bool = False) -> Response:
-        """Return to the page where this decision stands, whoever made it; else show the one that does."""
+            return self._form(page, chosen=decision, comment=comment, fault=refused.fault, status=403)
+
+        return self._settled(page, decision, settlement)
+
+    def _settled(self, page: _Page, decision: str, settlement: Settlement) -> Response:
+        """Return to the page where this decision is recorded, whoever made it; otherwise show the one that is."""
+        settled = settlement.settled
+
         if settled.outcome.kind == decision:
-            self._metrics.approval("applied" if applied else "duplicate")
+            self._edge.metrics.approval("applied" if settlement.verdict == "applied" else "duplicate")
 
-            return redirect(asked.path)
+            return redirect(page.path)
 
-        self._metrics.approval("closed" if settled.outcome.kind in CLOSED else "other")
+        self._edge.metrics.approval("closed" if settled.outcome.kind in CLOSED else "other")
 
-        return self._standing(asked, settled, refused=decision)
+        return self._recorded(page, settled, refused=decision)
 
-    async def _fault(self, asked: _Asked, code: str) -> str | None:
-        """Return what is wrong with the code, None where it is right. Every new guess counts, before it is compared."""
-        claims = asked.claims
+    async def _check_code(self, wait: Wait, code: str) -> None:
+        """Return if the code is right. Every new guess counts, before it is compared."""
+        subject = wait.claims.subject
 
         if not code.strip():
-            return "Please enter the code from your mail."
+            raise _CodeRefused("Please enter the code from your mail.")
 
-        left = await self._codes.count(self._engine.promises, asked.record, claims.subject, code)
+        left = await self._codes.count(self._edge.engine.promises, wait.record, subject, code)
 
         if left is None:
-            return _LOCKED
+            raise _CodeRefused(_LOCKED)
 
-        if self._codes.is_right(code, asked.record, claims.subject):
-            return None
+        if not self._codes.is_right(code, wait.record, subject):
+            raise _CodeRefused(f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED)
 
-        return f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED
-
-    async def _asked(self, request: Request) -> _Asked:
-        claims, expired = self._verified(request)
+    async def _page(self, request: Request) -> _Page:
+        token = request.path_params["token"]
+        presented = verify_token(
+            self._edge,
+            request.scope,
+            token,
+            audience="approver",
+            refusal=Problem("not-found"),
+            guessed=partial(self._edge.metrics.approval, "refused"),
+        )
 
         try:
-            record = await self._engine.promises.get(claims.promise_id)
+            wait = await wait_of(self._edge.engine.promises, presented)
+        except TokenExpired:
+            raise Notice(410) from None
         except UnknownPromise:
-            raise Notice(410 if expired else 404) from None
-
-        if not claims.is_for(record):
-            raise Notice(410, _EARLIER)
-
-        inquiry = Inquiry.read(record) if hmac.compare_digest(digest_of(record), claims.digest or "") else None
-
-        if inquiry is None or claims.question != record.id:
-            logger.warning("%s: the stored question is not the one that the link was made for", record.id)
-            self._metrics.approval("refused")
-            raise Notice(404)
-
-        path = f"{urlsplit(self._public_url).path}/approvals/{request.path_params['token']}"
-
-        return _Asked(claims=claims, expired=expired, record=record, inquiry=inquiry, path=path)
-
-    def _verified(self, request: Request) -> tuple[Claims, bool]:
-        """Return the claims of the link's token, and whether it has expired."""
-        try:
-            claims, expired = self._signer.verify(request.path_params["token"], audience="approver"), False
-        except TokenExpired as error:
-            claims, expired = error.claims, True
-        except TokenInvalid:
-            self._metrics.approval("refused")
-            wait = self._bad_tokens.count(client_address(request.scope))
-
-            if wait:
-                raise Notice(429, headers={"Retry-After": str(wait)}) from None
-
             raise Notice(404) from None
+        except WaitReplaced:
+            raise Notice(410, _EARLIER) from None
 
-        # A wait is below a root. A root is settled by its own worker and nobody else.
-        if ":" not in claims.promise_id:
+        asked = Asked.read(wait.record)
+
+        if asked is None or not asked.is_what(presented.claims):
+            logger.warning("%s: the stored question is not the one that the link was made for", wait.claims.promise_id)
+            self._edge.metrics.approval("refused")
             raise Notice(404)
 
-        name_callback(request.scope, claims.promise_id, claims.callback)
-
-        return claims, expired
+        return _Page(wait=wait, asked=asked, path=f"{urlsplit(self._public_url).path}{_PATH}/{token}")
 
     def _form(
-        self, asked: _Asked, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200
+        self, page: _Page, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200
     ) -> Response:
         return ApprovalView(
             organisation=self._organisation,
-            inquiry=asked.inquiry,
-            person=asked.claims.subject,
-            path=asked.path,
-            until=asked.record.timeout_at,
-            now=int(self._clock() * 1000),
+            asked=page.asked,
+            person=page.wait.claims.subject,
+            path=page.path,
+            now=int(self._edge.clock() * 1000),
             chosen=chosen,
             comment=comment,
             fault=fault,
         ).response(status)
 
-    def _standing(self, asked: _Asked, settled: Settled, *, refused: str | None = None) -> Response:
+    def _recorded(self, page: _Page, settled: Settled, *, refused: str | None = None) -> Response:
         """Return the page of a wait that is over; 409 where somebody tried to decide otherwise."""
         outcome = settled.outcome
 
         if outcome.kind in CLOSED:
             raise Notice(410, _closed(outcome))
 
-        kept = outcome.value
+        kept = Decision.read(outcome)
         recorded = Recorded(
             decision=outcome.kind,
             by=outcome.subject or "",
             at=settled.settled_at,
-            comment=str(kept.get("comment", "")) if isinstance(kept, dict) else "",
+            comment="" if kept is None else kept.comment,
         )
 
         return ApprovalView(
             organisation=self._organisation,
-            inquiry=asked.inquiry,
-            person=asked.claims.subject,
-            path=asked.path,
-            until=asked.record.timeout_at,
-            now=int(self._clock() * 1000),
+            asked=page.asked,
+            person=page.wait.claims.subject,
+            path=page.path,
+            now=int(self._edge.clock() * 1000),
             recorded=recorded,
             refused=refused,
         ).response(200 if refused is None else 409)

@@ -8,102 +8,80 @@ follows the record that the engine holds, never what this process believes. A GE
 from __future__ import annotations
 
 import re
-import time
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
-from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, read_settled
-from orchestrator.callbacks.settlement import judge, resolve
-from orchestrator.errors import UnknownPromise
+from orchestrator.callbacks.claims import PATHS, TokenExpired
+from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
+from orchestrator.callbacks.outcomes import CLOSED, Outcome
+from orchestrator.text.times import rfc3339
 from receiver.http.auth import NotBearer, bearer_token
 from receiver.http.bodies import read_json, unparsed_json
 from receiver.http.problems import Problem
 from receiver.http.routing import route
-from receiver.http.telemetry import name_callback
-from receiver.http.timestamps import rfc3339
 from receiver.senders.schemes.scheme import SignatureRefused
 from receiver.surfaces.caller_proof import verify_proof
+from receiver.surfaces.presented_token import verify_token
+from receiver.surfaces.settled import settled_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from orchestrator.callbacks.claims import Claims
-    from orchestrator.callbacks.settlement import Verdict
-    from orchestrator.callbacks.tokens import TokenSigner
+    from orchestrator.callbacks.claims import Claims, Presented
+    from orchestrator.callbacks.settlement import Settlement
     from orchestrator.config.secret import Secret
-    from orchestrator.engine import Engine
     from receiver.http.bad_tokens import BadTokens
-    from receiver.http.telemetry import Metrics
     from receiver.surfaces.caller_proof import Kind
+    from receiver.surfaces.edge import Edge
+
+_PATH: Final = PATHS["machine"]
 
 #: 1 to 255 visible ASCII characters.
 _IKEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _FAILURE_FIELDS: Final = {"message", "details"}
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Presented:
-    """A genuine token, as its text was presented, and what it says."""
-
-    token: str
-    claims: Claims
-    expired: bool
+#: What a delivery is told that did not settle the wait itself, now or earlier.
+_OF_OTHERS: Final = frozenset({"other", "closed"})
 
 
 class Callbacks:
     """The surface `/callbacks`."""
 
-    def __init__(  # noqa: PLR0913 - what the surface needs, put together once
-        self,
-        engine: Engine,
-        signer: TokenSigner,
-        *,
-        caller_secrets: Sequence[Secret],
-        bad_tokens: BadTokens,
-        bad_proofs: BadTokens,
-        metrics: Metrics,
-        max_body: int,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._engine = engine
-        self._signer = signer
+    def __init__(self, edge: Edge, *, caller_secrets: Sequence[Secret], bad_proofs: BadTokens) -> None:
+        self._edge = edge
         self._caller_secrets = caller_secrets
-        self._bad_tokens = bad_tokens
         self._bad_proofs = bad_proofs
-        self._metrics = metrics
-        self._max_body = max_body
-        self._clock = clock
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
         return [
-            route("/callbacks", GET=self.show, POST=self.succeeded),
-            route("/callbacks/failure", GET=self.post_only, POST=self.failed),
-            route("/callbacks/{token}", GET=self.show, POST=self.succeeded),
-            route("/callbacks/{token}/failure", POST=self.failed),
+            route(_PATH, GET=self.show, POST=self.succeeded),
+            route(f"{_PATH}/failure", GET=self.post_only, POST=self.failed),
+            route(f"{_PATH}/{{token}}", GET=self.show, POST=self.succeeded),
+            route(f"{_PATH}/{{token}}/failure", POST=self.failed),
         ]
 
     async def show(self, request: Request) -> Response:
         """Say what this callback is. Settles nothing, whoever asks and however often."""
-        claims = self._verified(request).claims
-        record = await self._engine.promises.get(claims.promise_id)
+        presented = self._presented(request, _token_of(request))
+        claims = presented.claims
 
-        if not claims.is_for(record):
-            raise Problem("expired", **_seen(claims, "expired"))
-
-        settled = read_settled(record, callback=claims.callback)
+        try:
+            settled = (await wait_of(self._edge.engine.promises, presented)).settled
+        except TokenExpired:
+            raise Problem("unknown-promise") from None
+        except WaitReplaced:
+            raise Problem("expired", **_seen(claims, "expired")) from None
 
         if settled is None:
-            state = "pending" if self._clock() <= claims.expires_at else "expired"
+            state = "expired" if presented.expired else "pending"
         else:
             state = "expired" if settled.outcome.kind in CLOSED else "settled"
 
@@ -122,53 +100,36 @@ class Callbacks:
         raise HTTPException(405, headers={"Allow": "POST"})
 
     async def _settle(self, request: Request, kind: Kind) -> Response:
-        presented = self._verified(request)
+        token = _token_of(request)
+        presented = self._presented(request, token)
         claims = presented.claims
 
         if kind not in claims.outcomes:
             raise Problem("invalid-token")
 
         ikey = _ikey_of(request, claims)
-        text = await self._body(request, kind, presented.token)
+        text = await self._body(request, kind, token)
         outcome = Outcome(kind=kind, callback=claims.callback, by="callback", body=text, subject=claims.subject)
-        settled = read_settled(await self._wait_of(presented), callback=claims.callback)
-
-        # With an expired token a delivery can repeat what is recorded and change nothing.
-        if presented.expired and (settled is None or settled.ikey != ikey):
-            raise _expired(claims)
-
-        if settled is None:
-            settlement = await resolve(
-                self._engine.promises, claims.promise_id, ikey=ikey, outcome=outcome, opened=claims.opened_at
-            )
-            verdict, settled = settlement.verdict, settlement.settled
-        else:
-            verdict = judge(settled, ikey, outcome)
-
-        self._metrics.callback(verdict)
-
-        return _answer(claims, verdict, settled)
-
-    async def _wait_of(self, presented: _Presented) -> PromiseRecord:
-        """Return the record of the wait that the token is for; a later one of the same id is another wait."""
-        claims = presented.claims
+        promises = self._edge.engine.promises
 
         try:
-            record = await self._engine.promises.get(claims.promise_id)
-        except UnknownPromise:
-            if presented.expired:
-                raise _expired(claims) from None
+            settlement = await deliver(promises, await wait_of(promises, presented), outcome, ikey)
+        except WaitReplaced:
+            self._edge.metrics.callback("closed")
+            raise _expired(claims) from None
+        except TokenExpired:
+            raise _expired(claims) from None
 
-            raise
-
-        if not claims.is_for(record):
-            self._metrics.callback("closed")
+        # Whoever comes too late can repeat what they delivered, and hears nothing of what somebody else did.
+        if presented.expired and settlement.verdict in _OF_OTHERS:
             raise _expired(claims)
 
-        return record
+        self._edge.metrics.callback(settlement.verdict)
+
+        return _response(claims, settlement)
 
     async def _body(self, request: Request, kind: Kind, token: str) -> str:
-        data = await unparsed_json(request, limit=self._max_body)
+        data = await unparsed_json(request, limit=self._edge.max_body)
         self._prove(request, data, kind, token)
         body = await read_json(data)
 
@@ -183,30 +144,20 @@ class Callbacks:
             return
 
         try:
-            verify_proof(self._caller_secrets, request.headers.raw, data, kind=kind, token=token, now=self._clock)
+            verify_proof(self._caller_secrets, request.headers.raw, data, kind=kind, token=token, now=self._edge.clock)
         except SignatureRefused:
-            self._metrics.callback("refused")
+            self._edge.metrics.callback("refused")
             raise self._bad_proofs.refusal(request.scope, Problem("invalid-proof")) from None
 
-    def _verified(self, request: Request) -> _Presented:
-        """Return the request's token and its claims, an expired one's too."""
-        token = _token_of(request)
-
-        try:
-            claims, expired = self._signer.verify(token, audience="machine"), False
-        except TokenExpired as error:
-            claims, expired = error.claims, True
-        except TokenInvalid:
-            self._metrics.callback("refused")
-            raise self._bad_tokens.refusal(request.scope, Problem("invalid-token")) from None
-
-        # A wait is below a root. A root is settled by its own worker and nobody else.
-        if ":" not in claims.promise_id:
-            raise Problem("invalid-token")
-
-        name_callback(request.scope, claims.promise_id, claims.callback)
-
-        return _Presented(token=token, claims=claims, expired=expired)
+    def _presented(self, request: Request, token: str) -> Presented:
+        return verify_token(
+            self._edge,
+            request.scope,
+            token,
+            audience="machine",
+            refusal=Problem("invalid-token"),
+            guessed=partial(self._edge.metrics.callback, "refused"),
+        )
 
 
 def _token_of(request: Request) -> str:
@@ -248,19 +199,13 @@ def _is_failure(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("message"), str) and value.keys() <= _FAILURE_FIELDS
 
 
-def _answer(claims: Claims, verdict: Verdict, settled: Settled) -> Response:
+def _response(claims: Claims, settlement: Settlement) -> Response:
+    settled = settlement.settled
     settled_at = rfc3339(settled.settled_at)
 
-    match verdict:
+    match settlement.verdict:
         case "applied" | "duplicate":
-            return JSONResponse(
-                {
-                    "state": "settled",
-                    "duplicate": verdict == "duplicate",
-                    "callback": claims.callback,
-                    "settled_at": settled_at,
-                }
-            )
+            return settled_response(claims, settled, duplicate=settlement.verdict == "duplicate")
         case "ikey_reused":
             raise Problem("ikey-reused", "What was recorded first stands.", settled_at=settled_at)
         case "other":

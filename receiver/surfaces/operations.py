@@ -16,21 +16,18 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
     from receiver.http.auth import ApiKeys
-    from receiver.http.telemetry import Metrics
+    from receiver.surfaces.edge import Edge
 
 
 class Operations:
     """What operators and clients' tools ask for."""
 
-    def __init__(
-        self, engine: Engine, api_keys: ApiKeys, metrics: Metrics, workflows: Mapping[str, Workflow[Any]]
-    ) -> None:
-        self._readiness = Readiness(engine.check, seconds=engine.seconds)
+    def __init__(self, edge: Edge, workflows: Mapping[str, Workflow[Any]], *, api_keys: ApiKeys) -> None:
+        self._readiness = Readiness(edge.engine.check, seconds=edge.engine.seconds)
         self._api_keys = api_keys
-        self._metrics = metrics
+        self._metrics = edge.metrics
         # Written once: anybody may ask for it as often as they like.
         self._document = JSONResponse(document(workflows.values())).body
 

@@ -9,71 +9,56 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
-from orchestrator.callbacks.claims import TokenExpired, TokenInvalid
+from orchestrator.callbacks.claims import TokenExpired
+from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
-from orchestrator.callbacks.outcomes import Outcome, read_settled
-from orchestrator.callbacks.settlement import judge, resolve
+from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.databricks.hints import request_look
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import start_root
 from receiver.http.bodies import read_body
 from receiver.http.problems import Problem
 from receiver.http.routing import route
-from receiver.http.telemetry import log_deed, log_if_unknown, name_callback
-from receiver.http.timestamps import rfc3339
+from receiver.http.telemetry import log_deed, log_if_unknown
 from receiver.senders.deliveries import read_delivery
 from receiver.senders.schemes.scheme import SignatureRefused, SignatureRepeated, SignedNoText
+from receiver.surfaces.presented_token import verify_token
+from receiver.surfaces.settled import settled_response
 from receiver.surfaces.workflow_input import describe_faults, faults_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
 
     from orchestrator.callbacks.claims import Claims
-    from orchestrator.callbacks.settlement import Verdict
-    from orchestrator.callbacks.tokens import TokenSigner
-    from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
     from receiver.http.bad_tokens import BadTokens
-    from receiver.http.telemetry import Metrics
     from receiver.senders.deliveries import Delivery
     from receiver.senders.schemes.scheme import Signed
     from receiver.senders.sources import Source, Sources
+    from receiver.surfaces.edge import Edge
 
 logger = logging.getLogger(__name__)
+
+
+class _BoundElsewhere(Exception):
+    """The delivery answers another wait."""
 
 
 class Webhooks:
     """The surface `/webhooks`. Looks at Databricks runs are asked of the workers of `group`."""
 
-    def __init__(  # noqa: PLR0913 - what the surface needs, put together once
-        self,
-        engine: Engine,
-        signer: TokenSigner,
-        sources: Sources,
-        *,
-        group: str,
-        bad_signatures: BadTokens,
-        metrics: Metrics,
-        max_body: int,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._engine = engine
-        self._signer = signer
+    def __init__(self, edge: Edge, sources: Sources, *, group: str, bad_signatures: BadTokens) -> None:
+        self._edge = edge
         self._sources = sources
         self._group = group
         self._bad_signatures = bad_signatures
-        self._metrics = metrics
-        self._max_body = max_body
-        self._clock = clock
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
@@ -86,14 +71,14 @@ class Webhooks:
         if source is None:
             raise Problem("unknown-source")
 
-        data = await read_body(request, limit=self._max_body)
+        data = await read_body(request, limit=self._edge.max_body)
         delivery = await read_delivery(source, data, self._verified(source, request, data))
 
         if delivery.challenge is not None:
             return JSONResponse({"challenge": delivery.challenge})
 
         if not delivery.wanted:
-            self._metrics.webhook("ignored")
+            self._edge.metrics.webhook("ignored")
             return JSONResponse({"state": "ignored"})
 
         if source.kind == "databricks":
@@ -106,11 +91,11 @@ class Webhooks:
 
     def _verified(self, source: Source, request: Request, data: bytes) -> Signed:
         try:
-            return source.scheme.verify(request.headers.raw, data, now=self._clock)
+            return source.scheme.verify(request.headers.raw, data, now=self._edge.clock)
         except SignedNoText:
             raise Problem("malformed-body", "The text is not UTF-8.") from None
         except SignatureRefused as error:
-            self._metrics.webhook("refused")
+            self._edge.metrics.webhook("refused")
             problem = self._bad_signatures.refusal(request.scope, _refused(source, error), of=source.name)
             # A flood must not fill the log.
             level = logging.DEBUG if problem.name == "rate-limited" else logging.INFO
@@ -122,8 +107,8 @@ class Webhooks:
         """Ask for a look at a Databricks run. Who sent this is known by a password alone, so it settles nothing."""
         _no_token_in_path(request)
         run_id = delivery.run_id()
-        await request_look(self._engine, run_id, group=self._group)
-        self._metrics.webhook("prompted")
+        await request_look(self._edge.engine, run_id, group=self._group)
+        self._edge.metrics.webhook("prompted")
 
         return JSONResponse({"state": "prompted"})
 
@@ -140,8 +125,8 @@ class Webhooks:
         answer = {"workflow": workflow.name, "id": delivery.workflow_id}
 
         # The engine forgets a workflow some time after its end, but a captured delivery may be good for longer.
-        if await self._engine.marks.has(mark):
-            self._metrics.webhook("duplicate")
+        if await self._edge.engine.marks.has(mark):
+            self._edge.metrics.webhook("duplicate")
 
             return JSONResponse({**answer, "created": False})
 
@@ -149,28 +134,35 @@ class Webhooks:
 
         with log_if_unknown(logger, request.scope, root_id, "started", by=by):
             view = await start_root(
-                self._engine,
+                self._edge.engine,
                 name=workflow.name,
                 workflow_id=delivery.workflow_id,
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
-                clock=self._clock,
+                clock=self._edge.clock,
             )
 
         if view.created:
             log_deed(logger, request.scope, root_id, "started", by=by)
 
         # Afterwards: a crash in between makes the sender come again, and the workflow is found by its id.
-        await self._engine.marks.put(mark)
-        self._metrics.webhook("started" if view.created else "duplicate")
+        await self._edge.engine.marks.put(mark)
+        self._edge.metrics.webhook("started" if view.created else "duplicate")
 
         return JSONResponse({**answer, "created": view.created})
 
     async def _settle(self, request: Request, delivery: Delivery) -> Response:
-        token = self._token_of(request, delivery)
-        claims, expired = self._claims(token)
-        name_callback(request.scope, claims.promise_id, claims.callback)
+        token = _token_of(request, delivery)
+        presented = verify_token(
+            self._edge,
+            request.scope,
+            token,
+            audience="machine",
+            refusal=Problem("bad-token"),
+            outcome="succeeded",
+        )
+        claims = presented.claims
         outcome = Outcome(
             kind="succeeded",
             callback=claims.callback,
@@ -178,49 +170,43 @@ class Webhooks:
             body=await delivery.body_without(token),
             subject=claims.subject,
         )
+        promises = self._edge.engine.promises
 
         try:
-            record = await self._engine.promises.get(claims.promise_id)
+            wait = await wait_of(promises, presented)
         except UnknownPromise:
-            if expired:
-                return self._over(delivery, claims)
-
             # The wait should be there. An engine that was restored may yet hold it when the sender tries again.
             raise Problem("engine-unavailable", "The engine does not hold this wait.") from None
-
-        if not claims.is_for(record):
+        except (TokenExpired, WaitReplaced):
             return self._over(delivery, claims)
 
-        settled = read_settled(record, callback=claims.callback)
+        # A token in the path is not signed.
+        check = partial(self._bind, delivery, claims) if "token" in request.path_params else None
 
-        if settled is not None:
-            return self._answer(delivery, claims, judge(settled, delivery.ikey, outcome), settled.settled_at)
-
-        if expired or not await self._is_first(request, delivery, claims):
+        try:
+            settlement = await deliver(promises, wait, outcome, delivery.ikey, check=check)
+        except (TokenExpired, _BoundElsewhere):
             return self._over(delivery, claims)
 
-        settlement = await resolve(
-            self._engine.promises,
-            claims.promise_id,
-            ikey=delivery.ikey,
-            outcome=outcome,
-            opened=claims.opened_at,
-        )
+        match settlement.verdict:
+            case "applied" | "duplicate" | "ikey_reused":
+                # A sender may add to a delivery that it sends again; what was recorded first stands.
+                duplicate = settlement.verdict != "applied"
+                self._edge.metrics.webhook("duplicate" if duplicate else "settled")
 
-        return self._answer(delivery, claims, settlement.verdict, settlement.settled.settled_at)
+                return settled_response(claims, settlement.settled, duplicate=duplicate)
+            case "other" | "closed":
+                return self._over(delivery, claims)
 
-    async def _is_first(self, request: Request, delivery: Delivery, claims: Claims) -> bool:
-        """Whether this wait is the one that the delivery answers: a token in the path is not signed."""
-        if "token" not in request.path_params:
-            return True
-
+    async def _bind(self, delivery: Delivery, claims: Claims) -> None:
+        """Bind the delivery to this wait, unless it answers another one already."""
         first = await bind(
-            self._engine.promises,
+            self._edge.engine.promises,
             source=delivery.source.name,
             key=delivery.binding,
             claims=claims,
             lasts=WHILE_RETRIED if delivery.source.scheme.timestamped else FOR_GOOD,
-            clock=self._clock,
+            clock=self._edge.clock,
         )
 
         if not first:
@@ -229,58 +215,25 @@ class Webhooks:
                 delivery.source.name,
                 claims.promise_id,
             )
-
-        return first
-
-    def _token_of(self, request: Request, delivery: Delivery) -> str:
-        in_path: str | None = request.path_params.get("token")
-
-        if in_path is None:
-            return delivery.token()
-
-        if delivery.source.token is not None:
-            raise Problem("two-tokens", "This source's tokens stand in the signed body.")
-
-        return in_path
-
-    def _claims(self, token: str) -> tuple[Claims, bool]:
-        """Return the claims of the token, and whether it has expired."""
-        try:
-            claims, expired = self._signer.verify(token, audience="machine"), False
-        except TokenExpired as error:
-            claims, expired = error.claims, True
-        except TokenInvalid:
-            raise Problem("bad-token") from None
-
-        # A wait is below a root. A root is settled by its own worker and nobody else.
-        if ":" not in claims.promise_id or "succeeded" not in claims.outcomes:
-            raise Problem("bad-token")
-
-        return claims, expired
-
-    def _answer(self, delivery: Delivery, claims: Claims, verdict: Verdict, settled_at: int) -> Response:
-        match verdict:
-            case "applied" | "duplicate" | "ikey_reused":
-                # A sender may add to a delivery that it sends again; what was recorded first stands.
-                duplicate = verdict != "applied"
-                self._metrics.webhook("duplicate" if duplicate else "settled")
-
-                return JSONResponse(
-                    {
-                        "state": "settled",
-                        "duplicate": duplicate,
-                        "callback": claims.callback,
-                        "settled_at": rfc3339(settled_at),
-                    }
-                )
-            case "other" | "closed":
-                return self._over(delivery, claims)
+            raise _BoundElsewhere
 
     def _over(self, delivery: Delivery, claims: Claims) -> Response:
-        self._metrics.webhook("over")
+        self._edge.metrics.webhook("over")
         logger.info("a delivery to %s came for %s, which is over", delivery.source.name, claims.promise_id)
 
         return JSONResponse({"state": "over", "callback": claims.callback})
+
+
+def _token_of(request: Request, delivery: Delivery) -> str:
+    in_path: str | None = request.path_params.get("token")
+
+    if in_path is None:
+        return delivery.token()
+
+    if delivery.source.token is not None:
+        raise Problem("two-tokens", "This source's tokens stand in the signed body.")
+
+    return in_path
 
 
 def _refused(source: Source, error: SignatureRefused) -> Problem:

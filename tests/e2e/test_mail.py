@@ -17,7 +17,7 @@ from support.relay import Received, Relay
 
 from orchestrator.config.settings import load_settings
 from orchestrator.engine import connect
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 from orchestrator.workflows import approve_and_ship
 from receiver.app import create_app
 
@@ -34,7 +34,7 @@ async def service(directory: Path, relay: Relay, certificate: Path) -> AsyncIter
         variables = environment(MAIL=mail, NAME="Bücher & Söhne") | {"SSL_CERT_FILE": str(certificate)}
         chosen = load_settings(variables, directory)
         engine = await connect(chosen, work=True)
-        equip(engine, chosen, [approve_and_ship])
+        prepare_worker(engine, chosen, [approve_and_ship])
         engine.start()
         app = create_app(chosen, engine, {approve_and_ship.name: approve_and_ship})
         transport = httpx2.ASGITransport(app=app)

@@ -6,7 +6,7 @@ import contextlib
 import html
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +16,14 @@ from support.configuration import API_KEY, settings
 from support.plant import PATIENCE, pause
 
 from orchestrator import Context, Question, ask_people, workflow
+from orchestrator.callbacks.callback import Links
 from orchestrator.config.settings import MailAddress
 from orchestrator.engine import connect
 from orchestrator.errors import StepUnavailable
 from orchestrator.mail.mailer import Mailer
 from orchestrator.mail.message import Message
 from orchestrator.runs.roots import start_root
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 from orchestrator.workflows import approve_and_ship
 from receiver.app import create_app
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from orchestrator.callbacks.claims import Claims
+    from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.config.secret import Secret
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
@@ -197,7 +200,7 @@ async def desk(
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     letters = Letters()
-    equip(engine, chosen, workflows, mailer=letters.mailer)
+    prepare_worker(engine, chosen, workflows, mailer=letters.mailer)
 
     if working:
         engine.start()
@@ -210,3 +213,19 @@ async def desk(
     finally:
         await one.client.aclose()
         await engine.stop()
+
+
+def signer(here: Desk) -> TokenSigner:
+    """Return what signs this service's links."""
+    links: Links = here.engine.resonate._deps.get(Links)
+    return links.signer
+
+
+def claims_of(here: Desk, link: str) -> Claims:
+    """Return what this link says."""
+    return signer(here).verify(link.rpartition("/")[2], audience="approver")
+
+
+def forged(here: Desk, link: str, **changed: Any) -> str:
+    """Return the path of a link that says something else, signed by the service's own key."""
+    return f"/approvals/{signer(here).mint(replace(claims_of(here, link), **changed))}"

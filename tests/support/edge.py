@@ -17,7 +17,7 @@ from orchestrator.callbacks.callback import Links
 from orchestrator.engine import connect
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import start_root
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 from receiver.app import create_app
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def edge(
     outbox = Outbox()
     engine.resonate.with_dependency(outbox)
     known = [ask, *workflows]
-    equip(engine, chosen, known)
+    prepare_worker(engine, chosen, known)
     engine.start()
     one = Edge(create_app(chosen, engine, {each.name: each for each in known}), engine, outbox)
     try:

@@ -20,7 +20,7 @@ from orchestrator.runs.call_graph import walk
 from orchestrator.runs.loading import load_workflows
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.testing.emulator.jobs_api import Emulator
-from orchestrator.worker import equip
+from orchestrator.worker import prepare_worker
 from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ async def worker(
     """Run a worker of this group; over an embedded engine it is the only one, and works for all groups."""
     engine = await connect(chosen, group=group, work=True)
     own = None if engine.embedded else group
-    equip(engine, chosen, workflows, group=own, databricks=databricks, order_book=OrderBook(directory / "orders.db"))
+    book = OrderBook(directory / "orders.db")
+    prepare_worker(engine, chosen, workflows, group=own, databricks=databricks, dependencies=[book])
+
     if working:
         engine.start()
 

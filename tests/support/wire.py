@@ -18,8 +18,8 @@ from receiver.http.protocol.connection import Protocol
 from receiver.http.protocol.framing import RequestReader
 from receiver.http.protocol.heads import Head, MalformedRequest
 from receiver.http.protocol.limits import Limits
+from receiver.http.protocol.server import Server
 from receiver.http.request_guard import RequestGuard
-from receiver.http.server import Server
 from receiver.http.telemetry import Metrics
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 MAX_BODY = 64 * 1024
 REFUSING = "/refuses"
+
+
+HOST = b"Host: a.example\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def posted(*headers: bytes, body: bytes = b"") -> bytes:
+    """Return a request with a body, of these header lines."""
+    return b"".join([b"POST /a HTTP/1.1\r\n", HOST, *(header + b"\r\n" for header in headers), b"\r\n", body])
 
 
 @dataclass(frozen=True, kw_only=True)

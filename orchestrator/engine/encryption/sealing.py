@@ -40,6 +40,7 @@ from orchestrator.engine.encryption.record_reader import Inside, RecordReader
 from orchestrator.engine.encryption.unbound import may_be_unbound, starts, unbound_param, workflow_of
 from orchestrator.engine.failures import failure_of
 from orchestrator.errors import StoreTampered
+from orchestrator.sdk_internals import replace_send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,8 +72,7 @@ def seal(resonate: Resonate, cipher: PayloadCipher, inside: Inside) -> None:
 
     `inside` is what the client was given for its encryptor.
     """
-    sender = resonate._sender  # noqa: SLF001
-    sender._send_envelope = Seal(sender._send_envelope, cipher, inside)  # type: ignore[method-assign]  # noqa: SLF001
+    replace_send(resonate, lambda send: Seal(send, cipher, inside))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ class OrderBook:
         return int(earlier)
 
 
-@group_step("db")
+@group_step("db", needs=(OrderBook,))
 async def order_history(ctx: SDKContext, order_id: str, customer: str, total_cents: int) -> int:
     """Enter the order into the book and return how many the customer had made before it."""
     return await ctx.get_dependency(OrderBook).enter(

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on a connection: read in one way only, answered once, with an end to every wait."""
+"""The server, and HTTP/1.1 on its connections: read in one way only, answered once, with an end to every wait."""

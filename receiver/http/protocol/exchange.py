@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from orchestrator.text.crashes import describe_crash
 from receiver.http.problems import Problem
 from receiver.http.protocol.heads import MalformedRequest
-from receiver.http.protocol.response_heads import answer_head
+from receiver.http.protocol.response_heads import response_head
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
@@ -225,7 +225,7 @@ class Exchange:
             self._chunked = True
             headers.append((b"transfer-encoding", b"chunked"))
 
-        return answer_head(status, headers)
+        return response_head(status, headers)
 
     def _framed(self, body: bytes, *, more: bool) -> bytes:
         if self._without_body:

@@ -100,8 +100,8 @@ def parse_head(head: bytes) -> Head:
         query=query,
         version="1.0" if old else "1.1",
         headers=headers,
-        keep_alive=not old and b"close" not in _listed(concerned.get(b"connection", [])),
-        expects_continue=not old and b"100-continue" in _listed(concerned.get(b"expect", [])),
+        keep_alive=not old and b"close" not in _members(concerned.get(b"connection", [])),
+        expects_continue=not old and b"100-continue" in _members(concerned.get(b"expect", [])),
         length=length,
     )
 
@@ -155,5 +155,6 @@ def _length(concerned: dict[bytes, list[bytes]], *, old: bool) -> int | None:
     return int(lengths[0].lstrip(b"0")[:_DIGITS] or b"0")
 
 
-def _listed(values: list[bytes]) -> list[bytes]:
+def _members(values: list[bytes]) -> list[bytes]:
+    """Return the members of a comma-separated header, in lower case, however many lines it came in."""
     return [member.strip(b" \t").lower() for value in values for member in value.split(b",")]

@@ -1,4 +1,4 @@
-"""The bytes of an answer's head, and of a refusal that no application makes."""
+"""The bytes of a response's head, and of a refusal that no application makes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http
 import re
 from typing import TYPE_CHECKING, Final
 
+from receiver.http.headers import ALWAYS
 from receiver.http.protocol.heads import TOKEN, VALUE
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ _HEADER: Final = re.compile(TOKEN + rb": " + VALUE)
 _END: Final = b"\r\n"
 
 
-def answer_head(status: int, headers: Headers) -> bytes:
-    """Return the head of an answer, with its end; names are written in lower case.
+def response_head(status: int, headers: Headers) -> bytes:
+    """Return the head of a response, with its end; names are written in lower case.
 
     Raises:
         ValueError: a header would not arrive as the one header that it is.
@@ -35,17 +36,13 @@ def answer_head(status: int, headers: Headers) -> bytes:
 
 
 def refusal(problem: Problem, defaults: Headers, *, without_body: bool) -> bytes:
-    """Return the whole answer that refuses a request with this problem and ends its connection."""
-    answer = problem.response()
-    headers = {
-        **dict(answer.headers),
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-        "connection": "close",
-    }
-    pairs = [*defaults, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())]
+    """Return the whole response that refuses a request with this problem and ends its connection."""
+    response = problem.response()
+    headers = dict([*response.raw_headers, *ALWAYS, (b"connection", b"close")])
 
-    return answer_head(problem.status, pairs) + (b"" if without_body else bytes(answer.body))
+    body = b"" if without_body else bytes(response.body)
+
+    return response_head(problem.status, [*defaults, *headers.items()]) + body
 
 
 def _phrase(status: int) -> str:

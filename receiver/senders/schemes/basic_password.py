@@ -9,7 +9,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from receiver.senders.schemes.scheme import SignatureRefused, Signed, check_any, only
+from receiver.senders.schemes.scheme import SignatureRefused, Signed, check_any, single_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ class BasicPassword:
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:  # noqa: ARG002 - a Scheme
         """Return that nothing is signed, or raise `SignatureRefused`: the credentials are not ours."""
-        kind, _, credentials = only(headers, {_HEADER})[_HEADER].partition(b" ")
+        kind, _, credentials = single_headers(headers, {_HEADER})[_HEADER].partition(b" ")
 
         if kind.lower() != b"basic":
             raise SignatureRefused("the Authorization header is not Basic")

@@ -10,7 +10,14 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-from receiver.senders.schemes.scheme import SignatureRefused, Signed, check_any, check_moment, check_text, only
+from receiver.senders.schemes.scheme import (
+    SignatureRefused,
+    Signed,
+    check_any,
+    check_moment,
+    check_text,
+    single_headers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +77,7 @@ class HeaderSignature:
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
         """Return what is signed: the moment, where there is one."""
         names = {self.header} if self.timestamp_header is None else {self.header, self.timestamp_header}
-        found = only(headers, names)
+        found = single_headers(headers, names)
         moment = b"" if self.timestamp_header is None else found[self.timestamp_header]
 
         if self.timestamp_header is not None:

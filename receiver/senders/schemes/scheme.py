@@ -64,7 +64,7 @@ class Scheme(Protocol):
         """
 
 
-def only(headers: Headers, names: set[bytes]) -> dict[bytes, bytes]:
+def single_headers(headers: Headers, names: set[bytes]) -> dict[bytes, bytes]:
     """Return the headers of these names, in lower case; each must be there once, and short.
 
     Raises:

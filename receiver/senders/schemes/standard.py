@@ -23,7 +23,7 @@ from receiver.senders.schemes.scheme import (
     check_any,
     check_moment,
     check_text,
-    only,
+    single_headers,
 )
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _values(headers: Headers, family: bytes) -> tuple[bytes, ...]:
         SignatureRefused: one of them is missing or repeated.
     """
     names = (family + b"-id", family + b"-timestamp", family + b"-signature")
-    found = only(headers, set(names))
+    found = single_headers(headers, set(names))
 
     return tuple(found[name] for name in names)
 

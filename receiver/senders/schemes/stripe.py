@@ -19,7 +19,7 @@ from receiver.senders.schemes.scheme import (
     check_any,
     check_moment,
     check_text,
-    only,
+    single_headers,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class StripeSignature:
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
         """Return what is signed: the moment. Other versions than v1 are passed over, as Stripe asks."""
-        timestamp, candidates = _read(only(headers, {_HEADER})[_HEADER])
+        timestamp, candidates = _read(single_headers(headers, {_HEADER})[_HEADER])
         check_moment(timestamp, now)
         signed = b"%b.%b" % (timestamp, body)
         check_any(

@@ -173,7 +173,7 @@ def test_an_sdk_that_does_not_obey_stops_the_process(monkeypatch: pytest.MonkeyP
     def reads_otherwise(record: PromiseRecord) -> None:
         raise ApplicationError(str(record.id))
 
-    monkeypatch.setattr("orchestrator.engine.failures.decode_settled", reads_otherwise)
+    monkeypatch.setattr("orchestrator.engine.failures.read_settled", reads_otherwise)
 
     with pytest.raises(StartRefused, match="resonate-sdk"):
         forbid_pickles()

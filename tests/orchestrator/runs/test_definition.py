@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from support.plant import plant
 
 from orchestrator import Context, workflow
-from orchestrator.durable.group_steps import group_step
 from orchestrator.errors import ConfigurationError, WorkflowFailed
 from orchestrator.runs.definition import Workflow, field_of
 from orchestrator.runs.loading import load_workflows
@@ -129,24 +128,6 @@ def test_what_is_interrupted_is_no_fault_of_the_module(tmp_path: Path, monkeypat
 
     with pytest.raises(KeyboardInterrupt):
         load_workflows(["tests_interrupted"])
-
-
-async def test_a_group_step_that_cannot_be_registered_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def without_ctx() -> None: ...
-    async def twin(ctx: Any) -> None: ...
-
-    for step, reason in (
-        (group_step("db")(without_ctx), "takes no `ctx` first: without_ctx"),  # type: ignore[arg-type]
-        (group_step("db")(twin), "a workflow and a group step of the name twin"),
-    ):
-        monkeypatch.setitem(plain.body.__globals__, "planted", step)
-        flow = workflow(name="twin")(plain.body)
-
-        with pytest.raises(ConfigurationError, match=reason):
-            async with plant(tmp_path, "memory://", flow):
-                pass
 
 
 def test_two_workflows_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

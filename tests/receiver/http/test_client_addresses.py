@@ -16,7 +16,7 @@ from support.plant import pause
 
 from orchestrator.config.settings import LOOPBACK
 from receiver.http.client_addresses import MAX_HOPS, ClientAddresses, client_address
-from receiver.http.server import Server
+from receiver.http.protocol.server import Server
 
 if TYPE_CHECKING:
     from pathlib import Path

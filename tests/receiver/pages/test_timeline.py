@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.pages.templating import page_headers
 from receiver.pages.timeline import MAX_STEPS, TimelineStep, TimelineView, render
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -240,17 +239,6 @@ def test_many_steps_are_cut_and_counted() -> None:
 )
 def test_lengths_are_told_in_their_two_largest_units(ended_at: str, shown: str) -> None:
     assert f'class="took">{shown}</td>' in page(step(ended_at=f"2026-11-21T{ended_at}"))
-
-
-def test_the_headers_are_those_of_the_contract() -> None:
-    assert page_headers("n0nce") == {
-        "Content-Security-Policy": (
-            "default-src 'none'; style-src 'nonce-n0nce'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        ),
-        "Referrer-Policy": "no-referrer",
-        "X-Robots-Tag": "noindex, nofollow",
-        "X-Content-Type-Options": "nosniff",
-    }
 
 
 def test_the_one_style_carries_the_nonce_and_loads_nothing() -> None:

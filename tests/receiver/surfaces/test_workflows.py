@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.edge import AUTHORISED, Edge, edge, problem
 
-from receiver.surfaces import workflows
+from orchestrator.runs import step_view
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -186,7 +186,7 @@ async def test_a_page_of_steps_says_where_the_next_one_begins_unless_it_is_the_l
     await here.ended()
 
     async def page(most: int, query: str = "") -> tuple[list[str], Any, Any]:
-        monkeypatch.setattr(workflows, "PAGE", most)
+        monkeypatch.setattr(step_view, "PAGE", most)
         shown = (await here.client.get(f"/workflows/ask/1?steps=1{query}", headers=AUTHORISED)).json()
         return [step["id"] for step in shown["steps"]], shown.get("truncated"), shown.get("next")
 

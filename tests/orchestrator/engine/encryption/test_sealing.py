@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -318,10 +317,6 @@ async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
 
 
 # What this stands on
-
-
-def test_the_sdk_is_of_the_minor_version_that_these_tests_pin() -> None:
-    assert version("resonate-sdk").startswith("0.8.")
 
 
 def test_a_payload_that_came_by_another_way_is_refused() -> None:

@@ -14,7 +14,7 @@ from support.skipping import SKIPPING
 from support.wire import REFUSING, Witness, answers
 
 from receiver.http.protocol.connection import Protocol
-from receiver.http.server import Server
+from receiver.http.protocol.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -18,7 +18,7 @@ from support.plant import pause
 from orchestrator.testing.processes import free_port
 from receiver.http.protocol.connection import Protocol
 from receiver.http.protocol.limits import Limits
-from receiver.http.server import Server, allow_many_connections
+from receiver.http.protocol.server import Server, allow_many_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,0 +1,98 @@
+"""Delivering an outcome with a token: the one policy for machine callbacks, decisions of people and webhooks.
+
+A token is for one wait. A later wait under the same promise id is another one, and no token of the earlier wait settles
+it. An expired token can repeat what is recorded, and never settles anything. Whatever a surface checks beyond the token
+is checked last, when the wait is known to be open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.callbacks.claims import TokenExpired
+from orchestrator.callbacks.outcomes import read_settled
+from orchestrator.callbacks.settlement import Settlement, judge, resolve
+from orchestrator.errors import CountersignError, UnknownPromise
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from resonate.types import PromiseRecord
+
+    from orchestrator.callbacks.claims import Claims, Presented
+    from orchestrator.callbacks.outcomes import Outcome, Settled
+    from orchestrator.engine.promises import Promises
+
+
+class WaitReplaced(CountersignError):
+    """The wait of a token is over, and the engine holds a later one of the same id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """The wait that a token is for, as the engine held it when it was read. `settled` is None while it is open."""
+
+    presented: Presented
+    record: PromiseRecord
+    settled: Settled | None
+
+    @property
+    def claims(self) -> Claims:
+        """What the token says."""
+        return self.presented.claims
+
+
+async def wait_of(promises: Promises, presented: Presented) -> Wait:
+    """Return the wait that this token is for.
+
+    Raises:
+        TokenExpired: the engine holds no such wait, as is to be expected so late.
+        UnknownPromise: the engine holds no such wait, although the token has not expired.
+        WaitReplaced: it holds a later one of the same id.
+        EngineUnavailable: no answer in time.
+    """
+    claims = presented.claims
+
+    try:
+        record = await promises.get(claims.promise_id)
+    except UnknownPromise:
+        if presented.expired:
+            raise TokenExpired(claims) from None
+
+        raise
+
+    if not claims.is_for(record):
+        raise WaitReplaced(claims.promise_id)
+
+    return Wait(presented=presented, record=record, settled=read_settled(record, callback=claims.callback))
+
+
+async def deliver(
+    promises: Promises,
+    wait: Wait,
+    outcome: Outcome,
+    ikey: str,
+    *,
+    check: Callable[[], Awaitable[None]] | None = None,
+) -> Settlement:
+    """Settle the wait with this outcome, or say what an earlier delivery made of it.
+
+    `check` is awaited only when this delivery would settle the wait; what it raises leaves the wait open. A wait that
+    is over is judged whether or not the token has expired. Does not check that the token allows this outcome.
+
+    Raises:
+        TokenExpired: the wait was open when it was read, but the token had expired.
+        UnknownPromise: the wait has vanished since it was read.
+        EngineUnavailable: whether the wait is settled is unknown; the same delivery again is safe.
+    """
+    if wait.settled is not None:
+        return Settlement(verdict=judge(wait.settled, ikey, outcome), settled=wait.settled)
+
+    if wait.presented.expired:
+        raise TokenExpired(wait.claims)
+
+    if check is not None:
+        await check()
+
+    return await resolve(promises, wait.claims.promise_id, ikey=ikey, outcome=outcome, opened=wait.claims.opened_at)

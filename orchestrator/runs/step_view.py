@@ -1,0 +1,87 @@
+"""The steps of a workflow as others see them, read from the records of its call graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from orchestrator.callbacks.outcomes import read_settled
+from orchestrator.callbacks.question import Asked
+from orchestrator.runs.call_graph import PAGE, name_of, walk
+from orchestrator.stored_names import CALLBACK_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from resonate.types import PromiseRecord, PromiseState
+
+    from orchestrator.callbacks.outcomes import Outcome
+    from orchestrator.engine.promises import Promises
+    from orchestrator.runs.roots import State
+
+_STATES: Final[Mapping[PromiseState, State]] = {
+    "pending": "running",
+    "resolved": "succeeded",
+    "rejected": "failed",
+    "rejected_canceled": "cancelled",
+    "rejected_timedout": "expired",
+}
+
+#: How a callback ended, as the state of its step; a decision is a success.
+_OUTCOME_STATES: Final[Mapping[str, State]] = {
+    "failed": "failed",
+    "died": "failed",
+    "expired": "expired",
+    "cancelled": "cancelled",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView:
+    """One step of a workflow; times are in milliseconds since the epoch, `ended_at` None while it is open.
+
+    `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step.
+    """
+
+    id: str
+    name: str
+    state: State
+    started_at: int
+    ended_at: int | None
+    asked: Asked | None = None
+    outcome: Outcome | None = None
+
+    @classmethod
+    def read(cls, record: PromiseRecord) -> Self:
+        """Return the step of this record."""
+        callback = record.tags.get(CALLBACK_TAG)
+        settled = None if callback is None else read_settled(record, callback=callback)
+        outcome = None if settled is None else settled.outcome
+
+        return cls(
+            id=record.id,
+            name=name_of(record),
+            state=_STATES[record.state] if outcome is None else _OUTCOME_STATES.get(outcome.kind, "succeeded"),
+            started_at=record.created_at,
+            ended_at=record.settled_at,
+            asked=Asked.read(record),
+            outcome=outcome,
+        )
+
+
+async def view_steps(promises: Promises, root_id: str, *, after: str | None = None) -> tuple[Sequence[StepView], bool]:
+    """Return a page of the steps below this root, those that come `after` one of them, and whether there are more.
+
+    Raises:
+        ValueError: `after` is no step of this root.
+        EngineUnavailable: as for any read.
+    """
+    steps: list[StepView] = []
+
+    async for record in walk(promises, root_id, after=after):
+        if len(steps) == PAGE:
+            return steps, True
+
+        steps.append(StepView.read(record))
+
+    return steps, False

@@ -1,0 +1,117 @@
+"""Every place where we reach below the public surface of `resonate-sdk`, and nothing else.
+
+The SDK may change any of it without notice. So each function here is pinned by a test that fails when the SDK does,
+`pyproject.toml` allows only the versions that were tested, and a test refuses any further reach in another file. The
+same test lists the modules of the SDK that are no promised surface and the files that import them: the embedded engine
+is the SDK's own in-process server with a journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import resonate.codec
+from resonate.codec import decode_settled, enc_hook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from resonate.context import Context, ResonateFuture
+    from resonate.effects import Effects
+    from resonate.resonate import Resonate
+    from resonate.types import PromiseRecord, Value
+
+
+def state_of(ctx: Context) -> Any:
+    """Return what all contexts of one function call share; a context is made of it and its options."""
+    return ctx._state
+
+
+def effects_of(ctx: Context) -> Effects:
+    """Return what creates and settles promises for this function call."""
+    effects: Effects = ctx._state.effects
+
+    return effects
+
+
+def replace_effects(ctx: Context, effects: Any) -> None:
+    """Have this create and settle promises for this function call from now on."""
+    ctx._state.effects = effects
+
+
+def keep_as_workflow(ctx: Context) -> None:
+    """Have the SDK treat this function call as a workflow: an error of it is final, and not tried again."""
+    ctx._state.workflow = True
+
+
+def open_timer(
+    ctx: Context, deadline: timedelta, *, tags: Mapping[str, str], param: Callable[[str], Value] | None = None
+) -> ResonateFuture[Any]:
+    """Create a promise for somebody outside to settle, and return the future of its value.
+
+    `param` is given the promise's id and returns what its record keeps, which the first call decides for good.
+
+    The SDK's own context can create a promise that somebody outside settles, but not one that every engine closes at
+    its deadline by itself. To an engine this one is a timer that is due at the deadline and whose task is delayed until
+    then: so every engine resolves it with no value when the deadline passes, and no worker hears of it before. It
+    shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
+    """
+    state = ctx._state
+    state.workflow = True
+    link = state.chain.link()
+    promise_id = ctx._next_id()
+    request = ctx._global_req(
+        promise_id, deadline, timer=True, external=True, target=state.target_resolver(ctx.opts.target)
+    )
+    all_tags = request.tags | {
+        "resonate:branch": state.branch_id,
+        "resonate:delay": str(request.timeout_at - 1),
+        **tags,
+    }
+    kept = request.param if param is None else param(promise_id)
+
+    return ctx._remote_future(msgspec.structs.replace(request, tags=all_tags, param=kept), link)
+
+
+def task_of(future: ResonateFuture[Any]) -> Any:
+    """Return the task of the event loop that a future awaits; it raises `Suspended` while the promise is pending."""
+    return future._task
+
+
+def as_written(value: object) -> Any:
+    """Return the plain data that the SDK makes of a value before it writes it as JSON."""
+    return msgspec.to_builtins(value, enc_hook=enc_hook, str_keys=True)
+
+
+def replace_failures(write: Callable[[Exception], Any], read: Callable[[Any], Exception]) -> None:
+    """Have failures written and read by these, in the whole process.
+
+    The SDK's codec looks both functions up in its module whenever it uses them.
+    """
+    resonate.codec._encode_error = write  # type: ignore[assignment]
+    resonate.codec._deserialize_error = read  # type: ignore[assignment]
+
+
+def read_settled(record: PromiseRecord) -> Any:
+    """Return the value of a settled record as a workflow would get it, or raise the failure in it."""
+    return decode_settled(record)
+
+
+def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
+    """Have all requests of this client sent by what `replacement` makes of the SDK's own way of sending."""
+    sender = client._sender
+    sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
+
+
+def refuse_tasks(client: Resonate) -> None:
+    """Have the client take no more tasks. Its `stop` does the same, but closes the connections first."""
+    client._runtime.stopping = True
+
+
+def has_active_tasks(client: Resonate) -> bool:
+    """Return whether tasks that the client has taken are still running."""
+    heartbeat: Any = client._heartbeat
+
+    return bool(heartbeat.active_tasks)

@@ -1,0 +1,27 @@
+"""What every surface of the edge works with, put together once by the application."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.callbacks.tokens import TokenSigner
+    from orchestrator.engine import Engine
+    from receiver.http.bad_tokens import BadTokens
+    from receiver.http.telemetry import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """What the surfaces share. A body may have `max_body` bytes; `clock` gives seconds since the epoch."""
+
+    engine: Engine
+    signer: TokenSigner
+    metrics: Metrics
+    bad_tokens: BadTokens
+    max_body: int
+    clock: Callable[[], float] = time.time

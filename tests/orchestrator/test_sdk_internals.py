@@ -1,0 +1,396 @@
+"""Where we reach below the SDK's public surface: one file for private names, listed files for unpromised modules.
+
+The first half walks the source and refuses any further reach. The second half pins what the reaches rely on, with the
+SDK itself, so that another version of it cannot change that unnoticed.
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from resonate.connections import LocalConnection
+from resonate.connections.local import ServerState
+from resonate.context import Context
+from resonate.effects import Effects
+from resonate.resonate import Resonate
+from resonate.retry import Exponential
+from resonate.types import Value
+from support.configuration import settings
+from support.plant import PATIENCE
+
+from orchestrator.engine import connect
+from orchestrator.runs.group_ping import PING, is_served, ping
+from orchestrator.sdk_internals import (
+    as_written,
+    effects_of,
+    has_active_tasks,
+    keep_as_workflow,
+    open_timer,
+    refuse_tasks,
+    replace_effects,
+    replace_send,
+    state_of,
+    task_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+REACHES = "orchestrator/sdk_internals.py"
+TESTED = "0.8.1"
+
+#: What connectors and applications are meant to import.
+PUBLIC = {
+    *("resonate.connections", "resonate.context", "resonate.error", "resonate.ids", "resonate.observability"),
+    *("resonate.promises", "resonate.resonate", "resonate.retry", "resonate.timing", "resonate.types"),
+    *("resonate_base", "resonate_base.connections", "resonate_pg"),
+}
+
+#: Modules that the SDK's own parts share, and the files or rooms of ours that import them.
+UNPROMISED = {
+    "resonate.codec": (REACHES,),
+    "resonate.connections.local": ("orchestrator/engine/embedded/",),
+    "resonate.connections.sse": ("orchestrator/engine/connect.py", "orchestrator/engine/remote/server.py"),
+    "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
+    "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
+}
+
+
+# Who reaches
+
+
+def sources() -> dict[str, ast.Module]:
+    files = [file for folder in ("orchestrator", "receiver") for file in (ROOT / folder).rglob("*.py")]
+
+    return {
+        file.relative_to(ROOT).as_posix(): ast.parse(file.read_text("utf-8")) for file in files if not file.is_symlink()
+    }
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def defined(module: ast.Module) -> set[str]:
+    """Return the names that the module gives to functions, classes, variables and attributes of its own."""
+    found = set()
+
+    for node in ast.walk(module):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store())
+            ):
+                found.add(name)
+
+    return found
+
+
+def reaches(module: ast.Module, ours: set[str]) -> Iterator[str]:
+    """Yield the private names that the module uses and does not define; those of `self` may be any of `ours`."""
+    own = defined(module)
+
+    for node in ast.walk(module):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name) if is_private(name) and name not in ours:
+                yield name
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                continue
+            case ast.Attribute(value=ast.Name(id="os"), attr="_exit"):
+                continue
+            case ast.Attribute(attr=name) if is_private(name) and name not in own:
+                yield name
+            case (
+                ast.Call(
+                    func=ast.Name(id="getattr" | "setattr" | "attrgetter"), args=[*_, ast.Constant(value=str(name))]
+                )
+                | ast.Call(func=ast.Name(id="getattr" | "setattr"), args=[_, ast.Constant(value=str(name)), *_])
+            ) if is_private(name):
+                yield name
+            case ast.ImportFrom(module=str(source), names=names, level=0) if not source.startswith("orchestrator"):
+                yield from (alias.name for alias in names if is_private(alias.name))
+
+
+def imported(module: ast.Module) -> set[str]:
+    """Return the modules of the SDK that are imported, type checkers' imports included."""
+    found = set()
+
+    for node in ast.walk(module):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(source), level=0):
+                found.add(source)
+
+    return {name for name in found if name.partition(".")[0] in {"resonate", "resonate_base", "resonate_pg"}}
+
+
+def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
+    modules = sources()
+    ours = set().union(*map(defined, (module for file, module in modules.items() if file != REACHES)))
+    found = {file: sorted({*reaches(module, ours)}) for file, module in modules.items()}
+
+    assert {file for file, names in found.items() if names} == {REACHES}
+    assert found[REACHES] == [
+        *("_deserialize_error", "_encode_error", "_global_req", "_heartbeat", "_next_id", "_remote_future"),
+        *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
+    ]
+
+
+def test_unpromised_modules_of_the_sdk_are_imported_by_the_listed_files_alone() -> None:
+    found: dict[str, set[str]] = {}
+
+    for file, module in sources().items():
+        for name in imported(module) - PUBLIC:
+            found.setdefault(name, set()).add(file)
+
+    pairs = {(name, file) for name, files in found.items() for file in files}
+    strangers = {(name, file) for name, file in pairs if not file.startswith(UNPROMISED.get(name, ()))}
+
+    assert found.keys() == UNPROMISED.keys()
+    assert strangers == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "resonate._sender",
+        "def f(self): return self._state",
+        "def f(self): self._core.sender = 1",
+        "resonate._sender = 1",
+        "getattr(ctx, '_state')",
+        "setattr(ctx, '_state', 1)",
+        "from resonate.codec import _encode_error",
+    ],
+)
+def test_a_reach_is_seen_in_each_of_its_forms(source: str) -> None:
+    assert list(reaches(ast.parse(source), set()))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class A:\n    def __init__(self, other): self._value = other._value",
+        "os._exit(1)",
+        "self.__dict__",
+    ],
+)
+def test_a_look_into_ones_own_is_no_reach(source: str) -> None:
+    module = ast.parse(source)
+
+    assert not list(reaches(module, defined(module)))
+
+
+@pytest.mark.parametrize("source", ["import resonate.core", "if TYPE_CHECKING:\n    from resonate.core import Core"])
+def test_an_import_of_an_unpromised_module_is_seen(source: str) -> None:
+    assert imported(ast.parse(source)) - PUBLIC == {"resonate.core"}
+
+
+# What they rely on
+
+
+def test_only_the_version_that_these_tests_pin_can_be_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert version("resonate-sdk") == TESTED
+    assert f"resonate-sdk>={TESTED},<0.8.2" in project["dependencies"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("apply", "tick", "promise_register_listener", "task_acquire", "task_heartbeat", "task_suspend"),
+        *("schedule_create", "schedule_delete", "enqueue_settle", "resume_awaiters", "notify_subscribers"),
+    ],
+)
+def test_what_the_embedded_engine_overrides_is_there(name: str) -> None:
+    assert callable(getattr(ServerState, name))
+
+
+@pytest.mark.parametrize("name", ["_state", "_global_req", "_next_id", "_remote_future"])
+def test_what_is_reached_for_in_a_context_is_there(name: str) -> None:
+    assert name == "_state" or callable(getattr(Context, name))
+
+
+async def called(body: Any, *, tries: int = 0) -> Any:
+    """Return what a function of this name returns when it is called through the SDK's own engine, or raise it."""
+    resonate = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    resonate.register(body, name="f", retry_policy=Exponential(delay=0, factor=1, max_delay=0, max_retries=tries))
+
+    try:
+        with anyio.fail_after(PATIENCE):
+            return await resonate.run("f.1", body).result()
+    finally:
+        await resonate.stop()
+
+
+def seven(_: Context) -> int:
+    return 7
+
+
+async def test_a_context_can_be_made_over_the_state_of_another() -> None:
+    class Ours(Context):
+        pass
+
+    async def body(ctx: Context) -> int:
+        made = Ours(state_of(ctx), ctx.opts)
+
+        return await made.run(seven) + await ctx.run(seven)
+
+    assert await called(body) == 14
+
+
+async def test_what_creates_and_settles_promises_can_be_replaced() -> None:
+    asked = []
+
+    class Watched:
+        def __init__(self, effects: Effects) -> None:
+            self._effects = effects
+
+        async def create_promise(self, req: Any) -> Any:
+            asked.append("create")
+            return await self._effects.create_promise(req)
+
+        async def settle_promise(self, id: str, result: Any) -> Any:  # noqa: A002 - the SDK's name
+            asked.append("settle")
+            return await self._effects.settle_promise(id, result)
+
+    async def body(ctx: Context) -> int:
+        replace_effects(ctx, Watched(effects_of(ctx)))
+
+        return await ctx.run(seven)
+
+    assert await called(body) == 7
+    assert asked[:2] == ["create", "settle"]
+
+
+async def test_a_function_kept_as_a_workflow_is_not_tried_again() -> None:
+    tries: list[bool] = []
+
+    async def body(ctx: Context, *, kept: bool) -> None:
+        tries.append(kept)
+
+        if kept:
+            keep_as_workflow(ctx)
+
+        raise ValueError("broken")
+
+    async def plain(ctx: Context) -> None:
+        await body(ctx, kept=False)
+
+    async def kept(ctx: Context) -> None:
+        await body(ctx, kept=True)
+
+    for function in (plain, kept):
+        with pytest.raises(Exception, match="broken"):
+            await called(function, tries=1)
+
+    assert tries == [False, False, True]
+
+
+async def test_a_timer_ends_by_itself_with_no_value_and_keeps_what_it_was_given() -> None:
+    kept = []
+
+    def param(promise_id: str) -> Value:
+        kept.append(promise_id)
+        return Value(data="kept")
+
+    async def body(ctx: Context) -> Any:
+        return [await open_timer(ctx, timedelta(milliseconds=1), tags={"a": "b"}, param=param)]
+
+    assert await called(body) == [None]
+    assert kept[0] == "f.1:1"
+
+
+async def test_a_future_awaits_a_task_of_the_loop() -> None:
+    async def body(ctx: Context) -> bool:
+        future = ctx.run(seven)
+        await future
+
+        return task_of(future).done() and task_of(future).exception() is None
+
+    assert await called(body) is True
+
+
+async def test_plain_data_is_what_the_sdk_would_write() -> None:
+    @dataclass
+    class Point:
+        x: int
+        names: list[str]
+
+    value = {1: Point(2, ["a"])}
+
+    async def body(_: Context) -> Any:
+        return value
+
+    assert await called(body) == as_written(value) == {"1": {"x": 2, "names": ["a"]}}
+
+
+async def test_all_requests_of_a_client_can_be_sent_by_something_else() -> None:
+    resonate = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    asked = []
+
+    def replacement(send: Any) -> Any:
+        async def watched(kind: str, data: Any, **options: Any) -> Any:
+            asked.append(kind)
+            return await send(kind, data, **options)
+
+        return watched
+
+    replace_send(resonate, replacement)
+    await resonate.promises.create("p", 2**42, Value(), {})
+    await resonate.promises.get("p")
+    await resonate.stop()
+
+    assert asked == ["promise.create", "promise.get"]
+
+
+async def test_a_client_that_refuses_tasks_takes_none(tmp_path: Path) -> None:
+    engine = await connect(settings(tmp_path, "memory://"), work=True)
+    engine.resonate.register(ping, name=PING)
+    engine.start()
+
+    assert await is_served(engine, "default", seconds=PATIENCE)
+
+    refuse_tasks(engine.resonate)
+
+    assert not await is_served(engine, "default", seconds=0.1)
+
+    await engine.stop()
+
+
+async def test_a_task_is_active_until_it_has_ended(tmp_path: Path) -> None:
+    engine = await connect(settings(tmp_path, "memory://"), work=True)
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def body(_: Context) -> int:
+        begun.set()
+        await go_on.wait()
+        return 7
+
+    engine.resonate.register(body, name="f")
+    engine.start()
+    engine.resonate.run("f.1", body)
+
+    with anyio.fail_after(PATIENCE):
+        await begun.wait()
+
+        assert has_active_tasks(engine.resonate)
+
+        go_on.set()
+
+        while has_active_tasks(engine.resonate):
+            await anyio.lowlevel.checkpoint()
+
+    await engine.stop()

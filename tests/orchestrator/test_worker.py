@@ -1,0 +1,107 @@
+"""What a worker is made of: what belongs to its group, and what the steps of the group need."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+from support.configuration import settings
+
+from orchestrator import Context, workflow
+from orchestrator.durable.group_steps import group_step
+from orchestrator.engine import connect
+from orchestrator.errors import ConfigurationError
+from orchestrator.runs.loading import load_workflows
+from orchestrator.worker import prepare_worker
+from orchestrator.workflows.shop.order_book import OrderBook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from orchestrator.engine import Engine
+
+
+class Nothing(BaseModel):
+    """An input without fields."""
+
+
+@workflow()
+async def twin(ctx: Context, request: Nothing) -> Any:
+    """Return nothing: it is there for what stands beside it in this module."""
+
+
+@contextlib.asynccontextmanager
+async def an_engine(directory: Path) -> AsyncIterator[Engine]:
+    engine = await connect(settings(directory, "memory://"), work=True)
+
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+def shipped(name: str) -> list[Any]:
+    return [load_workflows(["orchestrator.workflows"])[name]]
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "count"),
+    [("process_order", None, 1), ("process_order", "db", 1), ("process_order", "default", 0), ("price_quote", None, 0)],
+)
+async def test_what_a_step_needs_is_made_for_the_group_that_does_it_and_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, group: str | None, count: int
+) -> None:
+    kept: list[object] = []
+
+    async with an_engine(tmp_path) as engine:
+        monkeypatch.setattr(engine.resonate, "with_dependency", kept.append)
+        prepare_worker(engine, settings(tmp_path, "memory://"), shipped(name), group=group)
+
+    assert sum(isinstance(one, OrderBook) for one in kept) == count
+
+
+async def test_what_is_given_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[object] = []
+    book = OrderBook(tmp_path / "orders.db")
+
+    async with an_engine(tmp_path) as engine:
+        monkeypatch.setattr(engine.resonate, "with_dependency", kept.append)
+        prepare_worker(engine, settings(tmp_path, "memory://"), shipped("process_order"), dependencies=[book])
+
+    assert [one for one in kept if isinstance(one, OrderBook)] == [book]
+
+
+async def test_a_group_that_nothing_belongs_to_is_told_what_there_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with an_engine(tmp_path) as engine:
+        prepare_worker(engine, settings(tmp_path, "memory://"), shipped("process_order"), group="gpu")
+
+    assert "nothing belongs to group gpu; there is: db, default" in caplog.text
+
+
+@pytest.mark.parametrize("group", [None, "default", "db"])
+async def test_a_group_step_of_a_workflows_name_is_refused_by_every_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str | None
+) -> None:
+    async def step(ctx: Any) -> None: ...
+
+    step.__name__ = "twin"
+    monkeypatch.setitem(twin.body.__globals__, "planted", group_step("db")(step))
+
+    async with an_engine(tmp_path) as engine:
+        with pytest.raises(ConfigurationError, match="a workflow and a group step of the name twin"):
+            prepare_worker(engine, settings(tmp_path, "memory://"), [twin], group=group)
+
+
+async def test_a_group_step_that_takes_no_ctx_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def without_ctx() -> None: ...
+
+    monkeypatch.setitem(twin.body.__globals__, "planted", group_step("db")(without_ctx))  # type: ignore[arg-type]
+
+    async with an_engine(tmp_path) as engine:
+        with pytest.raises(ConfigurationError, match="takes no `ctx` first: without_ctx"):
+            prepare_worker(engine, settings(tmp_path, "memory://"), [twin])
