@@ -12,8 +12,8 @@ from resonate.error import Suspended
 from resonate.types import Value
 
 from orchestrator.durable.opened_at import MARK, opened_at
-from orchestrator.engine.failures import failed_as_tampered, is_tampered
 from orchestrator.errors import NotJson
+from orchestrator.failures import failed_as_tampered, is_tampered
 from orchestrator.sdk_internals import (
     as_written,
     effects_of,

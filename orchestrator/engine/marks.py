@@ -6,32 +6,21 @@ It says nothing but "seen", and there is room for a limited number: the oldest m
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
 import time
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from resonate_base import ConnectorError
-
 from orchestrator import stored_names
-from orchestrator.errors import EngineUnavailable, UnknownPromise
+from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.engine.embedded.durable_state import DurableState
     from orchestrator.engine.promises import Promises
 
 
-MOST: Final = 1_000_000
-"""Marks that an embedded engine keeps, in some 60 MB of its file."""
-
 KEPT: Final = timedelta(days=366)
 """How long a remote engine keeps a mark."""
-
-MARKS: Final = "CREATE TABLE IF NOT EXISTS marks(n INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE)"
 
 _BYTES: Final = 16
 
@@ -70,58 +59,6 @@ class PromiseMarks:
             param=_param_of(digest),
             tags={"countersign:mark": "true"},
         )
-
-
-class EmbeddedMarks:
-    """Marks in a table of the embedded engine's file; in memory, where that engine has none."""
-
-    def __init__(self, durable: DurableState, *, most: int = MOST, seconds: float = 5.0) -> None:
-        self._durable = durable
-        self._most = most
-        self._seconds = seconds
-        self._in_memory: dict[bytes, None] = {}
-
-    async def has(self, digest: bytes) -> bool:
-        """Look it up in the table."""
-        journal = self._durable.journal
-
-        if journal is None:
-            return digest[:_BYTES] in self._in_memory
-
-        return await self._run(partial(journal.marks, partial(_marked, digest[:_BYTES])))
-
-    async def put(self, digest: bytes) -> None:
-        """Write it to the table; it is on disk when this returns."""
-        journal = self._durable.journal
-
-        if journal is not None:
-            await self._run(partial(journal.marks, partial(_mark, digest[:_BYTES], self._most)))
-            return
-
-        self._in_memory.setdefault(digest[:_BYTES])
-
-        if len(self._in_memory) > self._most:
-            del self._in_memory[next(iter(self._in_memory))]
-
-    async def _run[T](self, step: Callable[[], T]) -> T:
-        if self._durable.commits is None:
-            raise EngineUnavailable("the engine is not open")
-
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await self._durable.commits.run(step)
-
-        except (sqlite3.Error, ConnectorError, TimeoutError) as error:
-            raise EngineUnavailable(f"the engine's marks cannot be had ({type(error).__name__})") from error
-
-
-def _marked(digest: bytes, db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM marks WHERE digest = ?", (digest,)).fetchone() is not None
-
-
-def _mark(digest: bytes, most: int, db: sqlite3.Connection) -> None:
-    db.execute("INSERT OR IGNORE INTO marks(digest) VALUES (?)", (digest,))
-    db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (most,))
 
 
 def _param_of(digest: bytes) -> dict[str, object]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
-from orchestrator.engine.failures import error_of, is_tampered
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
+from orchestrator.failures import error_of, is_tampered
 from orchestrator.stored_names import NONCE_TAG
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict

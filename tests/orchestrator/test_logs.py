@@ -19,7 +19,7 @@ from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 from pydantic import BaseModel
 from resonate.observability import BackgroundTaskFailed, Dropped
 
-from orchestrator.engine.connect import _observe
+from orchestrator.engine.connecting import _observe
 from orchestrator.errors import StepUnavailable, WorkflowFailed
 from orchestrator.logs import ACCESS, Form, _JsonFormatter
 from orchestrator.text.display import escape_unprintable

@@ -59,7 +59,7 @@ PUBLIC = {
 UNPROMISED = {
     "resonate.codec": (REACHES,),
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
-    "resonate.connections.sse": ("orchestrator/engine/connect.py", "orchestrator/engine/remote/server.py"),
+    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/server.py"),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
     "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
 }

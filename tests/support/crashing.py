@@ -18,7 +18,8 @@ from resonate.resonate import Resonate
 from resonate.types import TaskData, Value
 
 from orchestrator.engine.embedded import retention
-from orchestrator.engine.embedded.connection import EmbeddedConnection, LeaseKeeper
+from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 
 FAR = 1 << 60
 

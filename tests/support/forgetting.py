@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import psycopg
 from support.engines import resonate_server
 from support.plant import PATIENCE, pause
 
+from orchestrator.engine import connecting
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.errors import UnknownPromise
 
@@ -55,8 +55,6 @@ def forgetful(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterat
         case "memory" | "sqlite":
             # What only drives something is kept for an hour, as ever: it outlives what it was about.
             brief = functools.partial(EmbeddedConnection, retention=timedelta(milliseconds=1))
-            # The room's own name `connect` is the function.
-            connecting = importlib.import_module("orchestrator.engine.connect")
             request.getfixturevalue("monkeypatch").setattr(connecting, "EmbeddedConnection", brief)
 
             yield Forgetful("memory://" if kind == "memory" else f"sqlite:///{folder}/engine.db", lambda: None)

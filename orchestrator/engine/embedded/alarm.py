@@ -21,7 +21,7 @@ class Alarm:
         """End the nap under way, if there is one."""
         self._bell.set()
 
-    def look(self, due: int | None) -> None:
+    def ring_before(self, due: int | None) -> None:
         """Ring when something is due (milliseconds; None for never) before the nap ends."""
         if due is not None and due < self._until:
             self._bell.set()

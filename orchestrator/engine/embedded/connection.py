@@ -11,7 +11,6 @@ It is one process's engine: a second one is refused. It does not route: every me
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,14 +20,14 @@ from resonate.error import DecodingError, ServerError
 from resonate.timing import now_ms, sleep
 from resonate_base import ConnectorError
 
-from orchestrator.engine.embedded.alarm import Alarm
 from orchestrator.engine.embedded.delivery import Delivery
-from orchestrator.engine.embedded.durable_state import DEADLINES, DurableState
+from orchestrator.engine.embedded.durable_state import DurableState
+from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
 from orchestrator.engine.embedded.memory.lineages import origin_of
-from orchestrator.engine.embedded.requests import told
-from orchestrator.engine.embedded.retention import Housekeeping
-from orchestrator.engine.embedded.settlement_waiters import Watchers
-from orchestrator.engine.marks import EmbeddedMarks
+from orchestrator.engine.embedded.requests import lineages_told
+from orchestrator.engine.embedded.retention import Retention
+from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
+from orchestrator.engine.embedded.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,35 +38,9 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.embedded.memory.state import IndexedState
 
-#: Seconds: the shortest nap between two ticks, and that between two slices of housekeeping.
-RESOLUTION: Final = 0.005
-PACE: Final = 0.02
-
 OK: Final = 200
 _MS: Final = timedelta(milliseconds=1)
 _encoder: Final = msgspec.json.Encoder()
-
-
-class LeaseKeeper:
-    """Keeps the leases of tasks that run in this process: a step may take longer than its lease, and is not repeated.
-
-    A `resonate.heartbeat.Heartbeat` without a beat: the engine is in the same process and looks here.
-    """
-
-    def __init__(self, connection: EmbeddedConnection) -> None:
-        self.active_tasks = connection.leases
-
-    def start(self, task_id: str, task_version: int) -> None:
-        """Keep the lease of a task from now on."""
-        self.active_tasks[task_id] = task_version
-
-    def stop(self, task_id: str) -> None:
-        """Let the lease of a task lapse."""
-        self.active_tasks.pop(task_id, None)
-
-    def shutdown(self) -> None:
-        """Let all of them lapse."""
-        self.active_tasks.clear()
 
 
 class EmbeddedConnection:
@@ -88,24 +61,27 @@ class EmbeddedConnection:
         retention: timedelta = timedelta(days=7),
         transient_retention: timedelta = timedelta(hours=1),
     ) -> None:
-        keeping = Housekeeping(retention=retention // _MS, transient_retention=transient_retention // _MS)
-        self._durable = DurableState(path, clock=clock, housekeeping=keeping, tell=self._tell, restored=self._restored)
+        self._path = path
+        self._durable = DurableState(
+            path,
+            clock=clock,
+            retention=Retention(ordinary=retention // _MS, transient=transient_retention // _MS),
+            tell=self._tell,
+            restored=self._restored,
+        )
         self._delivery = Delivery()
-        self._watchers = Watchers()
-        self._clock = clock
-        self._tick_interval = tick_interval
+        self._waiters = SettlementWaiters()
+        self._ticker = Ticker(self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval)
         self._stopped = False
-        self._ticking: asyncio.Task[None] | None = None
-        self._alarm = Alarm(sleeper)
 
     @property
     def state(self) -> IndexedState:
         """The state in memory, which may be ahead of the disk: to look at, not to answer from."""
         return self._durable.state
 
-    def marks(self, *, seconds: float) -> EmbeddedMarks:
+    def marks(self, *, seconds: float) -> FileMarks | MemoryMarks:
         """Return the engine's marks; `seconds` bounds every look at them."""
-        return EmbeddedMarks(self._durable, seconds=seconds)
+        return MemoryMarks() if self._path is None else FileMarks(self._durable, seconds=seconds)
 
     @property
     def leases(self) -> dict[str, int]:
@@ -127,8 +103,8 @@ class EmbeddedConnection:
         """Begin to fire deadlines and to deliver, first what was left undelivered; opens the file if need be."""
         await self.open()
 
-        if self._ticking is None and not self._stopped:
-            self._ticking = asyncio.create_task(self._run())
+        if not self._stopped:
+            self._ticker.start()
 
     async def stop(self) -> None:
         """Write what is queued and let go of the file; nothing when that has been done. Requests fail afterwards."""
@@ -136,14 +112,8 @@ class EmbeddedConnection:
             return
 
         self._stopped = True
-        self._delivery.receivers.clear()
-
-        if self._ticking is not None:
-            self._ticking.cancel()
-
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
-
+        self._delivery.remove_receivers()
+        await self._ticker.stop()
         await self._durable.close()
 
     # The SDK's two protocols
@@ -158,9 +128,8 @@ class EmbeddedConnection:
 
     def recv(self, callback: Callable[[str], None]) -> None:
         """Deliver to this callback too, undelivered tasks included."""
-        self._delivery.receivers.append(callback)
-
-        self._alarm.ring()
+        self._delivery.add_receiver(callback)
+        self._ticker.wake()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:  # noqa: ARG002 - one partition
         """Apply a request and return the answer, once all that it tells is on disk.
@@ -191,11 +160,11 @@ class EmbeddedConnection:
             changed = durable.record()
 
         except Exception as error:  # the state machine stumbled halfway: what memory holds may be anything
-            durable.stumbled(error)
+            durable.step_failed(error)
             raise ConnectorError(error) from error
 
-        self._alarm.look(durable.state.next_due())
-        written = durable.written(None if changed or refusal else told(request, response))
+        self._ticker.step_done()
+        written = durable.written(None if changed or refusal else lineages_told(request, response))
 
         if written is not None:
             await written
@@ -217,7 +186,7 @@ class EmbeddedConnection:
         promise = self.state.promises.get(promise_id)
 
         if promise is None or promise.state == "pending":
-            return await self._watchers.wait(promise_id, seconds)
+            return await self._waiters.wait(promise_id, seconds)
 
         written = self._durable.written([origin_of(promise_id)])
 
@@ -241,60 +210,8 @@ class EmbeddedConnection:
 
     def _tell(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         self._delivery.send(messages, self.state, self._durable.time())
-        self._watchers.settled(settled)
+        self._waiters.settled(settled)
 
     def _restored(self, task_ids: list[str]) -> None:
-        self._delivery.missed = dict.fromkeys(task_ids)
-        self._alarm.ring()
-
-    async def _announce_missed(self) -> None:
-        """Announce the tasks that nobody has taken: from before a restart, or before there was a receiver."""
-        if not (self._delivery.missed and self._delivery.receivers):
-            return
-
-        missed, self._delivery.missed = list(self._delivery.missed), {}
-        written = self._durable.written()
-
-        if written is not None:
-            await asyncio.wait((written,))
-
-            if written.exception() is not None:
-                return  # the state that is read back brings its own
-
-        for start in range(0, len(missed), DEADLINES):
-            now = self._durable.time()
-            self._delivery.send(self.state.announce(missed[start : start + DEADLINES], now), self.state, now)
-            await asyncio.sleep(0)
-
-    # Deadlines
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._durable.upkeep()
-                await self._announce_missed()
-                more = self._durable.tick()
-                self._delivery.send_due(self._durable.time())
-            except Exception as error:  # noqa: BLE001 - deadlines must go on firing
-                self._durable.stumbled(error)
-                more = False
-
-            if not more:
-                await self._nap()
-
-            await asyncio.sleep(0)
-
-    async def _nap(self) -> None:
-        """Return at the next deadline, or when one has been set that is earlier, or after the tick interval."""
-        if self._delivery.missed and self._delivery.receivers:
-            return
-
-        # The clock itself: were it set back, the engine's time would stand still until it has caught up.
-        now = self._clock()
-        times = [at for at in (self.state.next_due(), self._delivery.next_due()) if at is not None]
-        seconds = min(self._tick_interval, max(RESOLUTION, (min(times) - now) / 1000)) if times else self._tick_interval
-
-        if self._durable.house_to_keep():
-            seconds = min(seconds, PACE)
-
-        await self._alarm.nap(seconds, until=now + int(seconds * 1000))
+        self._delivery.restart(task_ids)
+        self._ticker.wake()

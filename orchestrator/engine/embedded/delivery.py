@@ -35,12 +35,37 @@ class Delivery:
     """Gives messages to receivers. One that comes while there is none is lost, but it is known which tasks it was."""
 
     def __init__(self) -> None:
-        self.receivers: list[Callable[[str], None]] = []
+        self._receivers: list[Callable[[str], None]] = []
         #: Tasks whose announcement nobody has received.
-        self.missed: dict[str, None] = {}
+        self._missed: dict[str, None] = {}
         self._releases: dict[str, tuple[int, int]] = {}
         self._held: dict[str, OutgoingMessage] = {}
         self._times: list[tuple[int, str]] = []
+
+    def add_receiver(self, receiver: Callable[[str], None]) -> None:
+        """Give every message from now on to this receiver too."""
+        self._receivers.append(receiver)
+
+    def remove_receivers(self) -> None:
+        """Give no message to anybody any more."""
+        self._receivers.clear()
+
+    @property
+    def can_send_missed(self) -> bool:
+        """Whether there is a receiver now for announcements that nobody has received."""
+        return bool(self._missed and self._receivers)
+
+    def take_missed(self) -> list[str]:
+        """Return the tasks whose announcement nobody has received, once there is a receiver; they are forgotten."""
+        if not self.can_send_missed:
+            return []
+
+        missed, self._missed = list(self._missed), {}
+        return missed
+
+    def restart(self, task_ids: list[str]) -> None:
+        """Go on with these tasks to announce, in place of all that were missed before."""
+        self._missed = dict.fromkeys(task_ids)
 
     def released(self, task_id: str, now: int) -> None:
         """Take note that a worker gave a task back."""
@@ -99,16 +124,16 @@ class Delivery:
         return False
 
     def _deliver(self, message: OutgoingMessage) -> None:
-        if not self.receivers:
+        if not self._receivers:
             if (task_id := _announced(message)) is not None:
-                self.missed[task_id] = None
+                self._missed[task_id] = None
 
             return
 
         text = _encoder.encode(message.message).decode()
         loop = asyncio.get_running_loop()
 
-        for receiver in self.receivers:
+        for receiver in self._receivers:
             loop.call_soon(receiver, text)
 
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate_base import ConnectorError
 
-from orchestrator.engine.embedded.disk.group_commit import Batch, GroupCommit
+from orchestrator.engine.embedded.disk.group_commit import GroupCommit
 from orchestrator.engine.embedded.disk.images import ImageError
 from orchestrator.engine.embedded.disk.journal import Journal
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.embedded.memory.state import IndexedState
-from orchestrator.engine.embedded.recovery import rebuilt, restored, settle_leases, untaken
-from orchestrator.engine.embedded.requests import named
+from orchestrator.engine.embedded.recovery import open_and_rebuild, reload_and_rebuild, settle_leases, untaken
+from orchestrator.engine.embedded.requests import ids_in
+from orchestrator.engine.embedded.retention import Housekeeping, Sweeper, drop_expired
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -34,16 +35,14 @@ if TYPE_CHECKING:
     from resonate.connections.local import OutgoingMessage
     from resonate.timing import Clock
 
+    from orchestrator.engine.embedded.disk.batch import Batch
     from orchestrator.engine.embedded.disk.writes import Recovered
-    from orchestrator.engine.embedded.retention import Housekeeping
+    from orchestrator.engine.embedded.retention import Retention
 
 logger = logging.getLogger(__name__)
 
 #: Deadlines handled in one step.
 DEADLINES: Final = 256
-#: Milliseconds between two looks for archived lineages whose retention is over, and how many are deleted at a time.
-SWEEP: Final = 30_000
-DELETIONS: Final = 512
 
 
 class DurableState:
@@ -59,29 +58,25 @@ class DurableState:
         path: Path | None,
         *,
         clock: Clock,
-        housekeeping: Housekeeping,
+        retention: Retention,
         tell: Callable[[list[OutgoingMessage], list[str]], None],
         restored: Callable[[list[str]], None],
     ) -> None:
+        self._path = path
         self.state = IndexedState()
         self.leases: Final[dict[str, int]] = {}
-        self.housekeeping: Final = housekeeping
-        self.journal: Final = Journal(path) if path is not None else None
-        self.commits: GroupCommit | None = None
         self._clock = clock
+        self._retention = retention
         self._tell = tell
         self._restored = restored
+        self._commits: GroupCommit | None = None
+        self._housekeeping: Housekeeping | None = None
+        self._sweeper: Sweeper | None = None
         self._at = 0
-        self._swept_at = 0
         self._opened = self._closed = False
         self._opening = asyncio.Lock()
         self._returning = asyncio.Lock()
         self._recovery: asyncio.Future[None] | None = None
-
-    @property
-    def lost(self) -> bool:
-        """Whether memory is not to be trusted, so that nothing is answered."""
-        return self.commits is not None and self.commits.lost
 
     async def open(self) -> None:
         """Take possession of the file and bring back what it holds; nothing when that has been done.
@@ -93,17 +88,17 @@ class DurableState:
             if self._opened:
                 return
 
-            if self.journal is not None:
-                commits = GroupCommit(self.journal, fill=self._fill, committed=self._committed)
+            if self._path is not None:
+                commits = GroupCommit(Journal(self._path), fill=self._fill, committed=self._committed)
 
                 try:
-                    recovered, state = await commits.run(partial(restored, self.journal, self._clock))
+                    recovered, state = await commits.run(partial(open_and_rebuild, clock=self._clock))
                 except BaseException:
                     await commits.close()
                     raise
 
-                self.commits = commits
-                self._take(recovered, state)
+                self._commits = commits
+                self._take(commits, recovered, state)
 
             self._opened = True
 
@@ -111,8 +106,8 @@ class DurableState:
         """Write what is queued and let go of the file. Nothing is answered from now on."""
         self._closed = True
 
-        if self.commits is not None:
-            await self.commits.close()
+        if self._commits is not None:
+            await self._commits.close()
 
     def time(self) -> int:
         """Return the time for the next step, in milliseconds: never before that of the last one."""
@@ -131,17 +126,20 @@ class DurableState:
             if self._closed or not self._opened:
                 raise ConnectorError(EngineUnavailable("the engine is not open"))
 
-            if self.lost:
-                await self._recover()
+            if self._commits is None or self._housekeeping is None:
+                return
+
+            if self._commits.lost:
+                await self._recover(self._commits)
                 continue
 
-            archived = self.housekeeping.archived
-            missing = next((it for it in map(origin_of, named(request)) if it in archived), None) if archived else None
+            archived = self._housekeeping.archived
+            missing = next((it for it in map(origin_of, ids_in(request)) if it in archived), None) if archived else None
 
             if missing is None:
                 return
 
-            await self._bring_back(missing)
+            await self._bring_back(self._commits, missing)
 
     def record(self) -> bool:
         """Queue what the last step changed, and after it what it has to say. True when it changed something."""
@@ -149,24 +147,24 @@ class DurableState:
         changes = self.state.take_changes()
         settled = changes.settled if changes is not None else []
 
-        if self.commits is None:
+        if self._commits is None:
             self._tell(outgoing, settled)
         else:
             if changes is not None:
-                self.commits.add(changes.rows, self._at)
+                self._commits.add(changes.rows, self._at)
 
             if outgoing or settled:
-                self.commits.announce(outgoing, settled)
+                self._commits.announce(outgoing, settled)
 
         return changes is not None
 
     def written(self, origins: Iterable[str] | None = None) -> asyncio.Future[None] | None:
         """Return a future for when all changes of these lineages (None: of all) are on disk; None when they are now."""
-        return self.commits.written(origins) if self.commits is not None else None
+        return self._commits.written(origins) if self._commits is not None else None
 
     def tick(self) -> bool:
         """Do a slice of what is due. True when there is more at once."""
-        if self.lost:
+        if self._commits is not None and self._commits.lost:
             return False
 
         now = self.time()
@@ -175,123 +173,114 @@ class DurableState:
             self.state.tick(now, limit=DEADLINES, leases=self.leases)
             self.record()
         except Exception as error:  # noqa: BLE001 - whatever it was, memory may be half changed
-            self.stumbled(error)
+            self.step_failed(error)
             return False
 
-        if self.commits is None:
-            self.housekeeping.drop_expired(self.state, now)
-        elif self.house_to_keep():
-            self.commits.nudge()
+        if self._commits is None:
+            drop_expired(self.state, self._retention, now)
+        elif self.has_housekeeping():
+            self._commits.nudge()
 
         due = self.state.next_due()
         return due is not None and due <= now
 
-    def house_to_keep(self) -> bool:
-        """Return whether there is housekeeping left to do."""
-        return self.commits is not None and self.housekeeping.pending(self.state, self.commits, self._at)
-
-    def stumbled(self, error: Exception) -> None:
+    def step_failed(self, error: Exception) -> None:
         """Give up what memory holds: a step has failed halfway."""
         logger.error("the engine could not finish a step; going back to what is on disk", exc_info=error)
         self.state.take_outgoing()
 
-        if self.commits is not None:
-            self.commits.lose(None, error)
+        if self._commits is not None:
+            self._commits.lose(error)
+
+    # Upkeep
+
+    def has_housekeeping(self) -> bool:
+        """Return whether there is housekeeping left to do."""
+        return self._housekeeping is not None and self._housekeeping.pending(self._at)
 
     async def upkeep(self) -> None:
         """Go back to what the file holds, if that is due and possible; else delete what has been over for long."""
-        if self.commits is None or self.journal is None:
+        if self._commits is None:
             return
 
-        if self.lost:
+        if self._commits.lost:
             with contextlib.suppress(ConnectorError):
-                await self._recover()
+                await self._recover(self._commits)
 
             return
 
-        now = self.time()
+        if self._sweeper is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await self._sweeper.sweep(self.time())
 
-        if now - self._swept_at < SWEEP:
-            return
+    async def run[T](self, step: Callable[[Journal], T]) -> T:
+        """Run a blocking step on the journal, on its thread.
 
-        with contextlib.suppress(sqlite3.Error):
-            found = 0
+        Raises:
+            ConnectorError: the file is not open, or there is none.
+        """
+        if self._commits is None:
+            raise ConnectorError(EngineUnavailable("the engine is not open"))
 
-            for transient in (False, True):
-                cutoff = now - self.housekeeping.retention[transient]
-                look = partial(self.journal.expired, cutoff, transient=transient, limit=DELETIONS)
-                expired = await self.commits.run(look)
-                self.housekeeping.drop_archived(expired, self.commits, now)
-                found = max(found, len(expired))
+        return await self._commits.run(step)
 
-            if found < DELETIONS:
-                self._swept_at = now
-                await self.commits.run(self.journal.shrink)
+    def _delete(self, origins: list[str], now: int) -> None:
+        if self._housekeeping is not None:
+            self._housekeeping.delete(origins, now)
 
-    # The journal
-
-    def _fill(self, batch: Batch) -> None:
-        if self.commits is not None:
-            self.housekeeping.fill(batch, self.state, self.commits, self._at)
+    def _fill(self) -> None:
+        if self._housekeeping is not None:
+            self._housekeeping.fill(self._at)
 
     def _committed(self, batch: Batch) -> None:
-        if self.commits is not None and not self.lost:
-            self.housekeeping.settle(batch, self.state, self.commits)
+        if self._commits is not None and self._housekeeping is not None and not self._commits.lost:
+            self._housekeeping.written(batch.archived)
 
         self._tell(batch.messages, batch.settled)
 
-    async def _bring_back(self, origin: str) -> None:
+    # From the disk
+
+    async def _bring_back(self, commits: GroupCommit, origin: str) -> None:
         async with self._returning:
-            if self.commits is None or self.journal is None or origin not in self.housekeeping.archived:
+            if self._housekeeping is None or origin not in self._housekeeping.archived:
                 return
 
             try:
-                image = await self.commits.run(partial(self.journal.read, origin))
+                image = await commits.run(partial(Journal.read, origin=origin))
             except (sqlite3.Error, ImageError) as error:
                 raise ConnectorError(EngineUnavailable(f"{origin} cannot be read back: {error}")) from error
 
-            if origin in self.housekeeping.archived:  # else deleted meanwhile
-                self.housekeeping.came_back(origin)
+            self._housekeeping.bring_back(origin, image, self.time())
 
-                if image is not None:
-                    now = self.time()
-                    self.state.adopt(image, now, finished_at=now)
-
-    async def _recover(self) -> None:
+    async def _recover(self, commits: GroupCommit) -> None:
         """Go back to what is on disk, if that can be written again. Who wants this at the same time shares an attempt.
 
         Raises:
             ConnectorError: it cannot be done now.
         """
         if self._recovery is None or self._recovery.done():
-            self._recovery = asyncio.ensure_future(self._reload())
+            self._recovery = asyncio.ensure_future(self._reload(commits))
             self._recovery.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to ask
 
         await asyncio.shield(self._recovery)
 
-    async def _reload(self) -> None:
-        if self.commits is None or self.journal is None:
-            return
-
+    async def _reload(self, commits: GroupCommit) -> None:
         try:
-            recovered = await self.commits.run(self.journal.reload)
-            state = await self.commits.run(partial(rebuilt, recovered, self._at))
+            recovered, state = await commits.run(partial(reload_and_rebuild, now=self._at))
         except (sqlite3.Error, ImageError) as error:
             raise ConnectorError(EngineUnavailable(f"the journal cannot be used: {error}")) from error
 
-        self._take(recovered, state)
+        self._take(commits, recovered, state)
         logger.warning("the engine's journal can be written again")
 
-    def _take(self, recovered: Recovered, state: IndexedState) -> None:
+    def _take(self, commits: GroupCommit, recovered: Recovered, state: IndexedState) -> None:
         """Go on from what is on disk. A lease is only kept for what still runs here; other tasks are given back."""
         before, self.state = self.state, state
         self._at = max(self._at, recovered.at)
-        now = self._swept_at = self.time()
-        self.housekeeping.restart(recovered.archived)
-
-        if self.commits is not None:
-            self.commits.restart(recovered)
-
+        now = self.time()
+        commits.restart(recovered)
+        self._sweeper = Sweeper(commits, retention=self._retention, delete=self._delete, since=now)
+        self._housekeeping = Housekeeping(state, commits, archived=recovered.archived, retention=self._retention)
         settle_leases(state, before, self.leases, now)
         self._restored(untaken(state))
         self.record()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.embedded.disk.writes import Recovered
 
 
-def restored(journal: Journal, clock: Clock) -> tuple[Recovered, IndexedState]:
+def open_and_rebuild(journal: Journal, clock: Clock) -> tuple[Recovered, IndexedState]:
     """Open the file, and return what is in it and the state made of that.
 
     Raises:
@@ -29,6 +29,16 @@ def restored(journal: Journal, clock: Clock) -> tuple[Recovered, IndexedState]:
     except (KeyError, ValueError) as error:
         journal.close(checkpoint=False)
         raise JournalUnusable(f"{journal.path} is damaged: its records do not fit together") from error
+
+
+def reload_and_rebuild(journal: Journal, now: int) -> tuple[Recovered, IndexedState]:
+    """Read the open file again, and return what is in it and the state made of that.
+
+    Raises:
+        sqlite3.Error, ImageError: as `Journal.reload`.
+    """
+    recovered = journal.reload()
+    return recovered, rebuilt(recovered, now)
 
 
 def rebuilt(recovered: Recovered, now: int) -> IndexedState:

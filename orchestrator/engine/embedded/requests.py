@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.engine.embedded.memory.lineages import origin_of
 
 
-def named(request: Any) -> list[str]:
+def ids_in(request: Any) -> list[str]:
     """Return the ids of the promises that a request is about."""
     if not isinstance(request, dict):
         return []
@@ -19,7 +19,7 @@ def named(request: Any) -> list[str]:
     return [id_ for id_ in found if isinstance(id_, str)]
 
 
-def told(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
+def lineages_told(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
     """Return the lineages that the answer to a request without effect tells something of, None when it may be any.
 
     Taking a lease is such a request: nothing on disk depends on it, for leases end with the process, and whatever is

@@ -7,13 +7,19 @@ deleted. What is to be done is decided on the loop, between two transactions; it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.engine.embedded.disk.writes import Snapshot
+from orchestrator.engine.embedded.disk.journal import Journal
 
 if TYPE_CHECKING:
-    from orchestrator.engine.embedded.disk.group_commit import Batch, GroupCommit
+    from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
+
+    from orchestrator.engine.embedded.disk.group_commit import GroupCommit
+    from orchestrator.engine.embedded.disk.images import LineageImage
     from orchestrator.engine.embedded.memory.state import IndexedState
 
 #: Lineages handled in one slice: about two milliseconds of the loop.
@@ -23,111 +29,170 @@ LINGER: Final = 10_000
 #: The journal may have this many rows, or so many per lineage in memory, whichever is more.
 SHORTEST_JOURNAL: Final = 20_000
 ROWS_PER_LINEAGE: Final = 8
+#: Milliseconds between two looks for archived lineages whose retention is over, and how many are deleted at a time.
+SWEEP: Final = 30_000
+DELETIONS: Final = 512
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how many milliseconds a lineage is kept after it is over."""
+
+    ordinary: int
+    transient: int
+
+    def of(self, *, transient: bool) -> int:
+        """Return the retention of one of the two classes of lineages."""
+        return self.transient if transient else self.ordinary
+
+
+def drop_expired(state: IndexedState, retention: Retention, now: int) -> list[str]:
+    """Drop a slice of the lineages in memory whose retention is over at `now` (milliseconds); return them."""
+    dropped: list[str] = []
+
+    for transient in (False, True):
+        over = islice(state.finished_before(now - retention.of(transient=transient), transient=transient), SLICE)
+        dropped += [origin for origin in list(over) if state.drop(origin)]
+
+    return dropped
 
 
 class Housekeeping:
-    """Decides what rides in a batch. Retention times are in milliseconds."""
+    """Decides what moves from memory to disk, and what is deleted there, until memory is read from the file again.
 
-    def __init__(self, *, retention: int, transient_retention: int) -> None:
-        self.retention: Final = (retention, transient_retention)
-        #: Lineages that are over and on disk only; asking for one brings it back.
-        self.archived: set[str] = set()
+    `archived` are the lineages that are over and on disk only; asking for one brings it back.
+    """
+
+    def __init__(self, state: IndexedState, commits: GroupCommit, *, archived: set[str], retention: Retention) -> None:
+        self._state = state
+        self._commits = commits
+        self._archived = archived
+        self._retention = retention
         #: Lineages in memory that came back unchanged, so that they need not be written again.
         self._unchanged: set[str] = set()
 
-    def restart(self, archived: set[str]) -> None:
-        """Go on with these lineages on disk only."""
-        self.archived = archived
-        self._unchanged.clear()
+    @property
+    def archived(self) -> AbstractSet[str]:
+        """The lineages that are on disk only."""
+        return self._archived
 
-    def came_back(self, origin: str) -> None:
-        """Take note that an archived lineage is in memory again."""
-        self.archived.discard(origin)
+    def bring_back(self, origin: str, image: LineageImage | None, now: int) -> None:
+        """Take an archived lineage into memory again; None: it is not on disk after all."""
+        if origin not in self._archived:  # deleted meanwhile
+            return
+
+        self._archived.discard(origin)
         self._unchanged.add(origin)
 
-    def drop_expired(self, state: IndexedState, now: int) -> list[str]:
-        """Drop a slice of the lineages in memory whose retention is over; return them."""
-        dropped: list[str] = []
+        if image is not None:
+            self._state.adopt(image, now, finished_at=now)
+
+    def fill(self, now: int) -> None:
+        """Queue a slice of work for the transaction that is about to be written."""
+        expired = drop_expired(self._state, self._retention, now)
+        self._unchanged.difference_update(expired)
+        self._commits.drop(expired, now)
 
         for transient in (False, True):
-            over = islice(state.finished_before(now - self.retention[transient], transient=transient), SLICE)
-            dropped += [origin for origin in list(over) if state.drop(origin)]
+            for origin in islice(self._over(now, transient=transient), SLICE):
+                self._archive(origin)
 
-        return dropped
+        self._shorten()
 
-    def fill(self, batch: Batch, state: IndexedState, commits: GroupCommit, now: int) -> None:
-        """Add a slice of work to a batch that is about to be written."""
-        commits.drop(self.drop_expired(state, now), now)
-
-        for transient in (False, True):
-            over = state.finished_before(now - self._linger(transient), transient=transient)
-
-            for origin in islice(over, SLICE):
-                self._archive(origin, batch, state, commits)
-
-        self._shorten(batch, state, commits)
-
-    def drop_archived(self, origins: list[str], commits: GroupCommit, now: int) -> None:
-        """Have archived lineages deleted; those that are back in memory are not."""
-        gone = [origin for origin in origins if origin in self.archived]
-        self.archived.difference_update(gone)
-        commits.drop(gone, now)
-
-    def settle(self, batch: Batch, state: IndexedState, commits: GroupCommit) -> None:
-        """Forget the lineages that this batch has put on disk, unless they have changed meanwhile."""
-        for origin in batch.archived:
-            if origin in commits.uncovered or state.finished_at(origin) is None:
+    def written(self, archived: list[str]) -> None:
+        """Forget lineages that are on disk now, unless they have changed meanwhile."""
+        for origin in archived:
+            if not self._commits.is_covered(origin) or self._state.finished_at(origin) is None:
                 continue
 
-            if state.drop(origin):
-                self.archived.add(origin)
+            if self._state.drop(origin):
+                self._archived.add(origin)
                 self._unchanged.discard(origin)
             else:
                 self._unchanged.add(origin)
 
-    def pending(self, state: IndexedState, commits: GroupCommit, now: int) -> bool:
+    def delete(self, origins: list[str], now: int) -> None:
+        """Have archived lineages deleted; those that are back in memory are not."""
+        gone = [origin for origin in origins if origin in self._archived]
+        self._archived.difference_update(gone)
+        self._commits.drop(gone, now)
+
+    def pending(self, now: int) -> bool:
         """Return whether there is work for `fill`."""
-        if commits.last - commits.first >= _longest(state):
+        if self._commits.length >= self._longest():
             return True
 
-        return any(
-            next(state.finished_before(now - self._linger(transient), transient=transient), None) is not None
-            for transient in (False, True)
-        )
+        return any(next(self._over(now, transient=transient), None) is not None for transient in (False, True))
 
-    def _linger(self, transient: bool) -> int:  # noqa: FBT001 - the two classes of lineages
-        return min(LINGER, self.retention[transient])
+    def _over(self, now: int, *, transient: bool) -> Iterator[str]:
+        linger = min(LINGER, self._retention.of(transient=transient))
+        return self._state.finished_before(now - linger, transient=transient)
 
-    def _archive(self, origin: str, batch: Batch, state: IndexedState, commits: GroupCommit) -> None:
-        if origin not in self._unchanged or origin in commits.uncovered:
-            over, state_now = state.finished_at(origin), state.snapshot(origin)
-            batch.writes.snapshots.append(Snapshot(origin, commits.last, state.is_transient(origin), over, state_now))
-            commits.uncovered.pop(origin, None)
+    def _archive(self, origin: str) -> None:
+        if origin not in self._unchanged or not self._commits.is_covered(origin):
+            self._commits.snapshot(
+                origin,
+                self._state.snapshot(origin),
+                transient=self._state.is_transient(origin),
+                finished_at=self._state.finished_at(origin),
+            )
             self._unchanged.discard(origin)
 
-        batch.archived.append(origin)
+        self._commits.archive(origin)
 
-    def _shorten(self, batch: Batch, state: IndexedState, commits: GroupCommit) -> None:
-        # The newest row stays: it holds the last number and the last time.
-        excess = commits.last - commits.first - _longest(state)
-        oldest = commits.first
+    def _shorten(self) -> None:
+        excess = self._commits.length - self._longest()
+
+        if excess < 0:
+            return
 
         for _ in range(SLICE):
-            oldest = next(iter(commits.uncovered.values()), commits.last)
+            origin = self._commits.oldest_uncovered()
 
-            if oldest - commits.first > excess or oldest == commits.last:
+            if origin is None or self._commits.removable > excess or self._commits.removable == self._commits.length:
                 break
 
-            origin = next(iter(commits.uncovered))
-            batch.writes.snapshots.append(
-                Snapshot(origin, commits.last, transient=False, finished_at=None, state=state.snapshot(origin))
-            )
-            del commits.uncovered[origin]
+            self._commits.snapshot(origin, self._state.snapshot(origin))
             self._unchanged.discard(origin)
 
-        if excess >= 0 and oldest > commits.first:
-            batch.writes.trim = oldest - 1
+        self._commits.trim()
+
+    def _longest(self) -> int:
+        return max(SHORTEST_JOURNAL, ROWS_PER_LINEAGE * self._state.lineages())
 
 
-def _longest(state: IndexedState) -> int:
-    return max(SHORTEST_JOURNAL, ROWS_PER_LINEAGE * state.lineages())
+class Sweeper:
+    """Looks for archived lineages whose retention is over, and has them deleted.
+
+    `since` is when it last looked, in milliseconds. `delete` gets what was found: it may be in memory again by then.
+    """
+
+    def __init__(
+        self, commits: GroupCommit, *, retention: Retention, delete: Callable[[list[str], int], None], since: int
+    ) -> None:
+        self._commits = commits
+        self._retention = retention
+        self._delete = delete
+        self._swept_at = since
+
+    async def sweep(self, now: int) -> None:
+        """Look, if it is time to at `now` (milliseconds); again at the next call where there was too much for one.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        if now - self._swept_at < SWEEP:
+            return
+
+        found = 0
+
+        for transient in (False, True):
+            cutoff = now - self._retention.of(transient=transient)
+            look = partial(Journal.expired, cutoff=cutoff, transient=transient, limit=DELETIONS)
+            expired = await self._commits.run(look)
+            self._delete(expired, now)
+            found = max(found, len(expired))
+
+        if found < DELETIONS:
+            self._swept_at = now
+            await self._commits.run(Journal.shrink)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Watchers:
+class SettlementWaiters:
     """Who waits for which promise. Nothing is held for anybody who has stopped waiting."""
 
     def __init__(self) -> None:

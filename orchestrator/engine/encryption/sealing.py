@@ -38,8 +38,8 @@ from orchestrator.engine.encryption.places import (
 )
 from orchestrator.engine.encryption.record_reader import Inside, RecordReader
 from orchestrator.engine.encryption.unbound import may_be_unbound, starts, unbound_param, workflow_of
-from orchestrator.engine.failures import failure_of
 from orchestrator.errors import StoreTampered
+from orchestrator.failures import failure_of
 from orchestrator.sdk_internals import replace_send
 
 if TYPE_CHECKING:

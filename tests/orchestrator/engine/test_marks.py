@@ -1,31 +1,19 @@
-"""Marks outlive what they are of, on every engine, and take no more room than they may."""
+"""Marks are remembered on every engine."""
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import pytest
-from resonate.timing import now_ms
 from support.plant import plant
 
-from orchestrator.engine.embedded.durable_state import DurableState
-from orchestrator.engine.embedded.retention import Housekeeping
-from orchestrator.engine.marks import KEPT, EmbeddedMarks, PromiseMarks
-from orchestrator.errors import EngineUnavailable
+from orchestrator.engine.marks import KEPT, PromiseMarks
 
 
 def digest(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest()
-
-
-def engine_state(path: Path | None) -> DurableState:
-    keeping = Housekeeping(retention=1000, transient_retention=1000)
-    return DurableState(path, clock=now_ms, housekeeping=keeping, tell=lambda *_: None, restored=lambda _: None)
 
 
 async def test_a_mark_is_there_once_it_was_put_and_no_other_is(tmp_path: Path, engine_url: str) -> None:
@@ -58,56 +46,3 @@ async def test_a_promise_that_somebody_else_put_in_the_place_of_a_mark_is_none(t
         await one.engine.promises.create(promise_id, timeout_at=2**42, param=param, tags={"countersign:mark": "true"})
 
         assert not await PromiseMarks(one.engine.promises).has(digest(1))
-
-
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_the_oldest_marks_make_room_for_new_ones(tmp_path: Path, kind: str) -> None:
-    state = engine_state(None if kind == "memory" else tmp_path / "engine.db")
-    await state.open()
-    marks = EmbeddedMarks(state, most=3)
-
-    for number in (0, 1, 2, 0, 3, 4):
-        await marks.put(digest(number))
-
-    assert [await marks.has(digest(number)) for number in range(5)] == [False, False, True, True, True]
-    await state.close()
-
-
-async def test_marks_outlive_the_process_and_a_file_of_a_version_without_them_gets_them(tmp_path: Path) -> None:
-    path = tmp_path / "engine.db"
-    state = engine_state(path)
-    await state.open()
-    await state.close()
-
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("DROP TABLE marks")
-
-    state = engine_state(path)
-    await state.open()
-    await EmbeddedMarks(state).put(digest(1))
-    await state.close()
-
-    state = engine_state(path)
-    await state.open()
-    assert await EmbeddedMarks(state).has(digest(1))
-    await state.close()
-
-
-async def test_a_mark_that_cannot_be_had_is_never_taken_for_none(tmp_path: Path) -> None:
-    state = engine_state(tmp_path / "engine.db")
-    marks = EmbeddedMarks(state)
-
-    for ask in (marks.has, marks.put):
-        with pytest.raises(EngineUnavailable):
-            await ask(digest(1))
-
-    await state.open()
-    cast("sqlite3.Connection", state.journal._db).execute("DROP TABLE marks")  # type: ignore[union-attr]
-
-    for ask in (marks.has, marks.put):
-        with pytest.raises(EngineUnavailable):
-            await ask(digest(1))
-
-    await state.close()
-    with pytest.raises(EngineUnavailable):
-        await marks.has(digest(1))

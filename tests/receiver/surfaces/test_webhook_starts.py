@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import re
 import time
@@ -19,6 +18,7 @@ from support.posting import Post, untouched
 from support.senders import SIGNED, senders, sources_file
 
 from orchestrator import Context, workflow
+from orchestrator.engine import connecting
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 
 if TYPE_CHECKING:
@@ -140,8 +140,6 @@ async def test_a_captured_delivery_starts_nothing_once_the_engine_has_forgotten_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
 ) -> None:
     forgetful = partial(EmbeddedConnection, retention=timedelta(milliseconds=50))
-    # The room's own name `connect` is the function.
-    connecting = importlib.import_module("orchestrator.engine.connect")
     monkeypatch.setattr(connecting, "EmbeddedConnection", forgetful)
     url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/engine.db"
     known = senders()

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from resonate_base import ConnectorError
 
-from orchestrator.engine.embedded.disk.writes import Row, Writes
+from orchestrator.engine.embedded.disk.batch import Batch
+from orchestrator.engine.embedded.disk.writes import Row, Snapshot
 from orchestrator.errors import EngineUnavailable
+from orchestrator.text.display import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,42 +31,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-class Batch:
-    """What goes to disk together, who waits for it, and what is said once it is there."""
-
-    __slots__ = ("archived", "messages", "settled", "waiting", "writes")
-
-    def __init__(self) -> None:
-        self.writes = Writes()
-        self.messages: list[OutgoingMessage] = []
-        self.settled: list[str] = []
-        self.archived: list[str] = []
-        self.waiting: list[asyncio.Future[None]] = []
-
-    def done(self, error: Exception | None = None) -> None:
-        """Answer everybody who waits."""
-        for future in self.waiting:
-            if not future.done():
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(ConnectorError(error))
-
-        self.waiting.clear()
+LONGEST_REASON: Final = 500
 
 
 class GroupCommit:
-    """Numbers changes and writes them in groups, in order.
+    """Numbers changes and writes them in groups, in order; knows which rows of the journal are still needed.
 
-    `fill` may add housekeeping to a batch just before it goes; `committed` is told of each batch that is on disk.
+    `fill` may queue housekeeping just before a batch is written; `committed` gets each batch that is on disk.
     """
 
     def __init__(
         self,
         journal: Journal,
         *,
-        fill: Callable[[Batch], None],
+        fill: Callable[[], None],
         committed: Callable[[Batch], None],
     ) -> None:
         self._journal = journal
@@ -76,15 +56,30 @@ class GroupCommit:
         self._running: Batch | None = None
         self._scheduled = False
         self._closed = False
+        self._lost = False
         self._unwritten: dict[str, Batch] = {}
-        self.lost = False
-        self.first = 1
-        self.last = 0
+        self._first = 1
+        self._last = 0
         #: Lineages with rows that no snapshot covers, and the first such row; in order of that row.
-        self.uncovered: dict[str, int] = {}
+        self._uncovered: dict[str, int] = {}
 
-    async def run[T](self, step: Callable[[], T]) -> T:
-        """Run a blocking step on the journal's thread, after everything handed to it before.
+    @property
+    def lost(self) -> bool:
+        """Whether something could not be written, so that memory is ahead of the disk."""
+        return self._lost
+
+    @property
+    def length(self) -> int:
+        """How many rows the journal has beside the newest. That one stays: it has the last number and time."""
+        return self._last - self._first
+
+    @property
+    def removable(self) -> int:
+        """How many of the oldest rows no lineage needs."""
+        return next(iter(self._uncovered.values()), self._last) - self._first
+
+    async def run[T](self, step: Callable[[Journal], T]) -> T:
+        """Run a blocking step on the journal, on its thread, after everything handed to it before.
 
         Raises:
             ConnectorError: the file has been closed.
@@ -92,36 +87,68 @@ class GroupCommit:
         if self._closed:
             raise ConnectorError(EngineUnavailable("the engine is not open"))
 
-        return await self._loop.run_in_executor(self._thread, step)
+        return await self._loop.run_in_executor(self._thread, step, self._journal)
 
     def restart(self, recovered: Recovered) -> None:
-        """Go on from what the file holds."""
-        self.first, self.last = recovered.first, recovered.last
-        self.uncovered = dict(recovered.uncovered)
-        self.lost = False
+        """Go on from what the file holds, and accept changes again."""
+        self._first, self._last = recovered.first, recovered.last
+        self._uncovered = dict(recovered.uncovered)
+        self._lost = False
+
+    # What is to be written. While `lost`, nothing is queued: it would be numbered after rows that are not on disk.
 
     def add(self, rows: Iterable[tuple[str, bytes | None]], at: int) -> None:
         """Queue changes of lineages (None: it was dropped), made at `at`, in milliseconds."""
+        if self._lost:
+            return
+
         for origin, images in rows:
-            self.last += 1
-            self._open.writes.rows.append(Row(self.last, origin, at, images))
+            self._last += 1
+            self._open.writes.rows.append(Row(self._last, origin, at, images))
             self._unwritten[origin] = self._open
 
             if images is None:
-                self.uncovered.pop(origin, None)
+                self._uncovered.pop(origin, None)
             else:
-                self.uncovered.setdefault(origin, self.last)
+                self._uncovered.setdefault(origin, self._last)
 
         self._schedule()
 
     def drop(self, origins: list[str], at: int) -> None:
         """Queue the deletion of lineages, at `at`, in milliseconds."""
-        if origins:
+        if origins and not self._lost:
             self.add([(origin, None) for origin in origins], at)
             self._open.writes.gone += origins
 
+    def snapshot(self, origin: str, state: bytes, *, transient: bool = False, finished_at: int | None = None) -> None:
+        """Queue a whole lineage as it is now, in place of all its rows so far; see `Snapshot`. For `fill` only."""
+        self._open.writes.snapshots.append(Snapshot(origin, self._last, transient, finished_at, state))
+        self._uncovered.pop(origin, None)
+
+    def archive(self, origin: str) -> None:
+        """Name this lineage to `committed` once what has been queued is on disk. For `fill` only."""
+        self._open.archived.append(origin)
+
+    def trim(self) -> None:
+        """Queue the deletion of the rows that no lineage needs. For `fill` only."""
+        if self.removable:
+            self._open.writes.trim = self._first + self.removable - 1
+
+    def is_covered(self, origin: str) -> bool:
+        """Return whether a snapshot, on disk or queued, has all of this lineage."""
+        return origin not in self._uncovered
+
+    def oldest_uncovered(self) -> str | None:
+        """Return the lineage that needs the oldest row, None when no row is needed."""
+        return next(iter(self._uncovered), None)
+
+    # Who waits for it
+
     def announce(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
-        """Say these things once all that has been added is on disk."""
+        """Say these things once all that has been added is on disk; never, where that cannot be written."""
+        if self._lost:
+            return
+
         batch = self._newest()
 
         if batch is None:
@@ -150,13 +177,17 @@ class GroupCommit:
         return future
 
     def nudge(self) -> None:
-        """Give `fill` an opportunity although nothing is waiting to be written."""
+        """Call `fill` soon although nothing is waiting to be written."""
         if self._running is None:
             self._schedule()
 
+    def lose(self, error: BaseException) -> None:
+        """Fail everybody whose change is not being written yet: memory holds what the disk does not."""
+        self._fail([], error)
+
     async def close(self) -> None:
         """Write what is queued, and let go of the file. Nothing may be added afterwards."""
-        while not self.lost and (everything := self.written()) is not None:
+        while not self._lost and (everything := self.written()) is not None:
             await asyncio.wait((everything,))
             everything.exception()
 
@@ -164,6 +195,8 @@ class GroupCommit:
         self._closed = True
         await closing
         self._thread.shutdown(wait=False)
+
+    # One batch after the other
 
     def _newest(self) -> Batch | None:
         return self._open if self._open.writes.rows or self._open.messages else self._running
@@ -176,18 +209,16 @@ class GroupCommit:
     def _submit(self) -> None:
         self._scheduled = False
 
-        if self._running is not None or self.lost or self._closed:
+        if self._running is not None or self._lost or self._closed:
             return
-
-        batch = self._open
 
         try:
-            self._fill(batch)
+            self._fill()
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
-            self.lose(batch, error)
+            self._fail([], error)
             return
 
-        self._open = Batch()
+        batch, self._open = self._open, Batch()
 
         if not batch.writes:
             batch.done()
@@ -207,7 +238,7 @@ class GroupCommit:
             return
 
         if error is not None:
-            self.lose(batch, error)
+            self._fail([batch], error)
             return
 
         for row in batch.writes.rows:
@@ -215,7 +246,7 @@ class GroupCommit:
                 del self._unwritten[row.origin]
 
         if batch.writes.trim is not None:
-            self.first = batch.writes.trim + 1
+            self._first = batch.writes.trim + 1
 
         if self._newest() is not None:
             self._submit()
@@ -223,15 +254,13 @@ class GroupCommit:
         batch.done()
         self._committed(batch)
 
-    def lose(self, batch: Batch | None, error: BaseException) -> None:
-        """Fail everything that waits: memory holds what the disk does not."""
+    def _fail(self, batches: list[Batch], error: BaseException) -> None:
         reason = "the disk" if isinstance(error, sqlite3.Error) else "the engine"
-        unavailable = EngineUnavailable(f"{reason} failed: {' '.join(str(error).split())}")
-        self.lost = True
+        unavailable = EngineUnavailable(f"{reason} failed: {one_line(str(error), LONGEST_REASON)}")
+        self._lost = True
         waiting, self._open = self._open, Batch()
         self._unwritten.clear()
         logger.error("the engine refuses requests: %s", unavailable)
 
-        for unwritten in (batch, waiting):
-            if unwritten is not None:
-                unwritten.done(unavailable)
+        for unwritten in (*batches, waiting):
+            unwritten.done(unavailable)

@@ -15,24 +15,25 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.private_files import make_folder
+from orchestrator.engine.embedded.disk import loading, mark_table, statements
 from orchestrator.engine.embedded.disk.engine_file import beside, check_header, create, lock
-from orchestrator.engine.embedded.disk.images import ImageError, LineageImage, decode
-from orchestrator.engine.embedded.disk.writes import Recovered, Row, Snapshot, Writes
-from orchestrator.engine.marks import MARKS
+from orchestrator.engine.embedded.disk.images import ImageError
 from orchestrator.errors import JournalUnusable
+from orchestrator.text.display import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from orchestrator.engine.embedded.disk.images import LineageImage
+    from orchestrator.engine.embedded.disk.writes import Recovered, Writes
+
 PROBE_BYTES: Final = 256 * 1024
-#: Rows per INSERT: one statement is one call into SQLite, so the writer thread gives the interpreter away only once.
-ROWS_PER_STATEMENT: Final = 64
 SPARE_PAGES: Final = 1024
+#: Characters of what SQLite says that go into an error.
+LONGEST_REASON: Final = 500
 
 
 class Journal:
@@ -60,12 +61,11 @@ class Journal:
             check_header(self.path)
             self._connect()
             recovered = self._checked()
-            # Files of the first versions have no marks yet.
-            self._connection().execute(MARKS)
+            mark_table.create_mark_table(self._connection())
 
         except (sqlite3.Error, OSError, ImageError) as error:
             self.close(checkpoint=False)
-            raise JournalUnusable(f"{self.path} cannot be used: {_one_line(error)}") from error
+            raise JournalUnusable(f"{self.path} cannot be used: {one_line(str(error), LONGEST_REASON)}") from error
         except BaseException:
             self.close(checkpoint=False)
             raise
@@ -78,25 +78,7 @@ class Journal:
         Raises:
             sqlite3.Error: nothing of it is to be relied on, and nothing of it is to be shown to anybody.
         """
-        db = self._connection()
-
-        if len(writes.rows) <= ROWS_PER_STATEMENT and not (writes.gone or writes.snapshots or writes.trim):
-            if writes.rows:
-                db.execute(_insert(len(writes.rows)), _flat(writes.rows))
-
-            return
-
-        with _transaction(db):
-            for start in range(0, len(writes.rows), ROWS_PER_STATEMENT):
-                rows = writes.rows[start : start + ROWS_PER_STATEMENT]
-                db.execute(_insert(len(rows)), _flat(rows))
-
-            _delete(db, "lineages", writes.gone)
-            _delete(db, "finished", writes.gone)
-            _keep(db, writes.snapshots)
-
-            if writes.trim is not None:
-                db.execute("DELETE FROM journal WHERE seq <= ?", (writes.trim,))
+        statements.write(self._connection(), writes)
 
     def read(self, origin: str) -> LineageImage | None:
         """Return a finished lineage, None when it is not there.
@@ -104,23 +86,20 @@ class Journal:
         Raises:
             sqlite3.Error, ImageError: it cannot be read.
         """
-        found = self._connection().execute("SELECT state FROM finished WHERE origin = ?", (origin,)).fetchone()
-
-        if found is None:
-            return None
-
-        image = LineageImage()
-        image.apply(decode(found[0]))
-        return image
+        return loading.read_finished(self._connection(), origin)
 
     def expired(self, cutoff: int, *, transient: bool, limit: int) -> list[str]:
         """Return finished lineages that were over before `cutoff` (milliseconds), `limit` of them, oldest first."""
         query = "SELECT origin FROM finished WHERE transient = ? AND at < ? ORDER BY at LIMIT ?"
         return [origin for (origin,) in self._connection().execute(query, (transient, cutoff, limit))]
 
-    def marks[T](self, step: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what a step over the table of marks returns."""
-        return step(self._connection())
+    def has_mark(self, digest: bytes) -> bool:
+        """Return whether this digest is among the marks."""
+        return mark_table.has_mark(self._connection(), digest)
+
+    def put_mark(self, digest: bytes, *, most: int) -> None:
+        """Add the digest to the marks, of which the newest `most` are kept; it is on disk when this returns."""
+        mark_table.put_mark(self._connection(), digest, most=most)
 
     def shrink(self) -> None:
         """Give a bounded number of unused pages back to the file system, when there are many."""
@@ -139,13 +118,13 @@ class Journal:
         """
         db = self._connection()
 
-        with _transaction(db):
+        with statements.transaction(db):
             db.execute("UPDATE meta SET value = zeroblob(?) WHERE name = 'probe'", (PROBE_BYTES,))
 
-        with _transaction(db):
+        with statements.transaction(db):
             db.execute("UPDATE meta SET value = NULL WHERE name = 'probe'")
 
-        return self._load()
+        return loading.load(self._connection())
 
     def close(self, *, checkpoint: bool = True) -> None:
         """Close the file and let go of the lock; nothing when that has been done."""
@@ -187,110 +166,6 @@ class Journal:
             (verdict,) = db.execute(f"PRAGMA quick_check('{table}')").fetchone()
 
             if verdict != "ok":
-                raise JournalUnusable(f"{self.path} is damaged: {_one_line(verdict)}")
+                raise JournalUnusable(f"{self.path} is damaged: {one_line(verdict, LONGEST_REASON)}")
 
-        return self._load()
-
-    def _load(self) -> Recovered:
-        db = self._connection()
-        recovered = Recovered()
-        covered: dict[str, int] = dict(
-            db.execute("SELECT origin, max(seq) FROM journal WHERE images IS NULL GROUP BY origin")
-        )
-
-        for origin, seq, state in db.execute("SELECT origin, seq, state FROM lineages"):
-            covered[origin] = seq
-            recovered.lineages[origin] = image = LineageImage()
-            image.apply(decode(state))
-
-        for origin, seq in db.execute("SELECT origin, seq FROM finished"):
-            covered[origin] = seq
-            recovered.archived.add(origin)
-
-        self._replay(recovered, covered)
-        return recovered
-
-    def _replay(self, recovered: Recovered, covered: dict[str, int]) -> None:
-        rows: Iterator[tuple[int, str, int, bytes | None]] = self._connection().execute(
-            "SELECT seq, origin, at, images FROM journal ORDER BY seq"
-        )
-
-        for count, (seq, origin, at, images) in enumerate(rows):
-            if count == 0:
-                recovered.first = seq
-
-            if seq != recovered.first + count:
-                raise ImageError(f"row {recovered.first + count} is missing")
-
-            recovered.last = seq
-            recovered.at = max(recovered.at, at)
-
-            if images is None or seq <= covered.get(origin, 0):
-                continue
-
-            recovered.uncovered.setdefault(origin, seq)
-            self._image(recovered, origin).apply(decode(images))
-
-    def _image(self, recovered: Recovered, origin: str) -> LineageImage:
-        image = recovered.lineages.get(origin)
-
-        if image is None:
-            kept = self.read(origin) if origin in recovered.archived else None
-            recovered.archived.discard(origin)
-            image = recovered.lineages[origin] = LineageImage() if kept is None else kept
-
-        return image
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-        raise
-
-
-def _insert(rows: int) -> str:
-    return f"INSERT INTO journal VALUES {_marks(rows, 4)}"  # noqa: S608 - marks only
-
-
-def _marks(rows: int, columns: int) -> str:
-    return ",".join(["(" + ",".join("?" * columns) + ")"] * rows)
-
-
-def _flat(rows: list[Row]) -> list[object]:
-    return list(chain.from_iterable(rows))
-
-
-def _delete(db: sqlite3.Connection, table: str, origins: list[str]) -> None:
-    for start in range(0, len(origins), ROWS_PER_STATEMENT):
-        some = origins[start : start + ROWS_PER_STATEMENT]
-        db.execute(f"DELETE FROM {table} WHERE origin IN ({','.join('?' * len(some))})", some)  # noqa: S608 - our names
-
-
-def _keep(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
-    for start in range(0, len(snapshots), ROWS_PER_STATEMENT):
-        some = snapshots[start : start + ROWS_PER_STATEMENT]
-        going = [it for it in some if it.finished_at is None]
-        over = [it for it in some if it.finished_at is not None]
-
-        if going:
-            sql = f"INSERT OR REPLACE INTO lineages VALUES {_marks(len(going), 3)}"  # noqa: S608 - marks only
-            db.execute(sql, [value for it in going for value in (it.origin, it.seq, it.state)])
-            _delete(db, "finished", [it.origin for it in going])
-
-        if over:
-            sql = f"INSERT OR REPLACE INTO finished VALUES {_marks(len(over), 5)}"  # noqa: S608 - marks only
-            fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in over]
-            db.execute(sql, [value for row in fields for value in row])
-            _delete(db, "lineages", [it.origin for it in over])
-
-
-def _one_line(reason: object) -> str:
-    return " ".join(str(reason).split())
+        return loading.load(self._connection())

@@ -1,4 +1,4 @@
-"""Payloads bound to their place, on every engine; and what was written before they were."""
+"""Payloads bound to their place, on every engine."""
 
 from __future__ import annotations
 
@@ -7,74 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from resonate.codec import Codec
 from resonate.send import Sender
 from resonate.types import PromiseSettleReq, Value
-from support.approving import ADA, BOB, Desk, desk
+from support.approving import ADA, BOB, desk
 from support.configuration import API_KEY, fresh_key, settings
-from support.plant import pause
+from support.tampering import KEYS, assert_tampered, raw, raw_key
 
-from orchestrator.callbacks.claims import Claims
-from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
-from orchestrator.config.secret import Secret
 from orchestrator.engine import connect
-from orchestrator.engine import connect as connecting
-from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, PayloadRefused, _key_id
+from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, PayloadRefused
 from orchestrator.engine.encryption.places import LIFE_TAG
 from orchestrator.engine.encryption.record_reader import Inside
 from orchestrator.engine.encryption.sealing import Seal
-from orchestrator.engine.failures import is_tampered
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.errors import ConfigurationError, EngineUnavailable
 from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel
-
-KEYS: dict[str, Any] = {"SIGNING_KEYS": fresh_key(), "PAYLOAD_KEYS": fresh_key()}
-
-
-def raw_key() -> Secret:
-    return Secret(base64.urlsafe_b64decode(KEYS["PAYLOAD_KEYS"] + "="))
-
-
-class Unbound:
-    """The encryptor of the version before: the same cipher, with nothing of the place."""
-
-    def __init__(self) -> None:
-        self._header = b"\x01" + _key_id(raw_key())
-        self._cipher = AESGCM(raw_key().reveal())
-        self._count = 0
-
-    def encrypt(self, data: bytes) -> bytes:
-        self._count += 1
-        nonce = self._count.to_bytes(12)
-
-        return self._header + nonce + self._cipher.encrypt(nonce, data, self._header)
-
-    def decrypt(self, data: bytes) -> bytes:
-        return self._cipher.decrypt(data[5:17], data[17:], data[:5])
-
-
-@pytest.fixture
-def before(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Processes write as the version before did, until this is undone."""
-    monkeypatch.setattr(connecting, "Inside", Unbound)
-    monkeypatch.setattr(connecting, "seal", lambda *_: None)
-    return monkeypatch
-
-
-async def raw(one: Desk, kind: str, **data: Any) -> Any:
-    """Ask the engine as somebody without a key does, and return the record in its answer."""
-    request = {"kind": kind, "head": {"corrId": "1", "version": "2026-04-01"}, "data": data}
-    answer = json.loads(await one.engine.resonate._network.send(json.dumps(request), {}))
-    assert answer["head"]["status"] in {200, 201}, answer
-    return answer["data"]["promise"]
-
-
-def assert_tampered(ended: dict[str, Any], promise_id: str) -> None:
-    assert ended["state"] == "failed", ended
-    assert f"the store was tampered with: promise {promise_id} " in ended["error"]["message"]
 
 
 @pytest.mark.parametrize("state", ["resolved", "rejected", "rejected_canceled"])
@@ -147,9 +94,6 @@ async def test_a_mark_and_a_cancel_by_somebody_without_a_key_are_none(tmp_path: 
         assert (await one.ended())["result"]["decision"] == "approve"
 
 
-# A key that is missing is no tampering
-
-
 async def test_a_payload_under_a_key_that_is_not_there_decides_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
     newer = fresh_key()
@@ -182,141 +126,6 @@ async def test_a_start_that_is_refused_for_a_key_that_is_not_there_lets_go_of_th
 
     async with desk(tmp_path, url, **KEYS) as one:
         assert await one.state() == "pending"
-
-
-# The form before this one
-
-
-@pytest.mark.parametrize("engine_url", ["sqlite", "postgres"], indirect=True)
-@pytest.mark.parametrize("need", ["any", "all"])
-async def test_a_workflow_that_waited_before_the_upgrade_ends_after_it(
-    tmp_path: Path, engine_url: str, before: pytest.MonkeyPatch, need: str
-) -> None:
-    people = [ADA, BOB]
-
-    async with desk(tmp_path, engine_url, **KEYS) as one:
-        await one.ask(people=people, need=need)
-        links = [await one.link(person) for person in people]
-        record = await raw(one, "promise.get", id="consult.1")
-        assert base64.b64decode(record["param"]["data"]).startswith(b"\x01")
-
-        if need == "all":
-            await one.post(links[0])
-            await pause(1)
-
-    before.undo()
-
-    async with desk(tmp_path, engine_url, **KEYS) as one:
-        assert "Ship it?" in (await one.client.get(links[1])).text
-        assert (await one.post(links[1])).status_code == 303
-
-        assert (await one.ended())["result"]["decision"] == "approve"
-        assert (await one.ended(steps=True))["steps"][0]["state"] == "succeeded"
-
-    async with desk(tmp_path, engine_url, **KEYS) as one:
-        assert (await one.ended())["result"]["decision"] == "approve"
-
-
-async def test_what_ended_before_the_upgrade_is_still_read_after_it(tmp_path: Path, before: pytest.MonkeyPatch) -> None:
-    url = f"sqlite:///{tmp_path}/engine.db"
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        link = await one.ask()
-        await one.post(link)
-        as_it_was = await one.ended(steps=True)
-
-    before.undo()
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        assert await one.ended(steps=True) == as_it_was
-        assert (await one.post(link)).status_code == 303
-        assert (await one.post(link, "reject")).status_code == 409
-
-
-@pytest.mark.parametrize("promise_id", ["consult.1", "consult.1:1"])
-async def test_a_payload_of_the_old_form_under_a_key_that_is_not_there_decides_nothing(promise_id: str) -> None:
-    data = base64.b64encode(Unbound().encrypt(b"{}")).decode()
-
-    async def send(*_: Any, **__: Any) -> tuple[int, Any]:
-        record = {"id": promise_id, "state": "pending", "timeoutAt": 9, "tags": {}, "value": {}}
-        return 200, {"promise": record | {"param": {"data": data}}}
-
-    seal = Seal(send, PayloadCipher([Secret(b"k" * 32)]), Inside())
-
-    with pytest.raises(PayloadKeyUnknown):
-        await seal("promise.get", {"id": promise_id}, allow_409=False)
-
-
-@pytest.mark.parametrize("slot", ["param", "value"])
-async def test_a_payload_of_the_old_form_is_nothing_to_a_workflow_that_was_started_since(
-    tmp_path: Path, before: pytest.MonkeyPatch, slot: str
-) -> None:
-    """Not even one that names the very promise it is copied to: a step may have returned what a caller made up."""
-    url = f"sqlite:///{tmp_path}/engine.db"
-    before.undo()
-    made_up = {"countersign": 1, "promise": "consult.1:1", "callback": "question", "outcome": "approve"}
-    forged = Codec(Unbound()).encode(made_up | {"body": "null", "by": "approver", "subject": ADA, "ikey": "k"})
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        link = await one.ask()
-
-        if slot == "value":
-            await raw(one, "promise.settle", id="consult.1:1", state="resolved", value={"data": forged.data})
-            assert_tampered(await one.ended(), "consult.1:1")
-        else:
-            held: Any = one.engine.resonate._network
-            held.state.promises["consult.1:1"].param = msgspec.Raw(msgspec.json.encode(forged))
-            assert is_tampered(await one.engine.promises.get("consult.1:1"))
-            assert (await one.client.get(link)).status_code == 404
-
-
-def claims_of(promise_id: str) -> Claims:
-    return Claims(
-        promise_id=promise_id,
-        callback="answer",
-        audience="machine",
-        subject="",
-        outcomes=("succeeded",),
-        expires_at=2_000_000_000,
-    )
-
-
-async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
-    tmp_path: Path, before: pytest.MonkeyPatch
-) -> None:
-    url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        await one.ask()
-        await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
-
-    before.undo()
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        assert await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
-        assert not await bind(one.engine.promises, claims=claims_of("consult.9:1"), **delivery)
-
-
-async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
-    tmp_path: Path, before: pytest.MonkeyPatch
-) -> None:
-    url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
-
-    before.undo()
-
-    async with desk(tmp_path, url, **KEYS) as one:
-        await one.ask()
-
-        with pytest.raises(EngineUnavailable):
-            await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
-
-
-# What this stands on
 
 
 def test_a_payload_that_came_by_another_way_is_refused() -> None:

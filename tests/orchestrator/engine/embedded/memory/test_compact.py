@@ -11,6 +11,9 @@ from orchestrator.engine.embedded.memory.compact import NO_IDS, own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+from support.scenarios import created
+
+from orchestrator.engine.embedded.memory.state import IndexedState
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,14 @@ def test_emptying_it_changes_nothing_and_it_is_written_as_an_empty_list() -> Non
 
     assert msgspec.json.encode(NO_IDS) == b"[]"
     assert own(NO_IDS) is not NO_IDS
+
+
+def test_the_text_of_repeated_tags_is_held_once() -> None:
+    state = IndexedState()
+    created(state, "a" * 50, {"resonate:origin": "a" * 50, "resonate:target": "local://any@" + "x" * 5})
+    created(state, "b", {"resonate:parent": "".join(["a"] * 50), "resonate:target": "local://any@" + "x" * 5})
+    first, second = state.promises["a" * 50], state.promises["b"]
+
+    assert first.tags["resonate:origin"] is first.id
+    assert second.tags["resonate:parent"] is first.id
+    assert second.tags["resonate:target"] is first.tags["resonate:target"]

@@ -23,15 +23,16 @@ from resonate.retry import Exponential
 from resonate.types import Value
 
 from orchestrator.engine.client import Engine
-from orchestrator.engine.embedded.connection import EmbeddedConnection, LeaseKeeper
+from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, Inside
 from orchestrator.engine.encryption.sealing import seal
-from orchestrator.engine.failures import forbid_pickles
 from orchestrator.engine.remote.retrying import PatientNetwork
 from orchestrator.engine.remote.server import ServerListener
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
+from orchestrator.failures import forbid_pickles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,6 @@ from support.plant import plant
 from orchestrator import Context, StepFailed, StoreTampered, workflow
 from orchestrator.databricks.run import RunGone
 from orchestrator.engine import connect
-from orchestrator.engine.failures import forbid_pickles
 from orchestrator.errors import (
     StartRefused,
     StepRefused,
@@ -32,6 +31,7 @@ from orchestrator.errors import (
     WorkflowExpired,
     WorkflowFailed,
 )
+from orchestrator.failures import forbid_pickles
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_an_sdk_that_does_not_obey_stops_the_process(monkeypatch: pytest.MonkeyP
     def reads_otherwise(record: PromiseRecord) -> None:
         raise ApplicationError(str(record.id))
 
-    monkeypatch.setattr("orchestrator.engine.failures.read_settled", reads_otherwise)
+    monkeypatch.setattr("orchestrator.failures.read_settled", reads_otherwise)
 
     with pytest.raises(StartRefused, match="resonate-sdk"):
         forbid_pickles()

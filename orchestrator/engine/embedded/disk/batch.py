@@ -1,0 +1,40 @@
+"""One group of changes on its way to disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resonate_base import ConnectorError
+
+from orchestrator.engine.embedded.disk.writes import Writes
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from resonate.connections.local import OutgoingMessage
+
+
+class Batch:
+    """What goes to disk together, who waits for it, and what is said once it is there."""
+
+    __slots__ = ("archived", "messages", "settled", "waiting", "writes")
+
+    def __init__(self) -> None:
+        self.writes = Writes()
+        self.messages: list[OutgoingMessage] = []
+        #: Promises that it settles.
+        self.settled: list[str] = []
+        #: Lineages that may leave memory.
+        self.archived: list[str] = []
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def done(self, error: Exception | None = None) -> None:
+        """Answer everybody who waits."""
+        for future in self.waiting:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(ConnectorError(error))
+
+        self.waiting.clear()

@@ -1,0 +1,89 @@
+"""The SQL that writes to the engine's file: many rows in each statement, all of a commit in one transaction.
+
+One statement is one call into SQLite, so the writer's thread gives the interpreter away only once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from orchestrator.engine.embedded.disk.writes import Row, Snapshot, Writes
+
+ROWS_PER_STATEMENT: Final = 64
+
+
+def write(db: sqlite3.Connection, writes: Writes) -> None:
+    """Write all of it, or nothing.
+
+    Raises:
+        sqlite3.Error: whether it was written is unknown.
+    """
+    if len(writes.rows) <= ROWS_PER_STATEMENT and not (writes.gone or writes.snapshots or writes.trim):
+        _insert_rows(db, writes.rows)
+        return
+
+    with transaction(db):
+        for start in range(0, len(writes.rows), ROWS_PER_STATEMENT):
+            _insert_rows(db, writes.rows[start : start + ROWS_PER_STATEMENT])
+
+        _delete(db, "lineages", writes.gone)
+        _delete(db, "finished", writes.gone)
+        _replace(db, writes.snapshots)
+
+        if writes.trim is not None:
+            db.execute("DELETE FROM journal WHERE seq <= ?", (writes.trim,))
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block does, or roll it back when it raises."""
+    db.execute("BEGIN IMMEDIATE")
+
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+        raise
+
+
+def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
+    if rows:
+        sql = f"INSERT INTO journal VALUES {_placeholders(len(rows), 4)}"  # noqa: S608 - placeholders only
+        db.execute(sql, list(chain.from_iterable(rows)))
+
+
+def _delete(db: sqlite3.Connection, table: str, origins: list[str]) -> None:
+    for start in range(0, len(origins), ROWS_PER_STATEMENT):
+        some = origins[start : start + ROWS_PER_STATEMENT]
+        db.execute(f"DELETE FROM {table} WHERE origin IN ({','.join('?' * len(some))})", some)  # noqa: S608 - our names
+
+
+def _replace(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
+    for start in range(0, len(snapshots), ROWS_PER_STATEMENT):
+        some = snapshots[start : start + ROWS_PER_STATEMENT]
+        going = [it for it in some if it.finished_at is None]
+        over = [it for it in some if it.finished_at is not None]
+
+        if going:
+            sql = f"INSERT OR REPLACE INTO lineages VALUES {_placeholders(len(going), 3)}"  # noqa: S608 - as above
+            db.execute(sql, [value for it in going for value in (it.origin, it.seq, it.state)])
+            _delete(db, "finished", [it.origin for it in going])
+
+        if over:
+            sql = f"INSERT OR REPLACE INTO finished VALUES {_placeholders(len(over), 5)}"  # noqa: S608 - as above
+            fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in over]
+            db.execute(sql, [value for row in fields for value in row])
+            _delete(db, "lineages", [it.origin for it in over])
+
+
+def _placeholders(rows: int, columns: int) -> str:
+    return ",".join(["(" + ",".join("?" * columns) + ")"] * rows)

@@ -1,0 +1,106 @@
+"""What the engine does by itself: deadlines at their time, announcements that were held back, housekeeping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.engine.embedded.alarm import Alarm
+from orchestrator.engine.embedded.durable_state import DEADLINES
+
+if TYPE_CHECKING:
+    from resonate.timing import Clock, Sleeper
+
+    from orchestrator.engine.embedded.delivery import Delivery
+    from orchestrator.engine.embedded.durable_state import DurableState
+
+#: Seconds: the shortest nap between two ticks, and that between two slices of housekeeping.
+RESOLUTION: Final = 0.005
+PACE: Final = 0.02
+
+
+class Ticker:
+    """Ticks at the next deadline, and after `interval` seconds in any case."""
+
+    def __init__(
+        self, durable: DurableState, delivery: Delivery, *, clock: Clock, sleeper: Sleeper, interval: float
+    ) -> None:
+        self._durable = durable
+        self._delivery = delivery
+        self._clock = clock
+        self._interval = interval
+        self._alarm = Alarm(sleeper)
+        self._ticking: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to tick; nothing when that has been done."""
+        if self._ticking is None:
+            self._ticking = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Tick no more."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+
+    def wake(self) -> None:
+        """Tick now: there is something to do."""
+        self._alarm.ring()
+
+    def step_done(self) -> None:
+        """Tick earlier than intended where a step has set an earlier deadline."""
+        self._alarm.ring_before(self._durable.state.next_due())
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._durable.upkeep()
+                await self._announce_missed()
+                more = self._durable.tick()
+                self._delivery.send_due(self._durable.time())
+            except Exception as error:  # noqa: BLE001 - deadlines must go on firing
+                self._durable.step_failed(error)
+                more = False
+
+            if not more:
+                await self._nap()
+
+            await asyncio.sleep(0)
+
+    async def _announce_missed(self) -> None:
+        """Announce the tasks that nobody has taken: from before a restart, or before there was a receiver."""
+        missed = self._delivery.take_missed()
+
+        if not missed:
+            return
+
+        written = self._durable.written()
+
+        if written is not None:
+            await asyncio.wait((written,))
+
+            if written.exception() is not None:
+                return  # the state that is read back brings its own
+
+        for start in range(0, len(missed), DEADLINES):
+            now, state = self._durable.time(), self._durable.state
+            self._delivery.send(state.announce(missed[start : start + DEADLINES], now), state, now)
+            await asyncio.sleep(0)
+
+    async def _nap(self) -> None:
+        """Return at the next deadline, or when one has been set that is earlier, or after the interval."""
+        if self._delivery.can_send_missed:
+            return
+
+        # The clock itself: were it set back, the engine's time would stand still until it has caught up.
+        now = self._clock()
+        times = [at for at in (self._durable.state.next_due(), self._delivery.next_due()) if at is not None]
+        seconds = min(self._interval, max(RESOLUTION, (min(times) - now) / 1000)) if times else self._interval
+
+        if self._durable.has_housekeeping():
+            seconds = min(seconds, PACE)
+
+        await self._alarm.nap(seconds, until=now + int(seconds * 1000))

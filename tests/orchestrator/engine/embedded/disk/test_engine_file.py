@@ -1,0 +1,141 @@
+"""The engine's file is ours, whole and for one owner, or it is refused and left as it is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from support.embedded import engine
+from support.journals import fingerprint, row
+
+from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.disk.journal import Journal
+from orchestrator.engine.embedded.disk.writes import Writes
+from orchestrator.errors import EngineInUse, JournalUnusable
+
+
+def test_the_file_is_for_its_owner_only(journal: Journal, path: Path) -> None:
+    journal.commit(Writes(rows=[row(1, 1)]))
+
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+def test_a_second_owner_is_refused_at_once_by_name(journal: Journal, path: Path) -> None:
+    with pytest.raises(EngineInUse, match=r"^\S+engine\.db is in use by another process$"):
+        Journal(path).open()
+
+
+def _try(path: str, answer: multiprocessing.queues.Queue[str]) -> None:
+    try:
+        Journal(Path(path)).open()
+    except EngineInUse as error:
+        answer.put(str(error))
+    else:
+        answer.put("opened")
+
+
+def test_another_process_is_refused_and_may_have_it_afterwards(journal: Journal, path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+
+    for expected in ("is in use", "opened"):
+        answer: multiprocessing.queues.Queue[str] = context.Queue()
+        process = context.Process(target=_try, args=(str(path), answer))
+        process.start()
+
+        assert expected in answer.get(timeout=60)
+
+        process.join()
+        journal.close()
+
+
+def test_a_file_of_something_else_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE cats(name)")
+
+    db.close()
+    before = fingerprint(path.parent)
+
+    with pytest.raises(JournalUnusable, match="not an engine file"):
+        Journal(path).open()
+
+    assert fingerprint(path.parent) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"SQLite format 3\0" + bytes(2000)])
+def test_no_database_at_all_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+    with pytest.raises(JournalUnusable, match="not an engine file"):
+        Journal(path).open()
+
+    assert path.read_bytes() == content
+
+
+def test_an_unknown_format_is_refused_and_left_alone(journal: Journal, path: Path) -> None:
+    journal.close()
+
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 2")
+
+    db.close()
+    before = fingerprint(path.parent)
+
+    with pytest.raises(JournalUnusable, match="format"):
+        Journal(path).open()
+
+    assert fingerprint(path.parent) == before
+
+
+def test_a_write_ahead_log_without_its_file_is_refused(journal: Journal, path: Path) -> None:
+    journal.commit(Writes(rows=[row(1, 1)]))
+    journal.close(checkpoint=False)
+    path.unlink()
+
+    with pytest.raises(JournalUnusable, match="missing"):
+        Journal(path).open()
+
+    assert not path.exists()
+
+
+def test_a_folder_that_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(JournalUnusable) as refused:
+        Journal(tmp_path / "file" / "engine.db").open()
+
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_was_only_half_made_is_made_again(path: Path) -> None:
+    path.parent.mkdir()
+    path.with_name("engine.db.new").write_bytes(b"half")
+    journal = Journal(path)
+
+    assert journal.open().last == 0
+
+    journal.close()
+
+    assert not path.with_name("engine.db.new").exists()
+
+
+async def test_a_file_in_use_is_refused_by_its_name(path: Path) -> None:
+    async with engine(path):
+        with pytest.raises(EngineInUse, match=r"engine\.db is in use"):
+            await EmbeddedConnection(path).open()
+
+
+async def test_a_file_of_another_kind_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("no database")
+
+    with pytest.raises(JournalUnusable):
+        await EmbeddedConnection(path).open()
+
+    assert path.read_text() == "no database"

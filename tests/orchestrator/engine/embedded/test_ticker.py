@@ -1,0 +1,114 @@
+"""Deadlines fire at their time although nobody asks, and leave the event loop to others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from support.embedded import NOW, TARGET, Inbox, Time, calm, create, engine, in_memory
+
+
+async def test_a_deadline_fires_although_nobody_asks(either: Path | None) -> None:
+    time = Time()
+
+    async with engine(either, time) as connection:
+        await connection.start()
+        await calm(connection)
+        await create(connection, "a", TARGET, timeout_at=NOW + 3_600_000)
+        watching = asyncio.create_task(connection.wait_settled("a", 30))
+        await time.pass_(connection, seconds=3599)
+
+        assert in_memory(connection, "a") == "pending"
+
+        await time.pass_(connection, seconds=1)
+
+        assert in_memory(connection, "a") == "rejected_timedout"
+        assert await watching
+
+
+async def test_it_sleeps_until_the_next_deadline_even_one_set_meanwhile(either: Path | None) -> None:
+    time = Time()
+
+    async with engine(either, time, tick_interval=60) as connection:
+        await connection.start()
+        await calm(connection)
+
+        assert time.delays[-1] == 60
+
+        await create(connection, "a", TARGET, timeout_at=NOW + 7000)
+        await calm(connection)
+
+        assert time.delays[-1] == 7
+
+        await create(connection, "b", TARGET, timeout_at=NOW + 1)
+        await calm(connection)
+
+        assert time.delays[-1] == 0.005
+
+
+async def test_a_deadline_that_passed_while_it_was_away_fires_when_it_is_back(path: Path) -> None:
+    time = Time()
+
+    async with engine(path, time) as connection:
+        await create(connection, "a", TARGET, timeout_at=NOW + 5000)
+
+    time.clock.advance(seconds=10)
+
+    async with engine(path, time) as connection:
+        await connection.start()
+        await calm(connection)
+
+        assert in_memory(connection, "a") == "rejected_timedout"
+
+
+async def test_ten_thousand_deadlines_at_once_leave_the_loop_to_others(either: Path | None) -> None:
+    time = Time()
+
+    async with engine(either, time) as connection:
+        due = NOW + 50_000
+        await asyncio.gather(*(create(connection, f"w{n}", TARGET, timeout_at=due) for n in range(3000)))
+        await connection.start()
+        await calm(connection)
+        time.clock.advance(seconds=60)
+        slices = 0
+        time.wake()
+
+        while any(promise.state == "pending" for promise in connection.state.promises.values()):
+            await asyncio.sleep(0)
+            slices += 1
+
+        assert slices >= 3000 // 256
+
+
+async def test_a_delayed_task_is_announced_at_its_time(either: Path | None) -> None:
+    time = Time()
+
+    async with engine(either, time) as connection:
+        inbox = Inbox(connection)
+        await connection.start()
+        await create(connection, "a", TARGET | {"resonate:delay": str(NOW + 90_000)})
+        await time.pass_(connection, seconds=89)
+
+        assert not inbox.tasks
+
+        await time.pass_(connection, seconds=1)
+
+        assert inbox.tasks == ["a"]
+
+
+async def test_a_delayed_task_is_announced_at_its_time_after_a_restart_too(path: Path) -> None:
+    time = Time()
+
+    async with engine(path, time) as connection:
+        await create(connection, "a", TARGET | {"resonate:delay": str(NOW + 90_000)})
+
+    async with engine(path, time) as connection:
+        inbox = Inbox(connection)
+        await connection.start()
+        await time.pass_(connection, seconds=89)
+
+        assert not inbox.tasks
+
+        await time.pass_(connection, seconds=1)
+
+        assert inbox.tasks == ["a"]
