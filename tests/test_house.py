@@ -31,8 +31,8 @@ PLAN = (
     "receiver.pages",
     "receiver.senders",
     "receiver.senders.schemes",
-    "receiver.http",
     "receiver.http.protocol",
+    "receiver.http",
     # The durable side.
     "orchestrator.__main__",
     "orchestrator.worker",
@@ -64,7 +64,6 @@ PLAN = (
 
 #: Arrows that run upwards and circles among modules that are still being taken apart. Nothing may be added.
 STILL_UPWARD = {
-    "receiver.http.protocol imports receiver.http",
     "orchestrator.engine imports orchestrator.engine.embedded",
     "orchestrator.durable imports orchestrator.callbacks",
 }

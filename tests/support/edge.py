@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
 
+#: The workflow that most tests start.
+ASK = "/workflows/ask/1"
+JSON = {"Content-Type": "application/json"}
 AUTHORISED = {"Authorization": f"Bearer {API_KEY}"}
 
 
@@ -157,3 +160,19 @@ def problem(answer: httpx2.Response, status: int, name: str) -> dict[str, Any]:
     assert answer.headers["cache-control"] == "no-store"
     assert document["status"] == status
     return document
+
+
+async def put(here: Edge, path: str = ASK, body: Any = None, **headers: str) -> httpx2.Response:
+    """Start a workflow."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await here.client.put(path, json=body if body is not None else {}, headers=AUTHORISED | named)
+
+
+async def get(here: Edge, path: str = ASK, **headers: str) -> httpx2.Response:
+    """Look at a workflow."""
+    return await here.client.get(path, headers=AUTHORISED | headers)
+
+
+async def untouched(here: Edge, workflow_id: str = "1") -> bool:
+    """Return whether the wait of this workflow is still open."""
+    return (await here.engine.promises.get(f"ask.{workflow_id}:1")).state == "pending"

@@ -32,8 +32,3 @@ class Post:
     async def send(self, name: str, content: Any, headers: Any, *, token: str | None = None) -> httpx2.Response:
         path = f"/webhooks/{name}" + (f"/{token}" if token is not None else "")
         return await self.here.client.post(path, content=content, headers=headers)
-
-
-async def untouched(post: Post, workflow_id: str = "1") -> bool:
-    """Return whether the wait of this workflow is still open."""
-    return (await post.here.engine.promises.get(f"ask.{workflow_id}:1")).state == "pending"

@@ -1,4 +1,7 @@
-"""Callback tokens: minted for one wait, refused in every other spelling, shape, key and audience."""
+"""Callback tokens: minted for one wait, refused in every other spelling, shape, key and audience.
+
+Long because tokens of the format before are tried by the same means as those of today.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
-from support.edge import AUTHORISED, edge, problem
-from support.posting import Post, untouched
+from support.edge import AUTHORISED, edge, problem, untouched
+from support.posting import Post
 from support.senders import Sender, senders, sources_file
 
 from receiver.senders.deliveries import CUT
@@ -31,7 +31,7 @@ async def test_a_signed_body_that_is_not_strict_json_is_malformed(post: Post, co
     for name in ("standard", "github", "slack"):
         problem(await post.deliver(name, content, token=token), 400, "malformed-body")
 
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 def signed_bytes(sender: Sender, body: bytes) -> dict[str, str]:
@@ -68,7 +68,7 @@ async def test_a_signed_body_that_is_not_utf_8_is_malformed_and_an_unsigned_one_
 
     problem(await post.send(name, body, headers, token=token), 400, "malformed-body")
     problem(await post.send(name, body + b" ", headers, token=token), 401, "invalid-signature")
-    assert await untouched(post)
+    assert await untouched(post.here)
     assert 'outcome="refused"} 1.0' in (await post.here.client.get("/metrics", headers=AUTHORISED)).text
 
 
@@ -87,7 +87,7 @@ async def test_a_token_in_a_key_whose_cut_repeats_a_key_is_refused_and_nothing_u
         body = f'{{"meta": {{"token": "{token}"}}, {keys}}}'
         problem(await inside.deliver("github", body), 400, "malformed-body")
 
-    assert await untouched(inside)
+    assert await untouched(inside.here)
     assert (await inside.deliver("github", {"meta": {"token": token}, token: 1})).json()["state"] == "settled"
     assert (await inside.here.ended())["result"]["value"] == {"meta": {"token": CUT}, CUT: 1}
 
@@ -107,7 +107,7 @@ async def test_a_token_that_the_expression_joins_from_parts_cannot_be_cut_out_an
         post = Post(here, known)
         token = await here.asked()
         problem(await post.deliver("github", {"meta": {"head": token[:20], "tail": token[20:]}}), 400, "bad-token")
-        assert await untouched(post)
+        assert await untouched(post.here)
 
         assert (await post.deliver("github", {"meta": {"head": token, "tail": ""}})).json()["state"] == "settled"
 
@@ -125,7 +125,7 @@ async def test_a_form_of_githubs_is_told_to_choose_json_once_its_signature_holds
     assert "choose application/json" in refused["detail"]
     assert any("github" in line and "choose application/json" in line for line in caplog.messages)
     assert "opened" not in caplog.text
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 async def test_events_that_are_not_wanted_are_acknowledged_and_change_nothing(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ async def test_events_that_are_not_wanted_are_acknowledged_and_change_nothing(tm
             answer = await post.deliver("stripe", body, token=token, more={"X-GitHub-Event": "invoice.paid"})
             assert (answer.status_code, answer.json()) == (200, {"state": "ignored"})
 
-        assert await untouched(post)
+        assert await untouched(post.here)
         assert (await post.deliver("stripe", {"type": "invoice.paid"}, token=token)).json()["state"] == "settled"
 
 

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import pickle
-import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.edge import Edge, edge, minted, problem
+from support.edge import JSON, Edge, edge, problem, untouched
 from support.plant import pause
-
-from orchestrator.callbacks.tokens import TokenSigner
-from orchestrator.config.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,10 +18,6 @@ if TYPE_CHECKING:
 async def here(tmp_path: Path) -> AsyncIterator[Edge]:
     async with edge(tmp_path) as one:
         yield one
-
-
-async def untouched(here: Edge, workflow_id: str = "1") -> bool:
-    return (await here.engine.promises.get(f"ask.{workflow_id}:1")).state == "pending"
 
 
 # -- settling -----------------------------------------------------------------
@@ -144,215 +133,7 @@ async def test_of_a_hundred_different_deliveries_at_once_one_is_applied(here: Ed
     assert (await here.ended())["result"]["value"] == applied
 
 
-# -- tokens -------------------------------------------------------------------
-
-
-async def test_no_token_is_refused_as_a_bad_one(here: Edge) -> None:
-    answer = await here.client.post("/callbacks", json=1)
-
-    problem(answer, 401, "invalid-token")
-    assert answer.headers["www-authenticate"] == "Bearer"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda token: token[:-1],
-        lambda token: token + "A",
-        lambda token: token[:-1] + ("A" if token[-1] != "A" else "E"),
-        lambda token: token.replace(".", "~"),
-        lambda token: "A" * 5000,
-        lambda token: token.partition(".")[0],
-        lambda token: token.upper(),
-    ],
-)
-async def test_a_damaged_token_settles_nothing_and_costs_no_engine_call(here: Edge, damage: Any) -> None:
-    token = await here.asked()
-    here.engine.promises.get = here.engine.promises.resolve = None  # type: ignore[assignment,method-assign]
-
-    refused = problem(await here.post(damage(token), 1), 401, "invalid-token")
-    assert refused == problem(await here.client.post(f"/callbacks/{damage(token)}", json=1), 401, "invalid-token")
-
-
-async def test_a_token_of_a_foreign_key_is_refused(here: Edge) -> None:
-    claims = minted(here).signer.verify(await here.asked(), audience="machine")
-    forged = TokenSigner([Secret(secrets.token_bytes(32))]).mint(claims)
-
-    problem(await here.post(forged, 1), 401, "invalid-token")
-    assert await untouched(here)
-
-
-async def test_an_approvers_token_settles_nothing_here(here: Edge) -> None:
-    token = await here.asked(audience="approver")
-
-    problem(await here.post(token, 1), 401, "invalid-token")
-    assert await untouched(here)
-
-
-async def test_a_token_for_a_root_promise_is_refused(here: Edge) -> None:
-    links = minted(here)
-    claims = links.signer.verify(await here.asked(), audience="machine")
-
-    problem(await here.post(links.signer.mint(replace(claims, promise_id="ask.1")), 1), 401, "invalid-token")
-    assert (await here.engine.promises.get("ask.1")).state == "pending"
-
-
-async def test_an_outcome_that_the_token_does_not_allow_is_refused(here: Edge) -> None:
-    links = minted(here)
-    claims = links.signer.verify(await here.asked(), audience="machine")
-    token = links.signer.mint(replace(claims, outcomes=("succeeded",)))
-
-    problem(await here.post(token, {"message": "x"}, path="/callbacks/failure"), 401, "invalid-token")
-    assert await untouched(here)
-
-
-async def test_a_token_in_two_places_is_refused(here: Edge) -> None:
-    token = await here.asked()
-
-    problem(await here.post(token, 1, path=f"/callbacks/{token}"), 400, "two-tokens")
-    both = [("authorization", f"Bearer {token}")] * 2
-    problem(await here.client.post("/callbacks", json=1, headers=both), 400, "two-tokens")
-    assert await untouched(here)
-
-
-async def test_a_genuine_token_of_a_wait_that_never_was_is_unknown(here: Edge) -> None:
-    links = minted(here)
-    claims = links.signer.verify(await here.asked(), audience="machine")
-    token = links.signer.mint(replace(claims, promise_id="ask.never:1"))
-
-    problem(await here.post(token, 1), 404, "unknown-promise")
-
-
-async def test_an_expired_token_of_a_wait_that_never_was_comes_too_late_and_looking_finds_nothing(here: Edge) -> None:
-    links = minted(here)
-    claims = links.signer.verify(await here.asked(), audience="machine")
-    token = links.signer.mint(replace(claims, promise_id="ask.never:1", expires_at=1))
-
-    problem(await here.post(token, 1), 410, "expired")
-    problem(await here.client.get(f"/callbacks/{token}"), 404, "unknown-promise")
-
-
-async def test_an_expired_token_settles_nothing_but_still_finds_its_own_settlement(here: Edge) -> None:
-    links = minted(here)
-    token = await here.asked()
-    expired = links.signer.mint(replace(links.signer.verify(token, audience="machine"), expires_at=1))
-
-    problem(await here.post(expired, 1), 410, "expired")
-    assert await untouched(here)
-
-    await here.post(token, 1)
-    assert (await here.post(expired, 1)).json()["duplicate"] is True
-    problem(await here.post(expired, 2), 422, "ikey-reused")
-    problem(await here.post(expired, 1, headers={"Idempotency-Key": "other"}), 410, "expired")
-
-
-async def test_a_wait_past_its_deadline_is_expired(here: Edge) -> None:
-    token = await here.asked(deadline=1)
-
-    assert (await here.ended())["result"] == {"kind": "expired", "value": None, "by": "deadline"}
-    problem(await here.post(token, 1), 410, "expired")
-
-
-async def test_too_many_bad_tokens_are_slowed_down_and_a_genuine_one_is_not(here: Edge) -> None:
-    token = await here.asked()
-
-    for _ in range(60):
-        problem(await here.post("bad", 1), 401, "invalid-token")
-
-    answer = await here.post("bad", 1)
-    problem(answer, 429, "rate-limited")
-    assert int(answer.headers["retry-after"]) > 0
-    assert (await here.post(token, 1)).status_code == 200
-
-
 # -- bodies -------------------------------------------------------------------
-
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b" ",
-        b"{",
-        b"nope",
-        b"1 2",
-        b"\xff",
-        b"\xef\xbb\xbf1",
-        '{"a": 1, "a": 1}',
-        "NaN",
-        "[Infinity]",
-        "-1e999",
-        '"\\ud800"',
-        '{"\\udfff": 1}',
-        "[" * 10_000 + "]" * 10_000,
-        "1" * 10_000,
-    ],
-)
-async def test_what_is_not_strict_json_is_refused(here: Edge, content: str | bytes) -> None:
-    token = await here.asked()
-
-    problem(await here.client.post(f"/callbacks/{token}", content=content, headers=JSON), 400, "malformed-body")
-    assert await untouched(here)
-
-
-@pytest.mark.parametrize(
-    "body", [None, [], "x", {}, {"message": 1}, {"message": None}, {"details": 1}, {"message": "x", "more": 1}]
-)
-async def test_a_failure_of_another_shape_is_refused(here: Edge, body: object) -> None:
-    token = await here.asked()
-
-    problem(await here.post(token, body, path="/callbacks/failure"), 400, "malformed-body")
-    assert await untouched(here)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Content-Type": "text/plain"},
-        {"Content-Type": "application/x-www-form-urlencoded"},
-        {"Content-Type": "application/json; charset=utf-16"},
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
-    ],
-)
-async def test_another_media_type_is_refused(here: Edge, headers: dict[str, str]) -> None:
-    token = await here.asked()
-
-    answer = await here.client.post(f"/callbacks/{token}", content="1", headers=headers)
-    problem(answer, 415, "unsupported-media-type")
-    assert await untouched(here)
-
-
-async def test_a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not(here: Edge) -> None:
-    token = await here.asked()
-
-    problem(await here.post(token, "x" * 65_535), 413, "too-large")
-    assert await untouched(here)
-    assert (await here.post(token, "x" * 65_534)).status_code == 200
-
-
-async def test_the_limit_holds_for_a_body_that_nobody_reads(here: Edge) -> None:
-    token = await here.asked()
-    answer = await here.client.request("GET", f"/callbacks/{token}", content="x" * 70_000)
-
-    problem(answer, 413, "too-large")
-
-
-class Bomb:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.exit, ("a payload was unpickled",))
-
-
-@pytest.mark.parametrize("path", ["/callbacks", "/callbacks/failure"])
-async def test_a_pickle_in_a_body_is_plain_data_to_the_workflow(here: Edge, path: str) -> None:
-    payload = base64.b64encode(pickle.dumps(Bomb())).decode()
-    bomb = {"__type": "error", "message": "x", "__py_pickle": payload}
-    body = bomb if path == "/callbacks" else {"message": "x", "details": bomb}
-    token = await here.asked()
-
-    assert (await here.post(token, body, path=path)).status_code == 200
-    assert (await here.ended())["result"]["value"] == body
 
 
 # -- looking ------------------------------------------------------------------

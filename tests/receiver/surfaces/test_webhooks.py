@@ -12,13 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.edge import AUTHORISED, edge, minted, problem
+from support.edge import AUTHORISED, edge, minted, problem, untouched
 from support.plant import pause
-from support.posting import IN_BODY, Post, untouched
+from support.posting import IN_BODY, Post
 from support.senders import SIGNED, senders, sources_file
 
-from orchestrator.callbacks.outcomes import Outcome
-from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.config.secret import Secret
 from receiver.senders.deliveries import CUT
@@ -112,7 +110,7 @@ async def test_a_delivery_is_settled_before_it_is_acknowledged(post: Post) -> No
     token = await post.here.asked()
 
     assert (await post.deliver("stripe", 1, token=token)).status_code == 200
-    assert not await untouched(post)
+    assert not await untouched(post.here)
 
 
 class Bomb:
@@ -127,49 +125,6 @@ async def test_a_pickle_in_a_delivery_is_plain_data_to_the_workflow(post: Post) 
 
     assert (await post.deliver("github", body, token=token)).status_code == 200
     assert (await post.here.ended())["result"]["value"] == body
-
-
-# -- waits that are over ------------------------------------------------------
-
-
-async def test_a_delivery_for_a_wait_that_is_over_is_taken_and_changes_nothing(post: Post) -> None:
-    token = await post.here.asked()
-    outcome = Outcome(kind="succeeded", callback="answer", by="callback", body="1")
-    await resolve(post.here.engine.promises, "ask.1:1", ikey="k", outcome=outcome)
-
-    answer = await post.deliver("github", 2, token=token)
-    assert (answer.status_code, answer.json()) == (200, {"state": "over", "callback": "answer"})
-    assert (await post.here.ended())["result"]["value"] == 1
-
-
-async def test_a_delivery_after_the_deadline_is_taken(post: Post) -> None:
-    token = await post.here.asked(deadline=1)
-    await post.here.ended()
-
-    answer = await post.deliver("github", 2, token=token)
-    assert (answer.status_code, answer.json()["state"]) == (200, "over")
-
-
-async def test_a_token_that_has_expired_settles_nothing(post: Post) -> None:
-    links = minted(post.here)
-    claims = links.signer.verify(await post.here.asked(), audience="machine")
-
-    for promise_id in ("ask.1:1", "ask.never:1"):
-        expired = links.signer.mint(replace(claims, promise_id=promise_id, expires_at=1))
-        answer = await post.deliver("github", 2, token=expired)
-        assert (answer.status_code, answer.json()["state"]) == (200, "over")
-
-    assert await untouched(post)
-
-
-async def test_a_wait_that_the_engine_does_not_hold_is_asked_for_again(post: Post) -> None:
-    links = minted(post.here)
-    claims = links.signer.verify(await post.here.asked(), audience="machine")
-    token = links.signer.mint(replace(claims, promise_id="ask.never:1"))
-
-    answer = await post.deliver("github", 2, token=token)
-    problem(answer, 503, "engine-unavailable")
-    assert int(answer.headers["retry-after"]) > 0
 
 
 # -- tokens, sources and sizes ------------------------------------------------
@@ -206,14 +161,14 @@ async def test_a_signed_delivery_with_a_bad_token_is_told_so(
         for nothing in without:
             problem(await post.deliver("github", nothing), 400, "bad-token")
 
-        assert await untouched(post)
+        assert await untouched(post.here)
 
 
 async def test_a_token_in_the_path_where_it_should_stand_in_the_body_is_refused(inside: Post) -> None:
     token = await inside.here.asked()
 
     problem(await inside.deliver("github", {"meta": {"token": token}}, token=token), 400, "two-tokens")
-    assert await untouched(inside)
+    assert await untouched(inside.here)
 
 
 async def test_a_foreign_source_is_not_found(post: Post) -> None:
@@ -232,7 +187,7 @@ async def test_a_body_over_the_limit_is_refused(post: Post) -> None:
     token = await post.here.asked()
 
     problem(await post.deliver("github", "1" * 65_537, token=token), 413, "too-large")
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 # -- the engine away ----------------------------------------------------------

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.edge import edge, problem
-from support.posting import Post, untouched
+from support.edge import edge, problem, untouched
+from support.posting import Post
 from support.senders import BODY_ONLY, SIGNED, senders, sources_file
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def test_a_captured_delivery_does_not_answer_another_wait(post: Post, name
         replayed = await post.send(name, "{}", headers, token=second)
         assert (replayed.status_code, replayed.json()["state"]) == (200, "over")
 
-    assert await untouched(post, "2")
+    assert await untouched(post.here, "2")
 
 
 @pytest.mark.parametrize("name", SIGNED)
@@ -38,7 +38,7 @@ async def test_a_captured_delivery_at_another_source_is_refused(post: Post, name
     for other in {*SIGNED, "databricks"} - {name}:
         problem(await post.send(other, "{}", headers, token=token), 401, "invalid-signature")
 
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 @pytest.mark.parametrize("name", BODY_ONLY)
@@ -50,7 +50,7 @@ async def test_new_unsigned_ids_do_not_make_a_body_a_new_delivery(post: Post, na
         answer = await post.deliver(name, {"same": 1}, token=token, more=ids)
         assert (answer.status_code, answer.json()["state"]) == (200, ["settled", "settled", "over"][n])
 
-    assert await untouched(post, "2")
+    assert await untouched(post.here, "2")
 
 
 async def test_a_body_is_bound_for_good_where_no_time_is_signed_and_in_every_process(post: Post) -> None:
@@ -111,4 +111,4 @@ async def test_a_delivery_without_the_identity_it_should_have_is_malformed(tmp_p
         post = Post(here, known)
         token = await here.asked()
         problem(await post.deliver("stripe", {"id": identity}, token=token), 400, "malformed-body")
-        assert await untouched(post)
+        assert await untouched(post.here)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.edge import edge, problem
-from support.posting import Post, untouched
+from support.edge import edge, problem, untouched
+from support.posting import Post
 from support.senders import SIGNED, TIMED, as_github, as_standard, as_svix, senders, sources_file
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def test_a_repeated_signature_header_is_malformed_even_if_both_say_the_sam
         headers = [*good.items(), (repeated.upper(), good[repeated])]
         problem(await post.send(name, "{}", headers, token=token), 400, "repeated-signature")
 
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 async def test_a_delivery_with_both_families_of_headers_as_svix_sends_it_settles(post: Post) -> None:
@@ -71,7 +71,7 @@ async def test_both_families_of_headers_that_differ_are_refused(post: Post, fami
 
     answer = await post.send("standard", "{}", wrong | other(good, "{}", moment), token=token)
     problem(answer, 400, "repeated-signature")
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 @pytest.mark.parametrize("name", TIMED)
@@ -82,7 +82,7 @@ async def test_a_timestamp_too_far_away_either_way_is_refused(post: Post, name: 
         answer = await post.deliver(name, {}, token=token, moment=int(time.time()) + moment)
         problem(answer, 401, "invalid-signature")
 
-    assert await untouched(post)
+    assert await untouched(post.here)
 
 
 @pytest.mark.parametrize("name", SIGNED)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
-from support.edge import AUTHORISED, Edge, edge, problem
+from support.edge import AUTHORISED, Edge, edge, problem, untouched
 from support.plant import pause
-from support.posting import Post, untouched
+from support.posting import Post
 from support.senders import SIGNED, senders, sources_file
 
 from orchestrator import Context, workflow
@@ -131,7 +131,7 @@ async def test_a_source_that_starts_workflows_takes_no_token(starting: Post) -> 
     token = await starting.here.asked()
 
     problem(await starting.deliver("github", {"question": {}}, token=token), 400, "bad-token")
-    assert await untouched(starting)
+    assert await untouched(starting.here)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.edge import AUTHORISED, Edge, edge, problem
+from support.edge import ASK, AUTHORISED, Edge, edge, get, problem, put
 
 from orchestrator.runs import step_view
 
@@ -15,24 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import httpx2
-
-ASK = "/workflows/ask/1"
-
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Edge]:
     async with edge(tmp_path) as one:
         yield one
-
-
-async def put(here: Edge, path: str = ASK, body: Any = None, **headers: str) -> httpx2.Response:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await here.client.put(path, json=body if body is not None else {}, headers=AUTHORISED | named)
-
-
-async def get(here: Edge, path: str = ASK, **headers: str) -> httpx2.Response:
-    return await here.client.get(path, headers=AUTHORISED | headers)
 
 
 # -- starting -----------------------------------------------------------------
@@ -296,29 +282,3 @@ async def test_a_callback_token_is_no_api_key(here: Edge) -> None:
     headers = {"Authorization": f"Bearer {await here.asked()}"}
 
     problem(await here.client.get(ASK, headers=headers), 401, "unauthorized")
-
-
-# -- operations ---------------------------------------------------------------
-
-
-async def test_the_process_says_that_it_lives_and_that_its_engine_answers(here: Edge) -> None:
-    assert (await here.client.get("/healthz")).status_code == 200
-    assert (await here.client.get("/readyz")).status_code == 200
-
-
-async def test_metrics_are_for_key_holders_and_hold_no_token(here: Edge) -> None:
-    answering = await here.asked()
-    await here.client.post(f"/callbacks/{answering}", json=1)
-
-    problem(await here.client.get("/metrics"), 401, "unauthorized")
-    answer = await get(here, "/metrics")
-    assert 'countersign_callbacks_total{outcome="applied"} 1.0' in answer.text
-    assert 'route="/callbacks/{token}"' in answer.text
-    assert answering not in answer.text
-
-
-async def test_the_description_of_the_api_is_public_and_names_the_workflows(here: Edge) -> None:
-    document = (await here.client.get("/openapi.json")).json()
-
-    assert document["openapi"].startswith("3.1")
-    assert "deadline" in json.dumps(document["components"]["schemas"])

@@ -1,0 +1,42 @@
+"""What operators and clients' tools ask for: whether it lives, its metrics, and the description of its API."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.edge import Edge, edge, get, problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Edge]:
+    async with edge(tmp_path) as one:
+        yield one
+
+
+async def test_the_process_says_that_it_lives_and_that_its_engine_answers(here: Edge) -> None:
+    assert (await here.client.get("/healthz")).status_code == 200
+    assert (await here.client.get("/readyz")).status_code == 200
+
+
+async def test_metrics_are_for_key_holders_and_hold_no_token(here: Edge) -> None:
+    answering = await here.asked()
+    await here.client.post(f"/callbacks/{answering}", json=1)
+
+    problem(await here.client.get("/metrics"), 401, "unauthorized")
+    answer = await get(here, "/metrics")
+    assert 'countersign_callbacks_total{outcome="applied"} 1.0' in answer.text
+    assert 'route="/callbacks/{token}"' in answer.text
+    assert answering not in answer.text
+
+
+async def test_the_description_of_the_api_is_public_and_names_the_workflows(here: Edge) -> None:
+    document = (await here.client.get("/openapi.json")).json()
+
+    assert document["openapi"].startswith("3.1")
+    assert "deadline" in json.dumps(document["components"]["schemas"])
