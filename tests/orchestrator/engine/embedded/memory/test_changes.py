@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from resonate.connections.local import ServerState
-from support.scenarios import TARGET, Scenario, created, described, lengths, promises, scenarios, step
+from support.scenarios import TARGET, Scenario, created, described, entries, lengths, promises, scenarios, step
 
 from orchestrator.engine.embedded.disk.images import LineageImage, decode
 from orchestrator.engine.embedded.memory.state import IndexedState
@@ -64,8 +64,8 @@ def test_what_it_reports_as_changed_is_enough_to_make_it_again(
     for image in stored.values():
         again.adopt(image, now)
 
-    assert {id_: at for id_, _, at in again._promise_deadlines.items()} == {
-        id_: at for id_, _, at in state._promise_deadlines.items()
+    assert {id_: at for id_, _, at in entries(again._promise_deadlines)} == {
+        id_: at for id_, _, at in entries(state._promise_deadlines)
     }
     assert again._awaiting == {id_: awaited for id_, awaited in state._awaiting.items() if awaited}
     assert set(again._lineages._finished[0]) == set(state._lineages._finished[0])
