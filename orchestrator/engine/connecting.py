@@ -97,12 +97,16 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return Engine(resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address)
         case "postgres":
-            # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs.
-            from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
-                AutocommitSessions,
-                SchemaProbe,
-                TimedConnection,
-            )
+            # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs, and an extra.
+            try:
+                from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
+                    AutocommitSessions,
+                    SchemaProbe,
+                    TimedConnection,
+                )
+            except ModuleNotFoundError as error:
+                reason = "names a Postgres database, whose driver is an extra: pip install 'countersign[postgres]'"
+                raise ConfigurationError("COUNTERSIGN_ENGINE", reason) from error
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
