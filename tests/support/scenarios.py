@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from resonate.connections.local import DurablePromise, ServerState, Task
 from resonate.error import ServerError
 
+from orchestrator.engine.embedded.memory.deadlines import Deadlines
 from orchestrator.engine.embedded.memory.state import IndexedState
 
 IDS = ("a", "b", "a:1", "a:2", "a:1.1", "b:1", "c:1")
@@ -179,3 +180,8 @@ def created(state: IndexedState, id_: str, tags: Mapping[str, str] = PLAIN) -> N
 
 def settled(state: IndexedState, id_: str, now: int = 20) -> None:
     state.apply(now, {"kind": "promise.settle", "id": id_, "state": "resolved", "value": None})
+
+
+def entries(deadlines: Deadlines) -> list[tuple[str, int, int]]:
+    """Return (id, kind, when) of every deadline, in order of insertion."""
+    return [(id_, kind, at) for at, order, id_, kind in sorted(deadlines._entries.values(), key=lambda it: it[1])]

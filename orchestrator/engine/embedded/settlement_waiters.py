@@ -15,9 +15,6 @@ class SettlementWaiters:
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     async def wait(self, promise_id: str, seconds: float) -> bool:
         """Return whether `settled` was told of the promise within so many seconds."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -31,16 +31,6 @@ class Deadlines:
         self._heap: list[Deadline] = []
         self._order = 0
 
-    def __contains__(self, id_: str) -> bool:
-        return id_ in self._entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def items(self) -> list[tuple[str, int, int]]:
-        """Return (id, kind, when) of every entry, in order of insertion."""
-        return [(id_, kind, at) for at, _, id_, kind in sorted(self._entries.values(), key=_by_order)]
-
     def set(self, id_: str, kind: int, at: int) -> bool:
         """Add or move the deadline of an id; True when it had none. A moved one keeps its place in the order."""
         old = self._entries.get(id_)
@@ -77,7 +67,7 @@ class Deadlines:
     def due(self, now: int, limit: int | None = None) -> list[Deadline]:
         """Return the entries that have come, `limit` of the earliest at most, in order of insertion.
 
-        They are not given twice, yet stay known (`in`, `set`) until they are moved, removed or given to `forget`.
+        They are not given twice, yet stay known to `set` until they are moved, removed or given to `forget`.
         """
         due: list[Deadline] = []
 

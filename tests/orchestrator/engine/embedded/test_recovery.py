@@ -113,6 +113,7 @@ async def untrue(path: Path, lines: list[bytes]) -> list[bytes]:
     return wrong
 
 
+@pytest.mark.slow
 async def test_nothing_that_was_answered_is_lost_when_the_process_is_killed(
     path: Path, tmp_path: Path, victims: Victims
 ) -> None:

@@ -26,6 +26,7 @@ from support.embedded import (
     turns,
     until,
 )
+from support.scenarios import entries
 
 from orchestrator.engine.embedded import retention
 
@@ -221,6 +222,7 @@ async def test_memory_and_file_do_not_grow_with_what_has_come_and_gone(
             assert not state.tasks
             assert not state._branches
             assert not state._awaiting
-            assert len(state._promise_deadlines) == len(state._task_deadlines) == 0
+            assert not entries(state._promise_deadlines)
+            assert not entries(state._task_deadlines)
 
     assert sizes[-1] <= 1.2 * sizes[2]

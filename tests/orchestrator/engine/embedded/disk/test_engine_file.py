@@ -42,6 +42,7 @@ def _try_twice(path: str, answers: multiprocessing.queues.Queue[str], again: syn
         again.wait(60)
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_and_may_have_it_afterwards(journal: Journal, path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     answers: multiprocessing.queues.Queue[str] = context.Queue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from resonate.connections.local import ServerState
-from support.scenarios import TARGET, Scenario, created, lengths, promises, said, scenarios, step, tasks
+from support.scenarios import TARGET, Scenario, created, entries, lengths, promises, said, scenarios, step, tasks
 
 from orchestrator.engine.embedded.memory.state import IndexedState
 
@@ -32,10 +32,10 @@ def test_it_answers_and_says_what_the_sdks_own_machine_does(scenario: Scenario, 
     assert promises(ours) == promises(theirs)
     assert tasks(ours) == tasks(theirs)
     assert list(ours.promises) == list(theirs.promises)
-    assert {id_: at for id_, _, at in ours._promise_deadlines.items()} == {
+    assert {id_: at for id_, _, at in entries(ours._promise_deadlines)} == {
         entry.id: entry.timeout for entry in theirs.p_timeouts
     }
-    assert {id_: (kind, at) for id_, kind, at in ours._task_deadlines.items()} == {
+    assert {id_: (kind, at) for id_, kind, at in entries(ours._task_deadlines)} == {
         entry.id: (entry.typ, entry.timeout) for entry in theirs.t_timeouts
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.scenarios import TARGET, created, settled
+from support.scenarios import TARGET, created, entries, settled
 
 from orchestrator.engine.embedded.memory.state import IndexedState
 
@@ -25,8 +25,8 @@ def test_a_dropped_lineage_leaves_nothing_behind() -> None:
     assert not state._awaiting
     assert state.lineages() == 1
     assert state.finished_at("a") is None
-    assert [id_ for id_, _, _ in state._task_deadlines.items()] == ["b"]
-    assert [id_ for id_, _, _ in state._promise_deadlines.items()] == ["b"]
+    assert [id_ for id_, _, _ in entries(state._task_deadlines)] == ["b"]
+    assert [id_ for id_, _, _ in entries(state._promise_deadlines)] == ["b"]
 
 
 def test_a_lineage_that_another_one_awaits_is_not_dropped() -> None:
