@@ -22,6 +22,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import signal
 import socket
@@ -243,7 +244,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orche
     try:
         emulator = Emulator(jobs=jobs, token=given.token, port=given.port, startup=given.startup, state=given.state)
     except (OSError, OverflowError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or "no such port"
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such port"
         print(f"{prog}: port {given.port} cannot be bound: {reason}", file=sys.stderr)
 
         return 2

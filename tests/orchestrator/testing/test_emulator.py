@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -327,3 +328,51 @@ def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
 
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--job", "1"], "'1' is not ID=FATE"),
+        (["--job", "1=lives"], "'1=lives' is not ID=FATE"),
+        (["--job", "one=hold"], "'one=hold' is not ID=FATE"),
+        (["--declare", "day"], "'day' has no NAME= in front"),
+        (["--environment", "=x"], "'=x' has no NAME= in front"),
+    ],
+)
+def test_as_a_program_it_refuses_what_it_cannot_use(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        jobs_api.main(arguments)
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_as_a_program_it_says_in_one_line_that_its_port_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        assert jobs_api.main(["--port", str(port)], prog="countersign emulator") == 2
+
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"countersign emulator: port {port} cannot be bound: Address already in use\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_as_a_program_it_has_a_job_that_runs_the_notebook_unless_others_are_named(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.testing.emulator"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        assert process.stderr.readline() == "jobs: 1 (notebook)\n"
+        process.send_signal(number)
+
+        assert process.wait(timeout=30) == 0
+        assert process.stderr.read() == ""
