@@ -189,9 +189,13 @@ class Emulator:
         self._thread.start()
         return self
 
+    def end(self) -> None:
+        """Let `serve` return, now or as soon as it is called, once the notebooks that still run are killed."""
+        self._server.should_exit = True
+
     def stop(self) -> None:
         """Stop serving, and kill the notebooks that still run."""
-        self._server.should_exit = True
+        self.end()
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -249,9 +253,9 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orche
 
         return 2
 
-    # uvicorn finishes what is under way, then raises the signal again: told to stop is no failure.
+    # uvicorn takes signals only while it serves, and raises them again in the end: told to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: emulator.end())
 
     print(emulator.url, flush=True)
     print(f"jobs: {', '.join(f'{job_id} ({job.fate})' for job_id, job in jobs.items())}", file=sys.stderr, flush=True)
