@@ -33,13 +33,13 @@ def env_file() -> str:
             "# A key may do everything unless :read (look) or :start (look and start workflows) follows its digest.",
             f"COUNTERSIGN_API_KEYS=operator:{hashlib.sha256(api_key.encode()).hexdigest()}",
             "",
-            "# A second factor: with it, machine callbacks must carry Standard Webhooks headers too.",
-            "# Leave it out where the callers have only their token. For the notebook, put this value and the origin",
-            "# of COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
+            "# A second factor, off until you take the # away: with it, machine callbacks must carry Standard Webhooks",
+            "# headers too, and a token alone settles nothing. For the notebook, put this value and the origin of",
+            "# COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
             "#   databricks secrets put-secret countersign caller",
             "#   databricks secrets put-secret countersign receiver",
             "# and give its job proof_scope=countersign, proof_key=caller and proof_origin=receiver.",
-            f"COUNTERSIGN_CALLER_SECRETS=whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
+            f"# COUNTERSIGN_CALLER_SECRETS=whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
             "",
         )
     )
