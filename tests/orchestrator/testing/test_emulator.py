@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.testing.emulator import jobs_api, workspace
+from orchestrator.testing import emulator as emulator_package
+from orchestrator.testing.emulator import workspace
+from orchestrator.testing.emulator.__main__ import main
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.workspace import Fault, Job
 
@@ -301,11 +303,12 @@ def test_runs_outlive_the_emulator_in_a_file_and_their_processes_do_not(tmp_path
         assert state(after, working) == ("INTERNAL_ERROR", "FAILED")
 
 
+@pytest.mark.slow  # it starts a process
 def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
     program = [
         sys.executable,
         "-m",
-        jobs_api.__name__,
+        emulator_package.__name__,
         "--job",
         "1=hold",
         "--declare",
@@ -344,7 +347,7 @@ def test_as_a_program_it_refuses_what_it_cannot_use(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        jobs_api.main(arguments)
+        main(arguments)
 
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
@@ -354,12 +357,13 @@ def test_as_a_program_it_says_in_one_line_that_its_port_is_taken(capsys: pytest.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        assert jobs_api.main(["--port", str(port)], prog="countersign emulator") == 2
+        assert main(["--port", str(port)], prog="countersign emulator") == 2
 
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", f"countersign emulator: port {port} cannot be bound: Address already in use\n")
 
 
+@pytest.mark.slow  # it starts a process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_as_a_program_it_has_a_job_that_runs_the_notebook_unless_others_are_named(number: signal.Signals) -> None:
     with subprocess.Popen(
