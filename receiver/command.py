@@ -89,7 +89,7 @@ def _notebook(arguments: Sequence[str], prog: str) -> int:
 
 
 def _emulator(arguments: Sequence[str], prog: str) -> int:
-    from orchestrator.testing.emulator.jobs_api import main as run
+    from orchestrator.testing.emulator.__main__ import main as run
 
     return run(arguments, prog=prog)
 

@@ -18,13 +18,15 @@ REASON = re.compile(r"^Long because \S+ \S+", re.MULTILINE)
 #: Every room, from the composition roots down to plain values. A module imports from its own room and from rooms that
 #: stand below it here. A file that is named is a room of its own; a room is named apart from those inside it.
 PLAN = (
-    # Programs beside the service.
+    # Programs beside the service, and the command that starts them and the service.
+    "receiver.command",
     "receiver.commands",
     "receiver.benchmark",
     "orchestrator.testing",
     "orchestrator.testing.emulator",
     # The HTTP edge.
     "receiver.__main__",
+    "receiver.__init__",
     "receiver.app",
     "receiver.surfaces",
     "receiver.openapi",
@@ -102,6 +104,7 @@ SUBJECTS = {
     "tests/receiver/pages/test_organisation.py": "the organisation's name on every page",
     "tests/receiver/senders/schemes/test_oracles.py": "all schemes against the senders' own verifiers",
     "tests/receiver/senders/schemes/test_vectors.py": "all schemes against published examples",
+    "tests/scripts/test_bootstrap.py": "what a program says while it installs",
     "tests/receiver/surfaces/test_access.py": "roles, on every surface",
     "tests/receiver/surfaces/test_databricks_hints.py": "a webhook that hints at a run, through to the run",
     "tests/receiver/surfaces/test_earlier_waits.py": "links of an earlier wait, on every surface",

@@ -12,6 +12,8 @@ from support.configuration import environment
 from orchestrator.testing.processes import ROOT
 from receiver.command import COMMANDS, main
 
+pytestmark = pytest.mark.slow  # each test starts a process
+
 COMMAND = Path(sys.executable).with_name("countersign")
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from orchestrator.testing.processes import ROOT
 
+pytestmark = pytest.mark.slow  # each test starts a process
+
 #: A uv whose `sync` waits, and whose `sync --check` finds the environment as the test has it.
 UV = """#!/bin/sh
 case "$*" in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.testing.emulator import jobs_api, workspace
+from orchestrator.testing import emulator as emulator_package
+from orchestrator.testing.emulator import workspace
+from orchestrator.testing.emulator.__main__ import main
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.workspace import Fault, Job
 
@@ -300,11 +303,12 @@ def test_runs_outlive_the_emulator_in_a_file_and_their_processes_do_not(tmp_path
         assert state(after, working) == ("INTERNAL_ERROR", "FAILED")
 
 
+@pytest.mark.slow  # it starts a process
 def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
     program = [
         sys.executable,
         "-m",
-        jobs_api.__name__,
+        emulator_package.__name__,
         "--job",
         "1=hold",
         "--declare",
@@ -327,3 +331,52 @@ def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
 
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--job", "1"], "'1' is not ID=FATE"),
+        (["--job", "1=lives"], "'1=lives' is not ID=FATE"),
+        (["--job", "one=hold"], "'one=hold' is not ID=FATE"),
+        (["--declare", "day"], "'day' has no NAME= in front"),
+        (["--environment", "=x"], "'=x' has no NAME= in front"),
+    ],
+)
+def test_as_a_program_it_refuses_what_it_cannot_use(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_as_a_program_it_says_in_one_line_that_its_port_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        assert main(["--port", str(port)], prog="countersign emulator") == 2
+
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"countersign emulator: port {port} cannot be bound: Address already in use\n")
+
+
+@pytest.mark.slow  # it starts a process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_as_a_program_it_has_a_job_that_runs_the_notebook_unless_others_are_named(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.testing.emulator"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        assert process.stderr.readline() == "jobs: 1 (notebook)\n"
+        process.send_signal(number)
+
+        assert process.wait(timeout=30) == 0
+        assert process.stderr.read() == ""

@@ -10,7 +10,7 @@ from starlette.routing import Mount
 from support.edge import AUTHORISED, Edge, edge, problem
 from support.wire import serving, told
 
-from receiver.http.routing import keep_encoded_slashes
+from receiver.http.routing import keep_encoded_slashes, path_below
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,3 +92,25 @@ async def test_targets_of_other_forms_lead_where_their_path_leads(here: Edge) ->
 def test_a_server_that_does_not_say_how_the_path_was_sent_is_believed() -> None:
     for scope in ({"type": "http", "path": "/a/b"}, {"type": "http", "path": "/a/b", "raw_path": None}):
         assert keep_encoded_slashes(scope) is scope
+
+
+def test_a_path_in_front_that_a_server_says_only_decoded_stays_as_it_is() -> None:
+    """Some put the path that they serve below in front of `path`, and some in front of `raw_path` too."""
+    whole = {"path": "/be low/a/b", "raw_path": b"/be%20low/a%2Fb", "root_path": "/be low"}
+    alone = {"path": "/be low/a/b", "raw_path": b"/a%2Fb", "root_path": "/be low"}
+
+    assert keep_encoded_slashes(whole)["path"] == keep_encoded_slashes(alone)["path"] == "/be low/a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "below"),
+    [
+        ("/approvals/a", None, "/approvals/a"),
+        ("/approvals/a", "", "/approvals/a"),
+        ("/below/approvals/a", "/below", "/approvals/a"),
+        ("/belowest/a", "/below", "/belowest/a"),
+        ("/approvals/a", "/elsewhere", "/approvals/a"),
+    ],
+)
+def test_the_path_below_a_mount_is_what_follows_it(path: str, root_path: str | None, below: str) -> None:
+    assert path_below({"path": path} | ({} if root_path is None else {"root_path": root_path})) == below

@@ -344,6 +344,18 @@ async def test_an_access_log_that_would_show_tokens_is_warned_of_at_the_start(
     assert ("--no-access-log" in caplog.text) == options["access_log"]
 
 
+async def test_a_host_that_logs_everything_does_not_log_whole_requests_of_the_sdk(
+    chosen: Settings, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, already = logging.getLogger("resonate"), logging.getLogger("resonate_base")
+    monkeypatch.setattr(library, "level", logging.NOTSET)
+    monkeypatch.setattr(already, "level", logging.DEBUG)
+
+    async with served(starlette_host(create_app(chosen)), listener):
+        assert library.level == logging.INFO
+        assert already.level == logging.DEBUG  # the host has chosen
+
+
 def test_what_a_host_needs_is_imported_from_the_package() -> None:
     assert receiver.create_app is create_app
     assert receiver.load_settings is load_settings
