@@ -1,4 +1,4 @@
-"""What tests share: reproducible inputs, asyncio as the backend, logging as a program has it, and the engines."""
+"""What tests share: which are slow, reproducible inputs, asyncio, logging as a program has it, and the engines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 from support.engines import KINDS, Database, postgres, resonate_server
+from support.hurrying import hurry
 from support.postbox import certificate_in
+from support.selection import is_slow, only_slow_tests_start_processes, ports_of_this_worker
 
 from orchestrator.logs import Form, Level, configure_logging
 
@@ -52,6 +54,20 @@ def pytest_configure(config: pytest.Config) -> None:
         # Hypothesis mixes in words of whatever local modules are loaded by then, so a test on its own would draw other
         # inputs than in the suite, and other ones again after a change elsewhere.
         providers._get_local_constants = Constants
+
+    ports_of_this_worker()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_slow(item):
+            item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def _slow_where_it_starts_a_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    with only_slow_tests_start_processes(request.node):
+        yield
 
 
 @pytest.fixture
@@ -100,6 +116,12 @@ def _logging_stays_on() -> Iterator[None]:
 def anyio_backend() -> str:
     """The SDK runs on asyncio alone."""
     return "asyncio"
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that is not about how long a pause lasts: a tenth of it will do."""
+    hurry(monkeypatch)
 
 
 @pytest.fixture(scope="session")

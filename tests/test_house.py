@@ -1,18 +1,85 @@
-"""The rules of the house, held by reading the source. Each rule is shown to see a planted violation."""
+"""The plan of the house: which rooms there are, which way their arrows run, and how large a file may grow.
+
+Each rule is shown to see a planted violation.
+"""
 
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import re
 from pathlib import Path
 
 import pytest
+from support.source import ROOT, circles, import_graph, imported, module_name, name, product, python_files, tree
 
-ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 300
+REASON = re.compile(r"^Long because \S+ \S+", re.MULTILINE)
+
+#: Every room, from the composition roots down to plain values. A module imports from its own room and from rooms that
+#: stand below it here. A file that is named is a room of its own; a room is named apart from those inside it.
+PLAN = (
+    # Programs beside the service.
+    "receiver.commands",
+    "receiver.benchmark",
+    "orchestrator.testing",
+    "orchestrator.testing.emulator",
+    # The HTTP edge.
+    "receiver.__main__",
+    "receiver.app",
+    "receiver.surfaces",
+    "receiver.openapi",
+    "receiver.pages",
+    "receiver.senders",
+    "receiver.senders.schemes",
+    "receiver.http",
+    "receiver.http.protocol",
+    # The durable side.
+    "orchestrator.__main__",
+    "orchestrator.worker",
+    "orchestrator.workflows",
+    "orchestrator.workflows.shop",
+    "orchestrator.__init__",
+    "orchestrator.approvals",
+    "orchestrator.mail",
+    "orchestrator.databricks",
+    "orchestrator.runs",
+    "orchestrator.callbacks",
+    "orchestrator.durable",
+    "orchestrator.engine.__init__",
+    "orchestrator.engine.connect",
+    "orchestrator.engine.remote",
+    "orchestrator.engine.encryption",
+    "orchestrator.engine.embedded",
+    "orchestrator.engine.embedded.memory",
+    "orchestrator.engine.embedded.disk",
+    "orchestrator.engine",
+    "orchestrator.config",
+    "orchestrator.sdk_internals",
+    "orchestrator.stored_names",
+    "orchestrator.logs",
+    "orchestrator.signals",
+    "orchestrator.text",
+    "orchestrator.errors",
+)
+
+#: Arrows that run upwards and circles among modules that are still being taken apart. Nothing may be added.
+STILL_UPWARD = {
+    "receiver.http.protocol imports receiver.http",
+    "orchestrator.engine imports orchestrator.engine.embedded",
+    "orchestrator.durable imports orchestrator.callbacks",
+}
+STILL_CIRCULAR = (
+    {"orchestrator.callbacks.callback", "orchestrator.durable.context"},
+    {"orchestrator.mail.mailer", "orchestrator.mail.mime"},
+    {
+        "orchestrator.engine.embedded.disk.group_commit",
+        "orchestrator.engine.embedded.disk.journal",
+        "orchestrator.engine.embedded.durable_state",
+        "orchestrator.engine.embedded.recovery",
+        "orchestrator.engine.embedded.retention",
+        "orchestrator.engine.marks",
+    },
+)
 
 #: Third parties that one file each knows, so that they can be replaced, and their errors translated, in one place.
 EXCLUSIVE = (
@@ -20,305 +87,179 @@ EXCLUSIVE = (
     *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client", "jmespath", "aiohttp"),
 )
 
-#: What takes long to import and is not needed by every process, and the files that are imported late for its sake.
-HEAVY = {"databricks", "google", "psycopg", "psycopg_pool", "resonate_pg"}
-LATE = {"orchestrator/databricks/sdk.py", "orchestrator/engine/remote/postgres.py"}
+#: The senders' own verifiers, which judge ours in the tests.
+ORACLES = {"standardwebhooks", "stripe", "svix", "slack_sdk"}
 
-#: Calls that do something to the world; at import, nothing may.
-EFFECTS = {
-    *("open", "connect", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "touch", "unlink"),
-    *("urlopen", "socket", "create_connection", "run", "Popen", "system", "load_settings", "load_dotenv", "print"),
+#: Folders of tests about no single module: whole flows, and what several files say together.
+WHOLE_FLOWS = ("tests/e2e/", "tests/documents/")
+
+#: Test files that are named for a subject of their room rather than for a module, and why.
+SUBJECTS = {
+    "tests/test_code_rules.py": "what every file keeps",
+    "tests/test_house.py": "the plan",
+    "tests/test_installation.py": "the environment as a whole",
+    "tests/test_readme.py": "a document",
+    "tests/test_security_document.py": "a document",
+    "tests/orchestrator/engine/encryption/test_tampering.py": "what somebody who writes to the store can do",
+    "tests/orchestrator/engine/test_store.py": "what lies in the store, whatever the engine",
+    "tests/orchestrator/mail/test_strict_relay.py": "the room as a strict mail server sees it",
+    "tests/orchestrator/runs/test_endings.py": "all the ways in which a run ends",
+    "tests/orchestrator/workflows/test_orders.py": "two workflows on one order book",
+    "tests/orchestrator/workflows/test_pipeline_again.py": "databricks_pipeline, started again under the same id",
+    "tests/receiver/http/test_headers.py": "headers of every response",
+    "tests/receiver/pages/test_organisation.py": "the organisation's name on every page",
+    "tests/receiver/senders/schemes/test_oracles.py": "all schemes against the senders' own verifiers",
+    "tests/receiver/senders/schemes/test_vectors.py": "all schemes against published examples",
+    "tests/receiver/surfaces/test_access.py": "roles, on every surface",
+    "tests/receiver/surfaces/test_databricks_hints.py": "a webhook that hints at a run, through to the run",
+    "tests/receiver/surfaces/test_earlier_waits.py": "links of an earlier wait, on every surface",
 }
-#: What would make a request's text into a command, a program or an object of its own choosing.
-DANGEROUS = {
-    *("subprocess", "pickle", "marshal", "shelve", "dill", "code", "codeop", "runpy", "ctypes", "multiprocessing"),
-    *("xml", "lxml", "yaml", "eval", "exec", "compile", "system", "popen", "spawnv", "execv", "fork", "unsafe_load"),
-}
-CONTAINERS = {"dict", "list", "set", "defaultdict", "OrderedDict", "Counter", "deque", "WeakValueDictionary"}
 
-#: Rooms of programs that come with the wheel and are no part of the service.
-PROGRAMS = ("receiver/benchmark/", "receiver/commands/", "orchestrator/testing/")
 
-type Rule = Callable[[ast.Module], Iterator[str]]
+def room_of(module: str) -> str | None:
+    """Return the most particular room of the plan that this module is in."""
+    rooms = [room for room in PLAN if module == room or module.startswith(f"{room}.")]
 
+    return max(rooms, key=len, default=None)
 
-def python_files(*folders: str) -> list[Path]:
-    return sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
+def upward(graph: dict[str, set[str]]) -> set[str]:
+    """Return the arrows between rooms that do not run downwards."""
+    floors = {room: number for number, room in enumerate(PLAN)}
+    arrows = {(room_of(module), room_of(other)) for module, others in graph.items() for other in others}
 
-def product() -> list[Path]:
-    """Return what serves: no program beside it, and no link to one."""
-    files = python_files("orchestrator", "receiver")
-    return [file for file in files if not name(file).startswith(PROGRAMS) and not file.is_symlink()]
+    return {f"{room} imports {other}" for room, other in arrows if room and other and floors[room] > floors[other]}
 
 
-def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text("utf-8"), str(file))
+def is_bare(source: ast.Module) -> bool:
+    """Return whether a module holds its docstring and nothing else."""
+    return all(isinstance(node, ast.Expr) for node in source.body)
 
 
-def name(file: Path) -> str:
-    return file.relative_to(ROOT).as_posix()
+def too_long(text: str) -> bool:
+    """Return whether a Python file is longer than a file may be, without a reason in its docstring."""
+    docstring = ast.get_docstring(ast.parse(text)) or ""
 
+    return len(text.splitlines()) > LONGEST_FILE and not REASON.search(docstring)
 
-def imported(module: ast.Module) -> Iterator[str]:
-    """Yield the first part of every name that is imported anywhere in the module."""
-    for node in ast.walk(module):
-        match node:
-            case ast.Import(names=names):
-                yield from (alias.name.partition(".")[0] for alias in names)
-            case ast.ImportFrom(module=str(source), level=0):
-                yield source.partition(".")[0]
-            case ast.Call(args=[ast.Constant(value=str(source)), *_]) if called(node) in {
-                "import_module",
-                "__import__",
-            }:
-                yield source.partition(".")[0]
 
+def rooms_of_one(files: set[str]) -> set[str]:
+    """Return the folders that hold a single module and no folder."""
+    folders = {folder.as_posix() for file in files for folder in Path(file).parents if len(folder.parts) > 1}
+    parents = [Path(one).parent.as_posix() for one in files | folders if Path(one).name != "__init__.py"]
 
-def called(call: ast.Call) -> str:
-    """Return the last part of the name that is called."""
-    match call.func:
-        case ast.Name(id=text) | ast.Attribute(attr=text):
-            return text
-        case _:
-            return ""
+    return {folder for folder in folders if parents.count(folder) == 1}
 
 
-def at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs when the module is imported: class bodies and decorators, not the bodies of functions."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Lambda):
-            continue
+def mirrors_nothing(test: str, sources: set[str]) -> bool:
+    """Return whether no module, and no package, has the name of this test file or, in the singular too, begins it."""
+    folder, _, file = test.removeprefix("tests/").rpartition("/")
+    subject = file.removeprefix("test_").removesuffix(".py")
+    known = {Path(source).relative_to(folder).parts[0] for source in sources if source.startswith(f"{folder}/")}
+    names = {each.removesuffix(".py") for each in known}
 
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            for part in (*child.decorator_list, *child.args.defaults, *filter(None, child.args.kw_defaults)):
-                yield part
-                yield from at_import(part)
+    return not any(subject == each or subject.startswith((f"{each}_", f"{each.rstrip('s')}_")) for each in names)
 
-            continue
 
-        if isinstance(child, ast.If) and ast.unparse(child.test) in {"TYPE_CHECKING", "__name__ == '__main__'"}:
-            continue
+@pytest.fixture(scope="module")
+def sources() -> dict[str, ast.Module]:
+    """Every module of the product and of its programs that is more than a docstring."""
+    read = {module_name(name(file)): tree(file) for file in python_files("orchestrator", "receiver")}
 
-        yield child
-        yield from at_import(child)
+    return {module: source for module, source in read.items() if not is_bare(source)}
 
 
-def heavy_at_import(module: ast.Module) -> Iterator[str]:
-    late = {file.removesuffix(".py").replace("/", ".") for file in LATE}
+@pytest.fixture(scope="module")
+def graph(sources: dict[str, ast.Module]) -> dict[str, set[str]]:
+    return import_graph(sources)
 
-    for node in at_import(module):
-        match node:
-            case ast.Import(names=names):
-                found = {alias.name for alias in names}
-            case ast.ImportFrom(module=str(source), names=names, level=0):
-                found = {source, *(f"{source}.{alias.name}" for alias in names)}
-            case _:
-                continue
 
-        if any(each in late or each.partition(".")[0] in HEAVY for each in found):
-            yield f"line {node.lineno} imports what should be imported late"
+# -- rooms and arrows ---------------------------------------------------------
 
 
-def effects_at_import(module: ast.Module) -> Iterator[str]:
-    for node in at_import(module):
-        if isinstance(node, ast.Call) and called(node) in EFFECTS:
-            yield f"line {node.lineno} calls {called(node)} at import"
+def test_every_module_is_in_a_room_of_the_plan(sources: dict[str, ast.Module]) -> None:
+    assert [module for module in sources if room_of(module) is None] == []
 
 
-def dangerous(module: ast.Module) -> Iterator[str]:
-    for node in ast.walk(module):
-        match node:
-            case ast.Import(names=names):
-                found = {alias.name.partition(".")[0] for alias in names}
-            case ast.ImportFrom(module=str(source), level=0):
-                found = {source.partition(".")[0]}
-            case ast.Call(func=ast.Name(id=text)):
-                found = {text}
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr=text)):
-                found = {text}
-            case _:
-                continue
+def test_every_room_of_the_plan_is_there(sources: dict[str, ast.Module]) -> None:
+    assert set(PLAN) - {room_of(module) for module in sources} == set()
 
-        yield from (f"line {node.lineno} uses {each}" for each in found & DANGEROUS)
 
-
-def is_empty_container(value: ast.expr | None) -> bool:
-    match value:
-        case ast.Dict(keys=[]) | ast.List(elts=[]):
-            return True
-        case ast.Call(args=[]) | ast.Call(args=[ast.Name()]):
-            return called(value) in CONTAINERS
-        case _:
-            return False
-
-
-def global_state(module: ast.Module) -> Iterator[str]:
-    for node in module.body:
-        # What its own type forbids to write to is no state.
-        read_only = isinstance(node, ast.AnnAssign) and "Final[Mapping[" in ast.unparse(node.annotation)
-
-        if isinstance(node, ast.Assign | ast.AnnAssign) and is_empty_container(node.value) and not read_only:
-            yield f"line {node.lineno} keeps state in the module"
-
-    for inner in ast.walk(module):
-        if isinstance(inner, ast.Global):
-            yield f"line {inner.lineno} writes to the module"
-
-
-def asserts(module: ast.Module) -> Iterator[str]:
-    for node in ast.walk(module):
-        if isinstance(node, ast.Assert):
-            yield f"line {node.lineno} asserts, which -O leaves out"
-
-
-def knows_the_sdk(module: ast.Module) -> Iterator[str]:
-    if "resonate" in imported(module):
-        yield "knows the SDK, whose records are read in the orchestrator"
-
-
-def no_docstring(module: ast.Module) -> Iterator[str]:
-    if not ast.get_docstring(module):
-        yield "has no docstring"
-
-
-def reads_environment(module: ast.Module) -> Iterator[str]:
-    """Yield the function, or `<module>`, of every look at the process environment."""
-
-    def visit(node: ast.AST, function: str) -> Iterator[str]:
-        for child in ast.iter_child_nodes(node):
-            match child:
-                case ast.Attribute(value=ast.Name(id="os"), attr="environ" | "environb" | "getenv" | "putenv"):
-                    yield function
-                case ast.ImportFrom(module="os", names=names) if {alias.name for alias in names} & {
-                    "environ",
-                    "getenv",
-                }:
-                    yield function
-                case ast.FunctionDef(name=inner) | ast.AsyncFunctionDef(name=inner):
-                    yield from visit(child, inner)
-                    continue
-
-            yield from visit(child, function)
-
-    yield from visit(module, "<module>")
-
-
-def skips_without_reason(module: ast.Module) -> Iterator[str]:
-    functions = {id(node.func) for node in ast.walk(module) if isinstance(node, ast.Call)}
-
-    for node in ast.walk(module):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"pytest.mark.skip", "pytest.mark.xfail"}:
-            given: list[ast.expr] = []
-
-            if id(node) in functions:
-                continue
-
-        elif isinstance(node, ast.Call) and called(node) in {"skip", "skipif", "xfail", "skipTest"}:
-            given = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
-            given += [] if called(node) == "skipif" else node.args
-
-        else:
-            continue
-
-        if not given or any(isinstance(one, ast.Constant) and not one.value for one in given):
-            yield f"line {node.lineno} skips without a reason"
-
-
-def violations(rule: Rule, files: list[Path]) -> list[str]:
-    return [f"{name(file)} {fault}" for file in files for fault in rule(tree(file))]
-
-
-@pytest.mark.parametrize("rule", [effects_at_import, global_state, asserts, no_docstring])
-def test_the_product_keeps_the_rule(rule: Rule) -> None:
-    found = violations(rule, product())
-
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize(
-    ("rule", "source"),
-    [
-        (effects_at_import, "DATA = open('x').read()"),
-        (effects_at_import, "class A:\n    data = Path('x').read_text()"),
-        (effects_at_import, "def f(a=sqlite3.connect('x')): ..."),
-        (effects_at_import, "if A:\n    settings = load_settings()"),
-        (heavy_at_import, "import databricks.sdk"),
-        (heavy_at_import, "from google.auth.exceptions import GoogleAuthError"),
-        (heavy_at_import, "if A:\n    from psycopg import Error"),
-        (heavy_at_import, "from orchestrator.databricks import sdk"),
-        (heavy_at_import, "from orchestrator.databricks.sdk import connect"),
-        (heavy_at_import, "class A:\n    import orchestrator.engine.remote.postgres"),
-        (global_state, "cache = {}"),
-        (global_state, "cache: dict[str, str] = {}"),
-        (global_state, "seen: Final = set()"),
-        (global_state, "cache = defaultdict(list)"),
-        (global_state, "def f():\n    global a\n    a = 1"),
-        (asserts, "def f(a):\n    assert a"),
-        (no_docstring, "A = 1"),
-        (dangerous, "import subprocess"),
-        (dangerous, "def f():\n    from xml.etree import ElementTree"),
-        (dangerous, "def f(a):\n    return eval(a)"),
-        (dangerous, "os.system('ls')"),
-        (knows_the_sdk, "import resonate.types"),
-        (knows_the_sdk, "if TYPE_CHECKING:\n    from resonate.types import PromiseRecord"),
-        (skips_without_reason, "@pytest.mark.skip\ndef test_a(): ..."),
-        (skips_without_reason, "@pytest.mark.skip()\ndef test_a(): ..."),
-        (skips_without_reason, "@pytest.mark.skipif(True)\ndef test_a(): ..."),
-        (skips_without_reason, "def test_a():\n    pytest.skip()"),
-        (skips_without_reason, "def test_a():\n    pytest.skip('')"),
-    ],
-)
-def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
-    assert list(rule(ast.parse(source)))
-
-
-@pytest.mark.parametrize(
-    ("rule", "source"),
-    [
-        (effects_at_import, "def f():\n    return open('x')\nread = lambda: open('y')\nP = Path('x')"),
-        (effects_at_import, "if __name__ == '__main__':\n    print(open('x'))"),
-        (heavy_at_import, "from orchestrator.databricks import jobs\nfrom orchestrator.engine import connect"),
-        (heavy_at_import, "def f():\n    from orchestrator.databricks.sdk import connect"),
-        (heavy_at_import, "if TYPE_CHECKING:\n    from databricks.sdk import WorkspaceClient"),
-        (
-            global_state,
-            "NAMES = {1: 2}\nEMPTY = frozenset()\nNONE: Final[Mapping[str, int]] = {}\ndef f():\n    found = []",
-        ),
-        (asserts, "def f(a):\n    raise AssertionError"),
-        (no_docstring, '"""Why."""'),
-        (dangerous, "re.compile('a')\ncursor.execute('SELECT 1')\nasyncio.subprocess\nos.path.join('a')"),
-        (knows_the_sdk, "from orchestrator.engine import Engine"),
-        (skips_without_reason, "@pytest.mark.skipif(A, reason='no A')\ndef test_a():\n    pytest.skip('no B')"),
-    ],
-)
-def test_a_rule_lets_pass_what_keeps_it(rule: Rule, source: str) -> None:
-    assert not list(rule(ast.parse(source)))
-
-
-def test_the_product_starts_no_process_and_runs_no_text() -> None:
-    assert violations(dangerous, product()) == []
-
-
-def test_every_test_that_skips_says_why() -> None:
-    assert violations(skips_without_reason, python_files("tests")) == []
-
-
-def test_a_file_is_a_concept_and_not_a_drawer() -> None:
-    sizes = {name(file): len(file.read_text("utf-8").splitlines()) for file in product()}
-
-    assert {file: size for file, size in sizes.items() if size > LONGEST_FILE} == {}
+def test_arrows_run_from_the_composition_root_down_to_plain_values(graph: dict[str, set[str]]) -> None:
+    assert upward(graph) - STILL_UPWARD == set()
 
 
 def test_arrows_run_from_the_receiver_to_the_orchestrator_and_never_back() -> None:
     assert [name(file) for file in python_files("orchestrator") if "receiver" in imported(tree(file))] == []
 
 
-def test_the_receiver_knows_nothing_of_the_sdk() -> None:
-    # The benchmark measures the SDK's own engines beside ours.
-    files = [file for file in python_files("receiver") if not name(file).startswith("receiver/benchmark/")]
+def test_modules_import_each_other_in_no_circle(graph: dict[str, set[str]]) -> None:
+    assert [circle for circle in circles(graph) if not any(circle <= known for known in STILL_CIRCULAR)] == []
 
-    assert violations(knows_the_sdk, files) == []
+
+@pytest.mark.parametrize(
+    ("module", "line", "seen"),
+    [
+        ("orchestrator.callbacks.a", "import receiver.app", "orchestrator.callbacks imports receiver.app"),
+        ("orchestrator.text.a", "from orchestrator import errors, logs", "orchestrator.text imports orchestrator.logs"),
+        ("receiver.http.a", "from receiver.surfaces.b import C", "receiver.http imports receiver.surfaces"),
+        (
+            "receiver.senders.schemes.a",
+            "import receiver.senders.b",
+            "receiver.senders.schemes imports receiver.senders",
+        ),
+        (
+            "orchestrator.runs.a",
+            "def f():\n    if TYPE_CHECKING:\n        from orchestrator import Context",
+            "orchestrator.runs imports orchestrator.__init__",
+        ),
+    ],
+)
+def test_an_arrow_that_runs_upwards_is_seen(module: str, line: str, seen: str) -> None:
+    others = ("receiver.app", "receiver.surfaces.b", "receiver.senders.b", "orchestrator.__init__", "orchestrator.logs")
+    planted = {each: ast.parse("") for each in (*others, "orchestrator.errors")} | {module: ast.parse(line)}
+
+    assert upward(import_graph(planted)) == {seen}
+
+
+def test_an_arrow_that_runs_downwards_is_let_pass() -> None:
+    planted = {
+        "receiver.app": ast.parse("from receiver.surfaces import a\nfrom orchestrator.engine import Engine"),
+        "receiver.surfaces.a": ast.parse("import receiver.surfaces.b\nfrom orchestrator.errors import Refused"),
+        "receiver.surfaces.b": ast.parse(""),
+        "orchestrator.engine.__init__": ast.parse("from orchestrator.engine.promises import Promises"),
+        "orchestrator.engine.promises": ast.parse(""),
+        "orchestrator.errors": ast.parse(""),
+    }
+    graph = import_graph(planted)
+
+    assert graph["receiver.app"] == {"receiver.surfaces.a", "orchestrator.engine.__init__"}
+    assert upward(graph) == set()
+    assert circles(graph) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"a": "import b", "b": "from a import C"},
+        {"a": "import b", "b": "if TYPE_CHECKING:\n    import a"},
+        {"a": "import b", "b": "import c", "c": "def f():\n    from a import g"},
+        {"a.__init__": "from a.b import C", "a.b": "from a import D"},
+    ],
+)
+def test_a_circle_is_seen(lines: dict[str, str]) -> None:
+    planted = {"x": "import a, y", "y": ""} | lines
+
+    assert circles(import_graph({each: ast.parse(text) for each, text in planted.items()})) == [set(lines)]
+
+
+def test_a_module_without_a_room_is_seen() -> None:
+    assert room_of("orchestrator.helpers") is None
+    assert room_of("receiver.utils.text") is None
+    assert room_of("orchestrator.engine.embedded.disk.journal") == "orchestrator.engine.embedded.disk"
+
+
+# -- who knows what -----------------------------------------------------------
 
 
 def test_the_product_imports_neither_tests_nor_scripts() -> None:
@@ -332,16 +273,21 @@ def test_a_third_party_is_known_to_one_file(library: str) -> None:
     assert len([name(file) for file in product() if library in imported(tree(file))]) == 1
 
 
-def test_what_is_heavy_is_imported_late() -> None:
-    assert violations(heavy_at_import, [file for file in product() if name(file) not in LATE]) == []
+def test_the_product_checks_signatures_without_the_senders_own_verifiers() -> None:
+    assert [name(file) for file in product() if ORACLES & set(imported(tree(file)))] == []
 
 
-def test_a_process_that_has_started_has_imported_nothing_heavy() -> None:
-    program = "import sys, receiver.__main__, orchestrator.__main__; print(*sys.modules)"
+def test_the_receiver_knows_nothing_of_the_sdk() -> None:
+    # The benchmark measures the SDK's own engines beside ours.
+    files = [file for file in python_files("receiver") if not name(file).startswith("receiver/benchmark/")]
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert [name(file) for file in files if "resonate" in imported(tree(file))] == []
 
-    assert HEAVY & {module.partition(".")[0] for module in ran.stdout.split()} == set()
+
+@pytest.mark.parametrize("source", ["import resonate.types", "if A:\n    from resonate.types import PromiseRecord"])
+def test_an_import_of_the_sdk_is_seen(source: str) -> None:
+    assert "resonate" in imported(ast.parse(source))
+    assert "resonate" not in imported(ast.parse("from orchestrator.engine import Engine"))
 
 
 @pytest.mark.parametrize(
@@ -357,28 +303,58 @@ def test_an_import_is_seen_in_each_of_its_forms(source: str) -> None:
     assert "receiver" in imported(ast.parse(source))
 
 
-def test_the_process_environment_is_read_in_one_function() -> None:
-    readers = {f"{name(file)}:{function}" for file in product() for function in reads_environment(tree(file))}
+# -- files and folders --------------------------------------------------------
 
-    assert readers == {"orchestrator/config/settings.py:read_environment"}
+
+def test_a_long_file_says_why() -> None:
+    files = python_files("orchestrator", "receiver", "scripts", "tests")
+
+    assert [name(file) for file in files if too_long(file.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize(
-    ("source", "where"),
+    ("docstring", "lines", "seen"),
     [
-        ("import os\nA = os.environ['A']", "<module>"),
-        ("def f():\n    return os.getenv('A')", "f"),
-        ("from os import environ", "<module>"),
-        ("class A:\n    async def g(self, e=None):\n        e = os.environ if e is None else e", "g"),
+        ("Why.", 300, False),
+        ("Why.", 301, True),
+        ("Why.\n\nLong because one table says it all.", 301, False),
+        ("Why. It is Long because it is.", 301, True),
+        ("Why.\n\nLong because", 301, True),
     ],
 )
-def test_a_look_at_the_process_environment_is_seen(source: str, where: str) -> None:
-    assert list(reads_environment(ast.parse(source))) == [where]
+def test_a_file_that_is_too_long_is_seen(docstring: str, lines: int, seen: bool) -> None:  # noqa: FBT001
+    head = f'"""{docstring}\n"""\n'
+
+    assert too_long(head + "A = 1\n" * (lines - head.count("\n"))) is seen
 
 
-def test_every_program_can_be_started() -> None:
-    programs = [file for file in (ROOT / "scripts").iterdir() if file.is_file() and not file.suffix]
+def test_no_folder_is_made_for_one_file() -> None:
+    assert rooms_of_one({name(file) for file in python_files("orchestrator", "receiver")}) == set()
 
-    assert {file.name for file in programs} >= {"check", "doctor", "keys", "test"}
-    assert [name(file) for file in [*programs, ROOT / ".ci/run"] if not os.access(file, os.X_OK)] == []
-    assert [name(file) for file in programs if not file.read_bytes().startswith(b"#!")] == []
+
+def test_a_folder_of_one_file_is_seen() -> None:
+    files = {"a/b/__init__.py", "a/b/c.py", "a/d/__init__.py", "a/d/e.py", "a/d/f/g.py", "a/d/f/h.py"}
+
+    assert rooms_of_one(files) == {"a/b"}
+
+
+def test_tests_mirror_the_modules() -> None:
+    modules = {name(file) for file in python_files("orchestrator", "receiver", "scripts")}
+    tests = [name(file) for file in python_files("tests") if file.name.startswith("test_")]
+
+    assert [
+        test
+        for test in tests
+        if test not in SUBJECTS and not test.startswith(WHOLE_FLOWS) and mirrors_nothing(test, modules)
+    ] == []
+
+
+def test_a_test_file_that_mirrors_nothing_is_seen() -> None:
+    modules = {"receiver/http/forms.py", "receiver/http/protocol/heads.py", "receiver/app.py"}
+    named = ("test_forms", "test_forms_in_a_browser", "test_protocol", "test_heads", "test_form", "test_formsets")
+
+    assert [each for each in named if mirrors_nothing(f"tests/receiver/http/{each}.py", modules)] == [
+        "test_heads",
+        "test_form",
+        "test_formsets",
+    ]

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 from support.configuration import environment
-from test_house import imported, python_files, tree
+from support.source import imported, python_files, tree
 
 from orchestrator.testing.processes import ROOT, free_port, wait_until
 

@@ -165,6 +165,7 @@ async def test_a_cancel_withdraws_every_link(here: Desk, need: str) -> None:
         assert "withdrawn" in seen(await here.post(await here.link(person)), 410)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_mail_server_that_is_away_is_waited_for(here: Desk) -> None:
     here.letters.outages = 1
     link = await here.ask()

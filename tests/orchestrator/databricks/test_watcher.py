@@ -25,6 +25,7 @@ async def works(tmp_path: Path, engine_url: str) -> AsyncIterator[Plant]:
         yield one
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_run_that_dies_later_is_found_by_the_watcher(works: Plant) -> None:
     await works.start("a", job_id=HOLDS, **QUICK)
     (run,) = await works.triggered(1)
@@ -36,6 +37,7 @@ async def test_a_run_that_dies_later_is_found_by_the_watcher(works: Plant) -> No
     assert error["details"]["state_message"] == "The cluster was lost"
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_deleted_run_has_died(works: Plant) -> None:
     await works.start("a", job_id=HOLDS, **QUICK)
     (run,) = await works.triggered(1)
@@ -46,6 +48,7 @@ async def test_a_deleted_run_has_died(works: Plant) -> None:
     assert (state, error["outcome"]) == ("failed", "died")
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_watcher_that_cannot_ask_goes_on_asking(works: Plant) -> None:
     await works.start("a", job_id=HOLDS, **QUICK)
     (run,) = await works.triggered(1)

@@ -83,6 +83,7 @@ async def test_the_jobs_own_failure_fails_it_with_message_and_details(works: Pla
     )
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("job", [SUCCEEDS, FAILS, DIES, SKIPPED])
 async def test_a_run_that_ends_without_calling_back_has_died(works: Plant, job: int) -> None:
     await works.start("a", job_id=job, **QUICK)
@@ -143,6 +144,7 @@ async def test_a_pipeline_cancelled_before_any_worker_saw_it_starts_no_run(tmp_p
     assert works.emulator.workspace.runs_created() == 0
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_cancel_after_the_end_changes_nothing(works: Plant) -> None:
     await works.start("a", job_id=DIES, **QUICK)
     before = await works.ended("a")
@@ -151,6 +153,7 @@ async def test_a_cancel_after_the_end_changes_nothing(works: Plant) -> None:
     assert await works.ended("a") == before
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Plant) -> None:
     await works.start("a", job_id=DIES, attempts=3, **QUICK)
     state, error = await works.ended("a")
@@ -220,6 +223,7 @@ async def test_a_cancel_that_comes_before_the_pause_has_begun_ends_it_too(works:
     assert works.emulator.workspace.runs_created() == 1
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
     works: Plant, attempt: int, monkeypatch: Any
@@ -251,6 +255,7 @@ async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
     assert len([record for record in await works.steps("a") if name_of(record) == "sleep"]) == 1
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(works: Plant) -> None:
     works.emulator.workspace.add_job(HOLDS, Job(fate="hold", max_concurrent_runs=1))
     await works.start("first", job_id=HOLDS)
@@ -288,6 +293,7 @@ async def test_a_refusal_for_good_ends_it_at_once_with_the_reason(works: Plant, 
     assert works.emulator.workspace.runs_created() == 0
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     ("request_fields", "what"),
     [
@@ -331,6 +337,7 @@ async def test_notify_is_told_of_success_of_a_cancel_and_of_the_jobs_own_failure
         assert mail.count(f"Subject: {works.root(name)} {what} (") == 1
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("error", [StepRefused("550 no such user"), ValueError("ops@example.org is odd")])
 async def test_a_notification_that_cannot_be_sent_is_logged_and_changes_nothing(
     works: Plant, monkeypatch: Any, caplog: pytest.LogCaptureFixture, error: Exception
@@ -347,6 +354,7 @@ async def test_a_notification_that_cannot_be_sent_is_logged_and_changes_nothing(
     assert "ops@example.org is odd" not in caplog.text
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("kind", ["lost", "refused", "status", "garbage"])
 async def test_a_passing_fault_of_the_trigger_is_survived_with_one_run(works: Plant, kind: Any) -> None:
     works.emulator.workspace.fail_next(Fault(kind=kind, on="run-now", count=2))
@@ -359,6 +367,7 @@ async def test_a_passing_fault_of_the_trigger_is_survived_with_one_run(works: Pl
     assert works.emulator.workspace.runs_created() == 1
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_start_repeated_after_the_end_gives_the_stored_outcome_and_no_second_run(works: Plant) -> None:
     await works.start("a", job_id=DIES, **QUICK)
     ended = await works.ended("a")

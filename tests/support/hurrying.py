@@ -1,0 +1,41 @@
+"""Pauses that last a tenth, for tests that are about what comes after a pause and not about its length.
+
+What a workflow sleeps, how long a call that is scheduled for later waits, and what the Databricks client sleeps between
+two tries. Deadlines keep their length.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from databricks.sdk.clock import RealClock
+from resonate.context import Context
+
+from orchestrator.approvals import reminders
+from orchestrator.databricks import watcher
+from orchestrator.durable import scheduling
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import pytest
+
+TIMES = 10
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses until the monkeypatch is undone."""
+    sleep, schedule = Context.sleep, scheduling.schedule
+
+    def nap(ctx: Context, duration: timedelta) -> Any:
+        return sleep(ctx, duration / TIMES)
+
+    async def schedule_soon(*args: Any, seconds: float, **fields: Any) -> None:
+        await schedule(*args, seconds=seconds / TIMES, **fields)
+
+    monkeypatch.setattr(Context, "sleep", nap)
+    monkeypatch.setattr(RealClock, "sleep", lambda _, seconds: time.sleep(seconds / TIMES))
+
+    for module in (watcher, reminders):
+        monkeypatch.setattr(module, "schedule", schedule_soon)
