@@ -1,4 +1,4 @@
-"""What tests share: which of them are slow, reproducible inputs, asyncio, logging as a program has it, and the engines."""
+"""What tests share: which are slow, reproducible inputs, asyncio, logging as a program has it, and the engines."""
 
 from __future__ import annotations
 

@@ -33,6 +33,9 @@ from standardwebhooks import Webhook
 from orchestrator.config.secret import Secret
 from receiver.surfaces.caller_proof import Kind, verify_proof
 
+#: They start programs.
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(notebook.__file__)
 TOKEN = "eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 SETTLED = json.dumps({"state": "settled", "duplicate": False})

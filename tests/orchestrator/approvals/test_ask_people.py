@@ -141,6 +141,7 @@ async def test_of_what_stands_against_agreement_the_first_decision_counts_before
 
 
 @pytest.mark.parametrize("need", ["any", "all"])
+@pytest.mark.slow
 async def test_at_the_deadline_it_has_expired_for_everybody(here: Desk, need: str) -> None:
     await here.ask(people=[ADA, BOB], need=need, deadline=4)
     if need == "all":
@@ -163,6 +164,7 @@ async def test_a_cancel_withdraws_every_link(here: Desk, need: str) -> None:
         assert "withdrawn" in seen(await here.post(await here.link(person)), 410)
 
 
+@pytest.mark.slow
 async def test_people_are_reminded_with_the_same_link_until_it_is_decided(here: Desk) -> None:
     link = await here.ask(people=[ADA, BOB], remind_after=0.5, code=True)
     first = await here.letter(ADA)

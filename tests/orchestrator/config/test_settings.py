@@ -330,6 +330,7 @@ ACCEPTED = fresh()
 @pytest.mark.parametrize("name", [*environment.VARIABLES, "RESONATE_TOKEN", "DATABRICKS_TOKEN"])
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(value=GARBAGE)
+@pytest.mark.slow
 def test_any_value_is_either_taken_or_refused_by_name_without_being_quoted(name: str, value: str) -> None:
     error = outcome({**ACCEPTED, name: value})
 

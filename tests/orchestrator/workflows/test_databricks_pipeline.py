@@ -119,6 +119,7 @@ async def test_a_deleted_run_has_died(works: Plant) -> None:
     assert (state, error["outcome"]) == ("failed", "died")
 
 
+@pytest.mark.slow
 async def test_a_blocked_run_is_waited_for_until_the_deadline_then_cancelled(works: Plant) -> None:
     await works.start("a", job_id=BLOCKED, deadline=3, **QUICK)
 
@@ -142,6 +143,7 @@ async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant)
     assert works.emulator.workspace.cancels(run.run_id) == 1
 
 
+@pytest.mark.slow
 async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant) -> None:
     works.emulator.workspace.fail_next(
         Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
@@ -190,6 +192,7 @@ async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Pl
     assert len({run.parameters["callback_url"] for run in runs}) == 3
 
 
+@pytest.mark.slow
 async def test_attempts_pause_a_second_then_twice_as_long(works: Plant) -> None:
     await works.start("a", job_id=SKIPPED, attempts=3, **QUICK)
     state, error = await works.ended("a")
@@ -206,6 +209,7 @@ def test_pauses_double_up_to_ten_minutes() -> None:
     assert [pause_before(attempt) for attempt in range(1, 21)] == [0, *(2**n for n in range(10)), *[600] * 9]
 
 
+@pytest.mark.slow
 async def test_a_pause_is_not_part_of_the_deadline(works: Plant) -> None:
     await works.start("a", job_id=DIES, attempts=4, deadline=3, **QUICK)
 
@@ -327,6 +331,7 @@ def test_why_a_run_was_skipped_is_said_whichever_way_the_api_tells_it(
     assert said in how_it_ended(run)
 
 
+@pytest.mark.slow
 async def test_a_deadline_is_not_followed_by_another_attempt(works: Plant) -> None:
     await works.start("a", job_id=HOLDS, attempts=3, deadline=3, **QUICK)
 
