@@ -1,6 +1,8 @@
 """The plan of the house: which rooms there are, which way their arrows run, and how large a file may grow.
 
 Each rule is shown to see a planted violation.
+
+Long because the plan and the rules about it belong on one page.
 """
 
 from __future__ import annotations

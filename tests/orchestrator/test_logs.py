@@ -1,4 +1,7 @@
-"""The log: one masked line per record, whatever is logged and however it goes wrong."""
+"""The log: one masked line per record, whatever is logged and however it goes wrong.
+
+Long because every form of the log is given the same records and the same faults.
+"""
 
 from __future__ import annotations
 

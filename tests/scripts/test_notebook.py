@@ -1,4 +1,7 @@
-"""The notebook, run as a process of its own against a small server that keeps what it is sent."""
+"""The notebook, run as a process of its own against a small server that keeps what it is sent.
+
+Long because the notebook is one file, and all of this needs the same server and the same way to run it.
+"""
 
 from __future__ import annotations
 

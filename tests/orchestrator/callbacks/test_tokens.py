@@ -1,4 +1,7 @@
-"""Callback tokens: minted for one wait, refused in every other spelling, shape, key and audience."""
+"""Callback tokens: minted for one wait, refused in every other spelling, shape, key and audience.
+
+Long because it holds the vectors that pin the stored form, beside the tables of refused spellings.
+"""
 
 from __future__ import annotations
 

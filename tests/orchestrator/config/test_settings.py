@@ -1,3 +1,8 @@
+"""Settings from the environment: each variable is taken or refused by its name, never with its value.
+
+Long because every variable has its rows of accepted and of refused values.
+"""
+
 from __future__ import annotations
 
 import ast

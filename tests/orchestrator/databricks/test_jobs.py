@@ -1,4 +1,7 @@
-"""The Databricks step, by the real client over real HTTP, against the emulator."""
+"""The Databricks step, by the real client over real HTTP, against the emulator.
+
+Long because all of it shares one emulator, one clock and one list of what may not be repeated.
+"""
 
 from __future__ import annotations
 

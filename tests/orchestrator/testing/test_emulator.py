@@ -1,4 +1,7 @@
-"""The emulator, asked in plain HTTP: it must be as strict as the API that it stands for."""
+"""The emulator, asked in plain HTTP: it must be as strict as the API that it stands for.
+
+Long because each call of the API has its rows of refusals.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pipeline on every engine: one run per attempt, and it always ends, as the contract says it does."""
+"""The pipeline on every engine: one run per attempt, and it always ends, as the contract says it does.
+
+Long because one workflow has all these endings, each of them tried on every engine.
+"""
 
 from __future__ import annotations
 

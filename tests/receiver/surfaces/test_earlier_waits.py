@@ -1,4 +1,7 @@
-"""A link is good for the one wait it was made for: not for a later one of the same id, on any engine and surface."""
+"""A link is good for the one wait it was made for: not for a later one of the same id, on any engine and surface.
+
+Long because every surface has its own kind of link.
+"""
 
 from __future__ import annotations
 
