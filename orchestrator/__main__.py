@@ -24,6 +24,8 @@ from orchestrator.runs.loading import load_workflows
 from orchestrator.worker import prepare_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.config.settings import Settings
     from orchestrator.engine import Engine
 
@@ -35,23 +37,29 @@ REFUSED: Final = 2
 _PAUSE: Final = 1.0
 
 
-def main() -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m orchestrator", signals: Signals = SIGNALS
+) -> int:
     """Run a worker until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
-    SIGNALS.listen()
-    parser = _Parser(prog="python -m orchestrator", description="A worker for one worker group.")
+    signals.listen()
+    parser = _Parser(
+        prog=prog,
+        description="A worker for one worker group.",
+        epilog="Everything else is configured by COUNTERSIGN_* variables and .env.",
+    )
     parser.add_argument("--group", help="the worker group (default: COUNTERSIGN_GROUP)")
 
     try:
-        arguments = parser.parse_args()
+        given = parser.parse_args(arguments)
         settings = load_settings()
         configure_logging(settings.log, settings.log_form)
-        group = settings.group if arguments.group is None else group_name("--group", arguments.group)
-        asyncio.run(_work(settings, group))
+        group = settings.group if given.group is None else group_name("--group", given.group)
+        asyncio.run(_work(settings, group, signals))
     except StartRefused as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
         return REFUSED
     finally:
-        SIGNALS.ignore()
+        signals.ignore()
 
     return 0
 
@@ -63,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
         raise StartRefused(f"{self.prog}: {message}")
 
 
-async def _work(settings: Settings, group: str) -> None:
+async def _work(settings: Settings, group: str, signals: Signals) -> None:
     if settings.engine.embedded:
         msg = (
             "COUNTERSIGN_ENGINE names an embedded engine, which one process owns: "
@@ -75,7 +83,7 @@ async def _work(settings: Settings, group: str) -> None:
     engine = await connect(settings, group=group, work=True)
     prepare_worker(engine, settings, workflows.values(), group=group)
     stop = asyncio.Event()
-    SIGNALS.deliver(asyncio.get_running_loop(), stop=lambda _: stop.set())
+    signals.deliver(asyncio.get_running_loop(), stop=lambda _: stop.set())
 
     try:
         await _reached(engine, stop)

@@ -54,6 +54,9 @@ _QUIET: Final[Mapping[str, int]] = {
     "urllib3": logging.WARNING,
 }
 
+#: Those of them that an application has for our sake alone.
+_OURS_ALONE: Final = ("databricks", "resonate", "resonate.transport", "resonate_base", "resonate_pg")
+
 _NO_SENTENCE: Final = re.compile(r"[\n(<].*", re.DOTALL)
 
 #: Arguments of a line of asyncio's that are shown: numbers, and exceptions, which are shown by their type.
@@ -101,6 +104,18 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     sys.excepthook = _log_uncaught
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_uncaught_in_thread
+
+
+def quiet_libraries() -> None:
+    """Keep those libraries from printing requests that only we use, where nobody has chosen a level for them.
+
+    For a process whose logging is not ours to configure.
+    """
+    for library in _OURS_ALONE:
+        chosen = logging.getLogger(library)
+
+        if chosen.level == logging.NOTSET:
+            chosen.setLevel(_QUIET[library])
 
 
 def _discreet(record: logging.LogRecord) -> logging.LogRecord:

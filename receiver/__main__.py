@@ -22,17 +22,13 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.settings import load_settings
-from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, StartRefused
 from orchestrator.logs import configure_logging
-from orchestrator.runs.loading import load_workflows
-from orchestrator.worker import prepare_worker
-from receiver.app import create_app
+from receiver.app import connected
 from receiver.http.protocol.server import Server, allow_many_connections
-from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orchestrator.config.settings import Settings
 
@@ -41,61 +37,52 @@ logger = logging.getLogger("receiver")
 REFUSED: Final = 2
 
 
-def main() -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m receiver", signals: Signals = SIGNALS
+) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, 2 for a refused start."""
-    SIGNALS.listen()
+    signals.listen()
 
     try:
-        _refuse_arguments(sys.argv[1:])
+        _refuse_arguments(sys.argv[1:] if arguments is None else arguments, prog)
         settings = load_settings()
         configure_logging(settings.log, settings.log_form)
         allow_many_connections()
 
         with _bound(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, listener))
+            runner.run(_serve(settings, listener, signals))
 
     except StartRefused as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
         return REFUSED
     finally:
-        SIGNALS.ignore()
+        signals.ignore()
 
     return 0
 
 
-def _refuse_arguments(arguments: list[str]) -> None:
+def _refuse_arguments(arguments: Sequence[str], prog: str) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m receiver",
+        prog=prog,
         description="The HTTP edge; with an embedded engine the workers of all groups as well.",
         epilog="It takes no other arguments: COUNTERSIGN_* variables and .env configure it.",
     )
 
     if parser.parse_known_args(arguments)[1]:
-        raise StartRefused("python -m receiver takes no arguments: it is configured by the environment")
+        raise StartRefused(f"{prog} takes no arguments: it is configured by the environment")
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    workflows = load_workflows(settings.workflows)
-    sources = Sources(settings, workflows)
-    embedded = settings.engine.embedded
-    engine = await connect(settings, work=embedded)
-    server = Server(create_app(settings, engine, workflows, sources), stopping=engine.release_waiters)
-    loop = asyncio.get_running_loop()
-    reload = functools.partial(loop.run_in_executor, None, sources.reload)
-    SIGNALS.deliver(loop, stop=server.stop, reload=reload)
-
-    if embedded:
-        prepare_worker(engine, settings, workflows.values())
-        engine.start()
-
-    _collect_seldom()
-    host, port = listener.getsockname()[:2]
-    logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
-
-    try:
+async def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> None:
+    async with connected(settings) as parts:
+        server = Server(parts.app(), stopping=parts.engine.release_waiters)
+        loop = asyncio.get_running_loop()
+        reload = functools.partial(loop.run_in_executor, None, parts.sources.reload)
+        signals.deliver(loop, stop=server.stop, reload=reload)
+        parts.work()
+        _collect_seldom()
+        host, port = listener.getsockname()[:2]
+        logger.info("receiving on http://%s:%s, engine %s", host, port, settings.engine.display)
         await server.serve(sockets=[listener])
-    finally:
-        await engine.stop()
 
 
 def _collect_seldom() -> None:

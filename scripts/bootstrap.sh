@@ -2,13 +2,19 @@
 # what the service needs. A program that sets `needs=development` first has the development tools too. All others neither
 # install nor remove those, so a production environment stays one. Needs a Python >= 3.12 and, the first time, a package
 # index; never downloads a Python.
-# Prints nothing on standard output, and on standard error only why it cannot go on.
+# Prints nothing on standard output, and on standard error only what it installs, or why it cannot go on.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd -P)
 
 refuse() {
     printf '%s\n' "$1" >&2
     exit 2
+}
+
+# Says what takes so long, before it does; one line for everything.
+announce() {
+    [ -n "${announced-}" ] || printf '%s\n' "$1" >&2
+    announced=yes
 }
 
 is_new_enough() {
@@ -64,26 +70,37 @@ install_uv() {
 }
 
 interpreter=$(find_interpreter) || refuse 'no Python >= 3.12 was found: install one, or put it on PATH'
+[ -x "$root/.venv/bin/python" ] || announce 'Installing into .venv, which takes about a minute the first time.'
 
 if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then
     uv=uv
 else
     uv="$root/.uv/bin/uv"
-    [ -x "$uv" ] || install_uv "$interpreter" || refuse 'uv is not there and could not be installed with pip: install uv'
+
+    if [ ! -x "$uv" ]; then
+        announce 'Installing uv into .uv.'
+        install_uv "$interpreter" || refuse 'uv is not there and could not be installed with pip: install uv'
+    fi
 fi
 
 # The environment of another project, if one is active, is none of ours.
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 if [ "${needs-}" = development ]; then
-    groups='--dev'
+    groups='--dev --all-extras'
 else
-    groups='--no-dev --inexact'
+    groups='--no-dev --all-extras --inexact'
 fi
 
-# shellcheck disable=SC2086 - one option or two
-UV_PYTHON=$interpreter UV_PYTHON_DOWNLOADS=never \
-    "$uv" sync --project "$root" --frozen --quiet $groups >&2 || refuse 'the environment could not be built: see above'
+sync() {
+    # shellcheck disable=SC2086 - several options
+    UV_PYTHON=$interpreter UV_PYTHON_DOWNLOADS=never "$uv" sync --project "$root" --frozen --quiet $groups "$@" >&2
+}
+
+if ! sync --check 2>/dev/null; then
+    announce 'Updating .venv.'
+    sync || refuse 'the environment could not be built: see above'
+fi
 
 python="$root/.venv/bin/python"
 PYTHONPATH=$root

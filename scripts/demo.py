@@ -1,7 +1,7 @@
 """The main job end to end, told step by step: a pipeline that survives what usually breaks one.
 
-A receiver with an embedded engine is a process of its own, so is every notebook; the Databricks workspace is an
-emulator of its Jobs API on loopback. Exit code 0 only when everything that is told has happened.
+The receiver with its embedded engine is a process of its own, and so is every notebook. The Databricks workspace is an
+emulator of the Jobs API on loopback. The exit code is 0 only if everything that the demo tells has happened.
 """
 
 from __future__ import annotations
@@ -13,22 +13,33 @@ import shutil
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.workspace import Fault, Job
 from orchestrator.testing.processes import NotAsExpected, Service, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from orchestrator.testing.emulator.workspace import Run, Workspace
 
 JOB_ID: Final = 7
 WORKFLOW: Final = "/workflows/databricks_pipeline/nightly-report"
 
-#: Seconds the notebook works at least, and for each second that a receiver needs to start: it outlives one restart.
+#: Seconds that the notebook works at least, and for each second that a receiver needs to start, so that it is still
+#: working when the receiver is back.
 WORKING: Final = 4
 PER_START: Final = 3
+
+#: What each durable step of the pipeline is, by its name.
+STEPS: Final[Mapping[str, str]] = {
+    "run-1": "the wait for the notebook's callback, in the first attempt",
+    "still_wanted": "a look, before the job is triggered, whether the pipeline was cancelled",
+    "trigger_job": "triggering the job; the receiver was killed in the middle of this",
+}
 
 CREATED, UNAUTHORISED, CONFLICT, UNPROCESSABLE = 201, 401, 409, 422
 
@@ -46,12 +57,12 @@ def main() -> int:
                 run_story(service, emulator.workspace)
 
     except NotAsExpected as error:
-        print(f"\nNOT AS TOLD: {error}\nThe receiver's log is {folder}/service.log", file=sys.stderr)
+        print(f"\nNOT AS EXPECTED: {error}\nThe receiver's log is {folder}/service.log", file=sys.stderr)
 
         return 1
 
     shutil.rmtree(folder)
-    say(f"\nAll of it happened, in {time.monotonic() - began:.0f} s: one Databricks run, one answer, nothing lost.")
+    say(f"\nAll of this happened, in {time.monotonic() - began:.0f} s: one Databricks run, one result, nothing lost.")
 
     return 0
 
@@ -59,12 +70,12 @@ def main() -> int:
 def run_story(service: Service, workspace: Workspace) -> None:
     """Run one pipeline, breaking things on the way."""
     say(
-        "A pipeline triggers a Databricks job, waits for the notebook to call back, and goes on with its result.\n"
-        "Between the lines below, everything breaks that can."
+        "A pipeline triggers a Databricks job, waits until the job's notebook calls back, and returns its result.\n"
+        "On the way the receiver is killed twice, and an attacker tries to answer in the job's name."
     )
-    step("The receiver starts: HTTP edge, workflows and their durable engine in one process.")
+    step("The receiver starts. The HTTP server, the workflows and their durable engine are one process.")
     seconds = service.start()
-    told(f"ready after {seconds:.1f} s on {service.url}, promises in engine.db (SQLite)")
+    told(f"ready after {seconds:.1f} s on {service.url}; what must not be lost is in engine.db (SQLite)")
     working = max(WORKING, round(PER_START * seconds))
     given = {"job_id": JOB_ID, "parameters": {"rows": "1000", "seconds": str(working)}, "watch_interval": 5}
 
@@ -75,33 +86,33 @@ def run_story(service: Service, workspace: Workspace) -> None:
     refuse_replays(service, token, answer, given)
     check(workspace.runs_created() == 1, "Databricks had one run in all")
 
-    step("What happened, from the engine's own record:")
+    step("What the engine has recorded of the pipeline, step by step:")
 
-    for entry in service.ask("GET", f"{WORKFLOW}?steps=1").document["steps"]:
-        told(f"{entry['name']:<12} {entry['state']:<10} {entry['started_at']} to {entry['ended_at']}")
+    for line in recorded(service.ask("GET", f"{WORKFLOW}?steps=1").document["steps"]):
+        told(line)
 
     check(service.stop() == 0, "SIGTERM ends the receiver with exit code 0")
 
 
 def trigger_and_crash(service: Service, workspace: Workspace, given: dict[str, object]) -> Run:
     """Kill the receiver between the trigger and its record; return the one run there is afterwards."""
-    step("A client starts the pipeline. Databricks takes the job, but its answer is held back for 5 seconds.")
+    step("A client starts the pipeline. Databricks accepts the job, but its response is held back for 5 seconds.")
     workspace.fail_next(Fault(kind="slow", on="run-now", seconds=5))
     started = service.ask("PUT", WORKFLOW, given)
     check(started.status == CREATED, f"the start answered {started.shown}")
     told(f"PUT {WORKFLOW}")
     told(f"-> {started.shown}")
     wait_until("Databricks has taken the job", lambda: workspace.runs_created() == 1)
-    told(f"Databricks has started run {workspace.runs()[0].run_id}; the receiver does not know yet")
+    told(f"Databricks has started run {workspace.runs()[0].run_id}, and the receiver does not know it yet")
 
-    step("kill -9, in the worst moment: the job runs, and nobody has recorded that it was triggered.")
+    step("kill -9 at the worst moment: the job is running, and nothing has recorded that it was triggered.")
     service.kill()
-    told("the receiver is gone; the notebook goes on working, in a process of its own")
+    told("the receiver is gone; the notebook keeps working, in a process of its own")
 
-    step("The receiver starts again over the same file and takes up the pipeline by itself.")
+    step("The receiver starts again with the same file, and continues the pipeline by itself.")
     told(f"ready again after {service.start():.1f} s")
     wait_until("the trigger is recorded", lambda: is_triggered(service))
-    told("it asked Databricks again, with the same idempotency_token, and got the run that was there")
+    told("it triggered the job again with the same idempotency_token, and got the run that was already there")
     told(f"runs in the workspace: {workspace.runs_created()}")
     check(workspace.runs_created() == 1, "Databricks has exactly one run")
 
@@ -110,17 +121,17 @@ def trigger_and_crash(service: Service, workspace: Workspace, given: dict[str, o
 
 def refuse_forgeries(service: Service, token: str) -> None:
     """Try to answer for the job without its token."""
-    step("An attacker tries to answer for the job.")
+    step("An attacker tries to answer in the job's name.")
     payload, _, signature = token.partition(".")
     forgeries = {
-        "with the promise id he guessed": "databricks_pipeline.nightly-report:1",
-        "with a token he signed himself": f"{payload}.{secrets.token_urlsafe(32)[: len(signature)]}",
+        "with a guessed promise id": "databricks_pipeline.nightly-report:1",
+        "with a token that has a made-up signature": f"{payload}.{secrets.token_urlsafe(32)[: len(signature)]}",
         "with a client's API key": service.api_key,
     }
 
     for how, forged in forgeries.items():
         refused = service.ask("POST", "/callbacks", {"rows": 0}, token=forged)
-        told(f"{how:<36} -> {refused.shown}")
+        told(f"{how:<41} -> {refused.shown}")
         check(refused.status == UNAUTHORISED, "a forgery is refused")
 
     check(service.ask("GET", WORKFLOW).document["state"] == "running", "the pipeline still waits")
@@ -128,16 +139,16 @@ def refuse_forgeries(service: Service, token: str) -> None:
 
 def crash_while_waiting(service: Service, workspace: Workspace) -> object:
     """Kill the receiver before the notebook calls back; return the result the pipeline ends with."""
-    step("kill -9 once more, while the pipeline waits. The notebook finishes, and calls a receiver that is not there.")
+    step("kill -9 again, while the pipeline waits. The notebook finishes and calls back, but nothing is listening.")
     service.kill()
     wait_until("the notebook has tried in vain", lambda: "not reported yet" in workspace.runs()[0].output)
-    told(f"the notebook says: {last_line(workspace.runs()[0].output)}")
+    told(f"the notebook prints: {last_line(workspace.runs()[0].output)}")
 
-    step("The receiver is started again; the notebook's next try settles the wait, and the workflow goes on.")
+    step("The receiver starts again. The notebook's next try settles the wait, and the workflow continues.")
     service.start()
     ended = service.ask("GET", WORKFLOW, headers={"Prefer": "wait=30"}).document
     check(ended.get("state") == "succeeded", f"the pipeline succeeded: {ended}")
-    told(f"the notebook says: {last_line(workspace.wait_over(workspace.runs()[0].run_id).output)}")
+    told(f"the notebook prints: {last_line(workspace.wait_over(workspace.runs()[0].run_id).output)}")
     told(f"GET {WORKFLOW}")
     told(f"-> {json.dumps(ended['result'])}")
 
@@ -146,24 +157,33 @@ def crash_while_waiting(service: Service, workspace: Workspace) -> object:
 
 def refuse_replays(service: Service, token: str, answer: object, given: dict[str, object]) -> None:
     """Present the spent token again, in every way."""
-    step("What was recorded stands, whoever comes again.")
+    step("What was recorded stays, whatever is sent afterwards.")
     again = service.ask("POST", "/callbacks", answer, token=token)
-    told(f"{'the same answer again':<36} -> 200, duplicate: {again.document.get('duplicate')}")
+    told(f"{'the same result again':<41} -> 200, duplicate: {again.document.get('duplicate')}")
     check(again.document.get("duplicate") is True, "a repeated answer is a duplicate")
 
     changed = service.ask("POST", "/callbacks", {"rows": 0}, token=token)
-    told(f"{'the stolen token, another result':<36} -> {changed.shown}")
+    told(f"{'another result, with the stolen token':<41} -> {changed.shown}")
     check(changed.status == UNPROCESSABLE, "another answer under the same key is refused")
 
     stranger = service.ask("POST", "/callbacks", {"rows": 0}, token=token, headers={"Idempotency-Key": "mine"})
-    told(f"{'the same as a delivery of its own':<36} -> {stranger.shown}")
+    told(f"{'the same, under an idempotency key':<41} -> {stranger.shown}")
     check(stranger.status == CONFLICT, "another delivery is told that the wait is settled")
 
     repeated = service.ask("PUT", WORKFLOW, given)
     told(
-        f"{'the client starts the pipeline again':<36} -> 200, created: {repeated.document['created']}, the same result"
+        f"{'the client starts the pipeline again':<41} -> 200, created: {repeated.document['created']}, the same result"
     )
     check(repeated.document["result"]["result"] == answer, "a repeated start gives the stored result")
+
+
+def recorded(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each durable step: its name, its state, how long it took, and what it is."""
+    for one in steps:
+        check(one["name"] in STEPS, f"a step of the name {one['name']} is explained")
+        began, ended = (datetime.fromisoformat(one[moment]) for moment in ("started_at", "ended_at"))
+        seconds = (ended - began).total_seconds()
+        yield f"{one['name']:<12}  {one['state']}  {seconds:>5.1f} s  {STEPS[one['name']]}"
 
 
 def is_triggered(service: Service) -> bool:

@@ -77,12 +77,3 @@ def test_files_that_are_named_exist() -> None:
 
     assert [file for file in named if not (ROOT / file).is_file()] == []
     assert len(TESTS) > 50
-
-
-@pytest.mark.parametrize("language", ["nginx", "caddy"])
-def test_the_proxies_of_the_readme_ask_browsers_for_https(language: str) -> None:
-    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    found = re.search(r'Strict-Transport-Security "max-age=(\d+); includeSubDomains"', "".join(blocks))
-
-    assert found is not None
-    assert int(found[1]) >= 365 * 86_400

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.outcomes import read_settled
-from orchestrator.callbacks.settlement import Settlement, judge, resolve
+from orchestrator.callbacks.settlement import Settlement, resolve, verdict_on
 from orchestrator.errors import CountersignError, UnknownPromise
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def deliver(
         EngineUnavailable: whether the wait is settled is unknown; the same delivery again is safe.
     """
     if wait.settled is not None:
-        return Settlement(verdict=judge(wait.settled, ikey, outcome), settled=wait.settled)
+        return Settlement(verdict=verdict_on(wait.settled, ikey, outcome), settled=wait.settled)
 
     if wait.presented.expired:
         raise TokenExpired(wait.claims)

@@ -153,7 +153,7 @@ class Asked:
 
         return cls(promise_id=record.id, inquiry=inquiry, digest=digest_of(record), until=record.timeout_at)
 
-    def is_what(self, claims: Claims) -> bool:
+    def matches(self, claims: Claims) -> bool:
         """Whether these claims were made for this very question, word for word."""
         return claims.question == self.promise_id and hmac.compare_digest(self.digest, claims.digest or "")
 

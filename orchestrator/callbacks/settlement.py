@@ -65,11 +65,11 @@ async def resolve(  # noqa: PLR0913 - one settlement, all of it named
         raise EngineUnavailable(msg)
 
     return Settlement(
-        verdict="applied" if settled.delivery == delivery else judge(settled, ikey, outcome), settled=settled
+        verdict="applied" if settled.delivery == delivery else verdict_on(settled, ikey, outcome), settled=settled
     )
 
 
-def judge(settled: Settled, ikey: str, outcome: Outcome) -> Verdict:
+def verdict_on(settled: Settled, ikey: str, outcome: Outcome) -> Verdict:
     """Return what a delivery of this outcome under this key is, given how the wait was settled before it."""
     if settled.outcome.kind in CLOSED:
         return "closed"

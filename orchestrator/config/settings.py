@@ -16,20 +16,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast, get_args
 from urllib.parse import urlsplit
 
-from orchestrator.config.addresses import (
-    NO_MAIL,
-    EngineAddress,
-    MailAddress,
-    engine_address,
-    is_host,
-    is_loopback,
-    llm_address,
-    mail_address,
-    public_url,
-)
+from orchestrator.config.addresses import EngineAddress, engine_address, llm_address, public_url
 from orchestrator.config.environment import Given, is_injected, read_file
 from orchestrator.config.groups import DEFAULT_GROUP, is_group_name
 from orchestrator.config.keys import Admission
+from orchestrator.config.mail_address import NO_MAIL, MailAddress, mail_address
+from orchestrator.config.strict_urls import is_host, is_loopback
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Level
 

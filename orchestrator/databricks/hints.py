@@ -46,7 +46,7 @@ _NOT_OVER: Final = "not over, as far as can be seen"
 _KEPT: Final = timedelta(hours=1)
 
 
-async def request_look(
+async def request_poll(
     engine: Engine,
     run_id: int,
     *,

@@ -55,17 +55,13 @@ class Context(SDKContext):
 
         return cls(state_of(ctx), ctx.opts)
 
-    def __init__(self, state: Any, opts: Any) -> None:
-        super().__init__(state, opts)
-        self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
-
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
         """Have this done, in workflow code, when the workflow ends, after what was asked for before it."""
-        self._at_end.append(action)
+        self._watchful.at_end.append(action)
 
     async def run_end_actions(self) -> None:
         """Do what was asked for by `at_end`."""
-        for action in self._at_end:
+        for action in self._watchful.at_end:
             await action()
 
     @property
@@ -140,6 +136,8 @@ class _WatchfulEffects:
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
+        #: What is to be done when the workflow ends, in order: kept here, since contexts with other options share it.
+        self.at_end: Final[list[Callable[[], Awaitable[None]]]] = []
         #: When each wait was opened, by its id.
         self.opened: Final[dict[str, int | None]] = {}
         #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
-import re
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from resonate.connections import HttpConnection
 from resonate.connections.sse import resolve_target as poll_address
-from resonate.observability import BackgroundTaskFailed, Dropped
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
 from resonate.types import Value
@@ -29,8 +26,9 @@ from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, Inside
 from orchestrator.engine.encryption.sealing import seal
-from orchestrator.engine.remote.retrying import PatientNetwork
+from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
+from orchestrator.engine.sdk_events import observe
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
 
@@ -38,11 +36,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resonate.context import Context
-    from resonate.observability import Event
 
     from orchestrator.config.settings import Settings
 
-logger = logging.getLogger(__name__)
 
 #: How long a worker's lease on a task lasts without a heartbeat: after a `kill -9` another worker takes over then.
 LEASE: Final = timedelta(seconds=20)
@@ -101,19 +97,23 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return Engine(resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address)
         case "postgres":
-            # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs.
-            from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
-                AutocommitSessions,
-                SchemaProbe,
-                TimedConnection,
-            )
+            # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs, and an extra.
+            try:
+                from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
+                    AutocommitSessions,
+                    SchemaProbe,
+                    TimedConnection,
+                )
+            except ModuleNotFoundError as error:
+                reason = "names a Postgres database, whose driver is an extra: pip install 'countersign[postgres]'"
+                raise ConfigurationError("COUNTERSIGN_ENGINE", reason) from error
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
             connection = TimedConnection(sessions, group=own_group, pid=pid, work=work)
             resonate = _resonate(
                 settings,
-                network=PatientNetwork(connection, seconds=seconds, patience=_patience(work=work)),
+                network=RetryingNetwork(connection, seconds=seconds, retry_seconds=_retry_seconds(work=work)),
                 sources=[connection] if work else [],
                 group=own_group,
                 pid=pid,
@@ -134,14 +134,14 @@ def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
 
     return _resonate(
         settings,
-        network=PatientNetwork(connection, seconds=settings.engine_timeout, patience=_patience(work=work)),
+        network=RetryingNetwork(connection, seconds=settings.engine_timeout, retry_seconds=_retry_seconds(work=work)),
         sources=[ServerListener(url, group=group, pid=pid, token=token)] if work else [],
         group=group,
         pid=pid,
     )
 
 
-def _patience(*, work: bool) -> float:
+def _retry_seconds(*, work: bool) -> float:
     """Return the seconds for which a request is tried again. Whoever only sends is told at once, and tells its client.
 
     A worker has other things under way, and its lease is kept by nobody else meanwhile.
@@ -199,7 +199,7 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         ttl=LEASE,
         retry_policy=STEP_RETRIES,
         max_concurrent_tasks=_TASKS[settings.engine.kind],
-        observer=_observe,
+        observer=observe,
         # Everything ambient comes from the settings.
         env={},
         autostart=False,
@@ -215,28 +215,3 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
 
 async def _never_run(_: Context) -> None:
     """Stand for the function of a promise that was tampered with: its task is wound up without a run."""
-
-
-#: How the SDK's own errors begin. What follows, or another error altogether, may quote what was being worked on.
-_CAUSE: Final = re.compile(
-    r"server error \(code=\d{1,5}\)|(?:serialization|base64 decode|decoding|connector) error"
-    r"|execution stopped|function not found"
-)
-
-
-def _observe(event: Event) -> None:
-    """Log what the SDK swallows. Its own observer also logs every promise that it creates or settles."""
-    match event:
-        case Dropped(what=what, id=promise_id, cause=cause):
-            logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", _cause_told(cause))
-        case BackgroundTaskFailed(cause=cause) if "code=409" in cause:
-            # Another worker was first, or the workflow has ended meanwhile: nothing is wrong.
-            logger.debug("a task went to somebody else: %s", _cause_told(cause))
-        case BackgroundTaskFailed(cause=cause):
-            logger.error("a task of the SDK failed: %s", _cause_told(cause))
-
-
-def _cause_told(cause: str) -> str:
-    known = _CAUSE.match(cause)
-
-    return known[0] if known is not None else "an unexpected error"

@@ -1,7 +1,7 @@
 """The record of a cancel: a promise beside the workflow's root whose task withdraws what the workflow waits for.
 
 An engine may forget the workflow before it forgets the cancel, and then run another workflow under the same id. So the
-record serves one start of the id, and counts only when it holds what `cancelling` writes.
+record serves one start of the id, and counts only when it holds what `cancellation` writes.
 """
 
 from __future__ import annotations

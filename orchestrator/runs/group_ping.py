@@ -27,7 +27,14 @@ async def ping(_: SDKContext, asked: str) -> str:
     return asked
 
 
-async def is_served(engine: Engine, group: str, *, seconds: float, clock: Callable[[], float] = time.time) -> bool:
+async def is_served(
+    engine: Engine,
+    group: str,
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.time,
+    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> bool:
     """Return whether a worker of this group answers within so many seconds.
 
     A busy group answers late and a worker that is being replaced not at all: no is a hint, not a proof. Leaves one
@@ -36,7 +43,7 @@ async def is_served(engine: Engine, group: str, *, seconds: float, clock: Callab
     Raises:
         EngineUnavailable: the engine itself does not answer.
     """
-    probe = f"countersign~ping~{uuid.uuid4().hex}"
+    probe = f"countersign~ping~{new_nonce()}"
     await create_task(
         engine,
         probe,

@@ -9,14 +9,13 @@ exit code is 1.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,36 +28,13 @@ from receiver.benchmark.table import doubts, machine, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from receiver.benchmark.plan import Plan
     from receiver.benchmark.subjects import Subject
 
 #: Workflows looked at, and callbacks repeated, after each batch of our own.
 _SAMPLE: Final = 200
 _REFUSED: Final = (401, 429)
 _UNPROCESSABLE: Final = 422
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How much is measured: batches of workflows, repetitions, seconds of a plain load, workflows in the other parts.
-
-    `rest` is how many seconds finished workflows get before memory is looked at: the engine keeps them for ten.
-    """
-
-    sizes: tuple[int, ...] = (200, 1000, 5000)
-    raw_sizes: tuple[int, ...] = (200, 1000)
-    repetitions: int = 3
-    seconds: float = 1.5
-    latency: int = 200
-    memory: int = 5000
-    rest: float = 12.0
-    postgres: int = 500
-    gone: int = 0
-
-
-QUICK: Final = Plan(
-    sizes=(200, 1000), raw_sizes=(200,), repetitions=1, seconds=1.0, latency=100, memory=1000, rest=11.0, postgres=200
-)
-FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_sizes=(200, 1000, 5000), memory=10_000, gone=100_000)
 
 
 class Bench:
@@ -243,18 +219,9 @@ class Bench:
         self.samples.setdefault(name, []).extend(values)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and return 0 unless something was wrong."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="The benchmark; about 3 minutes by default.")
-    how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument("--quick", action="store_true", help="about 45 seconds")
-    how_much.add_argument("--full", action="store_true", help="also 10 000 workflows, and 100 000 that come and go")
-    how_much.add_argument("--size", type=int, metavar="N", help="try everything once with N workflows")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
-    chosen = parser.parse_args(arguments)
-    plan = QUICK if chosen.quick else FULL if chosen.full else Plan() if chosen.size is None else trial(chosen.size)
+def run_plan(plan: Plan, samples: Path | None) -> int:
+    """Measure, print the table, write every sample to this file, and return 0 unless something was wrong."""
     began = time.monotonic()
-
     folder = Path(tempfile.mkdtemp(prefix="countersign-bench-"))
     here = machine(folder)
     bench = Bench(plan, folder)
@@ -268,8 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     shutil.rmtree(folder)
 
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
+    if samples is not None:
+        samples.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
 
     print(table(bench.samples, plan.sizes, plan.memory, plan.postgres), here, sep="\n\n")
     print("A share or a ratio is the median of the repetitions' own.", doubts(bench.samples))
@@ -278,18 +245,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def trial(size: int) -> Plan:
-    """Return the plan of one quick look at everything."""
-    return Plan(
-        sizes=(size,), raw_sizes=(size,), repetitions=1, seconds=0.3, latency=size, memory=size, rest=0, postgres=size
-    )
-
-
 def say(text: str) -> None:
     """Tell how far the run is, apart from its result."""
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())

@@ -10,6 +10,7 @@ ours, or by what a server said, cut and without any piece of what the configurat
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import http.client
@@ -37,7 +38,7 @@ from orchestrator.runs.loading import groups_of, load_workflows
 from receiver.senders.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from orchestrator.config.settings import Settings
 
@@ -173,8 +174,13 @@ async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
     return well
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = (), *, prog: str = "scripts/doctor") -> int:
     """Return the exit code: 0 when all is well, 1 when anything fails."""
+    argparse.ArgumentParser(
+        prog=prog,
+        description="Tries each thing that the configuration names, and prints one line for each.",
+        epilog="It reads COUNTERSIGN_* variables and .env. The exit code is 1 when anything fails.",
+    ).parse_args(arguments)
     logging.disable(logging.CRITICAL)  # what matters is in the report, and libraries log whole requests
 
     try:
@@ -251,4 +257,4 @@ def _get(url: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

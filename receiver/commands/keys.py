@@ -12,6 +12,11 @@ import os
 import secrets
 import sys
 
+TYPE_CHECKING = False  # as `typing` has it
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def env_file() -> str:
     """Return the lines. The API key itself stands in a comment: the service is only given its digest."""
@@ -28,13 +33,13 @@ def env_file() -> str:
             "# A key may do everything unless :read (look) or :start (look and start workflows) follows its digest.",
             f"COUNTERSIGN_API_KEYS=operator:{hashlib.sha256(api_key.encode()).hexdigest()}",
             "",
-            "# A second factor: with it, machine callbacks must carry Standard Webhooks headers too.",
-            "# Leave it out where the callers have only their token. For the notebook, put this value and the origin",
-            "# of COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
+            "# A second factor, off until you take the # away: with it, machine callbacks must carry Standard Webhooks",
+            "# headers too, and a token alone settles nothing. For the notebook, put this value and the origin of",
+            "# COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
             "#   databricks secrets put-secret countersign caller",
             "#   databricks secrets put-secret countersign receiver",
             "# and give its job proof_scope=countersign, proof_key=caller and proof_origin=receiver.",
-            f"COUNTERSIGN_CALLER_SECRETS=whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
+            f"# COUNTERSIGN_CALLER_SECRETS=whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
             "",
         )
     )
@@ -52,11 +57,11 @@ def write(path: str) -> None:
         file.write(env_file())
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/keys") -> int:
     """Print the values, or write them to a new file; return the exit code."""
-    parser = argparse.ArgumentParser(prog="scripts/keys", description="Fresh values for every secret.")
+    parser = argparse.ArgumentParser(prog=prog, description="Fresh values for every secret.")
     parser.add_argument("--write", metavar="FILE", help="make this file, readable for you alone, and print nothing")
-    path = parser.parse_args().write
+    path = parser.parse_args(arguments).write
 
     if path is None:
         print(env_file(), end="")

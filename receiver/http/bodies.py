@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive
 
+#: How long a body may take to arrive whole.
 READ_SECONDS: Final = 30.0
-"""How long a body may take to arrive whole."""
 
+#: How a media type says that its text is UTF-8, in lower case; `utf8` is not registered, but common.
 UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'charset="utf8"'})
-"""How a media type says that its text is UTF-8, in lower case; `utf8` is not registered, but common."""
 
+#: Bodies up to this size are parsed on the event loop: at most a few milliseconds, where a thread costs more.
 INLINE_BYTES: Final = 64 * 1024
-"""Bodies up to this size are parsed on the event loop: at most a few milliseconds, where a thread costs more."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ExceptionHandler
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ProblemName = Literal[
     "already-settled",
@@ -58,6 +58,7 @@ ProblemName = Literal[
     "unsupported-media-type",
 ]
 
+#: The status and title of each name. Names are a promise to clients: they are added, never changed.
 PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "two-tokens": (400, "A token was given in two places"),
     "invalid-key": (400, "The idempotency key is not usable"),
@@ -89,7 +90,6 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "internal-error": (500, "Something went wrong here"),
     "engine-unavailable": (503, "The engine did not answer in time"),
 }
-"""The status and title of each name. Names are a promise to clients: they are added, never changed."""
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -170,12 +170,12 @@ async def _client_gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _crash(_request: Request, error: Exception) -> Response:
-    _log.error("a request failed: %s", describe_crash(error))
+    logger.error("a request failed: %s", describe_crash(error))
     return Problem("internal-error").response()
 
 
+#: The status that stands in logs and metrics for a client that left before it was answered.
 CLIENT_GONE: Final = 499
-"""The status that stands in logs and metrics for a client that left before it was answered."""
 
 exception_handlers: Final[dict[Any, ExceptionHandler]] = {
     Problem: _problem,
@@ -191,5 +191,5 @@ def _encode(document: Mapping[str, object]) -> bytes:
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
-# Refusing must be cheap, and most refusals say nothing beyond their name.
+#: Refusing must be cheap, and most refusals say nothing beyond their name.
 _PLAIN: Final[Mapping[ProblemName, bytes]] = {name: _encode(Problem(name).document()) for name in PROBLEMS}

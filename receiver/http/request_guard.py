@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from receiver.http.telemetry import Metrics
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_HEADERS: Final = 100
 MAX_HEADER_BYTES: Final = 32 * 1024
 
-# Handlers of these methods read their body themselves, after they know whom they serve. Of all others nobody reads it.
+#: Handlers of these methods read their body themselves, after they know whom they serve. Of all others nobody reads it.
 _READ_BY_HANDLER: Final = frozenset({"POST", "PUT", "PATCH"})
 _ALWAYS_NAMES: Final = frozenset(name for name, _ in ALWAYS)
 
@@ -98,9 +98,9 @@ class RequestGuard:
         if outgoing.complete:
             return
 
-        _log.error("a request failed: %s", describe_crash(error))
+        logger.error("a request failed: %s", describe_crash(error))
         if outgoing.started:
-            raise RuntimeError("a response was cut short") from None  # the server must drop the connection
+            raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
 
         await self._dress(scope, Problem("internal-error").response())(scope, receive, outgoing)
 

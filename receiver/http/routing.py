@@ -26,14 +26,26 @@ _ENCODED_SLASH: Final = re.compile(rb"%2f", re.IGNORECASE)
 def keep_encoded_slashes(scope: Scope) -> Scope:
     """Return the scope with a path in which `%2F` stays as it is, so that it is part of no id, name or token.
 
-    Servers decode a path as a whole. Where one does not say how the path was sent, nothing can be told from it.
+    Servers decode a path as a whole. Where one does not say how the path was sent, nothing can be told from it. Some
+    put the path that they serve below in front of the decoded path alone: that part stays as it is.
     """
     raw_path: bytes | None = scope.get("raw_path")
 
     if raw_path is None or _ENCODED_SLASH.search(raw_path) is None:
         return scope
 
-    return {**scope, "path": urllib.parse.unquote(_ENCODED_SLASH.sub(b"%252F", raw_path))}
+    decoded, path = urllib.parse.unquote(raw_path), scope["path"]
+    prefix = path.removesuffix(decoded) if path.endswith(decoded) else ""
+
+    return {**scope, "path": prefix + urllib.parse.unquote(_ENCODED_SLASH.sub(b"%252F", raw_path))}
+
+
+def path_below(scope: Scope) -> str:
+    """Return the path of a request below the one that this application is mounted at."""
+    path: str = scope["path"]
+    below = path.removeprefix(scope.get("root_path", ""))
+
+    return below if below.startswith("/") else path
 
 
 def route(path: str, **handlers: Handler) -> Route:

@@ -6,8 +6,9 @@ routes follow it, and a document derived from code would follow the code's mista
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from orchestrator.callbacks.claims import PATHS
 from receiver.openapi.pages import approval_path
 from receiver.openapi.parts import (
     AFTER,
@@ -26,20 +27,16 @@ from receiver.openapi.parts import (
 from receiver.openapi.parts import schemas as shared_schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from pydantic import BaseModel
 
     from receiver.http.problems import ProblemName
     from receiver.openapi.parts import Json
 
-Group = Literal["callbacks", "approvals", "webhooks", "workflows", "operations"]
-
-ALL_GROUPS: Final[tuple[Group, ...]] = ("callbacks", "approvals", "webhooks", "workflows", "operations")
-
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
 
-# What a request that needs an API key may be told.
+#: What a request that needs an API key may be told.
 _KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
 
 
@@ -59,24 +56,16 @@ class Described(Protocol):
         """The model of its input."""
 
 
-def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_GROUPS, version: str = "0.1.0") -> Json:
-    """Return the OpenAPI document for these workflows and the groups of routes that this receiver serves."""
+def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
+    """Return the OpenAPI document for these workflows."""
     schemas = shared_schemas()
-    paths: Json = {}
-    if "callbacks" in groups:
-        paths |= _callback_paths()
-
-    if "approvals" in groups:
-        paths["/approvals/{token}"] = approval_path()
-
-    if "webhooks" in groups:
-        paths |= _webhook_paths()
-
-    if "workflows" in groups:
-        paths["/workflows/{name}/{id}"] = _workflow_path(sorted(workflows, key=lambda known: known.name), schemas)
-
-    if "operations" in groups:
-        paths |= _operation_paths()
+    paths: Json = {
+        **_callback_paths(),
+        f"{PATHS['approver']}/{{token}}": approval_path(),
+        **_webhook_paths(),
+        "/workflows/{name}/{id}": _workflow_path(sorted(workflows, key=lambda known: known.name), schemas),
+        **_operation_paths(),
+    }
 
     return {
         "openapi": "3.1.0",
@@ -104,8 +93,8 @@ def document(workflows: Iterable[Described], *, groups: Collection[Group] = ALL_
 def _callback_paths() -> Json:
     paths: Json = {}
     places: tuple[tuple[str, list[Json], list[Json]], ...] = (
-        ("/callbacks", [], [{"callbackToken": []}]),
-        ("/callbacks/{token}", [TOKEN], []),
+        (PATHS["machine"], [], [{"callbackToken": []}]),
+        (f"{PATHS['machine']}/{{token}}", [TOKEN], []),
     )
     for path, parameters, security in places:
         where = "in_path" if parameters else "bearer"

@@ -17,6 +17,7 @@ from orchestrator.callbacks.claims import PATHS
 from orchestrator.text.display import one_line, paragraphs
 from orchestrator.text.times import time_left, to_the_minute, utc
 from receiver.http.problems import MEDIA_TYPE
+from receiver.http.routing import path_below
 from receiver.pages.templating import TEMPLATES, page_headers
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def redirect(path: str) -> Response:
 
 def is_page(scope: Scope) -> bool:
     """Whether people look at this path, so that refusals must be pages."""
-    path: str = scope.get("path", "")
+    path = path_below(scope)
 
     return path == PATHS["approver"] or path.startswith(f"{PATHS['approver']}/")
 

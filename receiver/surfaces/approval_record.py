@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.approvals.decision import Decision
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.text.times import rfc3339
 
@@ -20,7 +22,8 @@ def approval_document(asked: Asked, outcome: Outcome | None) -> dict[str, Any]:
     decided = None
 
     if outcome is not None and outcome.kind not in CLOSED:
-        decided = {"decision": outcome.kind, "person": outcome.subject, **(outcome.value or {})}
+        kept = Decision.read(outcome)
+        decided = {"decision": outcome.kind, "person": outcome.subject, **({} if kept is None else asdict(kept))}
 
     return {
         "title": asked.question.title,

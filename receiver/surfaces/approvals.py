@@ -190,7 +190,7 @@ class Approvals:
 
         asked = Asked.read(wait.record)
 
-        if asked is None or not asked.is_what(presented.claims):
+        if asked is None or not asked.matches(presented.claims):
             logger.warning("%s: the stored question is not the one that the link was made for", wait.claims.promise_id)
             self._edge.metrics.approval("refused")
             raise Notice(404)

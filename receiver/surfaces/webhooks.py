@@ -18,7 +18,7 @@ from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome
-from orchestrator.databricks.hints import request_look
+from orchestrator.databricks.hints import request_poll
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import start_root
 from receiver.http.bodies import read_body
@@ -107,7 +107,7 @@ class Webhooks:
         """Ask for a look at a Databricks run. Who sent this is known by a password alone, so it settles nothing."""
         _no_token_in_path(request)
         run_id = delivery.run_id()
-        await request_look(self._edge.engine, run_id, group=self._group)
+        await request_poll(self._edge.engine, run_id, group=self._group)
         self._edge.metrics.webhook("prompted")
 
         return JSONResponse({"state": "prompted"})

@@ -1,4 +1,4 @@
-"""Where one request ends, tried with raw bytes: on the receiver alone, and behind the proxies as the README has them.
+"""Where one request ends, tried with raw bytes: on the receiver alone, and behind the proxies of scripts/deploy.
 
 Attackers share the proxies' connections with honest clients. Whatever they send, an honest client's answer is its own,
 and whatever the application saw of an attacker was answered to that attacker and nobody else.

@@ -25,8 +25,17 @@ import importlib, pkgutil, orchestrator, receiver
 
 for package in (orchestrator, receiver):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            print(module.name)
 """
+
+#: What needs an extra: the Postgres driver and, in the benchmark, what it is compared with.
+EXTRAS = {
+    "orchestrator.engine.remote.postgres",
+    *(f"receiver.benchmark.{name}" for name in ("bench", "servers", "subjects")),
+}
 
 
 def normal(name: str) -> str:
@@ -51,7 +60,9 @@ def development_tools() -> set[str]:
 
         return found
 
-    return reached(own["dev-dependencies"]["dev"]) - reached(own["dependencies"])
+    extras = [one for extra in own["optional-dependencies"].values() for one in extra]
+
+    return reached(own["dev-dependencies"]["dev"]) - reached(own["dependencies"] + extras)
 
 
 class Checkout:
@@ -111,10 +122,24 @@ def test_no_development_tool_is_installed(production: Checkout) -> None:
     assert {"pytest", "mypy", "ruff", "hypothesis", "playwright", "pip-audit"} <= development_tools()
 
 
-def test_every_module_can_be_imported(production: Checkout) -> None:
+def test_every_module_can_be_imported_but_for_those_that_need_an_extra(production: Checkout) -> None:
     ran = production.run(production.python, "-c", EVERYTHING)
 
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert set(ran.stdout.split()) == EXTRAS
+
+
+@pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+def test_postgres_without_its_extra_is_refused_with_the_line_that_installs_it(
+    production: Checkout, module: str
+) -> None:
+    variables = environment("postgresql://127.0.0.1/none", PORT=str(free_port()))
+    ran = production.run(production.python, "-m", module, **variables)
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "COUNTERSIGN_ENGINE names a Postgres database, whose driver is an extra: pip install 'countersign[postgres]'\n"
+    )
 
 
 def test_nothing_that_runs_in_production_imports_a_development_tool_not_even_late() -> None:
@@ -166,6 +191,10 @@ def test_the_programs_of_an_operator_run_and_install_no_development_tool(product
     doctor = production.run("scripts/doctor", **environment(f"sqlite:///{tmp_path}/engine.db"))
     assert "engine" in doctor.stdout, doctor.stderr
     assert production.installed() & development_tools() == set()
+
+    # They bring the extras: a checkout can be tried with every engine.
+    ran = production.run(production.python, "-c", EVERYTHING)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
 def ready(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""The reverse proxies of the README, run as they stand there, in front of two receivers."""
+"""The reverse proxies of scripts/deploy, run as they stand there, in front of two receivers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
 
 
 @pytest.mark.timeout(90)
-def test_the_proxy_of_the_readme_holds_what_uvicorn_does_not(proxy: Proxy) -> None:
+def test_the_proxy_holds_what_uvicorn_does_not(proxy: Proxy) -> None:
     json = {"Content-Type": "application/json"}
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) == 401
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1" * 70_000, json) == 413

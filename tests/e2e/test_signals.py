@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     type Launch = Callable[..., Started]
 
 MODULES = ("receiver", "orchestrator")
+COMMANDS = ("countersign receiver", "countersign worker")
 READY = {"receiver": "receiving on", "orchestrator": "the engine is away"}
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIMIT = 10.0
@@ -58,6 +59,16 @@ def handles(pid: int) -> bool:
     return all(caught >> (number - 1) & 1 for number in ALL)
 
 
+def command(program: str) -> list[str]:
+    """Return what starts a module, or a command of the distribution."""
+    name, *arguments = program.split()
+
+    if name == "countersign":
+        return [str(Path(sys.executable).with_name(name)), *arguments]
+
+    return [sys.executable, "-m", name]
+
+
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
     """Block the signals for processes that are started here, as `env --block-signal` does."""
@@ -71,18 +82,20 @@ def blocked() -> Iterator[None]:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Start one of the two programs; it is killed in the end if it still runs."""
+    """Start one of the programs; it is killed in the end if it still runs."""
     running: list[subprocess.Popen[bytes]] = []
 
     def launched(
-        module: str, *before: str, extra: Mapping[str, str] = MappingProxyType({}), **variables: str
+        program: str, *before: str, extra: Mapping[str, str] = MappingProxyType({}), **variables: str
     ) -> Started:
-        engine = f"sqlite:///{tmp_path}/engine.db" if module == "receiver" else f"http://127.0.0.1:{free_port()}"
+        engine = (
+            f"sqlite:///{tmp_path}/engine.db" if program.endswith("receiver") else f"http://127.0.0.1:{free_port()}"
+        )
         log = tmp_path / f"{len(running)}.log"
 
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*before, sys.executable, "-m", module],
+                [*before, *command(program)],
                 cwd=tmp_path,
                 env=environment(engine, PORT=str(free_port()), **variables) | dict(extra),
                 stdout=stream,
@@ -116,7 +129,20 @@ def test_a_stop_at_any_moment_of_the_start_ends_with_exit_code_0(
         assert "Traceback" not in one.log.read_text()
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("program", COMMANDS)
+def test_a_stop_early_in_the_start_of_a_command_ends_with_exit_code_0(launch: Launch, program: str) -> None:
+    for offset in (0, 0.02, 0.1, 0.5):
+        with blocked():
+            one = launch(program)
+
+        time.sleep(offset)
+        one.send(signal.SIGTERM)
+
+        assert one.code() == 0, (offset, one.log.read_text())
+        assert not one.log.read_text()
+
+
+@pytest.mark.parametrize("module", [*MODULES, *COMMANDS])
 def test_a_program_that_is_stuck_in_its_imports_hears_signals(launch: Launch, tmp_path: Path, module: str) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path/pydantic.py").write_text("import time\nprint('stuck', flush=True)\ntime.sleep(300)\n")
@@ -129,7 +155,7 @@ def test_a_program_that_is_stuck_in_its_imports_hears_signals(launch: Launch, tm
 
 
 def test_hearing_signals_waits_for_no_import_that_takes_long() -> None:
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import orchestrator.signals; print(*sys.modules)"
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import receiver.command; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
 
     assert {"asyncio", "logging", "pydantic", "resonate", "socket", "typing"} & set(ran.stdout.split()) == set()

@@ -22,7 +22,7 @@ from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 from pydantic import BaseModel
 from resonate.observability import BackgroundTaskFailed, Dropped
 
-from orchestrator.engine.connecting import _observe
+from orchestrator.engine.sdk_events import observe
 from orchestrator.errors import StepUnavailable, WorkflowFailed
 from orchestrator.logs import ACCESS, Form, _JsonFormatter
 from orchestrator.text.display import escape_unprintable
@@ -494,7 +494,7 @@ def test_what_the_sdk_swallows_is_told_without_what_it_was_working_on(start: Sta
         BackgroundTaskFailed(cause=f"server error (code=409): {BODY}"),
         Dropped(what="preload-record", id="a.b:1", cause=f"base64 decode error: {BODY}"),
     ):
-        _observe(event)
+        observe(event)
 
     assert BODY not in stream.getvalue()
     assert "a task of the SDK failed: serialization error\n" in stream.getvalue()

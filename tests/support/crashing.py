@@ -1,6 +1,7 @@
-"""A process that works on an engine file until it is killed, and says on its output what it was answered.
+"""Processes that work on an engine file until they are killed, and say on their output what they were answered.
 
-Run by the tests: `crashing.py FILE RUN`. Each line is one acknowledged effect: `created ID`, `settled ID VALUE`.
+Run by the tests, with a line `FILE RUN` on the input for every process. A line of the output is an acknowledged effect
+(`created ID`, `settled ID VALUE`) or what became of the process (`started PID`, `open`, `stopped`, `dead`).
 """
 
 from __future__ import annotations
@@ -70,5 +71,25 @@ async def main(path: str, run: str) -> None:
     await asyncio.gather(*(caller(number) for number in range(16)))
 
 
+def serve() -> None:
+    """Fork a process for every line of the input, one at a time, and say what becomes of it.
+
+    Python starts once, which takes longer than everything that the processes do.
+    """
+    for line in sys.stdin:
+        path, _, run = line.strip().rpartition(" ")
+        child = os.fork()
+
+        if not child:
+            asyncio.run(main(path, run))
+
+        say("started", str(child))
+
+        while os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]):
+            say("stopped")
+
+        say("dead")
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    serve()

@@ -89,6 +89,16 @@ class Plant:
 
         raise UnknownPromise(promise_id)
 
+    async def triggered(self, count: int) -> list[Any]:
+        """Return the runs of the Databricks workspace once there are so many."""
+        for _ in range(int(PATIENCE * 50)):
+            if len(runs := self.emulator.workspace.runs()) >= count:
+                return runs
+
+            await pause(0.02)
+
+        raise TimeoutError("the job was not triggered")
+
     @staticmethod
     def now() -> float:
         return time.time()

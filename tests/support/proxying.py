@@ -1,4 +1,4 @@
-"""The reverse proxies of the README, started as they are printed there but for TLS, names and ports."""
+"""The reverse proxies of scripts/deploy, started as the files stand there but for TLS, names and ports."""
 
 from __future__ import annotations
 
@@ -14,28 +14,25 @@ if TYPE_CHECKING:
     #: Takes the proxy's port, the receivers' ports and a folder; returns the command and its configuration.
     type Proxy = Callable[[int, Sequence[int], Path], tuple[list[str], str]]
 
-
-def block(language: str) -> str:
-    """Return the README's one block of this language."""
-    found = re.search(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+DEPLOY = ROOT / "scripts/deploy"
 
 
 def nginx(port: int, ports: Sequence[int], folder: Path) -> tuple[list[str], str]:
     """Return the command and the configuration, without TLS and within the folder."""
-    server = re.sub(r"ssl_certificate\w* [^;]*;", "", block("nginx")).replace("443 ssl", f"127.0.0.1:{port}")
+    file = (DEPLOY / "nginx.conf").read_text("utf-8")
+    server = re.sub(r"ssl_certificate\w* [^;]*;", "", file).replace("443 ssl", f"127.0.0.1:{port}")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     inside = _to_ports(server.replace("/var/log/nginx", str(folder)), ports)
-    config = f"daemon off; pid {folder}/pid; events {{}} http {{ {places} {inside} }}"
+    config = f"daemon off; pid {folder}/pid; events {{}} http {{ {places}\n{inside} }}"
 
     return ["nginx", "-e", f"{folder}/start.log", "-c", str(folder / "config")], config
 
 
 def caddy(port: int, ports: Sequence[int], folder: Path) -> tuple[list[str], str]:
     """Return the command and the configuration, without TLS and without Caddy's own API."""
-    config = block("caddy").replace("callbacks.example.org {", f":{port} {{").replace("{\n", "{\n    admin off\n", 1)
+    file = (DEPLOY / "Caddyfile").read_text("utf-8")
+    config = file.replace("callbacks.example.org {", f":{port} {{").replace("\n{\n", "\n{\n    admin off\n", 1)
 
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "config")], _to_ports(config, ports)
 

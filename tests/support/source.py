@@ -93,6 +93,7 @@ def imports_of(module: ast.Module, known: Iterable[str]) -> set[str]:
     """Return which of the known modules this one names in an import anywhere, those for the type checker included."""
     modules = set(known)
     found: set[str] = set()
+    candidates: list[tuple[str, ...]]
 
     for node in ast.walk(module):
         match node:
@@ -143,7 +144,8 @@ def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
 
     for node in reversed(order):
         if node not in seen:
-            visit(node, backwards, circle := [])
+            circle: list[str] = []
+            visit(node, backwards, circle)
             found.append(set(circle))
 
     return [circle for circle in found if len(circle) > 1]

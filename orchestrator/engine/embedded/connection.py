@@ -24,7 +24,7 @@ from orchestrator.engine.embedded.delivery import Delivery
 from orchestrator.engine.embedded.durable_state import DurableState
 from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
 from orchestrator.engine.embedded.memory.lineages import origin_of
-from orchestrator.engine.embedded.requests import lineages_told
+from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
 from orchestrator.engine.embedded.ticker import Ticker
@@ -144,7 +144,7 @@ class EmbeddedConnection:
             raise DecodingError(f"invalid JSON request: {error}") from error
 
         durable = self._durable
-        await durable.have(request)
+        await durable.ready_for(request)
         now = durable.time()
         response: dict[str, Any] = {}
         refusal: ServerError | None = None
@@ -156,7 +156,7 @@ class EmbeddedConnection:
                 refusal = error  # raised below: an expired deadline may have taken effect first
 
             text = _encoder.encode(wrap_response_envelope(response)).decode()
-            self._note(request, response, now)
+            self._note_progress(request, response, now)
             changed = durable.record()
 
         except Exception as error:  # the state machine stumbled halfway: what memory holds may be anything
@@ -164,7 +164,7 @@ class EmbeddedConnection:
             raise ConnectorError(error) from error
 
         self._ticker.step_done()
-        written = durable.written(None if changed or refusal else lineages_told(request, response))
+        written = durable.written(None if changed or refusal else lineages_in_reply(request, response))
 
         if written is not None:
             await written
@@ -182,7 +182,7 @@ class EmbeddedConnection:
         Raises:
             ConnectorError: the engine is not there.
         """
-        await self._durable.have({"id": promise_id})
+        await self._durable.ready_for({"id": promise_id})
         promise = self.state.promises.get(promise_id)
 
         if promise is None or promise.state == "pending":
@@ -198,7 +198,7 @@ class EmbeddedConnection:
 
     # What there is to say
 
-    def _note(self, request: dict[str, Any], response: dict[str, Any], now: int) -> None:
+    def _note_progress(self, request: dict[str, Any], response: dict[str, Any], now: int) -> None:
         if response.get("status") != OK:
             return
 
@@ -206,7 +206,7 @@ class EmbeddedConnection:
             case "task.release":
                 self._delivery.released(request["id"], now)
             case "task.suspend" | "task.fulfill":
-                self._delivery.worked(request["id"])
+                self._delivery.progressed(request["id"])
 
     def _tell(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         self._delivery.send(messages, self.state, self._durable.time())

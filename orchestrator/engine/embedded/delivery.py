@@ -75,7 +75,7 @@ class Delivery:
         count, _ = self._releases.pop(task_id, (0, now))
         self._releases[task_id] = (count + 1, now)
 
-    def worked(self, task_id: str) -> None:
+    def progressed(self, task_id: str) -> None:
         """Take note that a worker got on with a task: its next release is the first."""
         self._releases.pop(task_id, None)
 

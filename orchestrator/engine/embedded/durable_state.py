@@ -21,10 +21,15 @@ from resonate_base import ConnectorError
 from orchestrator.engine.embedded.disk.group_commit import GroupCommit
 from orchestrator.engine.embedded.disk.images import ImageError
 from orchestrator.engine.embedded.disk.journal import Journal
-from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.embedded.memory.state import IndexedState
-from orchestrator.engine.embedded.recovery import open_and_rebuild, reload_and_rebuild, settle_leases, untaken
-from orchestrator.engine.embedded.requests import ids_in
+from orchestrator.engine.embedded.recovery import (
+    SharedAttempt,
+    open_and_rebuild,
+    reload_and_rebuild,
+    settle_leases,
+    untaken,
+)
+from orchestrator.engine.embedded.requests import first_of
 from orchestrator.engine.embedded.retention import Housekeeping, Sweeper, drop_expired
 from orchestrator.errors import EngineUnavailable
 
@@ -76,7 +81,7 @@ class DurableState:
         self._opened = self._closed = False
         self._opening = asyncio.Lock()
         self._returning = asyncio.Lock()
-        self._recovery: asyncio.Future[None] | None = None
+        self._recovery = SharedAttempt()
 
     async def open(self) -> None:
         """Take possession of the file and bring back what it holds; nothing when that has been done.
@@ -116,7 +121,7 @@ class DurableState:
 
     # Steps
 
-    async def have(self, request: Any) -> None:
+    async def ready_for(self, request: Any) -> None:
         """Return when memory holds the truth, with the lineages that the request is about, and can be acted upon.
 
         Raises:
@@ -130,11 +135,10 @@ class DurableState:
                 return
 
             if self._commits.lost:
-                await self._recover(self._commits)
+                await self._recovery.make(partial(self._reload, self._commits))
                 continue
 
-            archived = self._housekeeping.archived
-            missing = next((it for it in map(origin_of, ids_in(request)) if it in archived), None) if archived else None
+            missing = first_of(self._housekeeping.archived, request)
 
             if missing is None:
                 return
@@ -205,7 +209,7 @@ class DurableState:
 
         if self._commits.lost:
             with contextlib.suppress(ConnectorError):
-                await self._recover(self._commits)
+                await self._recovery.make(partial(self._reload, self._commits))
 
             return
 
@@ -252,19 +256,12 @@ class DurableState:
 
             self._housekeeping.bring_back(origin, image, self.time())
 
-    async def _recover(self, commits: GroupCommit) -> None:
-        """Go back to what is on disk, if that can be written again. Who wants this at the same time shares an attempt.
+    async def _reload(self, commits: GroupCommit) -> None:
+        """Go back to what is on disk, if that can be written again.
 
         Raises:
             ConnectorError: it cannot be done now.
         """
-        if self._recovery is None or self._recovery.done():
-            self._recovery = asyncio.ensure_future(self._reload(commits))
-            self._recovery.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to ask
-
-        await asyncio.shield(self._recovery)
-
-    async def _reload(self, commits: GroupCommit) -> None:
         try:
             recovered, state = await commits.run(partial(reload_and_rebuild, now=self._at))
         except (sqlite3.Error, ImageError) as error:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.embedded.memory.state import IndexedState
 from orchestrator.errors import JournalUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
 
     from resonate.timing import Clock
 
     from orchestrator.engine.embedded.disk.journal import Journal
     from orchestrator.engine.embedded.disk.writes import Recovered
+
+
+class SharedAttempt:
+    """One attempt at a time: whoever wants one while it is under way shares it, and may give up without ending it."""
+
+    def __init__(self) -> None:
+        self._attempt: asyncio.Future[None] | None = None
+
+    async def make(self, attempt: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Return when an attempt has succeeded; raises what it raises."""
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.ensure_future(attempt())
+            self._attempt.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to ask
+
+        await asyncio.shield(self._attempt)
 
 
 def open_and_rebuild(journal: Journal, clock: Clock) -> tuple[Recovered, IndexedState]:

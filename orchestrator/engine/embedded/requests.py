@@ -1,13 +1,16 @@
-"""What a request is about, and what its answer tells something of."""
+"""What a request is about, and what the reply to it tells something of."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.embedded.memory.lineages import origin_of
 
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
-def ids_in(request: Any) -> list[str]:
+
+def ids_in_request(request: Any) -> list[str]:
     """Return the ids of the promises that a request is about."""
     if not isinstance(request, dict):
         return []
@@ -19,13 +22,21 @@ def ids_in(request: Any) -> list[str]:
     return [id_ for id_ in found if isinstance(id_, str)]
 
 
-def lineages_told(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
-    """Return the lineages that the answer to a request without effect tells something of, None when it may be any.
+def lineages_in_reply(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
+    """Return the lineages that the reply to a request without effect tells something of, None when it may be any.
 
     Taking a lease is such a request: nothing on disk depends on it, for leases end with the process, and whatever is
-    done under it is written after everything that the answer tells.
+    done under it is written after everything that the reply tells.
     """
     if response.get("kind") not in {"promise.get", "promise.create", "promise.settle", "task.acquire"}:
         return None
 
     return {origin_of(request["id"]), *(origin_of(record["id"]) for record in response.get("preload", ()))}
+
+
+def first_of(origins: AbstractSet[str], request: Any) -> str | None:
+    """Return a lineage that a request is about and that is among these, None when there is none."""
+    if not origins:
+        return None
+
+    return next((origin for origin in map(origin_of, ids_in_request(request)) if origin in origins), None)

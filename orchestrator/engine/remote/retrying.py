@@ -22,8 +22,8 @@ _FIRST_PAUSE: Final = 0.1
 _SLOWEST: Final = 2.0
 
 
-class PatientNetwork:
-    """A network to an engine whose requests are bounded: each try by `seconds`, all of them by `patience`.
+class RetryingNetwork:
+    """A network to an engine whose requests are bounded: each try by `seconds`, all by `retry_seconds`.
 
     The inner network is never started, only used and stopped: started, it might retry by itself. Asking again is safe
     because every request of the protocol either changes nothing the second time or is refused by its version.
@@ -34,13 +34,13 @@ class PatientNetwork:
         inner: Network,
         *,
         seconds: float,
-        patience: float,
+        retry_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._inner = inner
         self._seconds = seconds
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._clock = clock
         self._sleep = sleep
         self._stopped = False
@@ -59,7 +59,7 @@ class PatientNetwork:
         Raises:
             ConnectorError: none came in time. Whether the engine acted is unknown.
         """
-        end = self._clock() + self._patience
+        end = self._clock() + self._retry_seconds
         pause = _FIRST_PAUSE
 
         while True:

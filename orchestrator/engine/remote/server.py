@@ -33,7 +33,7 @@ _SLOWEST: Final = 5.0
 
 
 class ServerListener:
-    """A worker's ear at the server: an SDK `Source` over server-sent events.
+    """Where a worker hears of its tasks: an SDK `Source` over server-sent events.
 
     `silence` is in seconds. What the server sends while nobody listens it sends again: the task is still due.
     """
@@ -94,7 +94,7 @@ class ServerListener:
                 except aiohttp.ServerTimeoutError:
                     continue
                 except (aiohttp.ClientError, OSError) as error:
-                    logger.warning("not listening for tasks, trying again: %s", _told(error))
+                    logger.warning("not listening for tasks, trying again: %s", _reason(error))
 
                 # Spread, so that a server that comes back is not met by all workers at once.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
@@ -115,7 +115,7 @@ def _require_ok(answer: aiohttp.ClientResponse) -> None:
         raise aiohttp.ClientResponseError(answer.request_info, answer.history, status=answer.status)
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return why, without the request: its headers hold the token."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the server answers {error.status}"

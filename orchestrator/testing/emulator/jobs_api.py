@@ -1,6 +1,6 @@
 """A Databricks workspace on loopback: the part of the Jobs API that the real databricks-sdk needs to run one job.
 
-    python -m orchestrator.testing.emulator --port 0 --job 1=notebook --job 2=hold
+    countersign emulator --port 0 --job 1=notebook --job 2=hold
 
 prints its address as the first line and serves until SIGTERM. In a test: `with Emulator(jobs={1: Job()}) as emulator:`,
 then `emulator.url`, `emulator.token` and the methods of `emulator.workspace`. The same from another process, as JSON:
@@ -14,6 +14,8 @@ It is as strict as the real thing where the real thing is known: idempotency tok
 tokens, error shapes. It refuses fields it does not know, where Databricks would ignore them, so that nothing passes
 here by being ignored. What an error says beyond its code is a guess where the documentation is silent. With a state
 file, runs outlive the emulator, but their processes do not: those runs come back as failed.
+
+Long because it holds every call of the API beside the server that answers them.
 """
 
 from __future__ import annotations
@@ -28,19 +30,20 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.testing.emulator.workspace import NOTEBOOK, ApiError, Fate, Fault, Job, Workspace, _id
+from orchestrator.databricks import NOTEBOOK
+from orchestrator.testing.emulator.workspace import ApiError, Fate, Fault, Job, Workspace, _id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -199,7 +202,7 @@ class Emulator:
         self.stop()
 
 
-class _Abortable(HttpToolsProtocol):
+class _Abortable(H11Protocol):
     """Lets an endpoint reach its connection, to close it without an answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -230,30 +233,77 @@ def _parsed(content: bytes) -> dict[str, Any]:
     return body
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Serve until told to stop; the address is the first line of the output."""
-    parser = argparse.ArgumentParser(description="A Databricks workspace on loopback.")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--token", default="emulator-token", help="the bearer token that clients must present")
-    parser.add_argument("--job", action="append", default=[], metavar="ID=FATE", help=", ".join(get_args(Fate)))
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orchestrator.testing.emulator") -> int:
+    """Serve until told to stop; the address is the first line of the output. Return the exit code, 2 if refused."""
+    given = _parser(prog).parse_args(arguments)
+    declared = None if given.declare is None else dict(given.declare)
+    jobs = {
+        job_id: Job(fate=fate, parameters=declared, notebook=str(given.notebook), environment=dict(given.environment))
+        for job_id, fate in given.job or [(1, "notebook")]
+    }
+
+    try:
+        emulator = Emulator(jobs=jobs, token=given.token, port=given.port, startup=given.startup, state=given.state)
+    except (OSError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "no such port"
+        print(f"{prog}: port {given.port} cannot be bound: {reason}", file=sys.stderr)
+
+        return 2
+
+    # uvicorn finishes what is under way, then raises the signal again: told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+    print(emulator.url, flush=True)
+    print(f"jobs: {', '.join(f'{job_id} ({job.fate})' for job_id, job in jobs.items())}", file=sys.stderr, flush=True)
+    emulator.serve()
+
+    return 0
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="A Databricks workspace on loopback: the part of the Jobs API that one job needs. "
+        "Its address is the first line that it prints: set DATABRICKS_HOST to it, and DATABRICKS_TOKEN to the token.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="0: any free one (default)")
+    parser.add_argument("--token", default="emulator-token", help="what clients must present (default: %(default)s)")
+    parser.add_argument(
+        "--job", action="append", type=_job, metavar="ID=FATE", help=f"{', '.join(get_args(Fate))}; default 1=notebook"
+    )
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK, help="what jobs of fate notebook run")
-    parser.add_argument("--declare", action="append", metavar="NAME=DEFAULT", help="a parameter of the jobs")
-    parser.add_argument("--environment", action="append", default=[], metavar="NAME=VALUE", help="for the notebook")
+    parser.add_argument(
+        "--declare", action="append", type=_pair, metavar="NAME=DEFAULT", help="a parameter of the jobs"
+    )
+    parser.add_argument(
+        "--environment", action="append", type=_pair, default=[], metavar="NAME=VALUE", help="for the notebook"
+    )
     parser.add_argument("--startup", type=float, default=0.0, metavar="SECONDS", help="how long a run is PENDING")
     parser.add_argument("--state", type=Path, help="a file that runs are kept in")
-    given = parser.parse_args(arguments)
-    declared = None if given.declare is None else dict(each.split("=", 1) for each in given.declare)
-    environment = dict(each.split("=", 1) for each in given.environment)
-    jobs = {
-        int(job_id): Job(fate=fate, parameters=declared, notebook=str(given.notebook), environment=environment)
-        for job_id, fate in (each.split("=", 1) for each in given.job)
-    }
-    emulator = Emulator(jobs=jobs, token=given.token, port=given.port, startup=given.startup, state=given.state)
-    # uvicorn finishes what is under way, then raises the signal again: told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    print(emulator.url, flush=True)
-    emulator.serve()
+
+    return parser
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} has no NAME= in front")
+
+    return name, value
+
+
+def _job(text: str) -> tuple[int, Fate]:
+    job_id, _, fate = text.partition("=")
+
+    if not (job_id.isascii() and job_id.isdigit()) or fate not in get_args(Fate):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ID=FATE, with a number and one of {', '.join(get_args(Fate))}"
+        )
+
+    return int(job_id), cast("Fate", fate)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,11 +14,13 @@ import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from orchestrator.databricks import NOTEBOOK
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
+    from pathlib import Path
 
 #: What becomes of a job's runs: the notebook as a process; RUNNING or BLOCKED until moved; or over at once, without a
 #: callback: TERMINATED/SUCCESS, TERMINATED/FAILED, INTERNAL_ERROR, SKIPPED.
@@ -43,8 +45,6 @@ _TERMINATION: Final = {
     "CANCELED": "USER_CANCELED",
     "MAXIMUM_CONCURRENT_RUNS_REACHED": "MAX_CONCURRENT_RUNS_EXCEEDED",
 }
-
-NOTEBOOK: Final = Path(__file__).parents[2] / "databricks" / "notebook.py"
 
 #: Seconds a cancelled notebook has before it is killed.
 CANCEL_GRACE: Final = 5.0

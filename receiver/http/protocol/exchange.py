@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from receiver.http.protocol.heads import Head
     from receiver.http.protocol.response_heads import Headers
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = frozenset((204, 304))
@@ -104,11 +104,11 @@ class Exchange:
         except Problem as problem:
             self._fail(problem)  # the body is malformed, and this application has no answer of its own to that
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote a request
-            _log.error("the application failed: %s", describe_crash(error))
+            logger.error("the application failed: %s", describe_crash(error))  # noqa: TRY400 - the same
             self._fail(Problem("internal-error"))
         else:
             if not (self.complete or self.gone):
-                _log.error("the application returned before its answer was complete")
+                logger.error("the application returned before its answer was complete")
                 self._fail(Problem("internal-error"))
 
     async def receive(self) -> Message:

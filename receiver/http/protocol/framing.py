@@ -16,11 +16,11 @@ from receiver.http.protocol.heads import TOKEN, VALUE, MalformedRequest, check_r
 if TYPE_CHECKING:
     from receiver.http.protocol.heads import Head
 
+#: Bytes of a request's head, blank lines before it included. The application accepts less.
 HEAD_BYTES: Final = 64 * 1024
-"""Bytes of a request's head, blank lines before it included. The application accepts less."""
 
+#: Lines of a request's head. The application accepts fewer; very many short ones take long to look at.
 HEAD_LINES: Final = 200
-"""Lines of a request's head. The application accepts fewer; very many short ones take long to look at."""
 
 _SIZE_LINE_BYTES: Final = 256
 _EXTRA_BYTES: Final = 8 * 1024

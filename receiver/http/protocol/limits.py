@@ -21,8 +21,8 @@ from typing import Final
 class Limits:
     """How long a connection waits, in seconds, and how much it throws away, in bytes; the table above says for what.
 
-    `idle_seconds` is longer than the README's proxies keep an idle connection, so that they never send a request into
-    one that is about to close.
+    `idle_seconds` is longer than the proxies of scripts/deploy keep an idle connection, so that they never send a
+    request into one that is about to close.
     """
 
     head_seconds: float = 30

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 type Headers = Iterable[tuple[bytes, bytes]]
 
+#: Seconds that a timestamp may lie in the past or the future.
 WINDOW: Final = 300
-"""Seconds that a timestamp may lie in the past or the future."""
 
 MAX_HEADER_BYTES: Final = 2048
 MAX_SIGNATURES: Final = 16

@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.approving import ADA, BOB, CAT, Desk, code_in, consult, desk, link_in, seen
+from support.approving import ADA, BOB, CAT, Desk, code_in, consult, desk, seen
 from support.configuration import fresh_key
 from support.plant import pause
 
 from orchestrator import Question, ask_people
-from orchestrator.durable.opened_at import companion_id
+from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.callbacks.settlement import resolve
+from orchestrator.durable.opened_at import companion_id, opened_at
 from orchestrator.errors import StepRefused
 from orchestrator.runs.cancellation import request_cancel
 
@@ -164,34 +166,6 @@ async def test_a_cancel_withdraws_every_link(here: Desk, need: str) -> None:
         assert "withdrawn" in seen(await here.post(await here.link(person)), 410)
 
 
-@pytest.mark.slow
-async def test_people_are_reminded_with_the_same_link_until_it_is_decided(here: Desk) -> None:
-    link = await here.ask(people=[ADA, BOB], remind_after=0.5, code=True)
-    first = await here.letter(ADA)
-    second, third = await here.letter(ADA, number=1), await here.letter(ADA, number=2)
-    await here.letter(BOB, number=1)
-
-    assert {link_in(letter.text) for letter in (first, second, third)} == {link}
-    assert {code_in(letter.text) for letter in (first, second, third)} == {code_in(first.text)}
-    assert (first.subject, second.subject) == ("Ship it?", "Reminder: Ship it?")
-    names = [name for name, letter in here.letters.sent if letter.to == ADA]
-    assert len(set(names)) == len(names), "a mailbox would show a reminder as the mail it reminds of"
-    assert second.follows == third.follows == names[0]
-
-    await here.post(link, code=code_in(first.text))
-    await here.ended()
-
-    # One may have been on its way when it was decided; where they go on, there are two in every such pause.
-    for _ in range(10):
-        sent = len(here.letters.sent)
-        await pause(1.2)
-
-        if len(here.letters.sent) == sent:
-            break
-    else:
-        pytest.fail("people are still reminded")
-
-
 @pytest.mark.usefixtures("hurried")
 async def test_a_mail_server_that_is_away_is_waited_for(here: Desk) -> None:
     here.letters.outages = 1
@@ -234,3 +208,15 @@ async def test_no_token_and_no_code_rests_in_the_store(here: Desk) -> None:
 async def test_a_question_needs_people_each_once(people: list[str]) -> None:
     with pytest.raises(ValueError, match=r"people|address"):
         await ask_people(None, "a", Question(title="?"), people)  # type: ignore[arg-type]
+
+
+async def test_an_answer_that_was_not_given_on_our_page_is_nobodys_decision(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        await here.ask()
+        wait = await here.engine.promises.get("consult.1:1")
+        outcome = Outcome(kind="approve", callback="question", by="approver", body="{}", subject=ADA)
+        await resolve(here.engine.promises, wait.id, ikey="a", outcome=outcome, opened=opened_at(wait))
+        ended = await here.ended()
+
+    assert ended["state"] == "failed"
+    assert ended["error"] == {"message": "the answer to 'question' is not one that was given on our page"}

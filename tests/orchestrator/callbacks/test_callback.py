@@ -15,7 +15,6 @@ from orchestrator.callbacks.callback import Links
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.runs.roots import view_root
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -242,10 +241,3 @@ async def test_a_step_that_is_under_way_when_the_worker_stops_is_finished_and_no
         assert await works.ended("a") == ("succeeded", "done")
 
     assert BEGUN == ["lengthy.a"]
-
-
-async def test_a_start_is_once_per_id_whoever_starts_it(works: Plant) -> None:
-    views = await asyncio.gather(*(works.start("a") for _ in range(20)))
-
-    assert [view.created for view in views].count(True) == 1
-    assert view_root(await works.engine.promises.get(works.root("a"))).state == "running"

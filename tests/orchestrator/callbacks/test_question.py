@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from resonate.types import PromiseRecord, Value
 
-from orchestrator.callbacks.question import Inquiry, Question, digest_of
+from orchestrator.callbacks.claims import Claims
+from orchestrator.callbacks.question import Asked, Inquiry, Question, digest_of
 
 QUESTION = Question(
     title="Ship it?", text="é", facts=[("Order", "42")], links=[("Terms", "https://a.example/x?y=1#z")], code=True
@@ -126,3 +127,34 @@ def test_decisions_that_cannot_be_told_apart_from_other_ends_are_refused(decisio
 def test_a_question_needs_a_title_and_has_a_limit(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="question"):
         Question(**fields)
+
+
+CLAIMS = Claims(
+    promise_id="w.1:1",
+    callback="approval",
+    audience="approver",
+    subject="a@x",
+    outcomes=("approve", "reject"),
+    expires_at=1,
+    question="w.1:1",
+    digest=digest_of(record(as_json(INQUIRY))),
+)
+
+
+def test_what_is_asked_is_read_with_its_digest_and_its_end() -> None:
+    asked = Asked.read(record(as_json(INQUIRY)))
+
+    assert asked is not None
+    assert (asked.inquiry, asked.question, asked.until) == (INQUIRY, QUESTION, 1)
+    assert asked.matches(CLAIMS)
+    assert Asked.read(record("no question")) is None
+
+
+@pytest.mark.parametrize(
+    "claims", [replace(CLAIMS, question="w.1:2"), replace(CLAIMS, digest="0" * 64), replace(CLAIMS, digest=None)]
+)
+def test_a_link_for_another_question_or_another_text_of_it_does_not_match(claims: Claims) -> None:
+    asked = Asked.read(record(as_json(INQUIRY)))
+
+    assert asked is not None
+    assert not asked.matches(claims)

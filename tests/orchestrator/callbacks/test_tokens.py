@@ -227,6 +227,15 @@ def test_a_token_is_good_up_to_its_expiry_and_expired_after_it() -> None:
     assert caught.value.claims == CLAIMS
 
 
+def test_whoever_asks_for_it_is_told_what_an_expired_token_says() -> None:
+    for now, expired in ((CLAIMS.expires_at, False), (CLAIMS.expires_at + 1, True)):
+        presented = signer(now=now).verify_even_expired(TOKEN, audience="machine")
+        assert (presented.claims, presented.expired) == (CLAIMS, expired)
+
+    with pytest.raises(TokenInvalid):
+        signer(now=CLAIMS.expires_at + 1).verify_even_expired(TOKEN, audience="approver")
+
+
 def test_an_expired_forgery_is_invalid_not_expired() -> None:
     with pytest.raises(TokenInvalid):
         signer(now=NOW + 10**6).verify(signed_elsewhere(DOCUMENT, secret_key=FOREIGN.reveal()), audience="machine")

@@ -263,7 +263,7 @@ SHAPES = (
 
 def printed_keys() -> Iterator[tuple[Path, str]]:
     """Yield what looks like a key in the documents, tests and scripts, with the file that prints it."""
-    documents = [ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")]
+    documents = [file for room in (".", "orchestrator", "receiver") for file in (ROOT / room).glob("*.md")]
     programs = [file for folder in ("tests", "scripts") for file in (ROOT / folder).rglob("*") if file.is_file()]
 
     for file in [*documents, *programs]:

@@ -133,6 +133,23 @@ async def test_options_are_kept_by_a_context_over_another() -> None:
     assert (await records_of(body))["w.1:1"].timeout_at == NOW + 5_000
 
 
+async def test_what_is_to_be_done_at_the_end_is_done_in_order_whichever_options_it_was_asked_for_with() -> None:
+    done: list[str] = []
+
+    async def body(ctx: Context) -> Any:
+        for number, one in enumerate((ctx, Context.over(ctx.options(timeout=timedelta(seconds=5))), ctx)):
+
+            async def action(number: int = number) -> None:
+                done.append(f"{number} {await ctx.run(a_step)}")
+
+            one.at_end(action)
+
+        await ctx.run_end_actions()
+
+    assert "w.1:3" in await records_of(body)
+    assert done == ["0 7", "1 7", "2 7"]
+
+
 async def test_a_wait_that_nobody_awaits_any_more_is_not_reported_as_forgotten() -> None:
     reported: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()

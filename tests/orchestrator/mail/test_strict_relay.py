@@ -21,7 +21,7 @@ from support.relay import PASSWORD, USER, Received, Relay, objections
 
 from orchestrator.approvals.letter import Letter
 from orchestrator.callbacks.question import Question
-from orchestrator.config.addresses import mail_address
+from orchestrator.config.mail_address import mail_address
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.persisting import DONE
 from orchestrator.engine import Engine

@@ -138,7 +138,7 @@ async def test_a_promise_in_the_place_of_a_cancel_that_asks_for_none_is_none(tmp
         assert await find_cancel(here.engine.promises, root) is None
 
 
-async def test_a_cancel_of_a_workflow_that_the_engine_has_forgotten_is_pursued_no_more(tmp_path: Path) -> None:
+async def test_a_cancel_of_a_workflow_that_the_engine_has_forgotten_is_driven_no_more(tmp_path: Path) -> None:
     async with edge(tmp_path) as here:
         await create_task(
             here.engine,

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 from resonate.retry import Never
-from resonate.types import Value
 from support.plant import plant
 
 from orchestrator import Context, StepRefused, WorkflowExpired, WorkflowFailed, open_callback, workflow
 from orchestrator.durable.group_steps import group_step
-from orchestrator.errors import EngineUnavailable
-from orchestrator.runs.roots import Ending, view_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,85 +229,6 @@ async def test_a_result_of_another_group_that_json_cannot_hold_fails_at_once(tmp
         "failed",
         {"message": "the result of repeat is NaN, which JSON cannot hold"},
     )
-
-
-@pytest.mark.parametrize(
-    "ending",
-    [
-        Ending.failed("\ud800"),
-        Ending.raised(WorkflowFailed("half an emoji: \ud83d")),
-        Ending.raised(WorkflowFailed("a", **{"\ud800": 1})),
-    ],
-)
-def test_what_is_stored_of_an_ending_is_utf_8(ending: Ending) -> None:
-    error = json.loads(ending.stored()["error"])
-
-    assert json.dumps(error, ensure_ascii=False).encode()
-
-
-async def test_what_an_earlier_version_stored_with_a_lone_surrogate_can_be_answered(tmp_path: Path) -> None:
-    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
-        view = await works.start("a")
-        stored = {"countersign": 1, "state": "succeeded", "result": json.dumps({"a": "\ud800"}), "error": None}
-        await works.engine.resonate.promises.resolve(view.root_id, Value(data=stored))
-        view = view_root(await works.engine.promises.get(view.root_id))
-
-    assert json.dumps(json.loads(view.result or ""), ensure_ascii=False).encode() == b'{"a": "\\\\ud800"}'
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"state": "running"},
-        {"state": []},
-        {"result": 7},
-        {"result": {"a": 1}},
-        {"error": []},
-        {"countersign": 2},
-    ],
-)
-async def test_a_root_that_holds_no_ending_of_ours_has_failed(tmp_path: Path, changed: dict[str, Any]) -> None:
-    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
-        view = await works.start("a")
-        stored = {"countersign": 1, "state": "succeeded", "result": "null", "error": None} | changed
-        await works.engine.resonate.promises.resolve(view.root_id, Value(data=stored))
-        view = view_root(await works.engine.promises.get(view.root_id))
-
-    assert (view.state, view.result) == ("failed", None)
-    assert json.loads(view.error or "") == {"message": "the workflow's code could not be run"}
-
-
-@pytest.mark.parametrize("missing", ["countersign", "state", "result", "error"])
-async def test_a_root_that_holds_an_incomplete_ending_has_failed(tmp_path: Path, missing: str) -> None:
-    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
-        view = await works.start("a")
-        stored: dict[str, Any] = {"countersign": 1, "state": "succeeded", "result": "null", "error": None}
-        del stored[missing]
-        await works.engine.resonate.promises.resolve(view.root_id, Value(data=stored))
-        view = view_root(await works.engine.promises.get(view.root_id))
-
-    assert (view.state, view.result) == ("failed", None)
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        None,
-        {"root": "ending.a", "request": "{}"},
-        {"countersign": 2, "root": "ending.a", "request": "{}"},
-        {"countersign": 1, "request": "{}"},
-        {"countersign": 1, "root": "ending.b", "request": "{}"},
-        {"countersign": 1, "root": "ending.a"},
-        {"countersign": 1, "root": "ending.a", "request": {}},
-    ],
-)
-async def test_a_root_that_was_not_started_by_us_is_not_shown(tmp_path: Path, start: object) -> None:
-    async with plant(tmp_path, "memory://", ending(lambda: None), working=False) as works:
-        param = {"func": "ending", "args": [start]}
-        root = await works.engine.promises.create("ending.a", timeout_at=2**42, param=param, tags={})
-
-        with pytest.raises(EngineUnavailable, match="not started by Countersign"):
-            view_root(root)
 
 
 async def test_a_callback_s_body_read_as_a_number_is_not_shown(

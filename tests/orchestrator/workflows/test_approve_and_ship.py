@@ -88,7 +88,7 @@ async def test_after_a_restart_in_the_middle_the_link_still_decides(tmp_path: Pa
         link = await begun(before, remind_after=3)
 
     async with desk(tmp_path, engine_url, **keys) as after:
-        assert await after.link() == link, "the reminder outlives the process that arranged it"
+        assert await after.link() == link, "the reminder outlives the process that scheduled it"
         assert (await after.post(link)).status_code == 303
         assert (await ended(after))[1]["status"] == "shipped"
 

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 from support.edge import AUTHORISED, edge, problem
-from support.plant import Plant, pause, plant
+from support.plant import Plant, plant
 
-from orchestrator.databricks.run import JobRun
-from orchestrator.databricks.watcher import how_it_ended
 from orchestrator.durable.context import Context
 from orchestrator.errors import StepRefused
 from orchestrator.mail.mailer import Mailer
@@ -61,7 +59,7 @@ def token_of(wait: PromiseRecord) -> str:
 
 async def test_a_callback_ends_it_with_the_result_and_the_run(works: Plant) -> None:
     await works.start("a", job_id=HOLDS, parameters={"day": "monday"})
-    await triggered(works, 1)
+    await works.triggered(1)
     await works.answer(f"{works.root('a')}:1", '{"rows": 3}', name="run-1")
 
     (run,) = works.emulator.workspace.runs()
@@ -76,7 +74,7 @@ async def test_a_callback_ends_it_with_the_result_and_the_run(works: Plant) -> N
 
 async def test_the_jobs_own_failure_fails_it_with_message_and_details(works: Plant) -> None:
     await works.start("a", job_id=HOLDS)
-    await triggered(works, 1)
+    await works.triggered(1)
     await works.answer(
         f"{works.root('a')}:1", '{"message": "no input", "details": {"day": 1}}', kind="failed", name="run-1"
     )
@@ -99,34 +97,11 @@ async def test_a_run_that_ends_without_calling_back_has_died(works: Plant, job: 
     assert error["run_id"] == works.emulator.workspace.runs()[0].run_id
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_a_run_that_dies_later_is_found_by_the_watcher(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, **QUICK)
-    (run,) = await triggered(works, 1)
-    await pause(0.3)
-    works.emulator.workspace.move(run.run_id, "INTERNAL_ERROR", "FAILED", "The cluster was lost")
-
-    state, error = await works.ended("a")
-    assert (state, error["outcome"]) == ("failed", "died")
-    assert error["details"]["state_message"] == "The cluster was lost"
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_a_deleted_run_has_died(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, **QUICK)
-    (run,) = await triggered(works, 1)
-    works.emulator.workspace.move(run.run_id, "TERMINATED", "FAILED")
-    works.emulator.workspace.delete({"run_id": run.run_id})
-
-    state, error = await works.ended("a")
-    assert (state, error["outcome"]) == ("failed", "died")
-
-
 @pytest.mark.slow
 async def test_a_blocked_run_is_waited_for_until_the_deadline_then_cancelled(works: Plant) -> None:
     await works.start("a", job_id=BLOCKED, deadline=3, **QUICK)
 
-    (run,) = await triggered(works, 1)
+    (run,) = await works.triggered(1)
     assert await works.ended("a") == (
         "expired",
         {"outcome": "expired", "message": "the deadline passed without a callback", "run_id": run.run_id},
@@ -136,7 +111,7 @@ async def test_a_blocked_run_is_waited_for_until_the_deadline_then_cancelled(wor
 
 async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant) -> None:
     await works.start("a", job_id=HOLDS)
-    (run,) = await triggered(works, 1)
+    (run,) = await works.triggered(1)
     assert await request_cancel(works.engine, works.root("a"))
 
     late = await works.answer(f"{works.root('a')}:1", name="run-1")
@@ -152,7 +127,7 @@ async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant
         Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
     )
     await works.start("a", job_id=HOLDS, deadline=3, **QUICK)
-    (run,) = await triggered(works, 1)
+    (run,) = await works.triggered(1)
 
     state, error = await works.ended("a")
     assert (state, error["outcome"], error["run_id"]) == ("expired", "expired", run.run_id)
@@ -270,7 +245,7 @@ async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
     await works.start("a", job_id=HOLDS, attempts=3)
 
     for place in range(attempt):
-        runs = await triggered(works, place + 1)
+        runs = await works.triggered(place + 1)
         wait = f"{works.root('a')}:{3 * place + 1}"
         await works.opened(f"{works.root('a')}:{3 * place + 3}")
 
@@ -279,7 +254,7 @@ async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
 
         await works.answer(wait, '{"message": "no"}', kind="failed", name=f"run-{place + 1}")
 
-    runs = await triggered(works, attempt + 1)
+    runs = await works.triggered(attempt + 1)
     after = f"{works.root('a')}:{3 * attempt + 1}"
     await works.answer(after, "1", name=f"run-{attempt + 1}")
     assert await works.ended("a") == ("succeeded", {"run_id": runs[-1].run_id, "outcome": "succeeded", "result": 1})
@@ -291,7 +266,7 @@ async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
 async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(works: Plant) -> None:
     works.emulator.workspace.add_job(HOLDS, Job(fate="hold", max_concurrent_runs=1))
     await works.start("first", job_id=HOLDS)
-    (first,) = await triggered(works, 1)
+    (first,) = await works.triggered(1)
     await works.start("a", job_id=HOLDS, **QUICK)
     error = (await works.ended("a"))[1]
     assert "SKIPPED" in error["message"]
@@ -300,38 +275,12 @@ async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(work
     await works.start("b", job_id=HOLDS, attempts=2, **QUICK)
     await works.opened(f"{works.root('b')}:6")
     works.emulator.workspace.move(first.run_id, "TERMINATED", "SUCCESS")
-    runs = await triggered(works, 4)
+    runs = await works.triggered(4)
     await works.answer(f"{works.root('b')}:4", "1", name="run-2")
     assert await works.ended("b") == (
         "succeeded",
         {"run_id": runs[-1].run_id, "outcome": "succeeded", "result": 1},
     )
-
-
-@pytest.mark.parametrize(
-    ("result_state", "message", "said"),
-    [
-        ("MAXIMUM_CONCURRENT_RUNS_REACHED", "", "limit of concurrent runs"),
-        ("MAX_CONCURRENT_RUNS_EXCEEDED", "", "limit of concurrent runs"),
-        (None, "The job is paused", "The job is paused"),
-        (None, "", "(SKIPPED)"),
-    ],
-)
-def test_why_a_run_was_skipped_is_said_whichever_way_the_api_tells_it(
-    result_state: str | None, message: str, said: str
-) -> None:
-    run = JobRun(
-        run_id=1,
-        job_id=1,
-        over=True,
-        life_cycle_state="SKIPPED",
-        result_state=result_state,
-        message=message,
-        page_url=None,
-        parameters={},
-    )
-
-    assert said in how_it_ended(run)
 
 
 @pytest.mark.slow
@@ -383,7 +332,7 @@ async def test_notify_is_told_of_success_of_a_cancel_and_of_the_jobs_own_failure
         await works.start(name, job_id=HOLDS, notify="ops@example.org")
         await works.opened(f"{works.root(name)}:3")
 
-    await triggered(works, 4)
+    await works.triggered(4)
     await works.answer(f"{works.root('a')}:1", "1", name="run-1")
     await request_cancel(works.engine, works.root("b"))
     await works.answer(f"{works.root('c')}:1", '{"message": "no input"}', kind="failed", name="run-1")
@@ -418,31 +367,12 @@ async def test_a_notification_that_cannot_be_sent_is_logged_and_changes_nothing(
 async def test_a_passing_fault_of_the_trigger_is_survived_with_one_run(works: Plant, kind: Any) -> None:
     works.emulator.workspace.fail_next(Fault(kind=kind, on="run-now", count=2))
     await works.start("a", job_id=HOLDS)
-    (run,) = await triggered(works, 1)
+    (run,) = await works.triggered(1)
     await works.answer(f"{works.root('a')}:1", name="run-1")
 
     state, result = await works.ended("a")
     assert (state, result["run_id"]) == ("succeeded", run.run_id)
     assert works.emulator.workspace.runs_created() == 1
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_a_watcher_that_cannot_ask_goes_on_asking(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, **QUICK)
-    (run,) = await triggered(works, 1)
-    works.emulator.workspace.fail_next(Fault(kind="status", on="runs/get", count=2, status=403))
-    works.emulator.workspace.move(run.run_id, "TERMINATED", "FAILED")
-
-    assert (await works.ended("a"))[1]["outcome"] == "died"
-
-
-async def test_a_callback_that_arrives_before_the_watcher_wins(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, **QUICK)
-    (run,) = await triggered(works, 1)
-    await works.answer(f"{works.root('a')}:1", "1", name="run-1")
-    works.emulator.workspace.move(run.run_id, "TERMINATED", "FAILED")
-
-    assert (await works.ended("a"))[0] == "succeeded"
 
 
 @pytest.mark.usefixtures("hurried")
@@ -458,7 +388,7 @@ async def test_a_start_repeated_after_the_end_gives_the_stored_outcome_and_no_se
 
 async def test_no_token_rests_in_the_promise_store(works: Plant) -> None:
     await works.start("a", job_id=HOLDS)
-    (run,) = await triggered(works, 1)
+    (run,) = await works.triggered(1)
     token = run.parameters["callback_url"].rpartition("/")[2]
     await works.answer(f"{works.root('a')}:1", name="run-1")
     await works.ended("a")
@@ -518,16 +448,3 @@ async def test_the_api_answers_422_and_names_the_field(tmp_path: Path, field: st
 
         assert field in problem(answer, 422, "invalid-input")["errors"][0]["field"]
         problem(await here.client.get(path, headers=AUTHORISED), 404, "unknown-id")
-
-
-async def triggered(works: Plant, count: int) -> list[Any]:
-    """Return the workspace's runs once there are so many."""
-    for _ in range(1500):
-        runs = works.emulator.workspace.runs()
-
-        if len(runs) >= count:
-            return runs
-
-        await pause(0.02)
-
-    pytest.fail("the job was not triggered")

@@ -9,7 +9,7 @@ from support.engines import KINDS
 from support.forgetting import Forgetful, forgetful
 from support.plant import PATIENCE, Plant, pause, plant
 
-from orchestrator.databricks.hints import request_look
+from orchestrator.databricks.hints import request_poll
 from orchestrator.databricks.run import idempotency_token
 from orchestrator.databricks.watcher import POLL
 from orchestrator.durable import context
@@ -78,7 +78,7 @@ async def test_it_has_a_run_of_its_own_and_the_first_run_s_end_is_not_its_end(
         assert second.idempotency_token == idempotency_token(later.id, later.created_at)
 
         works.emulator.workspace.move(first.run_id, "TERMINATED", "FAILED")
-        await request_look(works.engine, first.run_id, group="default", new_nonce=lambda: "hint")
+        await request_poll(works.engine, first.run_id, group="default", new_nonce=lambda: "hint")
         await is_over(works, f"countersign~run{first.run_id}.hint")
         await is_over(works, companion_id(earlier, "look0"))
         assert (await works.engine.promises.get(wait_id)).state == "pending"

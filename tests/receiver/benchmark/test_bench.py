@@ -54,7 +54,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 def test_a_small_run_measures_everything_and_finds_nothing_wrong(tmp_path: Path) -> None:
     file = tmp_path / "samples.json"
     ended = subprocess.run(
-        [sys.executable, "-m", "receiver.benchmark.bench", "--size", "20", "--json", file],
+        [sys.executable, "-m", "receiver.benchmark", "--size", "20", "--json", file],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,

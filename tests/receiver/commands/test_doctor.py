@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.configuration import settings
 
-from orchestrator.config.addresses import NO_MAIL, mail_address
+from orchestrator.config.mail_address import NO_MAIL, mail_address
 from orchestrator.config.settings import Settings
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone

@@ -18,8 +18,18 @@ def test_what_is_printed_is_accepted_as_an_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(keys.env_file())
     loaded = load_settings({"COUNTERSIGN_PUBLIC_URL": "http://localhost:8000"}, tmp_path)
 
-    assert len(loaded.signing_keys) == len(loaded.payload_keys) == len(loaded.caller_secrets) == 1
+    assert len(loaded.signing_keys) == len(loaded.payload_keys) == 1
     assert list(loaded.api_keys) == ["operator"]
+
+
+def test_the_second_factor_is_off_until_its_line_is_no_comment_any_more(tmp_path: Path) -> None:
+    text = keys.env_file()
+    (tmp_path / ".env").write_text(text)
+    environ = {"COUNTERSIGN_PUBLIC_URL": "http://localhost:8000"}
+    assert load_settings(environ, tmp_path).caller_secrets == ()
+
+    (tmp_path / ".env").write_text(text.replace("# COUNTERSIGN_CALLER_SECRETS", "COUNTERSIGN_CALLER_SECRETS"))
+    assert len(load_settings(environ, tmp_path).caller_secrets) == 1
 
 
 def test_the_api_key_is_printed_with_its_digest(tmp_path: Path) -> None:

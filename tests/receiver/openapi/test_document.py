@@ -150,11 +150,3 @@ def test_each_workflow_s_input_is_its_model_s_schema(described: dict[str, Any]) 
     assert schemas["first.input"]["properties"]["order_id"]["description"] == "The order."
     assert schemas["first.input"]["properties"]["items"]["items"] == {"$ref": "#/components/schemas/first.Item"}
     assert schemas["first.Item"] == schemas["second.Item"]
-
-
-def test_only_the_groups_that_are_served_are_described() -> None:
-    assert set(document([], groups=["callbacks"])["paths"]) == {path for path in PATHS if "/callbacks" in path}
-    assert set(document([], groups=["approvals"])["paths"]) == {"/approvals/{token}"}
-    assert set(document([], groups=["operations"])["paths"]) == {"/healthz", "/readyz", "/metrics", "/openapi.json"}
-    assert set(document([], groups=["webhooks"])["paths"]) == {path for path in PATHS if "/webhooks" in path}
-    assert document([Known("first", "x", First)], groups=["workflows"])["paths"].keys() == {"/workflows/{name}/{id}"}

@@ -68,10 +68,10 @@ def test_the_contracts_own_example_is_taken(tmp_path: Path) -> None:
     assert source.events == {"invoice.paid"}
 
 
-def test_the_readmes_own_example_is_taken(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "shopify").write_text(secrets.token_hex(32))
-    (tmp_path / "s.toml").write_text(example.replace("/run/secrets/shopify", "shopify"))
+def test_the_documents_own_example_is_taken(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "receiver/README.md").read_text(), re.DOTALL)
+    (tmp_path / "shopify.secret").write_text(secrets.token_hex(32))
+    (tmp_path / "s.toml").write_text(example)
     environ = {"BILLING_SECRET": f"whsec_{secrets.token_hex(16)}"}
     workflows: Any = {"process_order": ask}
     shop = one(Sources(settings(tmp_path, SOURCES="s.toml"), workflows, environ=environ), "shop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -38,10 +39,22 @@ def test_a_question_that_nobody_decided_has_no_answer(ended: Outcome | None) -> 
     assert approval_document(ASKED, ended) == PUT | {"answer": None}
 
 
+KEPT = {"comment": "Go.", "digest": "ab" * 32, "client": None, "at": "2026-11-21T08:00:00.000Z"}
+
+
 @pytest.mark.parametrize(
-    ("body", "kept"), [(None, {}), ('{"comment": "Go.", "client": null}', {"comment": "Go.", "client": None})]
+    ("body", "told"),
+    [
+        (json.dumps(KEPT), KEPT),
+        (json.dumps(KEPT | {"more": 1}), KEPT),
+        (None, {}),
+        ('{"comment": "Go."}', {}),
+        ("[1]", {}),
+    ],
 )
-def test_a_decision_is_told_with_who_made_it_and_what_was_kept_of_it(body: str | None, kept: dict[str, Any]) -> None:
+def test_a_decision_is_told_with_who_made_it_and_what_is_kept_of_every_decision(
+    body: str | None, told: dict[str, Any]
+) -> None:
     answer = approval_document(ASKED, outcome("approve", body))["answer"]
 
-    assert answer == {"decision": "approve", "person": "ada@example.org", **kept}
+    assert answer == {"decision": "approve", "person": "ada@example.org", **told}

@@ -226,6 +226,15 @@ async def test_a_genuine_token_of_a_wait_that_never_was_is_unknown(here: Edge) -
     problem(await here.post(token, 1), 404, "unknown-promise")
 
 
+async def test_an_expired_token_of_a_wait_that_never_was_comes_too_late_and_looking_finds_nothing(here: Edge) -> None:
+    links = minted(here)
+    claims = links.signer.verify(await here.asked(), audience="machine")
+    token = links.signer.mint(replace(claims, promise_id="ask.never:1", expires_at=1))
+
+    problem(await here.post(token, 1), 410, "expired")
+    problem(await here.client.get(f"/callbacks/{token}"), 404, "unknown-promise")
+
+
 async def test_an_expired_token_settles_nothing_but_still_finds_its_own_settlement(here: Edge) -> None:
     links = minted(here)
     token = await here.asked()

@@ -1,7 +1,8 @@
 """The SDK's in-process state machine, with indexes where it scans, and a note of whatever it changes.
 
 The rules are upstream's own code, inherited: only what reads every promise, task or timeout to find a few is replaced,
-and what changes a record is wrapped. This is the half of `IndexedState` that upstream's code calls into.
+and what changes a record is wrapped. One reply says less: a fenced request's (see `preload`). This is the half of
+`IndexedState` that upstream's code calls into.
 
 Not noted as changed, because a restart loses nothing by them: a lease taken or prolonged (leases die with the process),
 and when an undelivered task is announced again (a restart announces all of them).
@@ -54,12 +55,21 @@ class Indexed(ServerState):
         #: Tasks that are announced again in the step under way.
         self._unreported: frozenset[str] | set[str] = frozenset()
         self._compactor = Compactor(self.promises)
+        #: Whether the step under way does what a lease allows.
+        self._fenced = False
         self._now = 0
 
     # Overridden: what upstream finds by scanning
 
     def preload(self, promise_id: str) -> list[dict[str, Any]]:
-        """Return the records of the other promises of the same branch."""
+        """Return the records of the other promises of the same branch, which the reply to a fenced request leaves out.
+
+        A worker gets all of them with its task. To repeat them at each step made a workflow cost the square of its
+        steps. No worker counts on it: on Postgres no reply holds any.
+        """
+        if self._fenced:
+            return []
+
         promise = self.promises.get(promise_id)
         branch = promise.tags.get("resonate:branch") if promise is not None else None
 
@@ -186,6 +196,15 @@ class Indexed(ServerState):
     def task_heartbeat(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
         """Prolong leases; see upstream. Not reported either."""
         return self._without_report(super().task_heartbeat, now, corr_id, req)
+
+    def task_fence(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
+        """Do what a lease allows; see upstream, and `preload` for what the reply does not repeat."""
+        self._fenced = True
+
+        try:
+            return super().task_fence(now, corr_id, req)
+        finally:
+            self._fenced = False
 
     def task_suspend(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
         """Suspend a task on what it awaits; see upstream."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import select
@@ -10,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,49 +19,81 @@ from support.embedded import FAR, TARGET, Inbox, ask, calm, create, engine, true
 ROOT = Path(__file__).parents[4]
 
 
-class Victim:
-    """A process under load, and what it was answered."""
+class Victims:
+    """Processes under load, one after the other, and what they were answered."""
 
-    def __init__(self, path: Path, run: int) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/support/crashing.py"), str(path), str(run)],
+            [sys.executable, str(ROOT / "tests/support/crashing.py")],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._pipe = self._process.stdout
-        assert self._pipe.readline() == b"open\n"
-        os.set_blocking(self._pipe.fileno(), False)
-        self.lines: list[bytes] = []
+        self._input = self._process.stdin
+        self._output = self._process.stdout
+        os.set_blocking(self._output.fileno(), False)
+        self._said: dict[str, str] = {}
+        self._lines: list[bytes] = []
         self._rest = b""
 
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+    async def start(self, path: Path, run: int) -> None:
+        """Start another one, and return when it works on the file."""
+        self._said, self._lines = {}, []
+        os.write(self._input.fileno(), f"{path} {run}\n".encode())
+        await self.says("started")
+        await self.says("open")
+
+    async def signal(self, number: signal.Signals) -> None:
+        os.kill(int(self._said["started"]), number)
 
         if number == signal.SIGSTOP:
-            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+            await self.says("stopped")
 
     def read(self) -> list[bytes]:
-        """Return every line so far; no more than the process had written."""
-        while chunk := os.read(self._pipe.fileno(), 1 << 20) if self._ready() else b"":
+        """Return every acknowledgement so far; no more than the process had written."""
+        while chunk := os.read(self._output.fileno(), 1 << 20) if self._ready() else b"":
             *lines, self._rest = (self._rest + chunk).split(b"\n")
-            self.lines += lines
 
-        return list(self.lines)
+            for line in lines:
+                if line.startswith((b"created ", b"settled ")):
+                    self._lines.append(line)
+                else:
+                    word, _, rest = line.decode().partition(" ")
+                    self._said[word] = rest
+
+        return list(self._lines)
+
+    async def says(self, word: str) -> None:
+        """Return when this was said of the process."""
+        await true_soon(lambda: self.read() is not None and word in self._said)
 
     async def answered(self, count: int) -> None:
         """Return when it was answered so often: the moment of its death is one of its work, not one of the clock."""
         await true_soon(lambda: len(self.read()) >= count)
 
-    def kill(self) -> list[bytes]:
+    async def kill(self) -> list[bytes]:
+        """Kill it, and return all that it was answered."""
+        await self.signal(signal.SIGKILL)
+        await self.says("dead")
+        return self.read()
+
+    def close(self) -> None:
         self._process.kill()
         self._process.wait(30)
-        lines = self.read()
-        self._pipe.close()
-        return lines
+        self._input.close()
+        self._output.close()
 
     def _ready(self) -> bool:
-        return bool(select.select([self._pipe], [], [], 0)[0])
+        return bool(select.select([self._output], [], [], 0)[0])
+
+
+@pytest.fixture
+def victims() -> Iterator[Victims]:
+    victims = Victims()
+    yield victims
+    victims.close()
 
 
 async def untrue(path: Path, lines: list[bytes]) -> list[bytes]:
@@ -81,29 +113,32 @@ async def untrue(path: Path, lines: list[bytes]) -> list[bytes]:
     return wrong
 
 
-@pytest.mark.timeout(600)  # ten starts of Python, which a busy machine takes ten seconds each for
-async def test_nothing_that_was_answered_is_lost_when_the_process_is_killed(path: Path, tmp_path: Path) -> None:
+async def test_nothing_that_was_answered_is_lost_when_the_process_is_killed(
+    path: Path, tmp_path: Path, victims: Victims
+) -> None:
     answered: list[bytes] = []
     chance = random.Random(20261121)  # noqa: S311 - no secret
 
     for run in range(10):
-        victim = await asyncio.to_thread(Victim, path, run)
-        await victim.answered(chance.randrange(1, 400))
+        await victims.start(path, run)
+        await victims.answered(chance.randrange(1, 400))
         copy = tmp_path / f"copy{run}"
         copy.mkdir()
-        victim.signal(signal.SIGSTOP)
-        until_copied = victim.read()
+        await victims.signal(signal.SIGSTOP)
+        until_copied = victims.read()
 
         for file in path.parent.glob("engine.db*"):
             shutil.copy(file, copy)
 
-        victim.signal(signal.SIGCONT)
-        await victim.answered(len(until_copied) + chance.randrange(1, 100))
-        answered += await asyncio.to_thread(victim.kill)
+        await victims.signal(signal.SIGCONT)
+        await victims.answered(len(until_copied) + chance.randrange(1, 100))
+        answered_now = await victims.kill()
+        answered += answered_now
 
-        assert await untrue(path, answered) == []
+        assert await untrue(path, answered_now) == []
         assert await untrue(copy / "engine.db", until_copied) == []
 
+    assert await untrue(path, answered) == []
     assert len(answered) > 1000
 
 

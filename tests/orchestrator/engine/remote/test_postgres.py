@@ -19,6 +19,7 @@ from support.plant import pause
 
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connect
+from orchestrator.engine.remote import postgres
 from orchestrator.engine.remote.postgres import AutocommitSessions, SchemaProbe, TimedConnection
 from orchestrator.errors import ConfigurationError, EngineUnavailable, SchemaMissing
 
@@ -55,12 +56,12 @@ async def away(database: Database) -> AsyncIterator[None]:
 
 
 async def test_a_wait_closes_at_its_deadline_although_the_database_was_away(tmp_path: Path, database: Database) -> None:
-    async with edge(tmp_path, database.fresh()) as one:
-        await one.asked(deadline=5)
+    async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="2") as one:
+        await one.asked(deadline=3)
 
         async with away(database):
             assert (await one.client.get("/readyz")).status_code == 503
-            await pause(1)
+            await pause(0.5)
 
         # On a busy machine the workers may need longer than one such request to find the database again.
         ends = [await one.ended() for _ in range(3)]
@@ -83,7 +84,7 @@ async def test_whoever_holds_one_token_holds_up_nobody_else(tmp_path: Path, data
 
 
 async def test_a_request_finds_the_database_again_as_soon_as_it_is_back(tmp_path: Path, database: Database) -> None:
-    async with edge(tmp_path, database.fresh()) as one:
+    async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="2") as one:
         token = await one.asked()
 
         async with away(database):
@@ -97,8 +98,9 @@ async def test_a_request_finds_the_database_again_as_soon_as_it_is_back(tmp_path
 
 
 async def test_a_user_who_may_not_drive_timers_leaves_them_to_the_database(
-    tmp_path: Path, database: Database, start: Start
+    tmp_path: Path, database: Database, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(postgres, "_TICK", 0.01)
     url = database.fresh()
 
     with psycopg.connect(url, autocommit=True) as admin:
@@ -114,7 +116,7 @@ async def test_a_user_who_may_not_drive_timers_leaves_them_to_the_database(
                 await pause(0.02)
 
         await engine.check()
-        await pause(1)
+        await pause(0.1)
         await engine.stop()
         assert log.getvalue().count("pg_cron") == 1
     finally:
@@ -142,7 +144,7 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
     log = start("debug")
 
     async with answering(refusal(f"no entry for joe with {PASSWORD}")) as (url, _):
-        sessions = AutocommitSessions(Secret(f"{url}?sslmode=disable"), seconds=1)
+        sessions = AutocommitSessions(Secret(f"{url}?sslmode=disable"), seconds=0.2)
 
         with pytest.raises(EngineUnavailable) as told:
             await SchemaProbe(sessions)()
@@ -160,7 +162,7 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
 
 async def test_a_value_that_libpq_does_not_take_is_not_quoted(start: Start) -> None:
     log = start("debug")
-    sessions = AutocommitSessions(Secret(f"postgresql://joe@127.0.0.1:9/x?connect_timeout={PASSWORD}"), seconds=1)
+    sessions = AutocommitSessions(Secret(f"postgresql://joe@127.0.0.1:9/x?connect_timeout={PASSWORD}"), seconds=0.2)
 
     with pytest.raises(EngineUnavailable) as told:
         await SchemaProbe(sessions)()

@@ -1,3 +1,5 @@
+"""A worker's requests outlive a short absence of the engine, and no request outlives a lease."""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,7 +7,7 @@ import asyncio
 import pytest
 from resonate_base import ConnectorError
 
-from orchestrator.engine.remote.retrying import PatientNetwork
+from orchestrator.engine.remote.retrying import RetryingNetwork
 
 
 class Flaky:
@@ -45,15 +47,15 @@ class Time:
         self.now += seconds
 
 
-def patient(inner: Flaky, patience: float, *, seconds: float = 5) -> PatientNetwork:
+def retrying(inner: Flaky, retry_seconds: float, *, seconds: float = 5) -> RetryingNetwork:
     time = Time()
-    return PatientNetwork(inner, seconds=seconds, patience=patience, clock=time, sleep=time.sleep)
+    return RetryingNetwork(inner, seconds=seconds, retry_seconds=retry_seconds, clock=time, sleep=time.sleep)
 
 
 async def test_a_short_absence_costs_nothing() -> None:
     inner = Flaky(5)
 
-    assert await patient(inner, 15).send("a") == "A"
+    assert await retrying(inner, 15).send("a") == "A"
     assert inner.asked == 6
 
 
@@ -61,7 +63,7 @@ async def test_a_long_absence_ends_in_an_error_while_the_lease_is_still_ours() -
     inner = Flaky(1000)
 
     with pytest.raises(ConnectorError):
-        await patient(inner, 15).send("a")
+        await retrying(inner, 15).send("a")
 
     assert 5 < inner.asked < 20
 
@@ -70,19 +72,19 @@ async def test_who_only_sends_is_told_at_once() -> None:
     inner = Flaky(1)
 
     with pytest.raises(ConnectorError):
-        await patient(inner, 0).send("a")
+        await retrying(inner, 0).send("a")
 
     assert inner.asked == 1
 
 
 async def test_silence_is_an_error_too() -> None:
     with pytest.raises(ConnectorError):
-        await patient(Flaky(0, silent=True), 0, seconds=0.01).send("a")
+        await retrying(Flaky(0, silent=True), 0, seconds=0.01).send("a")
 
 
 async def test_a_network_that_is_stopped_gives_up_and_was_never_started() -> None:
     inner = Flaky(1000)
-    network = patient(inner, 1000)
+    network = retrying(inner, 1000)
     await network.start()
     await network.stop()
 

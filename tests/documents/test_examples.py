@@ -1,8 +1,7 @@
-"""What the README shows is so."""
+"""What the documents' examples do beyond what the documents show."""
 
 from __future__ import annotations
 
-import re
 import sys
 import tomllib
 from pathlib import Path
@@ -10,53 +9,34 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from support.approving import ADA, BOB, code_in, desk, link_in
-from support.plant import plant
+from support.configuration import settings
+from support.documents.markdown import blocks
 
+from orchestrator.config.settings import load_settings
 from orchestrator.runs.loading import load_workflows
+from orchestrator.testing.processes import ROOT
 from orchestrator.workflows.process_order import OrderRequest, validate
 from orchestrator.workflows.shop.prices import total_cents, unit_cents
+from receiver.commands.keys import env_file
 from receiver.senders.expressions import Expression, Misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orchestrator import Context
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+WRITING, RECEIVING, RUNNING = (
+    (ROOT / room / "README.md").read_text("utf-8") for room in ("orchestrator", "receiver", "scripts")
+)
 
 
-@pytest.fixture
-def refunds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The README's own workflow as a module."""
-    (block,) = re.findall(r"```python\n(from datetime.*?)```", README, re.DOTALL)
-    (tmp_path / "refunds.py").write_text(block)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield "refunds"
-    del sys.modules["refunds"]
+def example(document: str, name: str) -> str:
+    """Return the block of the document whose first line names this file."""
+    (found,) = (block.text for block in blocks(document) if block.file == name)
 
-
-async def test_the_workflow_of_your_own_works_as_printed(
-    refunds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (refund,) = load_workflows([refunds]).values()
-
-    async with plant(tmp_path, "memory://", refund) as works:
-        await works.start("a", order="42", cents=100)
-        await works.opened("refund.a:1")
-        await works.answer("refund.a:1", name="bank")
-
-        assert await works.ended("a") == ("succeeded", {"order": "42", "transfer": "succeeded"})
-        assert "POST to the bank" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", re.findall(r"^\$ scripts/(\w+)", README, re.MULTILINE))
-def test_every_script_that_it_names_is_there(name: str) -> None:
-    assert (Path(__file__).parents[1] / "scripts" / name).is_file()
+    return found
 
 
 async def test_the_question_to_people_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(r"```python\n(from orchestrator import Context, Question.*?)```", README, re.DOTALL)
-    (tmp_path / "releases.py").write_text(block)
+    (tmp_path / "releases.py").write_text(example(WRITING, "releases.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
     (release,) = load_workflows(["releases"]).values()
     monkeypatch.delitem(sys.modules, "releases")
@@ -93,9 +73,8 @@ SHOPIFY_ORDER: dict[str, Any] = {
 
 
 def shop() -> dict[str, Any]:
-    """Return the README's own source for a shop."""
-    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    source: dict[str, Any] = tomllib.loads(block)["sources"]["shop"]
+    """Return the document's own source for a shop."""
+    source: dict[str, Any] = tomllib.loads(example(RECEIVING, "sources.toml"))["sources"]["shop"]
     return source
 
 
@@ -119,3 +98,16 @@ async def test_the_shops_order_loses_no_line_and_no_quantity(tmp_path: Path) -> 
 def test_a_line_that_cannot_be_named_is_refused_and_not_dropped(line: dict[str, object]) -> None:
     with pytest.raises(Misfit):
         Expression(shop()["input"]).find(SHOPIFY_ORDER | {"line_items": [*SHOPIFY_ORDER["line_items"], line]})
+
+
+def test_the_settings_of_a_deployment_are_taken_beside_fresh_keys(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(env_file() + example(RUNNING, "/etc/countersign.env"))
+    loaded = load_settings({}, tmp_path)
+
+    assert loaded.engine.kind == "postgres"
+    assert loaded.public_url == "https://callbacks.example.org"
+    assert loaded.caller_secrets == ()
+
+
+def test_the_port_that_the_documents_name_is_the_default(tmp_path: Path) -> None:
+    assert settings(tmp_path).port == 8000

@@ -1,0 +1,150 @@
+"""What is known of records: the tasks that run here, and what the value of a promise is bound to.
+
+It remembers what it was told and asks the engine for the rest. It opens no payload, except to tell which workflows were
+started under the form before this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from resonate.error import DecodingError, ServerError
+
+from orchestrator.engine.encryption.cipher import PayloadKeyUnknown
+from orchestrator.engine.encryption.places import anchor_of, records_in
+from orchestrator.engine.encryption.unbound import may_be_unbound, starts, unbound_param, workflow_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.engine.encryption.cipher import PayloadCipher
+
+#: For how long a record that was read says where a settlement goes, in seconds.
+_FRESH: Final = 1.0
+
+_REMEMBERED: Final = 4096
+_NOT_FOUND: Final = 404
+
+
+class Send(Protocol):
+    """The SDK's way of asking an engine."""
+
+    async def __call__(self, kind: str, data: Any, *, allow_409: bool, routes_by: str | None = None) -> tuple[int, Any]:
+        """Return the status and the data of the engine's reply."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownTask:
+    """A task that runs here: the life that its promises are tied to, and whether it is of the form before this one.
+
+    `anchors` says of each promise that the task has met what a value of it is bound to.
+    """
+
+    life: str
+    old: bool
+    anchors: dict[str, str]
+
+
+class KnownRecords:
+    """Tasks and anchors, as many as fit.
+
+    Where it asks the engine, it raises what `send` raises. Where only an absent key could tell, `key_unknown` gets the
+    record and PayloadKeyUnknown is raised.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        cipher: PayloadCipher,
+        *,
+        key_unknown: Callable[[dict[str, Any]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send = send
+        self._cipher = cipher
+        self._key_unknown = key_unknown
+        self._clock = clock
+        self._tasks: OrderedDict[str, KnownTask] = OrderedDict()
+        self._anchors: OrderedDict[str, tuple[float, str]] = OrderedDict()
+
+    def running(self, task_id: str) -> KnownTask | None:
+        """Return a task that this process was given, None where it is unknown."""
+        return self._tasks.get(task_id)
+
+    async def task(self, task_id: str) -> KnownTask:
+        """Return a task that this process runs; asks the engine for its promise where it is unknown."""
+        task = self._tasks.get(task_id)
+
+        return task if task is not None else await self.take(await self._fetch(task_id))
+
+    async def take(self, record: dict[str, Any]) -> KnownTask:
+        """Take note of a task that this process runs, given the record of its promise as the engine has it."""
+        promise_id = record["id"]
+        anchor = anchor_of(record)
+        task = KnownTask(life=anchor, old=await self.is_old(record), anchors={promise_id: anchor})
+        remember(self._tasks, promise_id, task)
+
+        return task
+
+    def drop(self, task_id: str) -> None:
+        """Forget a task that does not run here any more."""
+        self._tasks.pop(task_id, None)
+
+    def saw(self, record: dict[str, Any]) -> None:
+        """Take note of a record that was read just now."""
+        remember(self._anchors, record["id"], (self._clock(), anchor_of(record)))
+
+    async def anchor(self, promise_id: str) -> str:
+        """Return what a value of this promise is bound to; asks the engine unless the record was read just now."""
+        read_at, anchor = self._anchors.pop(promise_id, (0.0, ""))
+
+        if anchor and self._clock() - read_at < _FRESH:
+            return anchor
+
+        return anchor_of(await self._fetch(promise_id))
+
+    async def is_old(self, record: dict[str, Any]) -> bool:
+        """Return whether this promise belongs to a workflow that was started under the form before this one."""
+        if not may_be_unbound(record):
+            return False
+
+        param = self._unbound_param(record)
+        root_id = workflow_of(record["id"], param)
+
+        if root_id != record["id"]:
+            try:
+                param = self._unbound_param(await self._fetch(root_id))
+            except ServerError as error:
+                if error.code == _NOT_FOUND:
+                    return False
+
+                raise
+
+        return starts(param, root_id)
+
+    def _unbound_param(self, record: dict[str, Any]) -> Any:
+        try:
+            return unbound_param(record, self._cipher)
+        except PayloadKeyUnknown:
+            self._key_unknown(record)
+            raise
+
+    async def _fetch(self, promise_id: str) -> dict[str, Any]:
+        _, answer = await self._send("promise.get", {"id": promise_id}, allow_409=False, routes_by=promise_id)
+
+        for record in records_in(answer):
+            return record
+
+        raise DecodingError(f"the engine's answer holds no record of {promise_id}")
+
+
+def remember[T](memory: OrderedDict[str, T], key: str, value: T) -> None:
+    """Put a value where the latest ones are kept."""
+    memory[key] = value
+    memory.move_to_end(key)
+
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

@@ -1,0 +1,41 @@
+"""The demo's own words; what it tells of the service is true only if it ends well, and it says so itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import demo
+import pytest
+
+from orchestrator.testing.processes import NotAsExpected
+
+SOURCE = (Path(demo.__file__)).read_text("utf-8")
+
+
+def entry(name: str, began: str = "00.000", ended: str = "01.250") -> dict[str, str]:
+    moments = {"started_at": f"2026-11-26T06:30:{began}Z", "ended_at": f"2026-11-26T06:30:{ended}Z"}
+
+    return {"id": "1", "name": name, "state": "succeeded", **moments}
+
+
+def test_every_line_of_the_last_table_says_what_the_step_is_and_how_long_it_took() -> None:
+    lines = list(demo.recorded([entry("run-1", ended="50.100"), entry("still_wanted"), entry("trigger_job")]))
+
+    assert lines == [
+        "run-1         succeeded   50.1 s  the wait for the notebook's callback, in the first attempt",
+        "still_wanted  succeeded    1.2 s  a look, before the job is triggered, whether the pipeline was cancelled",
+        "trigger_job   succeeded    1.2 s  triggering the job; the receiver was killed in the middle of this",
+    ]
+
+
+def test_a_step_that_nobody_has_explained_is_not_shown_as_if_it_were() -> None:
+    with pytest.raises(NotAsExpected, match="run-2"):
+        list(demo.recorded([entry("run-2")]))
+
+
+def test_no_line_is_wider_than_a_terminal_by_much() -> None:
+    told = re.findall(r'(?:step|told|say)\(\s*f?"([^"]+)"', SOURCE)
+
+    assert len(told) > 15
+    assert max(map(len, told)) <= 115

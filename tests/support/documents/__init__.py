@@ -1,0 +1,1 @@
+"""Reads the documents, and does what they say to do."""
