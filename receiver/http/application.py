@@ -38,7 +38,8 @@ class Application:
     def __init__(self, opened: Callable[[], AbstractAsyncContextManager[ASGIApp]], *, closed: ASGIApp) -> None:
         self._opened: Final = opened
         self._closed: Final = closed
-        self._alone: Final = Router(lifespan=self.lifespan)
+        #: Where frameworks look for the lifespan of an application that they mount: `router.lifespan_context`.
+        self.router: Final = Router(lifespan=self.lifespan)
         self._app: ASGIApp | None = None
 
     @contextlib.asynccontextmanager
@@ -64,7 +65,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the messages of a server's lifespan."""
         if scope["type"] == "lifespan":
-            await self._alone(scope, receive, send)
+            await self.router(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
