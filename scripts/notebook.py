@@ -34,6 +34,8 @@ to the address that they gave.
 No `Idempotency-Key` is sent. Without one the receiver derives the key from the token, so the same result is recognised
 as the same delivery by whichever process repeats it; a key made up here would be another one after a restart, and turn
 a harmless repetition into a conflict.
+
+Long because Databricks imports a single file.
 """
 
 from __future__ import annotations

@@ -99,6 +99,7 @@ def test_what_is_heavy_is_imported_late() -> None:
     assert violations(heavy_at_import, [file for file in product() if name(file) not in LATE]) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_has_started_has_imported_nothing_heavy() -> None:
     program = "import sys, receiver.__main__, orchestrator.__main__; print(*sys.modules)"
 

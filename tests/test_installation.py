@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("module", ["receiver", "orchestrator"])
+@pytest.mark.slow
 def test_a_command_is_found_from_a_directory_that_holds_nothing(module: str, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", module],
@@ -32,6 +33,7 @@ def test_a_command_is_found_from_a_directory_that_holds_nothing(module: str, tmp
     assert ended.stderr == "COUNTERSIGN_PUBLIC_URL is required\n"
 
 
+@pytest.mark.slow
 def test_the_environment_holds_this_checkout_itself() -> None:
     installed = distribution("countersign")
 

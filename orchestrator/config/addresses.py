@@ -1,6 +1,8 @@
 """The public URL, the engine and the model: read strictly, so that a mistyped one stops the process and not a wait.
 
 Nothing is resolved or connected to here. Reasons never quote the address: any of them may hold a password.
+
+Long because each kind of address has a grammar of its own, and all of them share one way to refuse.
 """
 
 from __future__ import annotations

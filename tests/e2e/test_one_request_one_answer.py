@@ -2,6 +2,8 @@
 
 Attackers share the proxies' connections with honest clients. Whatever they send, an honest client's answer is its own,
 and whatever the application saw of an attacker was answered to that attacker and nobody else.
+
+Long because each way through a proxy is tried with the same table of requests.
 """
 
 from __future__ import annotations

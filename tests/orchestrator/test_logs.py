@@ -1,4 +1,7 @@
-"""The log: one masked line per record, whatever is logged and however it goes wrong."""
+"""The log: one masked line per record, whatever is logged and however it goes wrong.
+
+Long because every form of the log is given the same records and the same faults.
+"""
 
 from __future__ import annotations
 
@@ -258,6 +261,7 @@ def test_an_exception_nobody_caught_ends_in_one_masked_line(start: Start) -> Non
         ("raise KeyboardInterrupt", ""),
     ],
 )
+@pytest.mark.slow
 def test_a_process_that_dies_of_an_exception_prints_one_masked_line(failure: str, last: str) -> None:
     program = f"from orchestrator.logs import configure_logging\nconfigure_logging('info')\n{failure}\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -348,6 +352,7 @@ def test_in_json_any_text_stays_inside_its_object(message: str, error: str) -> N
     assert all(line.isprintable() for line in entry["exception"].split("\n"))
 
 
+@pytest.mark.slow
 def test_in_json_every_line_of_a_process_is_one() -> None:
     program = (
         "import warnings, threading\nfrom orchestrator.logs import configure_logging\n"
@@ -424,6 +429,7 @@ def test_an_error_of_ours_is_made_to_be_read_unless_its_text_is_a_workflow_s(sta
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.slow
 def test_what_a_loop_says_of_a_task_or_call_that_broke_holds_no_text(loop: str) -> None:
     program = f"""
 import asyncio, gc, importlib

@@ -2,6 +2,8 @@
 
 The first half walks the source and refuses any further reach. The second half pins what the reaches rely on, with the
 SDK itself, so that another version of it cannot change that unnoticed.
+
+Long because each name that we use below the public surface has its own test.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+#: They start programs.
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import asyncio, importlib, signal, threading
 from orchestrator.signals import Signals

@@ -1,4 +1,7 @@
-"""The receiver inside somebody else's application: below a path, over real HTTP, with a lifespan of its own."""
+"""The receiver inside somebody else's application: below a path, over real HTTP, with a lifespan of its own.
+
+Long because the same promises are tried in several frameworks and below several paths.
+"""
 
 from __future__ import annotations
 

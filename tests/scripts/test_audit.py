@@ -16,6 +16,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: They start programs.
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(audit.__file__)
 LOCK = """
 version = 1

@@ -1,4 +1,7 @@
-"""The notebook, run as a process of its own against a small server that keeps what it is sent."""
+"""The notebook, run as a process of its own against a small server that keeps what it is sent.
+
+Long because the notebook is one file, and all of this needs the same server and the same way to run it.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,9 @@ from standardwebhooks import Webhook
 
 from orchestrator.config.secret import Secret
 from receiver.surfaces.caller_proof import Kind, verify_proof
+
+#: They start programs.
+pytestmark = pytest.mark.slow
 
 NOTEBOOK = Path(notebook.__file__)
 TOKEN = "eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"

@@ -1,6 +1,8 @@
 """A strict relay: an SMTP server that refuses whatever one of the strict relays out there would refuse, and says why.
 
 It reads bytes and trusts no mail library, so that what a sender got wrong cannot be put right on the way.
+
+Long because it holds the rules of several relays as one conversation.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ It is as strict as the real thing where the real thing is known: idempotency tok
 tokens, error shapes. It refuses fields it does not know, where Databricks would ignore them, so that nothing passes
 here by being ignored. What an error says beyond its code is a guess where the documentation is silent. With a state
 file, runs outlive the emulator, but their processes do not: those runs come back as failed.
+
+Long because it holds every call of the API beside the server that answers them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The emulator's workspace: jobs, runs and faults, without HTTP."""
+"""The emulator's workspace: jobs, runs and faults, without HTTP.
+
+Long because jobs, runs and faults are one state under one lock.
+"""
 
 from __future__ import annotations
 

@@ -143,6 +143,7 @@ async def test_of_what_stands_against_agreement_the_first_decision_counts_before
 
 
 @pytest.mark.parametrize("need", ["any", "all"])
+@pytest.mark.slow
 async def test_at_the_deadline_it_has_expired_for_everybody(here: Desk, need: str) -> None:
     await here.ask(people=[ADA, BOB], need=need, deadline=4)
     if need == "all":

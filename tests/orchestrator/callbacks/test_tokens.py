@@ -1,6 +1,6 @@
 """Callback tokens: minted for one wait, refused in every other spelling, shape, key and audience.
 
-Long because tokens of the format before are tried by the same means as those of today.
+Long because it holds the vectors that pin the stored form, beside the tables of refused spellings.
 """
 
 from __future__ import annotations

@@ -1,3 +1,8 @@
+"""Addresses of the configuration: what is taken, and what is refused before anything is waited for.
+
+Long because it is made of tables, one for each kind of address.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path

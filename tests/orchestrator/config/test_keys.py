@@ -1,3 +1,8 @@
+"""Keys of every purpose: what is taken, and what is refused as too weak, repeated or published.
+
+Long because it is made of tables, one for each kind of key, and of all the keys that this repository prints.
+"""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,8 @@
+"""Settings from the environment: each variable is taken or refused by its name, never with its value.
+
+Long because every variable has its rows of accepted and of refused values.
+"""
+
 from __future__ import annotations
 
 import ast
@@ -330,6 +335,7 @@ ACCEPTED = fresh()
 @pytest.mark.parametrize("name", [*environment.VARIABLES, "RESONATE_TOKEN", "DATABRICKS_TOKEN"])
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(value=GARBAGE)
+@pytest.mark.slow
 def test_any_value_is_either_taken_or_refused_by_name_without_being_quoted(name: str, value: str) -> None:
     error = outcome({**ACCEPTED, name: value})
 

@@ -1,4 +1,7 @@
-"""The Databricks step, by the real client over real HTTP, against the emulator."""
+"""The Databricks step, by the real client over real HTTP, against the emulator.
+
+Long because all of it shares one emulator, one clock and one list of what may not be repeated.
+"""
 
 from __future__ import annotations
 
@@ -333,6 +336,7 @@ async def test_a_silent_workspace_is_given_up_and_a_fresh_client_is_tried_next(e
     assert len(built) == 3
 
 
+@pytest.mark.slow
 def test_a_process_told_to_stop_does_not_wait_for_a_silent_workspace(emulator: Emulator) -> None:
     emulator.workspace.fail_next(Fault(kind="slow", on="*", seconds=3_600))
     program = f"""

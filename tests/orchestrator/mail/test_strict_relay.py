@@ -1,4 +1,7 @@
-"""Every mail that is sent passes a strict relay, from odd senders, to odd people, with odd texts."""
+"""Every mail that is sent passes a strict relay, from odd senders, to odd people, with odd texts.
+
+Long because senders, people and texts are tables that several tests combine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a workflow or a step ends with: checked where it ends, and told without a text that quotes a body."""
+"""What a workflow or a step ends with: checked where it ends, and told without a text that quotes a body.
+
+Long because each ending is a workflow of its own, with the same checks on all of them.
+"""
 
 from __future__ import annotations
 

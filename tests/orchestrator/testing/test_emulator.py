@@ -1,4 +1,7 @@
-"""The emulator, asked in plain HTTP: it must be as strict as the API that it stands for."""
+"""The emulator, asked in plain HTTP: it must be as strict as the API that it stands for.
+
+Long because each call of the API has its rows of refusals.
+"""
 
 from __future__ import annotations
 
@@ -156,6 +159,7 @@ def test_the_token_of_a_deleted_run_is_an_error_for_good(emulator: Emulator) -> 
 # Notebooks
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_as_a_process_with_the_parameters_in_its_environment(emulator: Emulator) -> None:
     run = emulator.workspace.wait_over(run_now(emulator, SUM, job_parameters={"day": "tuesday"}))
 
@@ -163,6 +167,7 @@ def test_a_notebook_runs_as_a_process_with_the_parameters_in_its_environment(emu
     assert (run.life_cycle_state, run.result_state, run.exit_code) == ("TERMINATED", "SUCCESS", 0)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_fails_makes_a_failed_run(emulator: Emulator) -> None:
     run = emulator.workspace.wait_over(run_now(emulator, SUM))
 
@@ -170,6 +175,7 @@ def test_a_notebook_that_fails_makes_a_failed_run(emulator: Emulator) -> None:
     assert "KeyError" in run.output
 
 
+@pytest.mark.slow
 def test_cancelling_ends_the_notebook(emulator: Emulator) -> None:
     run_id = run_now(emulator, SLEEPING)
     emulator.workspace.wait_until(run_id, {"RUNNING"})
@@ -196,6 +202,7 @@ def test_a_run_cancelled_before_it_started_never_starts() -> None:
         assert (run.pid, state(emulator, run_id)) == (None, ("TERMINATED", "CANCELED"))
 
 
+@pytest.mark.slow
 def test_stopping_the_emulator_leaves_no_notebook_behind(emulator: Emulator) -> None:
     run = emulator.workspace.wait_until(run_now(emulator, SLEEPING), {"RUNNING"})
     assert run.pid is not None
@@ -303,7 +310,7 @@ def test_runs_outlive_the_emulator_in_a_file_and_their_processes_do_not(tmp_path
         assert state(after, working) == ("INTERNAL_ERROR", "FAILED")
 
 
-@pytest.mark.slow  # it starts a process
+@pytest.mark.slow
 def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
     program = [
         sys.executable,

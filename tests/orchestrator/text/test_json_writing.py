@@ -109,6 +109,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
+@pytest.mark.slow
 def test_whatever_is_written_is_read_by_a_strict_reader_as_it_was(value: object) -> None:
     try:
         text = dumps_strict(value, "result")

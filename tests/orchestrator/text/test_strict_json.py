@@ -184,6 +184,7 @@ def test_different_as_json(one: object, other: object) -> None:
 
 
 @given(_values, _values)
+@pytest.mark.slow
 def test_equality_is_that_of_a_canonical_text(one: Any, other: Any) -> None:
     assert json_equal(one, one)
     assert json_equal(one, other) == (_canonical(one) == _canonical(other))

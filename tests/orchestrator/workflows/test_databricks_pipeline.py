@@ -1,4 +1,7 @@
-"""The pipeline on every engine: one run per attempt, and it always ends, as the contract says it does."""
+"""The pipeline on every engine: one run per attempt, and it always ends, as the contract says it does.
+
+Long because one workflow has all these endings, each of them tried on every engine.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +97,7 @@ async def test_a_run_that_ends_without_calling_back_has_died(works: Plant, job: 
     assert error["run_id"] == works.emulator.workspace.runs()[0].run_id
 
 
+@pytest.mark.slow
 async def test_a_blocked_run_is_waited_for_until_the_deadline_then_cancelled(works: Plant) -> None:
     await works.start("a", job_id=BLOCKED, deadline=3, **QUICK)
 
@@ -117,6 +121,7 @@ async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant)
     assert works.emulator.workspace.cancels(run.run_id) == 1
 
 
+@pytest.mark.slow
 async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant) -> None:
     works.emulator.workspace.fail_next(
         Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
@@ -165,6 +170,7 @@ async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Pl
     assert len({run.parameters["callback_url"] for run in runs}) == 3
 
 
+@pytest.mark.slow
 async def test_attempts_pause_a_second_then_twice_as_long(works: Plant) -> None:
     await works.start("a", job_id=SKIPPED, attempts=3, **QUICK)
     state, error = await works.ended("a")
@@ -181,6 +187,7 @@ def test_pauses_double_up_to_ten_minutes() -> None:
     assert [pause_before(attempt) for attempt in range(1, 21)] == [0, *(2**n for n in range(10)), *[600] * 9]
 
 
+@pytest.mark.slow
 async def test_a_pause_is_not_part_of_the_deadline(works: Plant) -> None:
     await works.start("a", job_id=DIES, attempts=4, deadline=3, **QUICK)
 
@@ -276,6 +283,7 @@ async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(work
     )
 
 
+@pytest.mark.slow
 async def test_a_deadline_is_not_followed_by_another_attempt(works: Plant) -> None:
     await works.start("a", job_id=HOLDS, attempts=3, deadline=3, **QUICK)
 

@@ -56,6 +56,7 @@ async def test_an_order_is_validated_charged_looked_up_and_shipped(tmp_path: Pat
         assert (await one.ended("8"))[1]["earlier_orders"] == 0
 
 
+@pytest.mark.slow
 async def test_while_its_group_is_absent_an_order_runs_on_and_is_finished_when_the_group_comes(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -75,6 +76,7 @@ async def test_while_its_group_is_absent_an_order_runs_on_and_is_finished_when_t
             assert await is_served(one.engine, "db", seconds=PATIENCE)
 
 
+@pytest.mark.slow
 async def test_a_cancel_while_the_group_is_absent_gives_the_money_back(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -89,6 +91,7 @@ async def test_a_cancel_while_the_group_is_absent_gives_the_money_back(
         assert "refund" in [name_of(record) for record in await one.steps("1")]
 
 
+@pytest.mark.slow
 async def test_doctor_tells_which_group_nobody_works_for(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +106,7 @@ async def test_doctor_tells_which_group_nobody_works_for(
             assert await doctor.check_workers(one.settings) == "every group answers: db, default"
 
 
+@pytest.mark.slow
 async def test_a_worker_serves_its_own_group_and_nothing_else(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("database").fresh()
 

@@ -17,6 +17,9 @@ from receiver.benchmark.table import table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: They start programs.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 ROWS = [
     "bare Starlette, JSON in and out",

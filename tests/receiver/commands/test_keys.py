@@ -5,6 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from orchestrator.config.environment import read_file
 from orchestrator.config.settings import load_settings
 from receiver.commands import keys
@@ -47,6 +49,7 @@ def test_no_value_is_printed_twice() -> None:
     assert len({value for found in values for value in found}) == sum(map(len, values)) == 25
 
 
+@pytest.mark.slow
 def test_the_program_prints_an_env_file_wherever_it_is_started(tmp_path: Path) -> None:
     result = subprocess.run([ROOT / "scripts/keys"], cwd=tmp_path, capture_output=True, text=True, check=True)
 
@@ -55,6 +58,7 @@ def test_the_program_prints_an_env_file_wherever_it_is_started(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_file_is_its_owner_s_alone_from_its_first_byte_and_never_overwritten(tmp_path: Path) -> None:
     program = f"umask 000; exec {ROOT}/scripts/keys --write .env"
     first = subprocess.run(["/bin/sh", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)

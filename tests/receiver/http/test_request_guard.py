@@ -1,4 +1,7 @@
-"""What every request passes first, tried over a real server on a loopback socket."""
+"""What every request passes first, tried over a real server on a loopback socket.
+
+Long because all of it needs the same server, on a real socket.
+"""
 
 from __future__ import annotations
 

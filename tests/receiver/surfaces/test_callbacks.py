@@ -1,4 +1,7 @@
-"""Machine callbacks over HTTP: what each caller is told, and what is settled by it."""
+"""Machine callbacks over HTTP: what each caller is told, and what is settled by it.
+
+Long because the surface has many statuses, and each has its cases.
+"""
 
 from __future__ import annotations
 

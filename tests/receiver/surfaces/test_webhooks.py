@@ -1,4 +1,7 @@
-"""Third-party deliveries over HTTP, signed by the senders' own libraries: what is settled, and what is said of it."""
+"""Third-party deliveries over HTTP, signed by the senders' own libraries: what is settled, and what is said of it.
+
+Long because every scheme signs the same deliveries.
+"""
 
 from __future__ import annotations
 

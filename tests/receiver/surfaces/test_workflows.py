@@ -1,4 +1,7 @@
-"""The workflow API over HTTP: started once per id, looked at, waited for, cancelled."""
+"""The workflow API over HTTP: started once per id, looked at, waited for, cancelled.
+
+Long because the API has four methods, and each has its cases.
+"""
 
 from __future__ import annotations
 
