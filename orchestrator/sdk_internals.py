@@ -15,13 +15,12 @@ import resonate.codec
 from resonate.codec import decode_settled, enc_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import timedelta
+    from collections.abc import Callable
 
     from resonate.context import Context, ResonateFuture
     from resonate.effects import Effects
     from resonate.resonate import Resonate
-    from resonate.types import PromiseRecord, Value
+    from resonate.types import PromiseRecord
 
 
 def state_of(ctx: Context) -> Any:
@@ -44,35 +43,6 @@ def replace_effects(ctx: Context, effects: Any) -> None:
 def keep_as_workflow(ctx: Context) -> None:
     """Have the SDK treat this function call as a workflow: an error of it is final, and not tried again."""
     ctx._state.workflow = True
-
-
-def open_timer(
-    ctx: Context, deadline: timedelta, *, tags: Mapping[str, str], param: Callable[[str], Value] | None = None
-) -> ResonateFuture[Any]:
-    """Create a promise for somebody outside to settle, and return the future of its value.
-
-    `param` is given the promise's id and returns what its record keeps, which the first call decides for good.
-
-    The SDK's own context can create a promise that somebody outside settles, but not one that every engine closes at
-    its deadline by itself. To an engine this one is a timer that is due at the deadline and whose task is delayed until
-    then: so every engine resolves it with no value when the deadline passes, and no worker hears of it before. It
-    shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
-    """
-    state = ctx._state
-    state.workflow = True
-    link = state.chain.link()
-    promise_id = ctx._next_id()
-    request = ctx._global_req(
-        promise_id, deadline, timer=True, external=True, target=state.target_resolver(ctx.opts.target)
-    )
-    all_tags = request.tags | {
-        "resonate:branch": state.branch_id,
-        "resonate:delay": str(request.timeout_at - 1),
-        **tags,
-    }
-    kept = request.param if param is None else param(promise_id)
-
-    return ctx._remote_future(msgspec.structs.replace(request, tags=all_tags, param=kept), link)
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:

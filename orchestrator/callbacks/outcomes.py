@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import opened_at
+from orchestrator.durable.wait_end import ended_at_deadline
 from orchestrator.text.json_writing import dumps_strict, escaped
 from orchestrator.text.strict_json import json_equal, loads_strict
 
@@ -115,7 +116,7 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
     settled_at = record.settled_at or 0
     value = record.value.data
 
-    if (record.state == "resolved" and value is None) or record.state == "rejected_timedout":
+    if ended_at_deadline(record):
         outcome = Outcome(kind="expired", callback=callback, by="deadline")
         return Settled(outcome=outcome, ikey=None, delivery=None, settled_at=settled_at)
 

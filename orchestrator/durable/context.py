@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
@@ -12,13 +13,14 @@ from resonate.error import Suspended
 from resonate.types import Value
 
 from orchestrator.durable.opened_at import MARK, opened_at
+from orchestrator.durable.wait_end import without_error
+from orchestrator.engine import Engine
 from orchestrator.errors import NotJson
 from orchestrator.failures import failed_as_tampered, is_tampered
 from orchestrator.sdk_internals import (
     as_written,
     effects_of,
     keep_as_workflow,
-    open_timer,
     replace_effects,
     state_of,
     task_of,
@@ -27,7 +29,7 @@ from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
     from resonate.context import ResonateFuture
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.durable.group_steps import GroupStep
 
 _step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+_wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 
 
 class Context(SDKContext):
@@ -112,9 +115,17 @@ class Context(SDKContext):
 
         `holding` is given the promise's id and returns what its record keeps, which the first call decides for good.
         """
-        param = None if holding is None else lambda promise_id: Value(data=holding(promise_id))
+        # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
+        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK}
+        mark = _wait.set(_Wait(tags=tags, holding=holding))
 
-        return open_timer(self, deadline, tags={CALLBACK_TAG: name, **MARK}, param=param)
+        try:
+            if self.get_dependency(Engine).ends_plain_promises:
+                return self.promise(deadline)
+
+            return self.sleep(deadline)
+        finally:
+            _wait.reset(mark)
 
     def opened_at(self, promise_id: str) -> int | None:
         """Return when this wait of the workflow was opened, as its record has it: known once its id is."""
@@ -136,8 +147,28 @@ class Context(SDKContext):
             await tasks[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wait:
+    """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
+
+    tags: Mapping[str, str]
+    holding: Callable[[str], object] | None
+
+    def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
+        """Return the request for the wait."""
+        tags = req.tags | self.tags
+
+        if "resonate:timer" in tags:
+            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
+            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+
+        param = req.param if self.holding is None else Value(data=self.holding(req.id))
+
+        return msgspec.structs.replace(req, tags=tags, param=param)
+
+
 class _WatchfulEffects:
-    """Adds the name of the step to the promise that is created for it, and keeps watch over what comes back."""
+    """Adds to the promise of a step or a wait what the SDK does not, and keeps watch over what comes back."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
@@ -147,17 +178,19 @@ class _WatchfulEffects:
         self.tampered: Final[dict[str, None]] = {}
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        name = _step.get()
+        name, wait = _step.get(), _wait.get()
 
-        if name is not None and req.tags.get("resonate:scope") == "local":
+        if wait is not None:
+            req = wait.asked_by(req)
+        elif name is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
 
         record = await self._effects.create_promise(req)
 
-        if CALLBACK_TAG in req.tags:
+        if wait is not None:
             self.opened[record.id] = opened_at(record)
-
-        if _ends_by_itself(record) and "resonate:timer" not in req.tags:
+            record = without_error(record)
+        elif _ends_by_itself(record) and "resonate:timer" not in req.tags:
             # An engine ends only timers like this. Nobody has done the step that was asked for here.
             record = failed_as_tampered(record)
 

@@ -41,7 +41,7 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
 ) -> None:
     """Schedule a call of a registered function, so many seconds from now, about this wait; for a step.
 
-    `suffix` names the call among those about the wait: the same again schedules nothing more.
+    The call goes to this worker's own group, which runs the workflow of the wait and is where the step runs. `suffix` names the call among those about the wait: the same again schedules nothing more.
 
     Raises:
         EngineUnavailable: raised in a step, it lets the step be tried again.
@@ -54,7 +54,7 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
         companion_id(wait, suffix),
         function=function,
         argument={**argument, "due_at": due_at},
-        target=wait.tags["resonate:target"],
+        target=engine.own_address,
         timeout_at=max(wait.timeout_at, due_at) + int(_SLACK.total_seconds() * 1000),
         tags={TRANSIENT_TAG: "true"},
         due_at=due_at,

@@ -7,6 +7,8 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from orchestrator.config.groups import DEFAULT_GROUP
+from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise
@@ -51,6 +53,8 @@ class Engine:
         embedded: bool,
         seconds: float,
         address_of: Callable[[str], str],
+        group: str = DEFAULT_GROUP,
+        ends_plain_promises: bool = False,
         probe: Callable[[], Awaitable[None]] | None = None,
         wait: _Waiter | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
@@ -63,6 +67,10 @@ class Engine:
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         self.address_of: Final = address_of
+        #: Where the engine delivers the tasks of this process's group.
+        self.own_address: Final = address_of(group)
+        self._ends_plain_promises = ends_plain_promises
+        self._looking: asyncio.Task[None] | None = None
         self._released = asyncio.Event()
         self._waiters = 0
         self._probe = probe
@@ -72,6 +80,20 @@ class Engine:
     def start(self) -> None:
         """Begin to take tasks. Workflows must be registered by now."""
         self.resonate.start()
+
+        if not self._ends_plain_promises and self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+
+    @property
+    def ends_plain_promises(self) -> bool:
+        """Whether this engine is known to end a promise without a task at its deadline.
+
+        Of a remote engine a worker knows it some seconds after its start, at the earliest.
+        """
+        return self._ends_plain_promises
+
+    async def _look(self) -> None:
+        self._ends_plain_promises = await ends_plain_promises(self.promises, self.resonate.get)
 
     async def check(self) -> None:
         """Return when the engine answers.
@@ -146,6 +168,10 @@ class Engine:
         A step that does not finish is done again by whoever has its task next.
         """
         self.release_waiters()
+
+        if self._looking is not None:
+            self._looking.cancel()
+
         # The SDK's own `stop` closes the connections first, and what a step ends with then is not recorded.
         refuse_tasks(self.resonate)
 

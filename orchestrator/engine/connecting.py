@@ -79,15 +79,14 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 await embedded.stop()
                 raise
 
-            resonate = _resonate(
-                settings, network=embedded, heartbeat=LeaseKeeper(embedded), subscription_refresh_secs=0
-            )
+            resonate = _resonate(settings, network=embedded, heartbeat=LeaseKeeper(embedded))
 
             return Engine(
                 resonate,
                 embedded=address.embedded,
                 seconds=seconds,
                 address_of=embedded.resolve_target,
+                ends_plain_promises=True,
                 wait=embedded.wait_settled,
                 close=embedded.stop,
                 marks=embedded.marks(seconds=seconds),
@@ -95,7 +94,9 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
 
-            return Engine(resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address)
+            return Engine(
+                resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address, group=own_group
+            )
         case "postgres":
             # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs, and an extra.
             try:
@@ -124,6 +125,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 embedded=address.embedded,
                 seconds=seconds,
                 address_of=poll_address,
+                group=own_group,
                 probe=SchemaProbe(sessions),
             )
 
@@ -200,6 +202,8 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         retry_policy=STEP_RETRIES,
         max_concurrent_tasks=_TASKS[settings.engine.kind],
         observer=observe,
+        # Nobody keeps a handle for long, and what asks again would end the promise of an `expiry_look`.
+        subscription_refresh_secs=0,
         # Everything ambient comes from the settings.
         env={},
         autostart=False,

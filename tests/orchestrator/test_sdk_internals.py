@@ -35,7 +35,6 @@ from orchestrator.sdk_internals import (
     effects_of,
     has_active_tasks,
     keep_as_workflow,
-    open_timer,
     refuse_tasks,
     replace_effects,
     replace_send,
@@ -299,20 +298,6 @@ async def test_a_function_kept_as_a_workflow_is_not_tried_again() -> None:
             await called(function, tries=1)
 
     assert tries == [False, False, True]
-
-
-async def test_a_timer_ends_by_itself_with_no_value_and_keeps_what_it_was_given() -> None:
-    kept = []
-
-    def param(promise_id: str) -> Value:
-        kept.append(promise_id)
-        return Value(data="kept")
-
-    async def body(ctx: Context) -> Any:
-        return [await open_timer(ctx, timedelta(milliseconds=1), tags={"a": "b"}, param=param)]
-
-    assert await called(body) == [None]
-    assert kept[0] == "f.1:1"
 
 
 async def test_a_future_awaits_a_task_of_the_loop() -> None:

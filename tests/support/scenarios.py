@@ -29,13 +29,16 @@ LIKELY = {"resonate:target": 0.8, "resonate:timer": 0.1, "resonate:branch": 0.7}
 VALUES = (None, {"headers": {}, "data": "aGk="}, {"data": ""})
 STATES = ("resolved", "rejected", "rejected_canceled")
 TARGET = {"resonate:target": "local://any@default"}
+EXTERNAL = {"resonate:external": "true"}
 
 
 class Scenario:
     """Draws steps that make sense often enough to get deep: mostly about what is there, in the state it is in."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, external: float = 0.0) -> None:
         self.random = random
+        #: How likely a promise is one that somebody outside settles.
+        self.external = external
 
     def next(self, state: ServerState) -> tuple[int, dict[str, Any] | None]:
         """Return how much later the next step is, and its request; None for a tick."""
@@ -61,6 +64,10 @@ class Scenario:
 
     def creation(self) -> dict[str, Any]:
         tags = {key: self.random.choice(TAGS[key]) for key in TAGS if self.random.random() < LIKELY.get(key, 0.2)}
+
+        if self.random.random() < self.external:
+            tags |= EXTERNAL
+
         return {
             "id": self.random.choice(IDS),
             "timeoutAt": self.random.choice((0, 90, 300, 70_000, *[FOREVER] * 8)),
@@ -136,7 +143,20 @@ class Scenario:
 
 # Python's own generator: drawing each choice from hypothesis takes a hundred times as long.
 scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed)))  # noqa: S311 - no secret
+external_scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed), external=0.5))  # noqa: S311
 lengths = st.integers(1, 250)
+
+
+class Ending(ServerState):
+    """The SDK's own machine with the one rule that differs: external promises end at their deadline, task or no task."""
+
+    def promise_create(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
+        response = super().promise_create(now, corr_id, req)
+
+        if response["status"] == 201 and response["promise"]["tags"].get("resonate:external") == "true":
+            self.set_p_timeout(req["id"], req["timeoutAt"])
+
+        return response
 
 
 def plain(value: Any) -> Any:

@@ -20,8 +20,10 @@ WAIT = "w.1:1"
 RESULT = Outcome(kind="succeeded", callback="run-1", by="callback", body='{"rows": 3}', subject="job 7")
 
 
-def record(state: PromiseState, value: object, promise_id: str = WAIT) -> PromiseRecord:
-    return PromiseRecord(id=promise_id, state=state, value=Value(data=value), timeout_at=9, settled_at=5)
+def record(
+    state: PromiseState, value: object, promise_id: str = WAIT, *, settled_at: int | None = 5
+) -> PromiseRecord:
+    return PromiseRecord(id=promise_id, state=state, value=Value(data=value), timeout_at=9, settled_at=settled_at)
 
 
 def settled(value: object, state: PromiseState = "resolved", promise_id: str = WAIT) -> Outcome:
@@ -47,7 +49,21 @@ def test_an_envelope_gives_back_the_outcome_its_key_and_its_delivery() -> None:
 
 @pytest.mark.parametrize("state", ["resolved", "rejected_timedout"])
 def test_a_wait_that_the_engine_closed_at_its_deadline_is_expired(state: PromiseState) -> None:
-    assert settled(None, state) == Outcome(kind="expired", callback="run-1", by="deadline")
+    found = read_settled(record(state, None, settled_at=9), callback="run-1")
+
+    assert found is not None
+    assert found.outcome == Outcome(kind="expired", callback="run-1", by="deadline")
+
+
+@pytest.mark.parametrize(("settled_at", "value"), [(8, None), (None, None), (9, enveloped()), (9, "late")])
+def test_a_wait_that_timed_out_before_its_deadline_or_with_a_value_was_not_closed_by_the_engine(
+    settled_at: int | None, value: object
+) -> None:
+    one = record("rejected_timedout", value, settled_at=settled_at)
+    found = read_settled(one, callback="run-1")
+
+    assert found is not None
+    assert found.outcome == Outcome(kind="cancelled", callback="run-1", by="engine")
 
 
 @pytest.mark.parametrize("state", ["rejected", "rejected_canceled"])

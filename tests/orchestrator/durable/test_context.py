@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from resonate.connections import LocalConnection
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
@@ -16,6 +17,7 @@ from resonate.types import PromiseRecord, Value
 
 from orchestrator.durable.context import Context
 from orchestrator.durable.opened_at import MARK
+from orchestrator.engine import Engine
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 
 NOW = 1_000_000
@@ -25,10 +27,19 @@ def a_step(_ctx: SDKContext) -> int:
     return 7
 
 
-async def records_of(body: Any, settled: dict[str, Any] | None = None) -> dict[str, PromiseRecord]:
-    """Run a workflow body on the SDK's own engine until it suspends or ends, and return its promises."""
+async def records_of(
+    body: Any, settled: dict[str, Any] | None = None, *, plain: bool = False
+) -> dict[str, PromiseRecord]:
+    """Run a workflow body on the SDK's own engine until it suspends or ends, and return its promises.
+
+    `plain` says that the engine ends plain promises, which that one does not.
+    """
     connection = LocalConnection(clock=lambda: NOW, tick_interval=3600)
     resonate = Resonate(network=connection, clock=lambda: NOW, env={}, subscription_refresh_secs=0)
+    address_of = connection.resolve_target
+    resonate.with_dependency(
+        Engine(resonate, embedded=True, seconds=5, address_of=address_of, ends_plain_promises=plain)
+    )
 
     async def workflow(ctx: SDKContext) -> Any:
         return await body(Context.over(ctx))
@@ -51,11 +62,12 @@ async def records_of(body: Any, settled: dict[str, Any] | None = None) -> dict[s
     return found
 
 
-async def test_a_wait_keeps_what_it_was_first_opened_with_under_its_own_id() -> None:
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_wait_keeps_what_it_was_first_opened_with_under_its_own_id(*, plain: bool) -> None:
     async def body(ctx: Context) -> Any:
         return await ctx.wait("approval", deadline=timedelta(seconds=60), holding=lambda promise_id: [promise_id])
 
-    wait = (await records_of(body))["w.1:1"]
+    wait = (await records_of(body, plain=plain))["w.1:1"]
 
     assert wait.param.data == ["w.1:1"]
 
@@ -72,7 +84,42 @@ async def test_the_first_of_several_waits_lets_a_workflow_go_on() -> None:
     assert (await records_of(body, {"w.1:2": 2, "w.1:1": 1}))["w.1"].value.data == [1, 2]
 
 
-async def test_a_wait_is_a_timer_that_nobody_is_told_of_before_its_deadline() -> None:
+async def test_a_wait_is_a_plain_promise_where_the_engine_ends_those() -> None:
+    async def body(ctx: Context) -> Any:
+        return await ctx.wait("approval", deadline=timedelta(seconds=60))
+
+    wait = (await records_of(body, plain=True))["w.1:1"]
+
+    assert wait.state == "pending"
+    assert wait.timeout_at == NOW + 60_000
+    assert wait.tags == {
+        "resonate:scope": "global",
+        "resonate:branch": "w.1",
+        "resonate:parent": "w.1",
+        "resonate:origin": "w.1",
+        "resonate:external": "true",
+        CALLBACK_TAG: "approval",
+        **MARK,
+    }
+
+
+async def test_only_the_promise_of_a_wait_is_one() -> None:
+    async def inner(ctx: SDKContext) -> Any:
+        return await Context.over(ctx).promise(timedelta(seconds=60))
+
+    async def body(ctx: Context) -> Any:
+        waits = [ctx.wait("approval", deadline=timedelta(seconds=60)), ctx.promise(), ctx.sleep(timedelta(seconds=60))]
+        step = ctx.run(inner)
+
+        return [await one for one in (*waits, step)]
+
+    records = await records_of(body, plain=True)
+
+    assert [id_ for id_, record in records.items() if CALLBACK_TAG in record.tags] == ["w.1:1"]
+    assert len(records) == 6
+
+
+async def test_a_wait_is_else_a_timer_that_nobody_is_told_of_before_its_deadline() -> None:
     async def body(ctx: Context) -> Any:
         return await ctx.wait("approval", deadline=timedelta(seconds=60))
 

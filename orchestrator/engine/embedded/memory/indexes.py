@@ -22,7 +22,8 @@ from orchestrator.engine.embedded.memory.lineages import Lineages, origin_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FOUND, _CREATED, _REDIRECT = 200, 201, 300
+CREATED = 201
+_FOUND, _REDIRECT = 200, 300
 
 
 class _Held[T](dict[str, T]):
@@ -126,7 +127,8 @@ class Indexed(ServerState):
         origin = origin_of(promise_id)
         self._changed.promise(promise_id)
 
-        if self._promise_deadlines.remove(promise_id):
+        # Only promises with a task were counted (see `set_p_timeout`); others may have a deadline as well.
+        if self._promise_deadlines.remove(promise_id) and promise_id in self.tasks:
             self._lineages.of(origin).running -= 1
 
         self._lineages.close(origin, self.promises.get(origin), self._now)
@@ -234,7 +236,7 @@ class Indexed(ServerState):
         """Create a schedule; see upstream."""
         response = super().schedule_create(now, corr_id, req)
 
-        if response["status"] == _CREATED:
+        if response["status"] == CREATED:
             self._changed.schedule(req["id"])
             self._lineages.of(origin_of(req["id"])).schedules += 1
             self._lineages.reopen(origin_of(req["id"]))

@@ -2,6 +2,9 @@
 
 Answers and messages are upstream's; what a step costs does not grow with what is held. It does no I/O, reads no clock
 and forgets nothing by itself.
+
+One rule differs. Upstream ends a promise at its deadline only where a task stands behind it. Here a promise that
+somebody outside settles ends at its deadline too, as on resonate-pg and on Resonate servers.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from resonate.connections.local import PENDING_RETRY_TTL, DurablePromise, OutgoingMessage, PTimeout, Task, TTimeout
 
 from orchestrator.engine.embedded.disk.images import ScheduleImage, encode, new_promise, task_image
-from orchestrator.engine.embedded.memory.indexes import Indexed
+from orchestrator.engine.embedded.memory.indexes import CREATED, Indexed
 from orchestrator.engine.embedded.memory.lineages import is_transient, origin_of
 
 if TYPE_CHECKING:
@@ -95,6 +98,29 @@ class IndexedState(Indexed):
 
         return self.take_outgoing()
 
+    # The rule that differs
+
+    def promise_create(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
+        """Create a promise; see upstream."""
+        response = super().promise_create(now, corr_id, req)
+
+        if response["status"] == CREATED:
+            self._set_plain_deadline(req["id"])
+
+        return response
+
+    def _set_plain_deadline(self, promise_id: str) -> None:
+        """Set the deadline of a pending promise that somebody outside settles and that has no task.
+
+        Unlike a task, it never keeps its lineage from being over. A promise that a worker settles gets no deadline, so
+        steps cost nothing here.
+        """
+        promise = self.promises[promise_id]
+        is_external = promise.tags.get("resonate:external") == "true"
+
+        if is_external and promise.state == "pending" and promise_id not in self.tasks:
+            self._promise_deadlines.set(promise_id, 0, promise.timeout_at)
+
     # Lineages
 
     def lineages(self) -> int:
@@ -150,6 +176,9 @@ class IndexedState(Indexed):
 
         for task in image.tasks.values():
             self._adopt_task(task, now)
+
+        for promise_id in image.promises:
+            self._set_plain_deadline(promise_id)
 
         self._now = now
         self._changed.clear()

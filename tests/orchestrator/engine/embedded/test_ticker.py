@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from support.embedded import NOW, TARGET, Inbox, Time, calm, create, engine, in_memory
+from support.scenarios import EXTERNAL
 
 
-async def test_a_deadline_fires_although_nobody_asks(either: Path | None) -> None:
+@pytest.mark.parametrize("tags", [TARGET, EXTERNAL])
+async def test_a_deadline_fires_although_nobody_asks(either: Path | None, tags: Mapping[str, str]) -> None:
     time = Time()
 
     async with engine(either, time) as connection:
         await connection.start()
         await calm(connection)
-        await create(connection, "a", TARGET, timeout_at=NOW + 3_600_000)
+        await create(connection, "a", tags, timeout_at=NOW + 3_600_000)
         watching = asyncio.create_task(connection.wait_settled("a", 30))
         await time.pass_(connection, seconds=3599)
 
@@ -46,11 +50,14 @@ async def test_it_sleeps_until_the_next_deadline_even_one_set_meanwhile(either: 
         assert time.delays[-1] == 0.005
 
 
-async def test_a_deadline_that_passed_while_it_was_away_fires_when_it_is_back(path: Path) -> None:
+@pytest.mark.parametrize("tags", [TARGET, EXTERNAL])
+async def test_a_deadline_that_passed_while_it_was_away_fires_when_it_is_back(
+    path: Path, tags: Mapping[str, str]
+) -> None:
     time = Time()
 
     async with engine(path, time) as connection:
-        await create(connection, "a", TARGET, timeout_at=NOW + 5000)
+        await create(connection, "a", tags, timeout_at=NOW + 5000)
 
     time.clock.advance(seconds=10)
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from resonate.connections.local import ServerState
-from support.scenarios import TARGET, Scenario, created, described, entries, lengths, promises, scenarios, step
+from support.scenarios import (
+    TARGET,
+    Scenario,
+    created,
+    described,
+    entries,
+    external_scenarios,
+    lengths,
+    promises,
+    scenarios,
+    step,
+)
 
 from orchestrator.engine.embedded.disk.images import LineageImage, decode, packed
 from orchestrator.engine.embedded.memory.state import IndexedState
@@ -44,7 +55,7 @@ def same(stored: dict[str, LineageImage], state: IndexedState) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(scenarios, lengths, st.sets(st.integers(0, 250)))
+@given(st.one_of(scenarios, external_scenarios), lengths, st.sets(st.integers(0, 250)))
 def test_what_it_reports_as_changed_is_enough_to_make_it_again(
     scenario: Scenario, length: int, snapshots_after: set[int]
 ) -> None:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from resonate.connections.local import ServerState
-from support.scenarios import TARGET, Scenario, created, entries, lengths, promises, said, scenarios, step, tasks
+from support.scenarios import (
+    TARGET,
+    Ending,
+    Scenario,
+    created,
+    entries,
+    external_scenarios,
+    lengths,
+    promises,
+    said,
+    scenarios,
+    step,
+    tasks,
+)
 
 from orchestrator.engine.embedded.memory.state import IndexedState
 
@@ -12,7 +25,18 @@ from orchestrator.engine.embedded.memory.state import IndexedState
 @settings(max_examples=300, deadline=None)
 @given(scenarios, lengths)
 def test_it_answers_and_says_what_the_sdks_own_machine_does(scenario: Scenario, length: int) -> None:
-    theirs, ours, now = ServerState(), IndexedState(), 10
+    same_course(scenario, length, ServerState())
+
+
+@settings(max_examples=300, deadline=None)
+@given(external_scenarios, lengths)
+def test_it_differs_from_that_machine_in_one_rule(scenario: Scenario, length: int) -> None:
+    same_course(scenario, length, Ending())
+
+
+def same_course(scenario: Scenario, length: int, theirs: ServerState) -> None:
+    """Assert that our machine takes the same course as this one."""
+    ours, now = IndexedState(), 10
 
     for _ in range(length):
         later, request = scenario.next(theirs)

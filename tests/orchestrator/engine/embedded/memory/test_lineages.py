@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scenarios import TARGET, created, settled
+from support.scenarios import EXTERNAL, TARGET, created, settled
 
 from orchestrator.engine.embedded.disk.images import LineageImage, decode
 from orchestrator.engine.embedded.memory.lineages import origin_of
@@ -22,6 +22,24 @@ def test_a_lineage_is_over_when_its_root_is_settled_and_no_task_of_it_can_run() 
     settled(state, "a:1", 30)
 
     assert list(state.finished_before(30)) == []
+    assert list(state.finished_before(31)) == ["a"]
+
+
+def test_a_wait_without_a_task_does_not_keep_its_lineage() -> None:
+    state = IndexedState()
+    created(state, "a", TARGET)
+    created(state, "a:1", EXTERNAL)
+    created(state, "a:2", EXTERNAL)
+    settled(state, "a:1", 20)
+
+    assert state.finished_at("a") is None
+
+    settled(state, "a", 30)
+
+    assert state.finished_at("a") == 30
+
+    settled(state, "a:2", 40)
+
     assert list(state.finished_before(31)) == ["a"]
 
 

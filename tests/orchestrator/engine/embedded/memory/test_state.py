@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.scenarios import TARGET, created, entries, settled
+from support.scenarios import EXTERNAL, TARGET, created, entries, settled
 
 from orchestrator.engine.embedded.memory.state import IndexedState
 
@@ -13,6 +13,7 @@ def test_a_dropped_lineage_leaves_nothing_behind() -> None:
     for id_ in ("a", "a:1", "b"):
         created(state, id_, TARGET | {"resonate:branch": "a"})
 
+    created(state, "a:2", EXTERNAL | {"resonate:branch": "a"})
     state.apply(11, {"kind": "task.acquire", "id": "a", "ttl": 50})
     state.apply(12, {"kind": "task.suspend", "id": "a", "actions": [{"awaited": "a:1"}]})
     settled(state, "a:1")
@@ -27,6 +28,16 @@ def test_a_dropped_lineage_leaves_nothing_behind() -> None:
     assert state.finished_at("a") is None
     assert [id_ for id_, _, _ in entries(state._task_deadlines)] == ["b"]
     assert [id_ for id_, _, _ in entries(state._promise_deadlines)] == ["b"]
+
+
+def test_a_promise_that_only_a_worker_settles_has_no_deadline_to_look_after() -> None:
+    state = IndexedState()
+
+    for number in range(3):
+        state.apply(10, {"kind": "promise.create", "id": f"a:{number}", "timeoutAt": 50, "tags": {}})
+
+    assert state.next_due() is None
+    assert entries(state._promise_deadlines) == []
 
 
 def test_a_lineage_that_another_one_awaits_is_not_dropped() -> None:
