@@ -156,7 +156,7 @@ class _Wait:
 
     def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
         """Return the request for the wait."""
-        tags = req.tags | self.tags
+        tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
             # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.

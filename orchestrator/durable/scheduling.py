@@ -41,7 +41,8 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
 ) -> None:
     """Schedule a call of a registered function, so many seconds from now, about this wait; for a step.
 
-    The call goes to this worker's own group, which runs the workflow of the wait and is where the step runs. `suffix` names the call among those about the wait: the same again schedules nothing more.
+    `suffix` names the call among those about the wait: the same again schedules nothing more. The call is for this
+    worker's own group, which is that of the wait's workflow.
 
     Raises:
         EngineUnavailable: raised in a step, it lets the step be tried again.

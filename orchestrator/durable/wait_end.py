@@ -1,8 +1,8 @@
 """How a wait ends that nobody settles: an engine ends it at its deadline, with no value.
 
-There are two forms of a wait. A plain promise becomes `rejected_timedout`; a timer with a delayed task, for engines that
-do not end plain promises, becomes `resolved`. Both mean the same. Waits of both forms may stand side by side in one
-workflow: which one a wait has is decided when it is first opened.
+There are two forms of a wait. A plain promise becomes `rejected_timedout`. A timer with a delayed task, for engines
+that do not end plain promises, becomes `resolved`. Both mean the same. One workflow may have waits of both forms: which
+one a wait has is decided when it is first opened.
 """
 
 from __future__ import annotations

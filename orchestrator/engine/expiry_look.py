@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from resonate.error import ResonateError
 
@@ -21,15 +21,11 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from resonate.handle import ResonateHandle
-
     from orchestrator.engine.promises import Promises
-
-    type Listen = Callable[[str], Awaitable[ResonateHandle[object]]]
 
 logger = logging.getLogger(__name__)
 
-#: How long the promise of each look lives, in seconds. A slow engine gets more looks, with more time to begin to listen.
+#: How long the promise of each look lives, in seconds. A slow engine gets more looks, with more time to listen first.
 LIVES: Final = (1.0, 4.0, 16.0)
 
 #: Seconds after its deadline for which news of a promise is waited for: pg_cron may look at deadlines once a minute.
@@ -40,9 +36,13 @@ _FIRST_PAUSE: Final = 1.0
 _SLOWEST: Final = 60.0
 
 
+class _Handle(Protocol):
+    def done(self) -> bool: ...
+
+
 async def ends_plain_promises(
     promises: Promises,
-    listen: Listen,
+    listen: Callable[[str], Awaitable[_Handle]],
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -72,7 +72,7 @@ async def ends_plain_promises(
 
 async def _look(
     promises: Promises,
-    listen: Listen,
+    listen: Callable[[str], Awaitable[_Handle]],
     seconds: float,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],

@@ -148,7 +148,7 @@ lengths = st.integers(1, 250)
 
 
 class Ending(ServerState):
-    """The SDK's own machine with the one rule that differs: external promises end at their deadline, task or no task."""
+    """The SDK's own machine with the one rule that differs: external promises end at their deadline, task or not."""
 
     def promise_create(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
         response = super().promise_create(now, corr_id, req)

@@ -20,9 +20,7 @@ WAIT = "w.1:1"
 RESULT = Outcome(kind="succeeded", callback="run-1", by="callback", body='{"rows": 3}', subject="job 7")
 
 
-def record(
-    state: PromiseState, value: object, promise_id: str = WAIT, *, settled_at: int | None = 5
-) -> PromiseRecord:
+def record(state: PromiseState, value: object, promise_id: str = WAIT, *, settled_at: int | None = 5) -> PromiseRecord:
     return PromiseRecord(id=promise_id, state=state, value=Value(data=value), timeout_at=9, settled_at=settled_at)
 
 

@@ -1,4 +1,4 @@
-"""Both forms of a wait on every engine: a plain promise, and a timer with a task. They end alike, and stand together."""
+"""Both forms of a wait on every engine, a plain promise and a timer with a task: they end alike, side by side too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 from resonate.types import Value
+from support.engines import resonate_server
 from support.plant import Plant, pause, plant
 
 from orchestrator import Context, open_callback, workflow
@@ -41,7 +42,7 @@ async def one_wait(ctx: Context, request: Request) -> str:
 @workflow()
 async def forgetful(ctx: Context, request: Request) -> str:
     """Open a wait and end without it."""
-    await open_callback(ctx, "only", deadline=timedelta(seconds=request.deadline))
+    _ = await open_callback(ctx, "only", deadline=timedelta(seconds=request.deadline))
 
     return "done"
 
@@ -120,9 +121,7 @@ async def test_a_wait_ends_at_its_deadline(tmp_path: Path, engine_url: str, form
         assert (await works.answer(wait.id, name="only")).verdict == "closed"
 
 
-async def test_a_wait_ends_at_its_deadline_while_no_worker_is_there(
-    tmp_path: Path, engine_url: str, form: str
-) -> None:
+async def test_a_wait_ends_at_its_deadline_while_no_worker_is_there(tmp_path: Path, engine_url: str, form: str) -> None:
     if engine_url == "memory://":
         pytest.skip("what it holds ends with the process")
 
@@ -181,7 +180,7 @@ async def test_a_workflow_goes_on_with_waits_of_both_forms_after_a_restart(
     root = "two_then_one.a"
 
     async with opening(tmp_path, engine_url, two_then_one, form) as works:
-        await works.start("a", deadline=6)
+        await works.start("a", deadline=3)
         first = await works.opened(f"{root}:1")
         second = await works.opened(f"{root}:2")
 
@@ -197,3 +196,22 @@ async def test_a_workflow_goes_on_with_waits_of_both_forms_after_a_restart(
     assert [form_of(wait) for wait in waits] == [form, form, later]
     assert [wait.created_at for wait in waits[:2]] == [first.created_at, second.created_at]
     assert expired(waits[1])
+
+
+@pytest.mark.slow
+async def test_an_open_wait_is_delivered_to_nobody_where_it_has_no_task(tmp_path: Path, form: str) -> None:
+    with resonate_server(tmp_path) as server:
+        async with opening(tmp_path, server.url, one_wait, form) as works:
+            announced: list[str] = []
+            source: Any = works.engine.resonate._source
+            source.recv(announced.append)
+
+            for number in range(5):
+                await works.start(str(number))
+                await works.opened(f"one_wait.{number}:1")
+
+            await pause(1.5)
+
+    waits = [message for message in announced if ":1" in message]
+    assert len(announced) - len(waits) == 5
+    assert (len(waits) >= 5) == (form == "with a task")

@@ -255,7 +255,7 @@ async def arranged(here: Desk, *, address: dict[str, Any]) -> str:
         promise_id,
         timeout_at=wait.timeout_at,
         param={"func": REMIND, "args": [{"reminder": reminder, "due_at": 0}], "kwargs": {}, "version": 1},
-        tags={**own_tags(promise_id), "resonate:target": wait.tags["resonate:target"]},
+        tags={**own_tags(promise_id), "resonate:target": here.engine.own_address},
     )
 
     return promise_id
