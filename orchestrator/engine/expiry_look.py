@@ -2,7 +2,8 @@
 
 Some engines end it, others leave it pending until somebody asks. Asking does not tell them apart, because every engine
 ends an expired promise that it is asked for. So this creates such a promise, has itself told of the end, and asks for
-nothing until it was told or has waited long enough. A wrong "no" costs a task for each wait; there is no wrong "yes".
+nothing until it was told or has waited long enough. A wrong "no" costs a task for each wait. A wrong "yes" would need
+somebody else to ask for this very promise in the meantime.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ async def ends_plain_promises(
                 return True
 
             lives.pop(0)
-        except (EngineUnavailable, UnknownPromise, ResonateError) as error:
+        except (EngineUnavailable, UnknownPromise, ResonateError, ValueError, TypeError) as error:
+            # The last two are what the SDK lets through when an engine answers with something that is no record.
             logger.debug("what the engine does at a deadline is looked at later: %s", type(error).__name__)
             await sleep(pause)
             pause = min(pause * 2, _SLOWEST)
