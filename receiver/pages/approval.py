@@ -163,7 +163,7 @@ def is_page(scope: Scope) -> bool:
     return path == PATHS["approver"] or path.startswith(f"{PATHS['approver']}/")
 
 
-def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:
+def refusal_as_page(scope: Scope, response: Response, *, organisation: str) -> Response:
     """Return a refusal as a page where people look at it; every other answer as it is."""
     if not is_page(scope) or response.media_type != MEDIA_TYPE:
         return response
