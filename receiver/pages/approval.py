@@ -39,7 +39,7 @@ _NOTICE: Final = TEMPLATES.get_template("notice.html")
 
 #: The pages without a question: for each status a headline and a sentence or two.
 _NOTICES: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("This could not be understood", "The form is not the one from the page. Nothing was recorded."),
+    400: ("This could not be understood", "The form that arrived is not the form of this page. Nothing was recorded."),
     403: (
         "This came from another site",
         "A decision is accepted only from the page that the link in your mail opens. Nothing was recorded.",
@@ -52,9 +52,9 @@ _NOTICES: Final[Mapping[int, tuple[str, str]]] = {
     408: ("That took too long", "Your answer did not arrive completely, so it was not recorded. Please try again."),
     410: ("This question is closed", "The time to answer is over. Nothing more can be recorded here."),
     413: ("That is too long", "Your answer is too long, so it was not recorded. Please shorten your comment."),
-    415: ("This could not be understood", "The form is not the one from the page. Nothing was recorded."),
+    415: ("This could not be understood", "The form that arrived is not the form of this page. Nothing was recorded."),
     429: ("Too many invalid links", "Please wait a minute, then open the link from your mail again."),
-    431: ("This could not be understood", "The request is larger than any browser's. Nothing was recorded."),
+    431: ("This could not be understood", "The request is larger than a browser would send. Nothing was recorded."),
     500: ("Something went wrong here", "This is not your fault. Please try again in a few minutes."),
     503: (
         "Not recorded: please try again",
