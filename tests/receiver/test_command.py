@@ -1,4 +1,4 @@
-"""The command `countersign`, as the environment of this checkout has it."""
+"""The command `countersign`, as it is installed in the environment of this checkout."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_needs_the_standard_library_alone_imports_nothing_else(name: str, t
     own = {"__main__", "__mp_main__", "orchestrator", "receiver"}
     loaded = {module.partition(".")[0] for module in ran.stderr.split()} - own
 
-    # What an environment runs in every process (its `.pth` files) is none of ours.
+    # Modules that the environment loads into every process (by `.pth` files) do not count.
     assert {module for module in loaded - sys.stdlib_module_names if not module.startswith("_")} == set()
 
 

@@ -1,4 +1,4 @@
-"""Bad tokens are counted by address, within bounds, and never limit anybody else."""
+"""Bad tokens are counted by address, in bounded memory, and never limit anybody else."""
 
 from __future__ import annotations
 

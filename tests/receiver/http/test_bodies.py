@@ -1,4 +1,4 @@
-"""Bodies are read with a limit and a deadline and taken as strict JSON."""
+"""Bodies are read with a limit and a deadline, and parsed as strict JSON."""
 
 from __future__ import annotations
 

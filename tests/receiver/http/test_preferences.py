@@ -1,4 +1,4 @@
-"""What a client would rather have, and that headers nobody can read say nothing."""
+"""What a client prefers; headers that cannot be parsed are ignored."""
 
 from __future__ import annotations
 

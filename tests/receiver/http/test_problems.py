@@ -1,4 +1,4 @@
-"""Every refusal is a problem document, and no answer or log holds the text of an exception."""
+"""Every refusal is a problem document, and no response or log contains the text of an exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every request passes first, tried over a real server on a loopback socket.
+"""What surrounds every request, tested over a real server on a loopback socket.
 
 Long because all of it needs the same server, on a real socket.
 """
@@ -20,7 +20,7 @@ from receiver.http.telemetry import Metrics
 if TYPE_CHECKING:
     from starlette.types import Message, Scope
 
-#: As the contract has them.
+#: The numbers in the contract.
 
 
 async def test_an_honest_request_passes_and_gets_the_headers_of_every_answer() -> None:

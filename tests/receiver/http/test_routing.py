@@ -1,4 +1,4 @@
-"""An encoded slash separates nothing: what holds one is no token, no id and no name, and never another route."""
+"""An encoded slash is not a separator: a path with one has no valid token, id or name, and reaches no other route."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_server_that_does_not_say_how_the_path_was_sent_is_believed() -> None:
 
 
 def test_a_path_in_front_that_a_server_says_only_decoded_stays_as_it_is() -> None:
-    """Some put the path that they serve below in front of `path`, and some in front of `raw_path` too."""
+    """Some servers put their mount path in front of `path`, and some in front of `raw_path` too."""
     whole = {"path": "/be low/a/b", "raw_path": b"/be%20low/a%2Fb", "root_path": "/be low"}
     alone = {"path": "/be low/a/b", "raw_path": b"/a%2Fb", "root_path": "/be low"}
 

@@ -1,4 +1,4 @@
-"""Approval pages over HTTP: what is recorded by whom, and that looking decides nothing."""
+"""Approval pages over HTTP: who records what, and that opening a page decides nothing."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_who_decided_what_from_where_over_which_text_is_told_by_the_workfl
     assert "approval" not in document["steps"][1]
 
 
-# -- an engine that is away ---------------------------------------------------
+# -- an unreachable engine ----------------------------------------------------
 
 
 async def test_with_the_engine_away_nothing_is_lost_and_the_page_says_try_again(here: Desk) -> None:

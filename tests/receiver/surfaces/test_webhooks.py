@@ -1,4 +1,4 @@
-"""Third-party deliveries over HTTP, signed by the senders' own libraries: what is settled, and what is said of it.
+"""Third-party deliveries over HTTP, signed by the senders' own libraries: what they settle, and what is logged.
 
 Long because every scheme signs the same deliveries.
 """
@@ -193,7 +193,7 @@ async def test_a_body_over_the_limit_is_refused(post: Post) -> None:
     assert await untouched(post.here)
 
 
-# -- the engine away ----------------------------------------------------------
+# -- an unreachable engine ----------------------------------------------------
 
 
 @pytest.mark.parametrize("lines", ["", IN_BODY])
@@ -223,7 +223,7 @@ async def test_while_the_engine_is_away_senders_are_told_to_come_back_and_the_re
 
 
 def failing_after(send: Any, calls: int) -> Any:
-    """Return a transport that answers so many requests, then is silent; the workers' own requests count too."""
+    """Return a transport that replies to so many requests and is then silent; the workers' own requests count too."""
     left = calls
 
     async def sending(*request: Any) -> Any:

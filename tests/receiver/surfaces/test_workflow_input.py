@@ -1,4 +1,4 @@
-"""Whether a value is the input of a workflow, and how what does not fit is named without quoting it."""
+"""Whether a value is a valid input of a workflow, and how faults are named without quoting the value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Line(BaseModel):
 
 
 class Order(BaseModel):
-    """What the workflow of these tests is started with."""
+    """The input of the workflow in these tests."""
 
     number: int
     lines: list[Line] = Field(default_factory=list)

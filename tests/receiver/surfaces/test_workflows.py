@@ -1,4 +1,4 @@
-"""The workflow API over HTTP: started once per id, looked at, waited for, cancelled.
+"""The workflow API over HTTP: a workflow is started once per id, shown, waited for, cancelled.
 
 Long because the API has four methods, and each has its cases.
 """
@@ -72,7 +72,7 @@ async def test_a_bad_id_is_refused(here: Edge, workflow_id: str) -> None:
 
 @pytest.mark.parametrize("workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a.."])
 async def test_a_good_id_is_taken(here: Edge, workflow_id: str) -> None:
-    # A client would fold dot segments away; the application gets what is sent.
+    # An HTTP client would resolve dot segments, so the raw path is passed to the application.
     assert (await put(here, f"/workflows/ask/{workflow_id.replace('.', '%2E')}")).status_code == 201
 
 

@@ -1,4 +1,4 @@
-"""One request and its response: what an application may say, and what its client sees where it says something else."""
+"""One request and its response: what an application may send, and what its client sees if it sends anything else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_nobody_is_told_to_go_on_who_has_done_so() -> None:
 
 
 async def test_whoever_waits_for_our_word_and_is_refused_may_send_the_body_or_not() -> None:
-    """The connection closes: nobody could tell a body that is sent after all from a request."""
+    """The connection closes: a body that is sent after all could not be told apart from a request."""
     for then in (b"", SMUGGLED):
         witness = Witness()
 

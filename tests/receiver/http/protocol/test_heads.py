@@ -1,4 +1,4 @@
-"""The head of a request: what its target, its method and its headers say to the application."""
+"""The head of a request: what the application gets of its target, its method and its headers."""
 
 from __future__ import annotations
 
