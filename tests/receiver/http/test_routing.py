@@ -24,7 +24,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Edge]:
 
 
 @pytest.mark.parametrize("slash", ["%2F", "%2f", "%252F", "%5C", "%00", "/%2e%2e/", "%ff", "%c0%af", "%E2%88%95", ";"])
-async def test_what_is_no_slash_ends_no_token(here: Edge, slash: str) -> None:
+async def test_only_a_slash_ends_a_token(here: Edge, slash: str) -> None:
     token = await here.asked()
     body = {"message": "a failure"}
     json = {"Content-Type": "application/json"}
@@ -36,7 +36,7 @@ async def test_what_is_no_slash_ends_no_token(here: Edge, slash: str) -> None:
     assert (await here.post(token, 1)).json()["duplicate"] is False
 
 
-async def test_an_encoded_slash_is_part_of_a_token_and_makes_it_none(here: Edge) -> None:
+async def test_a_token_with_an_encoded_slash_is_invalid(here: Edge) -> None:
     token = await here.asked()
     json = {"Content-Type": "application/json"}
 
@@ -53,7 +53,7 @@ async def test_an_encoded_slash_is_part_of_a_token_and_makes_it_none(here: Edge)
     assert (await here.client.get("/healthz%2F")).status_code == 404
 
 
-async def test_what_need_not_be_encoded_means_the_same_encoded(here: Edge) -> None:
+async def test_characters_that_need_no_encoding_mean_the_same_encoded(here: Edge) -> None:
     token = await here.asked()
     encoded = "".join(f"%{ord(letter):02X}" for letter in token)
 

@@ -109,7 +109,7 @@ async def test_the_log_says_who_started_cancelled_and_looked_and_from_where(here
     assert not any(key in log.getvalue() for key in KEYS.values())
 
 
-async def test_a_cancel_that_cancels_nothing_is_not_said_to(here: Edge, start: Start) -> None:
+async def test_a_cancel_that_cancels_nothing_is_not_logged_as_one(here: Edge, start: Start) -> None:
     await here.post(await here.asked(), 1)
     await here.client.get("/workflows/ask/1", headers=bearer("viewer") | {"Prefer": "wait=20"})
     log = start("info")
@@ -121,7 +121,7 @@ async def test_a_cancel_that_cancels_nothing_is_not_said_to(here: Edge, start: S
 
 
 @pytest.mark.parametrize(("call", "method"), [("create", "PUT"), ("resolve", "DELETE")])
-async def test_what_was_done_though_the_answer_was_lost_is_said_to_be_maybe_done(
+async def test_an_action_whose_confirmation_was_lost_is_logged_with_maybe(
     here: Edge, start: Start, monkeypatch: pytest.MonkeyPatch, call: str, method: str
 ) -> None:
     deed = {"PUT": "started", "DELETE": "cancelled"}[method]

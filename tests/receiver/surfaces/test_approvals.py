@@ -181,7 +181,7 @@ async def test_with_the_engine_away_nothing_is_lost_and_the_page_says_try_again(
     assert (await here.post(link, "reject", comment='so "far"')).status_code == 303
 
 
-async def test_looking_with_the_engine_away_is_a_page(tmp_path: Path) -> None:
+async def test_with_an_unreachable_engine_the_question_is_still_a_page(tmp_path: Path) -> None:
     async with desk(tmp_path) as here:
         link = await here.ask()
 

@@ -123,7 +123,7 @@ async def test_a_notification_that_overtakes_the_jobs_api_is_followed_for_a_whil
     assert (await here.works.ended("a"))[1]["outcome"] == "died"
 
 
-async def test_a_look_that_could_not_be_had_is_repeated(here: Bricks) -> None:
+async def test_a_failed_poll_is_repeated(here: Bricks) -> None:
     run = await here.started()
     here.works.emulator.workspace.fail_next(Fault(kind="garbage", on="runs/get", count=1))
     here.dies(run.run_id)

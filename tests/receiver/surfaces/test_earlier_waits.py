@@ -92,7 +92,7 @@ async def test_an_expired_link_of_an_earlier_wait_repeats_nothing_of_the_later_o
         assert (await here.post(of_later, 1, headers=key)).json()["duplicate"] is True
 
 
-async def test_a_settlement_that_meets_a_later_wait_than_it_has_looked_at_answers_nothing(
+async def test_a_settlement_that_meets_a_later_wait_than_it_read_settles_nothing(
     tmp_path: Path, forgets: Forgetful
 ) -> None:
     async with edge(tmp_path, forgets.url) as here:

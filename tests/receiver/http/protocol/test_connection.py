@@ -95,7 +95,7 @@ async def test_what_follows_a_malformed_request_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["awaited", "answered already"])
-async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_is_read(*, refuses: bool) -> None:
+async def test_a_body_with_malformed_chunks_gets_one_response_and_nothing_after_it_is_read(*, refuses: bool) -> None:
     witness = Witness()
     head = post(REFUSING if refuses else "/a", b"Transfer-Encoding: chunked")
 
@@ -108,7 +108,7 @@ async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_
     assert "/smuggled" not in witness.paths()
 
 
-async def test_an_application_of_other_making_gets_the_same_answer_to_a_malformed_body() -> None:
+async def test_a_malformed_body_gets_the_same_refusal_over_any_application() -> None:
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await receive()
@@ -218,7 +218,7 @@ async def test_an_answer_that_stopping_brings_about_says_that_it_is_the_last() -
     assert only.headers["connection"] == "close"
 
 
-async def test_a_body_limit_is_the_application_s_and_its_answer_arrives() -> None:
+async def test_the_application_limits_bodies_and_its_refusal_arrives() -> None:
     async with serving(Witness().app) as running:
         (declared,) = await told(running, post("/", length=10 * MAX_BODY), b"a" * 10 * MAX_BODY, apart=0.05)
         counted = await told(

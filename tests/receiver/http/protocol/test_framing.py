@@ -144,7 +144,7 @@ HOPELESS = [
 
 
 @pytest.mark.parametrize("begun", HOPELESS)
-def test_what_becomes_no_head_however_it_goes_on_is_refused_at_once(begun: bytes) -> None:
+def test_a_head_that_is_malformed_already_is_refused_at_once(begun: bytes) -> None:
     """The sender is refused at once, and does not occupy a connection until the deadline."""
     for pieces in ([begun], [bytes([byte]) for byte in begun], [b"\r\n", begun], [posted()[:-2], b"\r\n", begun]):
         assert read(pieces).refused

@@ -207,7 +207,7 @@ def server() -> Iterator[Server]:
 
 @UNHURRIED
 @given(data=STREAMS, cut=st.integers(0, 1000))
-def test_over_a_socket_every_request_has_one_answer_and_what_is_none_ends_the_connection(
+def test_over_a_socket_every_request_gets_one_response_and_a_malformed_one_ends_the_connection(
     server: Server, data: bytes, cut: int
 ) -> None:
     requests, end = expected(data)
