@@ -55,7 +55,7 @@ class CheckFailedError(CountersignError):
 
 
 async def check_engine(settings: Settings) -> str:
-    """Return a line about the engine. If another process owns it, that is well: the receiver is running."""
+    """Return a line about the engine. If another process owns it, that is fine: the receiver is running."""
     address = settings.engine
 
     if address.path is not None and not await anyio.Path(address.path).exists():
@@ -91,7 +91,7 @@ async def check_sources(settings: Settings) -> str:
 
 
 async def check_workers(settings: Settings) -> str:
-    """Return a line about the workers: each group that the workflows need has one. Steps of other groups would wait."""
+    """Return a line about the workers: each group that the workflows need has one. A group without one only waits."""
     groups = groups_of(load_workflows(settings.workflows).values())
 
     if settings.engine.embedded:

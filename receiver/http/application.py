@@ -49,7 +49,7 @@ class Application:
             StartRefused: the configuration cannot be used, or the engine cannot be opened.
         """
         if self._app is not None:
-            raise RuntimeError("this application has been started already: its lifespan can be entered only once")
+            raise RuntimeError("this application has been started already: its lifespan can only be entered once")
 
         async with self._opened() as app:
             self._app = app
