@@ -20,7 +20,7 @@ def approval_path() -> Json:
         "413": "The form is too long.",
         "415": "The body is not a form.",
         "429": "Too many invalid links came from this address.",
-        "503": "The engine did not answer in time. Nothing was recorded; try again.",
+        "503": "The engine did not answer in time; trying again is safe.",
     }
     fields = {"decision": {"type": "string"}, "comment": {"type": "string"}, "code": {"type": "string"}}
     form = {"type": "object", "properties": fields, "required": ["decision"]}

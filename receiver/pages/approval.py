@@ -106,7 +106,7 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalView:
-    """The page of a question by `organisation` to one person; its form posts to `path`. Times are in milliseconds.
+    """A question by `organisation` as one person sees it; the form posts to `path`. Times are in ms since the epoch.
 
     `refused` is the decision that could not be recorded because another one is recorded. `fault` says what is wrong
     with the submitted form, whose choice and comment are shown again.

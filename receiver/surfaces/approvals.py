@@ -104,7 +104,7 @@ class Approvals:
         decision = fields.get("decision", "")
 
         if decision not in page.wait.claims.outcomes:
-            raise Notice(400, "That is not one of the decisions for this question. Nothing was recorded.", back=page.path)
+            raise Notice(400, "That is not one of the decisions. Nothing was recorded.", back=page.path)
 
         try:
             return await self._record(page, decision, fields, client=client_address(request.scope))
