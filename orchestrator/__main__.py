@@ -73,11 +73,10 @@ class _Parser(argparse.ArgumentParser):
 
 async def _work(settings: Settings, group: str, signals: Signals) -> None:
     if settings.engine.embedded:
-        msg = (
+        raise StartRefused(
             "COUNTERSIGN_ENGINE names an embedded engine, which one process owns: "
             "`python -m receiver` runs its workers, so do not start any other process"
         )
-        raise StartRefused(msg)
 
     workflows = load_workflows(settings.workflows)
     engine = await connect(settings, group=group, work=True)
