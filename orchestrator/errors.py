@@ -66,7 +66,7 @@ class NotJson(CountersignError, ValueError):
 
 
 class WorkflowEnded(CountersignError):
-    """Raised by a workflow's code to end it in another state than `succeeded`.
+    """Raised by a workflow's code to end it in a state other than `succeeded`.
 
     `error` is what the workflow API shows: a JSON object with at least a `message`.
     """

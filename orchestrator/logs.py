@@ -151,7 +151,10 @@ def _discreet(record: logging.LogRecord) -> logging.LogRecord:
 
 
 def _shown(argument: object) -> object:
-    """Return what a line may show of an argument: our own errors with their text, other exceptions by their type."""
+    """Return what a line may show of an argument: our own errors with their text, other exceptions by their type.
+
+    The text of an error with which a workflow ends is its author's, so it is not shown either.
+    """
     if not isinstance(argument, BaseException):
         return argument
 

@@ -73,7 +73,7 @@ class Address:
     async def url(self, ctx: SDKContext) -> str:
         """Return the link, the same one every time. A step must hand it out at once and never return it.
 
-        A wait that is over has a link too. The response to whoever presents it says that the wait is over.
+        A wait that is over has a link too, but the response to it says that the wait is over.
 
         Raises:
             EngineUnavailable: raised in a step, it makes the SDK try the step again.

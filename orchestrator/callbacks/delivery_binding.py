@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import Promises
 
 
-#: How long a binding lasts if the sender signs no time.
+#: How long a binding lasts if the sender signs no time: a hundred years.
 PERMANENTLY: Final = timedelta(days=36525)
 
 #: How long it lasts if a captured delivery is refused after some minutes: as long as senders retry.
@@ -39,7 +39,7 @@ async def bind(  # noqa: PLR0913 - one call, all of it named
     lasts: timedelta,
     clock: Callable[[], float] = time.time,
 ) -> bool:
-    """Bind this delivery to the wait of these claims, and return False if it is bound to another wait already.
+    """Bind this delivery to the wait of these claims, unless it is bound already. Return whether it is bound to it.
 
     `key` is 64 hex digits that say which delivery of the source it is.
 

@@ -1,4 +1,4 @@
-"""The name of a worker group. It is part of an address that a Resonate server puts into lower case, so it has none."""
+"""The name of a worker group. It has no upper case, because a Resonate server lower-cases the address that holds it."""
 
 from __future__ import annotations
 

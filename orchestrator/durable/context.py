@@ -174,7 +174,7 @@ class _WatchfulEffects:
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
     """Return what a step ended with, or the error that names what the engine could not store in it.
 
-    The SDK would write NaN as null. A text with a lone surrogate would make it give up, and the step be run again
+    The SDK would write NaN as null. It would give up on a text with a lone surrogate, and the step would be run again
     forever.
     """
     try:

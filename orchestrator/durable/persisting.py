@@ -28,7 +28,7 @@ DONE: Final[Tried] = {"again": False, "why": None}
 
 
 async def pause(ctx: Context, seconds: float) -> None:
-    """Sleep durably. A cancel ends the sleep without an error; the workflow sees it at its next wait."""
+    """Sleep durably. A cancel ends the sleep without an error; the workflow sees the cancel at its next wait."""
     with contextlib.suppress(ApplicationError):
         await ctx.sleep(timedelta(seconds=seconds))
 

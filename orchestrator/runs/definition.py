@@ -62,7 +62,7 @@ class Workflow[Request: BaseModel]:
     summary: str
 
     async def __call__(self, ctx: SDKContext, start: Any) -> Any:
-        """Run the workflow's code and return how it ended, as the root promise holds it. No error of it is raised.
+        """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
 
         An unexpected error ends the workflow as failed, with the error's type and place, or as cancelled if somebody
         asked for that. So does a result that JSON cannot hold, with the place in the result.

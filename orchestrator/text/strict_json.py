@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 #: Levels of arrays and objects, the outermost being the first.
 MAX_DEPTH: Final = 64
 
-#: Characters of an integer. A double can hold no more digits, so other parsers would read infinity.
+#: Characters of an integer. No double can hold a longer one, so other parsers would read infinity.
 MAX_DIGITS: Final = 309
 
 # One match per bracket and per whole string. Every quantifier is possessive and every part after the opening quote is

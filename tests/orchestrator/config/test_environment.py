@@ -72,7 +72,7 @@ def test_a_line_that_is_no_setting_is_refused_by_its_number(tmp_path: Path) -> N
         read_file(file)
 
 
-def test_a_variable_of_ours_stands_once_in_the_file(tmp_path: Path) -> None:
+def test_a_variable_of_ours_is_set_once_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(f"OTHER=1\nOTHER=2\n{VARIABLES[0]}=memory://\n{VARIABLES[0]}=memory://\n")
 

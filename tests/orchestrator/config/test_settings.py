@@ -1,4 +1,4 @@
-"""Settings from the environment: each variable is taken or refused by its name, never with its value.
+"""Settings from the environment: each variable is accepted or refused by its name, and no refusal shows its value.
 
 Long because every variable has its rows of accepted and of refused values.
 """

@@ -54,7 +54,7 @@ def test_a_suppressed_context_is_not_described() -> None:
     assert "KeyError" not in describe_crash(error)
 
 
-def test_notes_and_the_input_of_a_model_are_not_told() -> None:
+def test_notes_and_the_input_of_a_model_are_not_shown() -> None:
     with pytest.raises(ValueError, match="cents") as caught:
         Price.model_validate({"cents": SECRET})
 
@@ -64,7 +64,7 @@ def test_notes_and_the_input_of_a_model_are_not_told() -> None:
     assert "pydantic_core._pydantic_core.ValidationError at " in describe_crash(caught.value)
 
 
-def test_the_code_of_a_library_is_told() -> None:
+def test_the_code_of_a_library_is_shown() -> None:
     with pytest.raises(sqlite3.OperationalError) as caught:
         sqlite3.connect("/nowhere/at/all")
 
