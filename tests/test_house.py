@@ -169,7 +169,7 @@ def test_every_module_is_in_a_room_of_the_plan(sources: dict[str, ast.Module]) -
     assert [module for module in sources if room_of(module) is None] == []
 
 
-def test_every_room_of_the_plan_is_there(sources: dict[str, ast.Module]) -> None:
+def test_every_room_of_the_plan_exists(sources: dict[str, ast.Module]) -> None:
     assert set(PLAN) - {room_of(module) for module in sources} == set()
 
 
@@ -203,14 +203,14 @@ def test_modules_import_each_other_in_no_circle(graph: dict[str, set[str]]) -> N
         ),
     ],
 )
-def test_an_arrow_that_runs_upwards_is_seen(module: str, line: str, seen: str) -> None:
+def test_an_upward_arrow_is_found(module: str, line: str, seen: str) -> None:
     others = ("receiver.app", "receiver.surfaces.b", "receiver.senders.b", "orchestrator.__init__", "orchestrator.logs")
     planted = {each: ast.parse("") for each in (*others, "orchestrator.errors")} | {module: ast.parse(line)}
 
     assert upward(import_graph(planted)) == {seen}
 
 
-def test_an_arrow_that_runs_downwards_is_let_pass() -> None:
+def test_a_downward_arrow_is_accepted() -> None:
     planted = {
         "receiver.app": ast.parse("from receiver.surfaces import a\nfrom orchestrator.engine import Engine"),
         "receiver.surfaces.a": ast.parse("import receiver.surfaces.b\nfrom orchestrator.errors import Refused"),
@@ -235,13 +235,13 @@ def test_an_arrow_that_runs_downwards_is_let_pass() -> None:
         {"a.__init__": "from a.b import C", "a.b": "from a import D"},
     ],
 )
-def test_a_circle_is_seen(lines: dict[str, str]) -> None:
+def test_a_circle_is_found(lines: dict[str, str]) -> None:
     planted = {"x": "import a, y", "y": ""} | lines
 
     assert circles(import_graph({each: ast.parse(text) for each, text in planted.items()})) == [set(lines)]
 
 
-def test_a_module_without_a_room_is_seen() -> None:
+def test_a_module_without_a_room_is_found() -> None:
     assert room_of("orchestrator.helpers") is None
     assert room_of("receiver.utils.text") is None
     assert room_of("orchestrator.engine.embedded.disk.journal") == "orchestrator.engine.embedded.disk"
@@ -273,7 +273,7 @@ def test_the_receiver_knows_nothing_of_the_sdk() -> None:
 
 
 @pytest.mark.parametrize("source", ["import resonate.types", "if A:\n    from resonate.types import PromiseRecord"])
-def test_an_import_of_the_sdk_is_seen(source: str) -> None:
+def test_an_import_of_the_sdk_is_found(source: str) -> None:
     assert "resonate" in imported(ast.parse(source))
     assert "resonate" not in imported(ast.parse("from orchestrator.engine import Engine"))
 
@@ -287,7 +287,7 @@ def test_an_import_of_the_sdk_is_seen(source: str) -> None:
         "import_module('receiver.app')",
     ],
 )
-def test_an_import_is_seen_in_each_of_its_forms(source: str) -> None:
+def test_an_import_is_found_in_each_of_its_forms(source: str) -> None:
     assert "receiver" in imported(ast.parse(source))
 
 
@@ -310,17 +310,17 @@ def test_a_long_file_says_why() -> None:
         ("Why.\n\nLong because", 301, True),
     ],
 )
-def test_a_file_that_is_too_long_is_seen(docstring: str, lines: int, seen: bool) -> None:  # noqa: FBT001
+def test_a_file_that_is_too_long_is_found(docstring: str, lines: int, seen: bool) -> None:  # noqa: FBT001
     head = f'"""{docstring}\n"""\n'
 
     assert too_long(head + "A = 1\n" * (lines - head.count("\n"))) is seen
 
 
-def test_no_folder_is_made_for_one_file() -> None:
+def test_no_folder_contains_a_single_file() -> None:
     assert rooms_of_one({name(file) for file in python_files("orchestrator", "receiver")}) == set()
 
 
-def test_a_folder_of_one_file_is_seen() -> None:
+def test_a_folder_of_one_file_is_found() -> None:
     files = {"a/b/__init__.py", "a/b/c.py", "a/d/__init__.py", "a/d/e.py", "a/d/f/g.py", "a/d/f/h.py"}
 
     assert rooms_of_one(files) == {"a/b"}
@@ -337,11 +337,11 @@ def test_tests_mirror_the_modules() -> None:
     ] == []
 
 
-def test_every_subject_that_is_excused_has_its_file() -> None:
+def test_every_excused_subject_has_its_file() -> None:
     assert [test for test in SUBJECTS if not (ROOT / test).is_file()] == []
 
 
-def test_a_test_file_that_mirrors_nothing_is_seen() -> None:
+def test_a_test_file_that_mirrors_nothing_is_found() -> None:
     modules = {"receiver/http/forms.py", "receiver/http/protocol/heads.py", "receiver/app.py"}
     named = ("test_forms", "test_forms_in_a_browser", "test_protocol", "test_heads", "test_form", "test_formsets")
 

@@ -77,7 +77,7 @@ def runs_of(emulator: Emulator, job: int) -> list[Run]:
 
 @pytest.mark.timeout(900)  # dozens of starts of the receiver, on a busy machine ten seconds each
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_kill_at_every_change_of_the_engine_costs_no_second_run_and_no_answer(
+def test_a_kill_at_any_change_of_the_engine_starts_no_second_run_and_loses_no_answer(
     tmp_path: Path, emulator: Emulator, moment: str
 ) -> None:
     crashes = 0

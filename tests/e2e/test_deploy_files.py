@@ -83,7 +83,7 @@ def faults(file: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
-def test_the_receiver_s_unit_serves_at_its_instance_s_port_and_stops_with_code_0(tmp_path: Path) -> None:
+def test_the_receivers_unit_serves_on_the_port_of_its_instance_and_stops_with_code_0(tmp_path: Path) -> None:
     port = str(free_port())
     process = start("receiver", port, tmp_path, environment(f"sqlite:///{tmp_path}/engine.db"))
 
@@ -97,13 +97,13 @@ def test_the_receiver_s_unit_serves_at_its_instance_s_port_and_stops_with_code_0
 
 
 @pytest.mark.parametrize("name", ["receiver", "worker"])
-def test_a_refused_start_has_the_exit_code_after_which_systemd_does_not_try_again(name: str, tmp_path: Path) -> None:
+def test_a_refused_start_has_the_exit_code_that_systemd_does_not_restart(name: str, tmp_path: Path) -> None:
     process = start(name, "8000", tmp_path, environment(SIGNING_KEYS=None))
 
     assert process.wait(30) == int(unit(name)["RestartPreventExitStatus"])
 
 
-def test_the_worker_s_unit_works_for_its_instance_s_group(tmp_path: Path, postgres_url: str) -> None:
+def test_the_workers_unit_works_for_the_group_of_its_instance(tmp_path: Path, postgres_url: str) -> None:
     process = start("worker", "db", tmp_path, environment(postgres_url))
 
     try:
@@ -130,7 +130,7 @@ def test_the_proxies_ask_browsers_for_https(name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="no caddy on PATH")
-def test_caddy_takes_the_file_as_it_stands(tmp_path: Path) -> None:
+def test_caddy_accepts_the_unchanged_file(tmp_path: Path) -> None:
     command = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(DEPLOY / "Caddyfile")]
     environ = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)

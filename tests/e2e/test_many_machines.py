@@ -256,7 +256,7 @@ def test_of_a_hundred_callbacks_at_once_over_several_receivers_one_is_applied(
     assert sorted(map(str, results.values())) == sorted(["1", str({"n": winner})])
 
 
-def test_a_worker_waits_for_an_engine_that_is_away_at_its_start(tmp_path: Path) -> None:
+def test_a_worker_waits_for_an_engine_that_is_unreachable_at_its_start(tmp_path: Path) -> None:
     server = ResonateServer(tmp_path)
 
     with Service(tmp_path, server.url) as service, contextlib.ExitStack() as stack:

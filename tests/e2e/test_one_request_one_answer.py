@@ -292,7 +292,7 @@ def assert_one_each(witness: Witness) -> None:
         assert seen in ([], expected), (line, framing[0])
 
 
-async def test_the_attack_works_where_the_mends_are_taken_out(tmp_path: Path) -> None:
+async def test_the_attack_works_without_the_defences(tmp_path: Path) -> None:
     """uvicorn's own connections, behind a Caddy that passes the offer on. Once either has mended it, this may go."""
     witness = Witness()
 
@@ -329,7 +329,7 @@ async def test_a_callback_by_curl_settles(name: str, options: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_a_callback_that_is_too_large_is_told_so_by_curl(name: str, tmp_path: Path) -> None:
+async def test_curl_gets_413_for_a_callback_that_is_too_large(name: str, tmp_path: Path) -> None:
     """The answer comes while curl waits for our word, or still sends: neither is a reset."""
     if shutil.which("curl") is None:
         pytest.skip("no curl on PATH")
@@ -364,7 +364,7 @@ public class Callback {
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_a_callback_by_java_s_own_client_settles(name: str, tmp_path: Path) -> None:
+async def test_a_callback_by_javas_own_client_settles(name: str, tmp_path: Path) -> None:
     if shutil.which("javac") is None:
         pytest.skip("no Java compiler on PATH")
 

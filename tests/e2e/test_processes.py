@@ -85,7 +85,7 @@ def test_a_workflow_module_that_raises_refuses_the_start_in_one_line(tmp_path: P
 
 
 @pytest.mark.parametrize("module", ["receiver", "orchestrator"])
-def test_each_line_is_an_object_where_the_log_is_to_be_json(tmp_path: Path, module: str) -> None:
+def test_with_json_logging_each_line_is_an_object(tmp_path: Path, module: str) -> None:
     engine = "memory://" if module == "receiver" else f"http://127.0.0.1:{free_port()}"
     variables = {"PYTHONPATH": str(ROOT), **environment(engine, LOG="info,json", PORT=str(free_port()))}
     log = tmp_path / "log"
@@ -211,7 +211,7 @@ def test_a_payload_key_may_be_rotated_while_workflows_are_under_way(service: Ser
 
 
 @pytest.mark.parametrize("engine", ["/proc/nope/engine.db", "{}/folder", "{}/foreign.db"])
-def test_an_engine_file_that_cannot_be_had_refuses_the_start_without_its_name(tmp_path: Path, engine: str) -> None:
+def test_an_engine_file_that_cannot_be_used_refuses_the_start_without_being_named(tmp_path: Path, engine: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "foreign.db").write_bytes(b"something else")
     path = engine.format(tmp_path)

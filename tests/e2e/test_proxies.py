@@ -76,7 +76,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
 
 
 @pytest.mark.timeout(90)
-def test_the_proxy_holds_what_uvicorn_does_not(proxy: Proxy) -> None:
+def test_the_proxy_enforces_the_limits_that_uvicorn_lacks(proxy: Proxy) -> None:
     json = {"Content-Type": "application/json"}
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) == 401
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1" * 70_000, json) == 413

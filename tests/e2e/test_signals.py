@@ -143,7 +143,7 @@ def test_a_stop_early_in_the_start_of_a_command_ends_with_exit_code_0(launch: La
 
 
 @pytest.mark.parametrize("module", [*MODULES, *COMMANDS])
-def test_a_program_that_is_stuck_in_its_imports_hears_signals(launch: Launch, tmp_path: Path, module: str) -> None:
+def test_a_program_that_is_stuck_in_its_imports_handles_signals(launch: Launch, tmp_path: Path, module: str) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path/pydantic.py").write_text("import time\nprint('stuck', flush=True)\ntime.sleep(300)\n")
     one = launch(module, extra={"PYTHONPATH": str(tmp_path / "path")})
@@ -154,7 +154,7 @@ def test_a_program_that_is_stuck_in_its_imports_hears_signals(launch: Launch, tm
     assert one.code() == 0
 
 
-def test_hearing_signals_waits_for_no_import_that_takes_long() -> None:
+def test_signals_are_handled_before_any_slow_import() -> None:
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import receiver.command; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
 
@@ -194,9 +194,7 @@ def test_a_hangup_never_ends_a_process(launch: Launch, module: str) -> None:
     assert one.code() == 0
 
 
-def test_a_hangup_during_the_start_lets_the_sources_be_read_again_once_it_is_done(
-    launch: Launch, tmp_path: Path
-) -> None:
+def test_a_hangup_during_the_start_reloads_the_sources_after_the_start(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "sources.toml").write_text(
         '[sources.one]\nscheme = "github"\nsecrets = ["file:secret"]\ntoken = "token"\nid = "id"\n'
     )
@@ -210,7 +208,7 @@ def test_a_hangup_during_the_start_lets_the_sources_be_read_again_once_it_is_don
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_first_process_of_a_container_hears_signals_too(launch: Launch, module: str) -> None:
+def test_the_first_process_of_a_container_handles_signals_too(launch: Launch, module: str) -> None:
     namespace = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--kill-child"]
 
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:

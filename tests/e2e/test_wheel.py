@@ -127,7 +127,7 @@ def sources() -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in files if file.suffix != ".pyc"}
 
 
-def test_the_wheel_holds_all_of_both_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_all_of_both_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
         notebook = archive.read("orchestrator/databricks/notebook.py")
@@ -137,7 +137,7 @@ def test_the_wheel_holds_all_of_both_packages_and_nothing_else(wheel: Path) -> N
     assert notebook == (ROOT / "scripts/notebook.py").read_bytes()
 
 
-def test_the_source_distribution_holds_what_the_wheel_is_built_from(built: Path) -> None:
+def test_the_source_distribution_contains_everything_the_wheel_is_built_from(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
 
     with tarfile.open(archive) as contents:
@@ -147,7 +147,7 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(built: Path)
     assert not any(name.startswith(("tests/", ".venv/", ".uv/")) for name in names)
 
 
-def test_what_runs_is_what_the_wheel_brought(installed: Installed) -> None:
+def test_the_code_that_runs_comes_from_the_wheel(installed: Installed) -> None:
     program = "import orchestrator, receiver, sys; print(orchestrator.__file__, receiver.__file__, *sys.path)"
     ran = installed.run(installed.python, "-c", program)
     orchestrator, receiver, *path = ran.stdout.split()
@@ -166,7 +166,7 @@ def test_every_command_shows_its_help(installed: Installed, name: str) -> None:
     assert ran.stdout.startswith(f"usage: countersign {name} ")
 
 
-def test_the_command_lists_what_there_is_and_says_which_version_it_is(installed: Installed, wheel: Path) -> None:
+def test_the_command_lists_its_subcommands_and_its_version(installed: Installed, wheel: Path) -> None:
     shown = installed.run(installed.command, "--help").stdout
 
     assert all(f"\n  {name} " in shown for name in COMMANDS)
@@ -243,7 +243,7 @@ def is_ready(configured: dict[str, str]) -> bool:
         return False
 
 
-def test_a_pipeline_and_a_workflow_of_one_s_own_succeed(
+def test_a_pipeline_and_an_own_workflow_succeed(
     installed: Installed, configured: dict[str, str], databricks: dict[str, str], tmp_path: Path
 ) -> None:
     (installed.folder / "own_workflows.py").write_text(OWN_WORKFLOW)
