@@ -261,7 +261,7 @@ def test_a_worker_waits_for_an_engine_that_is_unreachable_at_its_start(tmp_path:
 
     with Service(tmp_path, server.url) as service, contextlib.ExitStack() as stack:
         service.launch("worker")
-        wait_until("it says so", lambda: "the engine is away" in service.log.read_text())
+        wait_until("it says so", lambda: "the engine is unreachable" in service.log.read_text())
         stack.callback(server.kill)
         server.start()
         service.start()

@@ -275,6 +275,14 @@ async def test_the_engine_is_open_for_as_long_as_the_lifespan(chosen: Settings, 
         assert (await client.get(f"{BELOW}/readyz")).status_code == 200
 
 
+async def test_its_lifespan_is_also_where_frameworks_look_for_one(chosen: Settings) -> None:
+    app = create_app(chosen)
+    transport = httpx2.ASGITransport(app=starlette_host(app))
+
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport) as client:
+        assert (await client.get(f"http://127.0.0.1{BELOW}/readyz")).status_code == 200
+
+
 async def test_it_is_served_alone_as_well(chosen: Settings, listener: socket.socket) -> None:
     async with served(create_app(chosen), listener) as client:
         assert (await client.get("/readyz")).status_code == 200

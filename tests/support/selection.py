@@ -33,7 +33,7 @@ def is_slow(item: pytest.Item) -> bool:
     engines = {value for value in values if isinstance(value, str)} & ENGINES
     fixtures = FIXTURES & set(getattr(item, "fixturenames", ()))
 
-    return bool(engines or fixtures or FLOWS & set(item.path.parts))
+    return bool(engines or fixtures or FLOWS & set(item.path.relative_to(item.config.rootpath).parts))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from support.plant import pause
 from support.tampering import KEYS, assert_tampered, raw, raw_key
 
 from orchestrator.callbacks.claims import Claims
-from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
+from orchestrator.callbacks.delivery_binding import PERMANENTLY, bind
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connecting
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, _key_id
@@ -149,7 +149,7 @@ async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
+    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": PERMANENTLY}
 
     async with desk(tmp_path, url, **KEYS) as one:
         await one.ask()
@@ -166,7 +166,7 @@ async def test_an_old_binding_to_a_workflow_that_was_started_later_is_refused(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
+    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": PERMANENTLY}
 
     async with desk(tmp_path, url, **KEYS) as one:
         await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
