@@ -1,4 +1,4 @@
-"""What every file keeps by itself. Each rule is shown to see a planted violation, and to let pass what keeps it."""
+"""Rules for every single file. For each rule, a test shows that it finds a violation and accepts correct code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as a fresh environment has them: found from any directory, without any help from the environment."""
+"""The commands in a new environment run from any directory, without any environment variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SECURITY.md: what it says of OWASP ASVS covers all of levels 1 and 2, and names tests that exist."""
+"""SECURITY.md: its table covers all of levels 1 and 2 of OWASP ASVS, and names tests that exist."""
 
 from __future__ import annotations
 

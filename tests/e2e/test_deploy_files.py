@@ -1,4 +1,4 @@
-"""The files of scripts/deploy: units that systemd takes and whose commands run, proxies that ask for https."""
+"""The files of scripts/deploy: systemd accepts the units and their commands run, and the proxies ask for https."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ UNITS = sorted(DEPLOY.glob("*.service"))
 
 
 class Unit(configparser.RawConfigParser):
-    """A unit file, whose names are case-sensitive."""
+    """A unit file. Its names are case-sensitive."""
 
     def optionxform(self, optionstr: str) -> str:
         return optionstr
 
 
 def unit(name: str) -> Mapping[str, str]:
-    """Return what the [Service] section of a unit file says."""
+    """Return the [Service] section of a unit file."""
     parser = Unit()
     parser.read(DEPLOY / f"countersign-{name}@.service")
 
@@ -42,7 +42,7 @@ def unit(name: str) -> Mapping[str, str]:
 
 
 def start(name: str, instance: str, folder: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start what the unit starts for this instance, with its environment file holding these variables."""
+    """Start the unit's command for this instance, with these variables in its environment file."""
     service = unit(name)
     own = service.get("Environment", "").replace("%i", instance)
     command = shlex.split(service["ExecStart"].replace("%i", instance))
@@ -53,7 +53,7 @@ def start(name: str, instance: str, folder: Path, variables: dict[str, str]) -> 
         return subprocess.Popen(
             command,
             cwd=folder,
-            # What the file says wins over Environment=, as systemd has it.
+            # As in systemd, the file overrides Environment=.
             env=dict([own.split("=", 1)] if own else []) | {"PYTHONPATH": str(ROOT)} | variables,
             stdout=log,
             stderr=log,

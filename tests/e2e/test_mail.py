@@ -1,4 +1,4 @@
-"""From the API to a strict relay and back: who was named is who is asked, and nobody else ever is."""
+"""From the API to a strict relay and back: the person who was named is asked, and nobody else ever is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = {"Authorization": f"Bearer {API_KEY}"}
 
 @contextlib.asynccontextmanager
 async def service(directory: Path, relay: Relay, certificate: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """Run the service as its environment says, with its mail going to the relay."""
+    """Run the service from its environment, with its mail going to the relay."""
     with relay.running(certificate) as port:
         password = "".join(f"%{byte:02x}" for byte in PASSWORD.encode())
         mail = f"smtp://{relay.user}:{password}@localhost:{port}?hello=mx.example.org&from=asks@b%C3%BCcher.example"

@@ -1,4 +1,4 @@
-"""The commands as an operator runs them: starts and refused starts, readiness, draining, and what the log holds."""
+"""The commands as an operator runs them: starts and refused starts, readiness, draining, and the log."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_sigterm_lets_a_request_finish_and_ends_with_exit_code_0(service: Servic
         target=lambda: held.append(service.ask("PUT", PIPELINE, START, headers={"Prefer": "wait=2"}).status)
     )
     waiter.start()
-    wait_until("it is being answered", lambda: answers(service, PIPELINE))
+    wait_until("the request is being handled", lambda: answers(service, PIPELINE))
 
     assert service.stop() == 0
     waiter.join()
@@ -158,7 +158,7 @@ def test_sigterm_does_not_wait_for_a_request_that_takes_too_long(service: Servic
     service.start()
     waiter = threading.Thread(target=lambda: ignoring(service, {"Prefer": "wait=30"}), daemon=True)
     waiter.start()
-    wait_until("it is being answered", lambda: answers(service, PIPELINE))
+    wait_until("the request is being handled", lambda: answers(service, PIPELINE))
     receiver = service._running["receiver"]
     receiver.terminate()
 
@@ -176,7 +176,7 @@ def test_no_log_line_holds_a_token_a_key_or_a_body(service: Service, tmp_path: P
     service.ask("POST", f"/callbacks/{token}", "body-of-the-callback", token="x")
     service.ask("POST", "/callbacks", "body-of-the-callback", token=token)
     service.ask("DELETE", PIPELINE)
-    wait_until("it is over", lambda: service.ask("GET", PIPELINE).document["state"] == "cancelled")
+    wait_until("the pipeline is cancelled", lambda: service.ask("GET", PIPELINE).document["state"] == "cancelled")
     service.stop()
 
     log = service.log.read_text()

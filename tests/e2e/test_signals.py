@@ -52,7 +52,7 @@ class Started:
 
 
 def handles(pid: int) -> bool:
-    """Whether this process has handlers of its own for all three signals."""
+    """Return whether this process has its own handlers for all three signals."""
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt"))
 
@@ -60,7 +60,7 @@ def handles(pid: int) -> bool:
 
 
 def command(program: str) -> list[str]:
-    """Return what starts a module, or a command of the distribution."""
+    """Return the command line that starts a module, or a command of the distribution."""
     name, *arguments = program.split()
 
     if name == "countersign":
@@ -71,7 +71,7 @@ def command(program: str) -> list[str]:
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """Block the signals for processes that are started here, as `env --block-signal` does."""
+    """Block the signals for processes that are started in this block, as `env --block-signal` does."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
 
     try:
@@ -82,7 +82,7 @@ def blocked() -> Iterator[None]:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Start one of the programs; it is killed in the end if it still runs."""
+    """Starts one of the programs; at the end it is killed if it is still running."""
     running: list[subprocess.Popen[bytes]] = []
 
     def launched(
@@ -212,7 +212,7 @@ def test_the_first_process_of_a_container_handles_signals_too(launch: Launch, mo
     namespace = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--kill-child"]
 
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no process may be the first of a namespace of its own here")
+        pytest.skip("this system does not allow a new process namespace")
 
     for moment in ("the first instruction", "handlers", "ready"):
         with blocked():

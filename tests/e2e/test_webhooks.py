@@ -1,4 +1,4 @@
-"""Third-party deliveries from end to end: on every engine, and through a receiver that is a process of its own."""
+"""Third-party deliveries end to end: on every engine, and through a receiver that is a process of its own."""
 
 from __future__ import annotations
 

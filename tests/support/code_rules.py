@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from support.source import at_import, called
 
-#: Modules that are slow to import and not needed by every process, and the files that are imported late because of them.
+#: Modules that are slow to import and not needed by every process, and the files that are imported late for them.
 HEAVY = {"databricks", "google", "psycopg", "psycopg_pool", "resonate_pg"}
 LATE = {"orchestrator/databricks/sdk.py", "orchestrator/engine/remote/postgres.py"}
 

@@ -77,7 +77,7 @@ class Response:
 
 
 class Witness:
-    """An application that records every request and reports it; below `/refuses` it responds without reading the body."""
+    """An application that records every request and reports it; below `/refuses` it does not read the body."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []

@@ -1,8 +1,8 @@
 """Follows a document block by block, and reports where the document is wrong.
 
 No block is ignored. A command in a `console` block is typed into a terminal, must succeed, and must print what the
-document shows and nothing else. A block whose first line names a file is written to that file. If the repository has the
-file, the block must be an excerpt of it. The caller names what cannot be run, with a reason.
+document shows and nothing else. A block whose first line names a file is written to that file. If the repository has
+the file, the block must be an excerpt of it. The caller names what cannot be run, with a reason.
 """
 
 from __future__ import annotations

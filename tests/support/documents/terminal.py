@@ -1,7 +1,7 @@
 """A terminal in an empty folder, in which the commands of a document are typed one after another.
 
-One shell runs them all, so variables and background programs last from one command to the next. The document's ports are
-replaced by free ones in what is typed, and restored in what was printed.
+One shell runs them all, so variables and background programs last from one command to the next. The document's ports
+are replaced by free ones in what is typed, and restored in what was printed.
 """
 
 from __future__ import annotations
