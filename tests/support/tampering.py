@@ -116,13 +116,13 @@ class Nothing(BaseModel):
 async def relay(ctx: Context, _: Nothing) -> Any:
     """Return a caller's JSON from a step, as a workflow may do."""
     callback = await open_callback(ctx, "report")
-    await ctx.run(told, callback.address)
+    await ctx.run(hand_out_nothing, callback.address)
     outcome = await callback
 
     return await ctx.run(keep, outcome.value)
 
 
-async def told(_: Context, _address: Address) -> None:
+async def hand_out_nothing(_: Context, _address: Address) -> None:
     """Hand out nothing: the test knows the wait."""
 
 

@@ -92,8 +92,8 @@ class Witness:
         body = b"" if refuses else await receive_body(receive, limit=MAX_BODY)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.seen.append(Seen(method=scope["method"], path=path, headers=headers, body=body))
-        told = {"path": path, "marker": headers.get("x-marker", ""), "body": body.decode("latin-1")}
-        content = json.dumps(told).encode()
+        report = {"path": path, "marker": headers.get("x-marker", ""), "body": body.decode("latin-1")}
+        content = json.dumps(report).encode()
         length = (b"content-length", b"%d" % len(content))
         await send({"type": "http.response.start", "status": 401 if refuses else 200, "headers": [length]})
         await send({"type": "http.response.body", "body": content})

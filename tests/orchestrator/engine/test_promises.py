@@ -117,5 +117,5 @@ async def test_many_requests_about_one_promise_do_not_delay_those_about_others()
     assert engine.asked == ["a"] * AT_ONCE + ["b"]
 
     # The wait for a turn counts towards the limit of a call.
-    told = await asyncio.gather(*crowd, other, return_exceptions=True)
-    assert {type(one) for one in told} == {EngineUnavailable}
+    results = await asyncio.gather(*crowd, other, return_exceptions=True)
+    assert {type(one) for one in results} == {EngineUnavailable}

@@ -137,9 +137,9 @@ async def test_an_error_reaches_all_readers_that_share_the_call(calls: Calls) ->
     asked = [asyncio.create_task(turns.share("a", calls)) for _ in range(50)]
     await pause(0.01)
     calls.end()
-    told = await asyncio.gather(*asked, return_exceptions=True)
+    results = await asyncio.gather(*asked, return_exceptions=True)
 
-    assert {type(one) for one in told} == {LookupError}
+    assert {type(one) for one in results} == {LookupError}
     assert calls.begun == 2
 
 

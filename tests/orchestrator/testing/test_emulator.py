@@ -366,8 +366,11 @@ def test_as_a_program_it_says_in_one_line_that_its_port_is_taken(capsys: pytest.
 
         assert main(["--port", str(port)], prog="countersign emulator") == 2
 
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", f"countersign emulator: port {port} cannot be bound: Address already in use\n")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (
+        "",
+        f"countersign emulator: port {port} cannot be bound: Address already in use\n",
+    )
 
 
 @pytest.mark.slow  # it starts a process

@@ -193,9 +193,9 @@ async def test_the_promise_is_named_in_the_log_once(
     await suspended(tmp_path, url, "1")
     mallory.settle("consult.1:1", "resolved", None)
     await resumed(tmp_path, url)
-    told = [each for each in caplog.records if each.name == "orchestrator.engine.encryption.sealing"]
+    logged = [each for each in caplog.records if each.name == "orchestrator.engine.encryption.sealing"]
 
-    assert {each.levelname for each in told} == {"ERROR"}
-    assert [each.getMessage() for each in told] == [
+    assert {each.levelname for each in logged} == {"ERROR"}
+    assert [each.getMessage() for each in logged] == [
         "promise consult.1:1 does not hold what was written there: the store was tampered with"
     ]

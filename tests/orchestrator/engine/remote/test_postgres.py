@@ -48,9 +48,9 @@ def refusal(text: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def away(database: Database) -> AsyncIterator[None]:
+async def outage(database: Database) -> AsyncIterator[None]:
     with contextlib.ExitStack() as stack:
-        await asyncio.to_thread(stack.enter_context, database.away())
+        await asyncio.to_thread(stack.enter_context, database.outage())
         yield
         await asyncio.to_thread(stack.close)
 
@@ -61,7 +61,7 @@ async def test_a_wait_closes_at_its_deadline_despite_an_outage_of_the_database(
     async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="2") as one:
         await one.asked(deadline=3)
 
-        async with away(database):
+        async with outage(database):
             assert (await one.client.get("/readyz")).status_code == 503
             await pause(0.5)
 
@@ -89,7 +89,7 @@ async def test_a_request_finds_the_database_again_as_soon_as_it_is_back(tmp_path
     async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="2") as one:
         token = await one.asked()
 
-        async with away(database):
+        async with outage(database):
             assert (await one.post(token, "lost")).status_code == 503
 
         statuses = [(await one.post(token, "kept")).status_code for _ in range(15)]
@@ -148,7 +148,7 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
     async with answering(refusal(f"no entry for joe with {PASSWORD}")) as (url, _):
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=disable"), seconds=0.2)
 
-        with pytest.raises(EngineUnavailable) as told:
+        with pytest.raises(EngineUnavailable) as caught:
             await SchemaProbe(sessions)()
 
         with pytest.raises(psycopg.Error) as pooled:
@@ -157,16 +157,16 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
 
         await sessions.close()
 
-    assert "no entry for joe with [redacted]" in told.value.detail
+    assert "no entry for joe with [redacted]" in caught.value.detail
     assert "error connecting in" in log.getvalue()
-    assert PASSWORD not in f"{told.value} {told.value.detail} {pooled.value} {log.getvalue()}"
+    assert PASSWORD not in f"{caught.value} {caught.value.detail} {pooled.value} {log.getvalue()}"
 
 
 async def test_a_value_that_libpq_does_not_accept_is_not_quoted(start: Start) -> None:
     log = start("debug")
     sessions = AutocommitSessions(Secret(f"postgresql://joe@127.0.0.1:9/x?connect_timeout={PASSWORD}"), seconds=0.2)
 
-    with pytest.raises(EngineUnavailable) as told:
+    with pytest.raises(EngineUnavailable) as caught:
         await SchemaProbe(sessions)()
 
     with pytest.raises(psycopg.Error) as pooled:
@@ -175,18 +175,18 @@ async def test_a_value_that_libpq_does_not_accept_is_not_quoted(start: Start) ->
 
     await sessions.close()
 
-    assert "COUNTERSIGN_ENGINE has an option" in told.value.detail
-    assert PASSWORD not in f"{told.value} {told.value.detail} {pooled.value} {log.getvalue()}"
+    assert "COUNTERSIGN_ENGINE has an option" in caught.value.detail
+    assert PASSWORD not in f"{caught.value} {caught.value.detail} {pooled.value} {log.getvalue()}"
 
 
 async def test_a_server_without_tls_gets_no_request_if_tls_is_required() -> None:
     async with answering(b"N") as (url, received):
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=require"), seconds=1)
 
-        with pytest.raises(EngineUnavailable) as told:
+        with pytest.raises(EngineUnavailable) as caught:
             await SchemaProbe(sessions)()
 
-    assert "SSL" in told.value.detail
+    assert "SSL" in caught.value.detail
     assert b"".join(received) == SSL_REQUEST
 
 

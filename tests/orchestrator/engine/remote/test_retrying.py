@@ -31,7 +31,7 @@ class Flaky:
             await asyncio.Event().wait()
 
         if self.asked <= self.failures:
-            raise ConnectorError(OSError("away"))
+            raise ConnectorError(OSError("unreachable"))
 
         return req.upper()
 
