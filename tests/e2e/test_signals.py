@@ -147,7 +147,7 @@ def test_a_program_that_is_stuck_in_its_imports_handles_signals(launch: Launch, 
     (tmp_path / "path").mkdir()
     (tmp_path / "path/pydantic.py").write_text("import time\nprint('stuck', flush=True)\ntime.sleep(300)\n")
     one = launch(module, extra={"PYTHONPATH": str(tmp_path / "path")})
-    wait_until("it is stuck", lambda: one.said("stuck"))
+    wait_until("the import is stuck", lambda: one.said("stuck"))
     one.send(signal.SIGHUP)
     one.send(signal.SIGTERM)
 
@@ -204,7 +204,7 @@ def test_a_hangup_during_the_start_reloads_the_sources_after_the_start(launch: L
         one = launch("receiver", SOURCES=str(tmp_path / "sources.toml"))
 
     one.send(signal.SIGHUP)
-    wait_until("they were read again", lambda: one.said("the sources were read again: one"))
+    wait_until("the sources were reloaded", lambda: one.said("the sources were read again: one"))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -223,7 +223,7 @@ def test_the_first_process_of_a_container_handles_signals_too(launch: Launch, mo
         pid = int(children.read_text())
 
         if moment == "handlers":
-            wait_until("it hears", functools.partial(handles, pid))
+            wait_until("the process handles signals", functools.partial(handles, pid))
         elif moment == "ready":
             wait_until("it is ready", functools.partial(outer.said, READY[module]))
 
