@@ -23,8 +23,8 @@
 """A Databricks notebook that does its work and reports the result, or the failure, to a callback address.
 
 It needs only Python's standard library. Everybody who has the callback address can report in this job's name. So the
-address is never printed, no redirect is followed, and reports go over verified TLS only. The notebook keeps trying while
-a retry is safe and may help, and stops as soon as the receiver's response says that retrying is pointless.
+address is never printed, no redirect is followed, and reports go over verified TLS only. The notebook keeps trying as
+long as a retry is safe and may help, and stops as soon as the response says that retrying is pointless.
 
 With a second factor, a report is signed for one token and one kind of report, and sent to one receiver. The receiver's
 origin comes from the secret scope and not from a parameter. So somebody who may run this job with other parameters gets

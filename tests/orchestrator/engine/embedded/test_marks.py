@@ -1,4 +1,4 @@
-"""Marks of the embedded engine outlive its process, and take no more room than they may."""
+"""Marks of the embedded engine outlive its process, and their number is limited."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_marks_outlive_the_process_and_a_file_of_a_version_without_them_ge
     await state.close()
 
 
-async def test_a_mark_that_cannot_be_had_is_never_taken_for_none(tmp_path: Path) -> None:
+async def test_a_mark_that_cannot_be_read_is_an_error_and_never_counts_as_missing(tmp_path: Path) -> None:
     state = engine_state(tmp_path / "engine.db")
     marks = FileMarks(state)
 

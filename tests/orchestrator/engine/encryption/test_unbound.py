@@ -1,4 +1,4 @@
-"""What was written before payloads were bound to their place: read below its own workflow, and nowhere else."""
+"""Payloads from before they were bound to their place are read below their own workflow, and nowhere else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orchestrator.failures import is_tampered
 
 
 class Unbound:
-    """The encryptor of the version before: the same cipher, with nothing of the place."""
+    """The encryptor of the previous version: the same cipher, without the place."""
 
     def __init__(self) -> None:
         self._header = b"\x01" + _key_id(raw_key())
@@ -45,7 +45,7 @@ class Unbound:
 
 @pytest.fixture
 def before(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Processes write as the version before did, until this is undone."""
+    """Makes processes write as the previous version did, until this is undone."""
     monkeypatch.setattr(connecting, "PayloadMarker", Unbound)
     monkeypatch.setattr(connecting, "seal", lambda *_: None)
     return monkeypatch
@@ -98,7 +98,7 @@ async def test_what_ended_before_the_upgrade_is_still_read_after_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("promise_id", ["consult.1", "consult.1:1"])
-async def test_a_payload_of_the_old_form_under_a_key_that_is_not_there_decides_nothing(promise_id: str) -> None:
+async def test_a_payload_of_the_old_form_under_a_missing_key_decides_nothing(promise_id: str) -> None:
     data = base64.b64encode(Unbound().encrypt(b"{}")).decode()
 
     async def send(*_: Any, **__: Any) -> tuple[int, Any]:
@@ -112,10 +112,10 @@ async def test_a_payload_of_the_old_form_under_a_key_that_is_not_there_decides_n
 
 
 @pytest.mark.parametrize("slot", ["param", "value"])
-async def test_a_payload_of_the_old_form_is_nothing_to_a_workflow_that_was_started_since(
+async def test_a_payload_of_the_old_form_is_refused_in_a_workflow_that_was_started_later(
     tmp_path: Path, before: pytest.MonkeyPatch, slot: str
 ) -> None:
-    """Not even one that names the very promise it is copied to: a step may have returned what a caller made up."""
+    """Not even one that names the promise it is copied to: a step may have returned what a caller made up."""
     url = f"sqlite:///{tmp_path}/engine.db"
     before.undo()
     made_up = {"countersign": 1, "promise": "consult.1:1", "callback": "question", "outcome": "approve"}
@@ -162,7 +162,7 @@ async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
         assert not await bind(one.engine.promises, claims=claims_of("consult.9:1"), **delivery)
 
 
-async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
+async def test_an_old_binding_to_a_workflow_that_was_started_later_is_refused(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
