@@ -27,8 +27,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program that the first argument names; return its exit code, 2 where there is none of this name."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ("",)
 
+    try:
+        try:
+            return _run(name, rest)
+        finally:
+            # A reader that is gone shows here, before the interpreter flushes and can no longer be told what to do.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Without this the interpreter fails once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
     if name in COMMANDS:
-        return _run(name, rest)
+        program, _ = COMMANDS[name]
+        return program(arguments, f"countersign {name}")
 
     if name in {"-h", "--help"}:
         print(_help())
@@ -40,19 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
 
     return 0
-
-
-def _run(name: str, arguments: Sequence[str]) -> int:
-    program, _ = COMMANDS[name]
-
-    try:
-        return program(arguments, f"countersign {name}")
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. Without this the interpreter fails once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _receiver(arguments: Sequence[str], prog: str) -> int:

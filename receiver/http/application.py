@@ -27,6 +27,8 @@ _ACCESS_LOG: Final = (
     "turn it off with --no-access-log, or with access_log=False in uvicorn.run"
 )
 
+_OF_THE_HOST: Final = frozenset({"route", "path_params"})
+
 
 class Application:
     """An ASGI application that is there from the beginning of its lifespan to its end, lent by `opened`.
@@ -69,8 +71,9 @@ class Application:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
-            # The route that led here is the other application's. What is noted below is not to be seen above.
-            own = {name: value for name, value in scope.items() if name != "route"}
+            # The route that led here, and what its path names, are the other application's: a `{token}` there is none
+            # of ours. What is noted below is not to be seen above.
+            own = {name: value for name, value in scope.items() if name not in _OF_THE_HOST}
             await (self._app or self._closed)(own, receive, send)
 
 
