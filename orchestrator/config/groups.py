@@ -1,4 +1,4 @@
-"""The name of a worker group: part of an address, which a Resonate server lowers, so there is no upper case in it."""
+"""The name of a worker group. It is part of an address that a Resonate server puts into lower case, so it has none."""
 
 from __future__ import annotations
 

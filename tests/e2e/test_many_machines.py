@@ -21,7 +21,7 @@ from support.engines import ResonateServer, resonate_server
 
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.workspace import Job
-from orchestrator.testing.processes import ROOT, Answer, Service, free_port, wait_until
+from orchestrator.testing.processes import ROOT, Response, Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ class Client:
         self._turns = itertools.count()
         self.seen: Counter[tuple[str, int]] = Counter()
 
-    def ask(self, method: str, path: str, body: object = None, **options: Any) -> Answer:
+    def ask(self, method: str, path: str, body: object = None, **options: Any) -> Response:
         end = time.monotonic() + 90
 
         while time.monotonic() < end:
@@ -231,7 +231,7 @@ def test_of_a_hundred_callbacks_at_once_over_several_receivers_one_is_applied(
         wait_until("the jobs run", lambda: emulator.workspace.runs_created() == 2)
         same, others = [run.parameters["callback_url"].rpartition("/")[2] for run in emulator.workspace.runs()]
 
-        def deliver(token: str, n: int, key: str) -> Answer:
+        def deliver(token: str, n: int, key: str) -> Response:
             return service.ask(
                 "POST", "/callbacks", {"n": n}, token=token, headers={"Idempotency-Key": key}, receiver=len(key) % 3
             )
@@ -261,7 +261,7 @@ def test_a_worker_waits_for_an_engine_that_is_away_at_its_start(tmp_path: Path) 
 
     with Service(tmp_path, server.url) as service, contextlib.ExitStack() as stack:
         service.launch("worker")
-        wait_until("it says so", lambda: "the engine is away" in service.log.read_text())
+        wait_until("it says so", lambda: "the engine is unreachable" in service.log.read_text())
         stack.callback(server.kill)
         server.start()
         service.start()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MODULES = ("receiver", "orchestrator")
 COMMANDS = ("countersign receiver", "countersign worker")
-READY = {"receiver": "receiving on", "orchestrator": "the engine is away"}
+READY = {"receiver": "receiving on", "orchestrator": "the engine is unreachable"}
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIMIT = 10.0
 

@@ -1,4 +1,4 @@
-"""How a failure goes through the store: as plain data, whatever it was and whoever wrote it."""
+"""A failure goes through the store as plain data, whatever it was and whoever wrote it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def through_the_store(error: Exception) -> BaseException:
     own = Codec(NoopEncryptor())
     record = PromiseRecord(id="w.1:1", state="rejected", value=own.encode(error), timeout_at=9)
 
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - what it is is looked at
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the tests look at what it is
         decode_settled(own.decode_promise(record))
 
     return raised.value

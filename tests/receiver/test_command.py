@@ -92,7 +92,11 @@ def test_what_needs_the_standard_library_alone_imports_nothing_else(name: str, t
     ("name", "arguments", "said"),
     [
         ("receiver", (), "COUNTERSIGN_PUBLIC_URL is required"),
-        ("receiver", ("--port", "80"), "countersign receiver takes no arguments: it is configured by the environment"),
+        (
+            "receiver",
+            ("--port", "80"),
+            "countersign receiver takes no arguments: configure it with environment variables",
+        ),
         ("worker", (), "COUNTERSIGN_PUBLIC_URL is required"),
         ("worker", ("--grop", "db"), "countersign worker: unrecognized arguments: --grop db"),
         ("emulator", ("--port", "70000"), "countersign emulator: port 70000 cannot be bound: no such port"),

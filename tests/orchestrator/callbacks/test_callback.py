@@ -1,4 +1,4 @@
-"""Waits in a workflow of one's own, on every engine: opened, answered, expired, withdrawn, cancelled."""
+"""Waits in workflows of the tests' own, on every engine: opened, answered, expired, withdrawn, cancelled."""
 
 from __future__ import annotations
 

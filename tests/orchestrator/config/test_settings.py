@@ -284,7 +284,7 @@ def test_a_control_character_in_any_value_is_refused(name: str, value: str) -> N
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n {}\t"])
-def test_white_space_around_a_value_is_nothing(around: str, tmp_path: Path) -> None:
+def test_white_space_around_a_value_is_removed(around: str, tmp_path: Path) -> None:
     plain = fresh()
     padded = {name: around.format(value) for name, value in plain.items()}
 

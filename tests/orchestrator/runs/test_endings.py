@@ -1,4 +1,4 @@
-"""What a workflow or a step ends with: checked where it ends, and told without a text that quotes a body.
+"""What a workflow or a step ends with: it is checked where it ends, and shown without a text that quotes a body.
 
 Long because each ending is a workflow of its own, with the same checks on all of them.
 """

@@ -346,8 +346,8 @@ def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
         (["--job", "1"], "'1' is not ID=FATE"),
         (["--job", "1=lives"], "'1=lives' is not ID=FATE"),
         (["--job", "one=hold"], "'one=hold' is not ID=FATE"),
-        (["--declare", "day"], "'day' has no NAME= in front"),
-        (["--environment", "=x"], "'=x' has no NAME= in front"),
+        (["--declare", "day"], "'day' does not begin with NAME="),
+        (["--environment", "=x"], "'=x' does not begin with NAME="),
     ],
 )
 def test_as_a_program_it_refuses_what_it_cannot_use(

@@ -1,4 +1,4 @@
-"""What is told of an exception nobody expected: never its text, and never without an end."""
+"""What is shown of an unexpected exception: never its text, and never more than a limit."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_code_of_a_library_is_told() -> None:
     assert name_of_kind(SystemExit(SECRET)) == "builtins.SystemExit"
 
 
-def test_what_stands_in_the_place_of_a_code_and_is_none_is_not_told() -> None:
+def test_an_attribute_named_like_a_code_that_holds_something_else_is_not_shown() -> None:
     for text in (SECRET, [SECRET], 10**5000, None):
         assert name_of_kind(OSError(text, SECRET)) == "builtins.OSError"
         assert name_of_kind(SystemExit(text)) == "builtins.SystemExit"

@@ -247,7 +247,7 @@ async def test_an_answer_that_breaks_off_is_an_error_to_whatever_server_without_
         await asyncio.sleep(0)
 
     scope: Scope = {"type": "http", "method": "GET", "path": "/breaks", "headers": [], "query_string": b""}
-    with pytest.raises(RuntimeError, match=r"^an answer was cut short$") as cut:
+    with pytest.raises(RuntimeError, match=r"^a response was cut short$") as cut:
         await Edge().app(scope, nothing, nothing)
 
     assert cut.value.__cause__ is None

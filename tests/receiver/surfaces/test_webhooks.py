@@ -251,7 +251,7 @@ async def test_no_log_line_holds_a_token_a_secret_or_a_body(post: Post, caplog: 
     await post.send("github", "body-of-it", {"X-Hub-Signature-256": "marker-of-a-signature"}, token=first)
     text = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("receiver"))
 
-    assert "that answered another wait came again for ask.2:1" in text
+    assert "that is bound to another wait came again for ask.2:1" in text
     assert "was refused" in text
     assert not any(one in text for one in (first, second, post.known["github"].secret, "body-of-it", "marker-of"))
 

@@ -69,4 +69,4 @@ def test_very_many_faults_are_cut() -> None:
 def test_a_field_with_two_faults_is_named_once_in_a_sentence() -> None:
     faults = [{"field": "b", "message": "x"}, {"field": "a", "message": "x"}, {"field": "b", "message": "y"}]
 
-    assert describe_faults(faults) == "These fields do not fit: b, a."
+    assert describe_faults(faults) == "These fields are not valid: b, a."

@@ -23,14 +23,14 @@ def digest(number: int) -> bytes:
 
 def engine_state(path: Path | None) -> DurableState:
     retention = Retention(ordinary=1000, transient=1000)
-    return DurableState(path, clock=now_ms, retention=retention, tell=lambda *_: None, restored=lambda _: None)
+    return DurableState(path, clock=now_ms, retention=retention, publish=lambda *_: None, restored=lambda _: None)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_the_oldest_marks_make_room_for_new_ones(tmp_path: Path, kind: str) -> None:
     state = engine_state(tmp_path / "engine.db")
     await state.open()
-    marks: Marks = MemoryMarks(most=3) if kind == "memory" else FileMarks(state, most=3)
+    marks: Marks = MemoryMarks(limit=3) if kind == "memory" else FileMarks(state, limit=3)
 
     for number in (0, 1, 2, 0, 3, 4):
         await marks.put(digest(number))

@@ -17,7 +17,7 @@ from support.tampering import KEYS, assert_tampered, raw, raw_key
 from orchestrator.engine import connect
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, PayloadRefused
 from orchestrator.engine.encryption.places import LIFE_TAG
-from orchestrator.engine.encryption.record_reader import Inside
+from orchestrator.engine.encryption.record_reader import PayloadMarker
 from orchestrator.engine.encryption.sealing import Seal
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.errors import ConfigurationError, EngineUnavailable
@@ -129,13 +129,13 @@ async def test_a_start_that_is_refused_for_a_key_that_is_not_there_lets_go_of_th
 
 
 def test_a_payload_that_came_by_another_way_is_refused() -> None:
-    inside = Inside()
+    marker = PayloadMarker()
 
-    assert inside.decrypt(inside.encrypt(b"x")) == b"x"
+    assert marker.decrypt(marker.encrypt(b"x")) == b"x"
 
-    for data in (b"", b"x", Inside().encrypt(b"x"), PayloadCipher([raw_key()]).encrypt(b"x", b"")):
+    for data in (b"", b"x", PayloadMarker().encrypt(b"x"), PayloadCipher([raw_key()]).encrypt(b"x", b"")):
         with pytest.raises(PayloadRefused):
-            inside.decrypt(data)
+            marker.decrypt(data)
 
 
 async def test_every_request_of_the_sdk_goes_through_the_seal(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ async def test_a_settlement_asks_for_its_record_only_when_that_was_not_read_just
         asked.append(kind)
         return 200, {"promise": {**record}}
 
-    inside = Inside()
-    seal = Seal(send, PayloadCipher([raw_key()]), inside, clock=lambda: now[0])
+    marker = PayloadMarker()
+    seal = Seal(send, PayloadCipher([raw_key()]), marker, clock=lambda: now[0])
     settle = PromiseSettleReq(id="w.1:1", state="resolved", value=Value())
     await seal("promise.get", {"id": "w.1:1"}, allow_409=False)
     await seal("promise.settle", settle, allow_409=False)
@@ -194,7 +194,7 @@ async def test_garbage_from_an_engine_is_handed_on_as_it_is(answer: Any) -> None
     async def send(*_: Any, **__: Any) -> tuple[int, Any]:
         return 200, answer
 
-    seal = Seal(send, PayloadCipher([raw_key()]), Inside())
+    seal = Seal(send, PayloadCipher([raw_key()]), PayloadMarker())
 
     assert await seal("promise.get", {"id": "w"}, allow_409=False) == (200, answer)
 

@@ -15,11 +15,11 @@ from support.plant import pause
 from support.tampering import KEYS, assert_tampered, raw, raw_key
 
 from orchestrator.callbacks.claims import Claims
-from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
+from orchestrator.callbacks.delivery_binding import PERMANENTLY, bind
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connecting
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, _key_id
-from orchestrator.engine.encryption.record_reader import Inside
+from orchestrator.engine.encryption.record_reader import PayloadMarker
 from orchestrator.engine.encryption.sealing import Seal
 from orchestrator.errors import EngineUnavailable
 from orchestrator.failures import is_tampered
@@ -46,7 +46,7 @@ class Unbound:
 @pytest.fixture
 def before(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Processes write as the version before did, until this is undone."""
-    monkeypatch.setattr(connecting, "Inside", Unbound)
+    monkeypatch.setattr(connecting, "PayloadMarker", Unbound)
     monkeypatch.setattr(connecting, "seal", lambda *_: None)
     return monkeypatch
 
@@ -105,7 +105,7 @@ async def test_a_payload_of_the_old_form_under_a_key_that_is_not_there_decides_n
         record = {"id": promise_id, "state": "pending", "timeoutAt": 9, "tags": {}, "value": {}}
         return 200, {"promise": record | {"param": {"data": data}}}
 
-    seal = Seal(send, PayloadCipher([Secret(b"k" * 32)]), Inside())
+    seal = Seal(send, PayloadCipher([Secret(b"k" * 32)]), PayloadMarker())
 
     with pytest.raises(PayloadKeyUnknown):
         await seal("promise.get", {"id": promise_id}, allow_409=False)
@@ -149,7 +149,7 @@ async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
+    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": PERMANENTLY}
 
     async with desk(tmp_path, url, **KEYS) as one:
         await one.ask()
@@ -166,7 +166,7 @@ async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
+    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": PERMANENTLY}
 
     async with desk(tmp_path, url, **KEYS) as one:
         await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)
