@@ -26,6 +26,8 @@ _ACCESS_LOG: Final = (
     "turn it off with --no-access-log, or with access_log=False in uvicorn.run"
 )
 
+_OF_THE_HOST: Final = frozenset({"route", "path_params"})
+
 
 class Application:
     """An ASGI application that exists during its lifespan only; `opened` creates it and cleans up after it.
@@ -68,8 +70,9 @@ class Application:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
-            # The host application's route must not become our metrics label, and our notes must not leak to it.
-            own = {name: value for name, value in scope.items() if name != "route"}
+            # The host application's route must not become our metrics label, a parameter of its path must not become a
+            # token, and our notes must not leak to it.
+            own = {name: value for name, value in scope.items() if name not in _OF_THE_HOST}
             await (self._app or self._closed)(own, receive, send)
 
 
