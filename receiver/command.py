@@ -27,8 +27,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program that the first argument names; return its exit code, or 2 if there is no such program."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ("",)
 
+    try:
+        try:
+            return _run(name, rest)
+        finally:
+            # Flushed here, so that a closed pipe raises now and not when the interpreter ends.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the output has closed it. Without this, the interpreter's final flush would fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
     if name in COMMANDS:
-        return _run(name, rest)
+        program, _ = COMMANDS[name]
+        return program(arguments, f"countersign {name}")
 
     if name in {"-h", "--help"}:
         print(_help())
@@ -40,19 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
 
     return 0
-
-
-def _run(name: str, arguments: Sequence[str]) -> int:
-    program, _ = COMMANDS[name]
-
-    try:
-        return program(arguments, f"countersign {name}")
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the output has closed it. Without this, the interpreter's final flush would fail as well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _receiver(arguments: Sequence[str], prog: str) -> int:

@@ -26,6 +26,8 @@ _ACCESS_LOG: Final = (
     "turn it off with --no-access-log, or with access_log=False in uvicorn.run"
 )
 
+_OF_THE_HOST: Final = frozenset({"route", "path_params"})
+
 
 class Application:
     """An ASGI application that exists during its lifespan only; `opened` creates it and cleans up after it.
@@ -37,7 +39,8 @@ class Application:
     def __init__(self, opened: Callable[[], AbstractAsyncContextManager[ASGIApp]], *, closed: ASGIApp) -> None:
         self._opened: Final = opened
         self._closed: Final = closed
-        self._alone: Final = Router(lifespan=self.lifespan)
+        #: Where frameworks look for the lifespan of an application that they mount: `router.lifespan_context`.
+        self.router: Final = Router(lifespan=self.lifespan)
         self._app: ASGIApp | None = None
 
     @contextlib.asynccontextmanager
@@ -63,12 +66,13 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the messages of a server's lifespan."""
         if scope["type"] == "lifespan":
-            await self._alone(scope, receive, send)
+            await self.router(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
-            # The host application's route must not become our metrics label, and our notes must not leak to it.
-            own = {name: value for name, value in scope.items() if name != "route"}
+            # The host application's route must not become our metrics label, a parameter of its path must not become a
+            # token, and our notes must not leak to it.
+            own = {name: value for name, value in scope.items() if name not in _OF_THE_HOST}
             await (self._app or self._closed)(own, receive, send)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
-from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
+from orchestrator.callbacks.delivery_binding import PERMANENTLY, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.databricks.hints import request_poll
 from orchestrator.errors import UnknownPromise
@@ -205,7 +205,7 @@ class Webhooks:
             source=delivery.source.name,
             key=delivery.binding,
             claims=claims,
-            lasts=WHILE_RETRIED if delivery.source.scheme.timestamped else FOR_GOOD,
+            lasts=WHILE_RETRIED if delivery.source.scheme.timestamped else PERMANENTLY,
             clock=self._edge.clock,
         )
 

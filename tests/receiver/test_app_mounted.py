@@ -259,6 +259,21 @@ async def test_an_encoded_slash_is_part_of_its_segment_below_the_path_too(
         problem(await client.get(f"{BELOW}%2Fhealthz"), 404, "not-found")
 
 
+async def test_what_the_path_of_the_mount_names_is_nothing_to_us(chosen: Settings, listener: socket.socket) -> None:
+    app = create_app(chosen)
+    host = Starlette(routes=[Mount("/{token}", app)], lifespan=app.lifespan)
+
+    async with served(host, listener) as client:
+        await client.put("/any/workflows/wait/1", json={}, headers=KEY)
+
+        while not (links := sys.modules["mounted_workflows"].links):
+            await pause(0.01)
+
+        bearer = {"Authorization": f"Bearer {links[0].rpartition('/')[2]}"}
+        assert (await client.get("/any/callbacks", headers=bearer)).json()["state"] == "pending"
+        problem(await client.post("/any/callbacks", json=1), 401, "invalid-token")
+
+
 async def test_the_engine_is_open_for_as_long_as_the_lifespan(chosen: Settings, listener: socket.socket) -> None:
     app = create_app(chosen)
 
@@ -273,6 +288,14 @@ async def test_the_engine_is_open_for_as_long_as_the_lifespan(chosen: Settings, 
 
     async with served(starlette_host(app), listener) as client:
         assert (await client.get(f"{BELOW}/readyz")).status_code == 200
+
+
+async def test_its_lifespan_is_also_where_frameworks_look_for_one(chosen: Settings) -> None:
+    app = create_app(chosen)
+    transport = httpx2.ASGITransport(app=starlette_host(app))
+
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport) as client:
+        assert (await client.get(f"http://127.0.0.1{BELOW}/readyz")).status_code == 200
 
 
 async def test_it_is_served_alone_as_well(chosen: Settings, listener: socket.socket) -> None:

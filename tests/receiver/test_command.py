@@ -65,8 +65,11 @@ def test_the_notebook_is_printed_byte_for_byte(tmp_path: Path) -> None:
     assert ran.stdout == (ROOT / "scripts/notebook.py").read_bytes()
 
 
-def test_a_reader_that_has_seen_enough_causes_no_traceback(tmp_path: Path) -> None:
-    with subprocess.Popen([COMMAND, "notebook"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+@pytest.mark.parametrize("arguments", [("notebook",), ("keys",), ("--help",), ("receiver", "--help")])
+def test_a_reader_that_has_seen_enough_causes_no_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    program = [str(COMMAND), *arguments]
+
+    with subprocess.Popen(program, cwd=tmp_path, env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
         assert ran.stdout is not None
         assert ran.stderr is not None
         ran.stdout.close()

@@ -1,4 +1,4 @@
-"""Steps for the engine's state machine, drawn so that they get deep, and what two machines are compared by."""
+"""Random steps for the engine's state machine that reach deep states, and the comparison of two machines."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ TARGET = {"resonate:target": "local://any@default"}
 
 
 class Scenario:
-    """Draws steps that make sense often enough to get deep: mostly about what is there, in the state it is in."""
+    """Draws steps that are valid often enough to reach deep states: mostly about existing records in their state."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
 
     def next(self, state: ServerState) -> tuple[int, dict[str, Any] | None]:
-        """Return how much later the next step is, and its request; None for a tick."""
+        """Return how much later the next step happens, and its request; None for a tick."""
         later = self.random.choice((0, 0, 0, 0, 0, 1, 1, 5, 60, 40_000 if self.random.random() < 0.3 else 0))
 
         if self.random.random() < 0.15:
@@ -47,7 +47,7 @@ class Scenario:
         return later, {"corrId": "c", **self.random.choice(self.KINDS)(self, state)}
 
     def some(self, ids: Iterable[str]) -> str:
-        """Return one of the ids in nine cases of ten, any one otherwise."""
+        """Return one of these ids in nine cases of ten, otherwise any id."""
         known = list(ids)
         return self.random.choice(known if known and self.random.random() < 0.9 else IDS)
 
@@ -134,13 +134,13 @@ class Scenario:
     )
 
 
-# Python's own generator: drawing each choice from hypothesis takes a hundred times as long.
+# Uses Python's own generator: drawing each choice from hypothesis takes a hundred times as long.
 scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed)))  # noqa: S311 - no secret
 lengths = st.integers(1, 250)
 
 
 def plain(value: Any) -> Any:
-    """Return a JSON value as whoever receives it sees it."""
+    """Return a JSON value as its receiver sees it."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

@@ -72,7 +72,7 @@ async def test_the_first_of_several_waits_lets_a_workflow_go_on() -> None:
     assert (await records_of(body, {"w.1:2": 2, "w.1:1": 1}))["w.1"].value.data == [1, 2]
 
 
-async def test_a_wait_is_a_timer_that_nobody_is_told_of_before_its_deadline() -> None:
+async def test_a_wait_is_a_timer_that_calls_no_worker_before_its_deadline() -> None:
     async def body(ctx: Context) -> Any:
         return await ctx.wait("approval", deadline=timedelta(seconds=60))
 

@@ -177,7 +177,7 @@ def test_a_mail_server_that_repeats_a_password_does_not_get_it_shown(
         mail = f"smtp://ada:{QUOTED}@localhost:{port}?from=a@example.org"
         written = examined(tmp_path, monkeypatch, capfd, COUNTERSIGN_MAIL=mail, SSL_CERT_FILE=str(certificate))
 
-    assert "mail          failed  the mail server did not take the user and password of COUNTERSIGN_MAIL" in written
+    assert "mail          failed  the mail server did not accept the user and password of COUNTERSIGN_MAIL" in written
     assert_nothing_of_it_in(written)
 
 

@@ -1,4 +1,4 @@
-"""Deadlines fire at their time although nobody asks, and leave the event loop to others."""
+"""Deadlines fire on time without any request, and do not block the event loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from support.embedded import NOW, TARGET, Inbox, Time, calm, create, engine, in_memory
 
 
-async def test_a_deadline_fires_although_nobody_asks(either: Path | None) -> None:
+async def test_a_deadline_fires_without_any_request(either: Path | None) -> None:
     time = Time()
 
     async with engine(either, time) as connection:
@@ -26,7 +26,7 @@ async def test_a_deadline_fires_although_nobody_asks(either: Path | None) -> Non
         assert await watching
 
 
-async def test_it_sleeps_until_the_next_deadline_even_one_set_meanwhile(either: Path | None) -> None:
+async def test_it_sleeps_until_the_next_deadline_even_if_that_is_set_during_the_sleep(either: Path | None) -> None:
     time = Time()
 
     async with engine(either, time, tick_interval=60) as connection:
@@ -46,7 +46,7 @@ async def test_it_sleeps_until_the_next_deadline_even_one_set_meanwhile(either: 
         assert time.delays[-1] == 0.005
 
 
-async def test_a_deadline_that_passed_while_it_was_away_fires_when_it_is_back(path: Path) -> None:
+async def test_a_deadline_that_passed_while_it_was_stopped_fires_after_the_restart(path: Path) -> None:
     time = Time()
 
     async with engine(path, time) as connection:
