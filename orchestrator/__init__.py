@@ -2,13 +2,13 @@
 
 from orchestrator import Context, open_callback, workflow
 
-Each name is imported when it is first asked for: `python -m orchestrator` passes through here before its own first
-line, and has to hear a signal by then.
+Each name is imported on first use: `python -m orchestrator` imports this package before its own first line, where it
+starts to listen for signals, so nothing slow is imported here.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than all of this
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,10 +72,10 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def __getattr__(name: str) -> Any:
-    """Return what `name` stands for in this package.
+    """Import the public name `name` and return what it stands for.
 
     Raises:
-        AttributeError: nothing of this name is for workflow authors.
+        AttributeError: this package has no such public name.
     """
     import importlib  # noqa: PLC0415 - see above
 

@@ -33,7 +33,7 @@ logger = logging.getLogger("orchestrator")
 
 REFUSED: Final = 2
 
-#: Seconds between two tries to reach an engine that is away at the start.
+#: Seconds between two tries to reach an engine that is unreachable at the start.
 _PAUSE: Final = 1.0
 
 
@@ -65,7 +65,7 @@ def main(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as every refused start."""
+    """Reports a wrong argument in one line, like every refused start."""
 
     def error(self, message: str) -> NoReturn:
         raise StartRefused(f"{self.prog}: {message}")
@@ -73,11 +73,10 @@ class _Parser(argparse.ArgumentParser):
 
 async def _work(settings: Settings, group: str, signals: Signals) -> None:
     if settings.engine.embedded:
-        msg = (
+        raise StartRefused(
             "COUNTERSIGN_ENGINE names an embedded engine, which one process owns: "
-            "`python -m receiver` runs its workers, start nothing else"
+            "`python -m receiver` runs its workers, so do not start any other process"
         )
-        raise StartRefused(msg)
 
     workflows = load_workflows(settings.workflows)
     engine = await connect(settings, group=group, work=True)
@@ -86,7 +85,7 @@ async def _work(settings: Settings, group: str, signals: Signals) -> None:
     signals.deliver(asyncio.get_running_loop(), stop=lambda _: stop.set())
 
     try:
-        await _reached(engine, stop)
+        await _wait_for_engine(engine, stop)
 
         if not stop.is_set():
             engine.start()
@@ -98,13 +97,13 @@ async def _work(settings: Settings, group: str, signals: Signals) -> None:
         await engine.stop()
 
 
-async def _reached(engine: Engine, stop: asyncio.Event) -> None:
-    """Return once the engine answers, or this process is to end. A new reason why it does not is told once.
+async def _wait_for_engine(engine: Engine, stop: asyncio.Event) -> None:
+    """Return once the engine responds or `stop` is set. A reason why it does not respond is logged when it changes.
 
     Raises:
-        StartRefused: the database holds no engine, which waiting does not change.
+        StartRefused: the database holds no engine, and waiting does not change that.
     """
-    told = ""
+    logged = ""
 
     while not stop.is_set():
         try:
@@ -112,8 +111,8 @@ async def _reached(engine: Engine, stop: asyncio.Event) -> None:
         except SchemaMissing as error:
             raise StartRefused(str(error)) from error
         except EngineUnavailable as error:
-            if told != (told := f"{error} {error.detail}".strip()):
-                logger.warning("the engine is away, and is asked again every second: %s", told)
+            if logged != (logged := f"{error} {error.detail}".strip()):
+                logger.warning("the engine is unreachable and is tried again every second: %s", logged)
         else:
             return
 

@@ -1,7 +1,7 @@
 """The error tree: everything Countersign raises for a caller to act on.
 
 Errors carry data and their message is a plain sentence. No message holds a token, a key, a body or the value of a
-setting: every one of these texts may end in a log.
+setting, because any of these texts may end up in a log.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class EngineInUse(StartRefused):
 
 
 class JournalUnusable(StartRefused):
-    """The embedded engine's file is damaged, or not one of ours; nothing was changed in it."""
+    """The embedded engine's file is damaged, or was not written by Countersign. Nothing in it was changed."""
 
 
 class EngineUnavailable(CountersignError):
-    """The engine did not answer in time, or answered garbage. Whether it acted is unknown; asking again is safe.
+    """The engine sent no usable reply in time. Whether it acted is unknown; retrying is safe.
 
-    `detail` is for the operator, in logs and `scripts/doctor`: it may name hosts and users, which no stranger is told.
+    `detail` is for the operator, in logs and `scripts/doctor`. It may name hosts and users, so strangers never see it.
     """
 
     def __init__(self, message: str, *, detail: str = "") -> None:
@@ -46,11 +46,11 @@ class EngineUnavailable(CountersignError):
 
 
 class SchemaMissing(EngineUnavailable):
-    """The database answers and holds no engine; the message is the command that installs one."""
+    """The database is reachable but holds no engine. The message is the command that installs one."""
 
 
 class UnknownPromise(CountersignError):
-    """The engine holds no promise of this id."""
+    """The engine holds no promise with this id."""
 
     def __init__(self, promise_id: str) -> None:
         super().__init__(f"there is no promise {promise_id}")
@@ -58,17 +58,17 @@ class UnknownPromise(CountersignError):
 
 
 class Misdefined(CountersignError, TypeError, ValueError):
-    """A workflow or a step that was defined in a way that cannot work. The message names it and says what it needs."""
+    """A workflow or a step is defined in a way that cannot work. The message names it and says what it needs."""
 
 
 class NotJson(CountersignError, ValueError):
-    """A value that a workflow or a step gave cannot be written as JSON. The message names the place in it."""
+    """A value from a workflow or a step cannot be written as JSON. The message names the place in it."""
 
 
 class WorkflowEnded(CountersignError):
-    """Raised by a workflow's code to end it as anything but succeeded.
+    """Raised by a workflow's code to end it in a state other than `succeeded`.
 
-    `error` is what the workflow API shows: a JSON object, `message` at least.
+    `error` is what the workflow API shows: a JSON object with at least a `message`.
     """
 
     state: Literal["failed", "expired", "cancelled"]
@@ -105,14 +105,14 @@ class WorkflowCancelled(WorkflowEnded):
 
 
 class StepRefused(CountersignError):
-    """An outside system refused for good: asking again cannot help. The message is its reason, fit to show."""
+    """An outside system refused permanently: retrying is pointless. The message is its reason and may be shown."""
 
 
 class StepFailed(CountersignError):
-    """What a workflow sees of a step that raised an error of its own and was given up.
+    """What a workflow sees when a step raised an error of another type and its tries are used up.
 
     `kind` is the name of the error's type, empty where it is not known, and `message` its text. The error itself stays
-    where it was raised: only plain data goes through the promise store, so this is what a first run sees too.
+    where it was raised: only plain data goes through the promise store, so a first run sees the same as a replay.
     """
 
     def __init__(self, message: str, *, kind: str = "") -> None:
@@ -130,7 +130,7 @@ class StoreTampered(CountersignError):
 
 
 class StepUnavailable(CountersignError):
-    """An outside system could not be reached or asked to come back later; asking again may help.
+    """An outside system could not be reached, or it asked to be called later. Retrying may help.
 
     `retry_after` is in seconds, None where the system named no time.
     """

@@ -1,12 +1,12 @@
 """What a failed step leaves in the store, as plain data. Nothing that comes from a store is ever unpickled.
 
-The SDK pickles the exception that a step raised, and unpickles what a rejected promise holds. So whoever can write to
-the store, or get it to hold a value of theirs, could run code in a worker. Here a failure is the name of its type and
-its message. Errors of our own come back as themselves and everything else as `StepFailed`: on the first run, where the
-SDK reads back what it has written, as on every replay.
+The SDK pickles the exception that a step raised, and unpickles what a rejected promise holds. Anyone who can write to
+the store, or get a value of their own into it, could then run code in a worker. Here a failure is the name of its type
+and its message. Our own errors come back as themselves and all others as `StepFailed`. The first run, where the SDK
+reads back what it has written, sees the same as every replay.
 
 Both of the SDK's functions are module-level names that its codec looks up when it is called. They are replaced for the
-whole process, and the replacement is tried out at once.
+whole process, and the replacement is tested at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, W
 
 
 def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for each sort of error
-    """Return the plain data of this error. A subclass of an error of ours becomes that error."""
+    """Return this error as plain data. A subclass of one of our errors is stored as that error."""
     failure: dict[str, Any] = {"__type": "error", "kind": type(error).__name__, "message": _text(str(error))}
 
     match error:
@@ -61,9 +61,9 @@ def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for e
 
 
 def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
-    """Return the error that this plain data stands for. Whatever else it is, it is data, and only its message counts.
+    """Return the error that this plain data stands for. Of data in another form only the message is used, if any.
 
-    A promise that was rejected or cancelled without a value, or reached its deadline, is an `ApplicationError`.
+    A promise that was rejected or cancelled without a value, or reached its deadline, gives an `ApplicationError`.
     """
     match failure:
         case {"ours": "tampered", "promise": str(promise_id)}:
@@ -83,33 +83,33 @@ def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
         case {"kind": str(kind), "message": str(message)}:
             return StepFailed(message, kind=kind)
         case {"message": str(message)}:
-            # As older versions wrote it, beside a pickle that is left alone.
+            # Older versions wrote this beside a pickle, which is ignored.
             return StepFailed(message)
         case None:
             return ApplicationError("the promise was settled without a value")
         case _:
-            return StepFailed("the promise was rejected with something that is no failure of ours")
+            return StepFailed("the promise was rejected with data that is not a failure Countersign wrote")
 
 
 def is_tampered(record: PromiseRecord) -> bool:
-    """Whether this decoded record stands for one that does not hold what was written there."""
+    """Return whether this decoded record marks a promise that does not hold what was written there."""
     value = record.value.data
 
     return record.state == "rejected" and isinstance(value, dict) and value.get("ours") == "tampered"
 
 
 def failed_as_tampered(record: PromiseRecord) -> PromiseRecord:
-    """Return the decoded record as one that does not hold what was written there."""
+    """Return the decoded record, marked as one that does not hold what was written there."""
     failure = Value(data=failure_of(StoreTampered(record.id)))
 
     return msgspec.structs.replace(record, state="rejected", value=failure)
 
 
 def forbid_pickles() -> None:
-    """Have the SDK write and read failures as plain data, in this whole process.
+    """Make the SDK write and read failures as plain data, in this whole process.
 
     Raises:
-        StartRefused: this version of the SDK does not do as it is told.
+        StartRefused: this version of the SDK ignores the replacement.
     """
     replace_failures(failure_of, error_of)
     failure = Value(data={"kind": "Tried", "message": ""})
@@ -128,7 +128,7 @@ def _text(message: str) -> str:
 
 
 def _json(text: str) -> Any:
-    """Return what this JSON text says, None where it is none."""
+    """Return the value of this JSON text, or None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
 """The log: one line per event, which never holds a token, a key, a secret or a body.
 
-The code that logs is expected to name things by promise id and callback name. This file is the second line of defence:
-it masks what looks like a secret in any text on its way out, tells of an exception its type and place and never its
-text, whoever logs it, and keeps libraries that print requests quiet. It cannot recognise a body or an API key of the
-operator's own shape; those must not be logged.
+The code that logs is expected to name things by promise id and callback name. This file is the second line of defence.
+It masks what looks like a secret in every text, shows an exception by its type and place and never by its text, and
+keeps libraries that print requests quiet. It cannot recognise a body or an API key of the operator's own shape; those
+must not be logged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _crashes = logging.getLogger("orchestrator.crash")
 #: The logger of access lines.
 ACCESS: Final = "receiver.access"
 
-# Loggers of these libraries print requests, with their addresses or bodies, below the level given here.
+#: The loggers of these libraries print requests, with their addresses or bodies, below the level given here.
 _QUIET: Final[Mapping[str, int]] = {
     "aiohttp": logging.WARNING,
     "aiosmtplib": logging.WARNING,
@@ -47,19 +47,19 @@ _QUIET: Final[Mapping[str, int]] = {
     "psycopg": logging.WARNING,
     "requests": logging.WARNING,
     "resonate": logging.INFO,
-    # It prints what it could not read; our observer of the SDK tells that as well.
+    # It prints what it could not read. Our observer of the SDK reports the same failure.
     "resonate.transport": logging.ERROR,
     "resonate_base": logging.INFO,
     "resonate_pg": logging.INFO,
     "urllib3": logging.WARNING,
 }
 
-#: Those of them that an application has for our sake alone.
+#: Those of them that an application has only because it uses Countersign.
 _OURS_ALONE: Final = ("databricks", "resonate", "resonate.transport", "resonate_base", "resonate_pg")
 
 _NO_SENTENCE: Final = re.compile(r"[\n(<].*", re.DOTALL)
 
-#: Arguments of a line of asyncio's that are shown: numbers, and exceptions, which are shown by their type.
+#: Which arguments of asyncio's lines are shown: numbers, and exceptions, by their type.
 _PLAIN: Final = (int, float, BaseException)
 
 #: Our packages: their loggers, and the modules of our own errors.
@@ -70,11 +70,11 @@ Form = Literal["text", "json"]
 
 
 def configure_logging(level: Level, form: Form = "text", stream: TextIO | None = None) -> None:
-    """Make one handler on `stream` (standard error by default) the only way out, for everything that is logged.
+    """Send everything that is logged through one handler on `stream` (standard error by default).
 
-    Only our own loggers follow `level` down to debug; others stay at INFO and those that print requests above that. The
-    HTTP server's access log, which holds paths, is off. Uncaught exceptions, those that nobody can
-    catch, and warnings are logged the same way.
+    Only our own loggers follow `level` down to debug; others stay at INFO, and those that print requests above that.
+    The HTTP server's access log is off, because it holds paths. Uncaught exceptions, exceptions that no code can catch
+    and warnings are logged the same way.
 
     In the form `json` each record is one JSON object on one line, in ASCII: `time`, `level`, `logger` and `message`,
     `exception` where there is one, and what the record carries as `fields`.
@@ -82,7 +82,7 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     handler = _Handler(sys.stderr if stream is None else stream)
     handler.addFilter(_discreet)
     handler.setFormatter(_Formatter() if form == "text" else _JsonFormatter())
-    # No line shows these, and each costs something on every record.
+    # No line shows these, and collecting them takes time for every record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for old in tuple(root.handlers):
@@ -107,9 +107,9 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
 
 
 def quiet_libraries() -> None:
-    """Keep those libraries from printing requests that only we use, where nobody has chosen a level for them.
+    """Keep the libraries that only Countersign uses from printing requests, unless somebody has set their level.
 
-    For a process whose logging is not ours to configure.
+    This is for an application that configures its own logging.
     """
     for library in _OURS_ALONE:
         chosen = logging.getLogger(library)
@@ -119,26 +119,27 @@ def quiet_libraries() -> None:
 
 
 def _discreet(record: logging.LogRecord) -> logging.LogRecord:
-    """Return the record without the texts of exceptions that it was given as text."""
+    """Return the record with the exceptions in its message and arguments replaced by what a line may show of them."""
     message: object = record.msg
     arguments = record.args
 
     if isinstance(message, BaseException):
-        message = _told(message)
+        message = _shown(message)
     elif record.name == "asyncio" and not arguments:
-        # A sentence, perhaps a call with its arguments, then lines that show objects, futures and their exceptions.
+        # Only the sentence at the start is kept. After it come calls with their arguments, and lines that show
+        # objects, futures and their exceptions.
         message = _NO_SENTENCE.sub("", str(message))
     elif record.name == "asyncio" and isinstance(arguments, tuple):
-        # In debug mode it shows what was slow: a call with its arguments, a task with its exception.
+        # In debug mode asyncio shows what was slow: a call with its arguments, a task with its exception.
         arguments = tuple(each if isinstance(each, _PLAIN) else "[...]" for each in arguments)
     elif record.name == "py.warnings":
-        # pydantic warns of a value that does not fit, and shows it.
+        # pydantic shows the value that it warns of.
         message = str(message).partition("input_value=")[0]
 
     if isinstance(arguments, tuple) and any(isinstance(each, BaseException) for each in arguments):
-        arguments = tuple(map(_told, arguments))
+        arguments = tuple(map(_shown, arguments))
     elif isinstance(arguments, Mapping):
-        arguments = {name: _told(each) for name, each in arguments.items()}
+        arguments = {name: _shown(each) for name, each in arguments.items()}
 
     if message is record.msg and arguments is record.args:
         return record
@@ -149,8 +150,11 @@ def _discreet(record: logging.LogRecord) -> logging.LogRecord:
     return changed
 
 
-def _told(argument: object) -> object:
-    """Return what a line may say of an argument: our own errors are made to be read, others are named by their type."""
+def _shown(argument: object) -> object:
+    """Return what a line may show of an argument: our own errors with their text, other exceptions by their type.
+
+    The text of an error with which a workflow ends is its author's, so it is not shown either.
+    """
     if not isinstance(argument, BaseException):
         return argument
 
@@ -160,7 +164,7 @@ def _told(argument: object) -> object:
 
 
 class _Formatter(logging.Formatter):
-    """Formats first and masks then, so that a secret put together from several arguments is seen too."""
+    """Formats first and masks afterwards, so that a secret assembled from several arguments is masked too."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -170,11 +174,11 @@ class _Formatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
-        """Return the exception's type and place, in the stead of its traceback, which ends in its text."""
+        """Return the exception's type and place instead of its traceback, which ends in its text."""
         return describe_crash(ei[1]) if ei[1] is not None else "no exception"
 
     def format(self, record: logging.LogRecord) -> str:
-        # A text that another handler cached on the record was made without us.
+        # Another handler may have cached the whole traceback here.
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
@@ -182,9 +186,10 @@ class _Formatter(logging.Formatter):
 
 
 class _JsonFormatter(_Formatter):
-    """The same texts, masked in the same way, as the members of one JSON object in ASCII.
+    """Writes the same texts, masked in the same way, as the members of one JSON object in ASCII.
 
-    What a record carries as `fields` (its `extra`) become members too; none replaces a member that every line has.
+    What a record carries as `fields` (its `extra`) becomes members too. None of them replaces `time`, `level`, `logger`
+    or `message`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -209,7 +214,7 @@ class _JsonFormatter(_Formatter):
 
 
 def _may_hold_secrets(record: logging.LogRecord) -> bool:
-    # An access line is made of route templates and verified names alone, and there is one for every request.
+    # An access line consists of route templates and verified names only, and there is one for every request.
     return record.name != ACCESS or record.exc_info is not None
 
 
@@ -225,8 +230,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         kind = sys.exception().__class__.__name__
         try:
             failure = f"a record of logger {record.name} could not be written: {kind}"
-            told = logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": failure})
-            self.stream.write(self.format(told) + self.terminator)
+            report = logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": failure})
+            self.stream.write(self.format(report) + self.terminator)
             self.flush()
         except (OSError, ValueError):
             return  # standard error itself is gone
@@ -240,7 +245,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
-    """Log what Python would print over several lines: an exception where nobody could catch it, as in a finaliser."""
+    """Log an exception that no code could catch, as in a finaliser. Python would print it over several lines."""
     error = args.exc_value
 
     if error is not None:

@@ -1,9 +1,9 @@
 """Every place where we reach below the public surface of `resonate-sdk`, and nothing else.
 
-The SDK may change any of it without notice. So each function here is pinned by a test that fails when the SDK does,
-`pyproject.toml` allows only the versions that were tested, and a test refuses any further reach in another file. The
-same test lists the modules of the SDK that are no promised surface and the files that import them: the embedded engine
-is the SDK's own in-process server with a journal.
+The SDK may change any of it without notice. So each function here is pinned by a test that fails when the SDK changes,
+`pyproject.toml` allows only the versions that were tested, and a test fails when another file reaches below the
+surface. The same test lists the SDK's modules that are not part of its promised surface, and the files that import
+them. The embedded engine is among these, because it is the SDK's own in-process server with a journal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def state_of(ctx: Context) -> Any:
-    """Return what all contexts of one function call share; a context is made of it and its options."""
+    """Return what all contexts of one function call share. A context consists of this and its options."""
     return ctx._state
 
 
@@ -36,12 +36,12 @@ def effects_of(ctx: Context) -> Effects:
 
 
 def replace_effects(ctx: Context, effects: Any) -> None:
-    """Have this create and settle promises for this function call from now on."""
+    """Make `effects` create and settle the promises of this function call from now on."""
     ctx._state.effects = effects
 
 
 def keep_as_workflow(ctx: Context) -> None:
-    """Have the SDK treat this function call as a workflow: an error of it is final, and not tried again."""
+    """Make the SDK treat this function call as a workflow: if it raises, that is final and it is not tried again."""
     ctx._state.workflow = True
 
 
@@ -56,7 +56,7 @@ def as_written(value: object) -> Any:
 
 
 def replace_failures(write: Callable[[Exception], Any], read: Callable[[Any], Exception]) -> None:
-    """Have failures written and read by these, in the whole process.
+    """Make the SDK write and read failures with these functions, in the whole process.
 
     The SDK's codec looks both functions up in its module whenever it uses them.
     """
@@ -70,13 +70,13 @@ def read_settled(record: PromiseRecord) -> Any:
 
 
 def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
-    """Have all requests of this client sent by what `replacement` makes of the SDK's own way of sending."""
+    """Replace the function by which this client sends requests; `replacement` gets the SDK's own and returns ours."""
     sender = client._sender
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
 
 
 def refuse_tasks(client: Resonate) -> None:
-    """Have the client take no more tasks. Its `stop` does the same, but closes the connections first."""
+    """Make the client take no more tasks. Its `stop` does so too, but closes the connections first."""
     client._runtime.stopping = True
 
 

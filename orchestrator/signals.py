@@ -1,11 +1,11 @@
-"""What SIGTERM, SIGINT and SIGHUP mean to a process of ours, from its first line to its last.
+"""How our processes handle SIGTERM, SIGINT and SIGHUP, from their first line to their last.
 
-The default of all three is death by that very signal, and for the first process of a container it is nothing at all. So
-the handlers are there before anything that takes long is imported, and stay until the interpreter is gone. They are
-never handed over to an event loop: a loop that closes gives a signal its default back.
+By default each of the three kills the process, or does nothing to the first process of a container. So the handlers are
+installed before anything that takes long is imported, and stay until the interpreter has ended. They are never handed
+over to an event loop, because a loop that closes restores the default.
 
-What comes before the first line, the start of the interpreter itself, is out of reach from here. Whoever starts the
-process can block the three signals until then (`env --block-signal=TERM,INT,HUP`); `listen` lets them in.
+The start of the interpreter, before the first line, is out of reach from here. You can start the process with the three
+signals blocked (`env --block-signal=TERM,INT,HUP`); `listen` unblocks them.
 
 This file is imported first, so it imports nothing that takes long.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import signal
 
-TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than all of this
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,7 @@ _ALL: Final = (*_STOPPING, signal.SIGHUP)
 
 
 class Signals:
-    """The process's signals. Nothing is touched before `listen`."""
+    """The process's signals. No handler is installed before `listen`."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,12 +39,13 @@ class Signals:
         self._waking: tuple[socket.socket, ...] = ()
 
     def listen(self) -> None:
-        """Take the signals. Until `deliver`, one that stops ends the process at once, with exit code 0.
+        """Install the handlers. Until `deliver`, SIGTERM and SIGINT end the process at once, with exit code 0.
 
-        Nothing is lost by that: nobody is served yet, no step runs, and the engine's file survives worse.
+        Nothing is lost by that: no request is served and no step runs yet, and the engine's file survives even a
+        `kill -9`.
         """
         for number in _ALL:
-            signal.signal(number, self._heard)
+            signal.signal(number, self._handle)
 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
 
@@ -55,17 +56,17 @@ class Signals:
         stop: Callable[[int], object],
         reload: Callable[[], object] = lambda: None,
     ) -> None:
-        """From now on call these on the running loop: `stop` with the signal's number, `reload` for SIGHUP.
+        """From now on, call these on the running loop: `stop` with the signal's number, `reload` for SIGHUP.
 
-        A SIGHUP that came before is delivered now; one that comes after a stop is not.
+        A SIGHUP that came earlier is delivered now. One that comes after a stop is ignored.
         """
         import socket  # noqa: PLC0415 - see the module's docstring
 
         self._waking = ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        # Python runs a handler between two of its instructions, and a loop that waits has none. So a byte wakes it, and
-        # what it then calls is written in Python.
+        # Python runs a signal handler between two of its instructions, and a waiting loop executes none. The byte wakes
+        # the loop, and the reader that it then calls is written in Python.
         loop.add_reader(ours, lambda: ours.recv(4096))
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self._loop, self._stop, self._reload = loop, stop, reload
@@ -83,7 +84,7 @@ class Signals:
         for end in self._waking:
             end.close()
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._loop is None or self._stop is None:
             if number in _STOPPING:
                 os._exit(0)

@@ -1,4 +1,4 @@
-"""A worker: an engine with what belongs to its group registered, and everything the steps need."""
+"""A worker: an engine with the functions of its group registered, and everything that the steps need."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     mailer: Mailer | None = None,
     dependencies: Iterable[object] = (),
 ) -> None:
-    """Make a worker of this engine's process, for one group, or for all. It takes no task before `engine.start()`.
+    """Make this engine's process a worker for one group, or for all. It takes no task before `engine.start()`.
 
-    What the steps of the group need is made unless it is among the `dependencies`.
+    For each type in the `needs` of the group's steps, an object is made unless `dependencies` has one of that type.
 
     Raises:
-        ConfigurationError: a step that cannot be registered, or has the name of another one or of a workflow.
+        ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
     loaded = tuple(workflows)
     steps = steps_called(loaded)
@@ -69,7 +69,9 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
         resonate.with_dependency(given[need] if need in given else need())
 
     if group is not None and group not in groups_of(loaded):
-        logger.warning("nothing belongs to group %s; there is: %s", group, ", ".join(groups_of(loaded)))
+        logger.warning(
+            "no workflow or step belongs to group %s; these groups exist: %s", group, ", ".join(groups_of(loaded))
+        )
 
     for workflow in loaded:
         if group in {None, workflow.group}:
@@ -77,7 +79,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
 
     for step in steps:
         if step.name in {workflow.name for workflow in loaded}:
-            reason = f"has a workflow and a group step of the name {step.name}"
+            reason = f"has a workflow and a group step with the same name: {step.name}"
             raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason)
 
         if group in {None, step.group}:
@@ -91,7 +93,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
-    """Register a step so that it fails where it returns what the engine could not store."""
+    """Register a step, wrapped so that it fails if the engine could not store its result."""
 
     @functools.wraps(step.body)
     async def stored(ctx: SDKContext, *arguments: Any, **named: Any) -> Any:
@@ -103,5 +105,5 @@ def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
     try:
         engine.resonate.register(stored, name=step.name)
     except ApplicationError as error:
-        reason = f"has a group step that takes no `ctx` first: {step.name}"
+        reason = f"has a group step that does not take `ctx` first: {step.name}"
         raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason) from error

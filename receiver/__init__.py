@@ -1,9 +1,11 @@
-"""The HTTP edge. Stateless: everything it answers is read from the engine.
+"""The HTTP edge. It is stateless: every response is read from the engine.
 
-from receiver import create_app, load_settings
+An application that mounts the receiver needs
 
-is what an application needs that mounts it. Each name is imported when it is first asked for: `python -m receiver`
-passes through here before its own first line, and has to hear a signal by then.
+    from receiver import create_app, load_settings
+
+Each name is imported on first use. `python -m receiver` imports this package before its own first line, and it has to
+handle signals from that line on.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ __all__ = ["create_app", "load_settings"]
 
 
 def __getattr__(name: str) -> Any:
-    """Return what `name` stands for in this package.
+    """Return the public object of this name.
 
     Raises:
-        AttributeError: nothing of this name is for applications that mount the receiver.
+        AttributeError: the package has no public object of this name.
     """
     if name == "create_app":
         from receiver.app import create_app  # noqa: PLC0415 - see above

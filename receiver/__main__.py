@@ -53,7 +53,7 @@ def main(
             runner.run(_serve(settings, listener, signals))
 
     except StartRefused as error:
-        print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
+        print(error, file=sys.stderr)  # noqa: T201 - the one line that explains a refused start
         return REFUSED
     finally:
         signals.ignore()
@@ -69,7 +69,7 @@ def _refuse_arguments(arguments: Sequence[str], prog: str) -> None:
     )
 
     if parser.parse_known_args(arguments)[1]:
-        raise StartRefused(f"{prog} takes no arguments: it is configured by the environment")
+        raise StartRefused(f"{prog} takes no arguments: configure it with environment variables")
 
 
 async def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> None:
@@ -86,9 +86,10 @@ async def _serve(settings: Settings, listener: socket.socket, signals: Signals) 
 
 
 def _collect_seldom() -> None:
-    """Spare the event loop full garbage collections: with 10 000 workflows waiting, one takes a tenth of a second.
+    """Make full garbage collections rare: with 10 000 workflows waiting, one blocks the event loop for 0.1 seconds.
 
-    What is there by now stays, and what requests leave behind dies young.
+    Objects that exist by now live as long as the process, and the garbage of requests is collected in the young
+    generation.
     """
     gc.collect()
     gc.freeze()
@@ -96,11 +97,11 @@ def _collect_seldom() -> None:
 
 
 def _bound(settings: Settings) -> socket.socket:
-    """Return a listening socket, taken before anything else is touched."""
+    """Return a listening socket. It is bound before anything else, so that a taken port has no side effects."""
     try:
         return socket.create_server((settings.host, settings.port), family=_family(settings.host), backlog=2048)
     except OSError as error:
-        # A name that is none has a negative number. The error's own text names the address.
+        # A failed name lookup has a negative number. The error's own text is not shown, because it names the address.
         known = error.errno is not None and error.errno > 0
         variable = "COUNTERSIGN_PORT" if known and error.errno != errno.EADDRNOTAVAIL else "COUNTERSIGN_HOST"
         reason = os.strerror(error.errno) if known and error.errno else "not an address or name of this host"

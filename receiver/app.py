@@ -1,6 +1,7 @@
-"""The receiver, put together: surfaces, handler table, what surrounds every request, and the engine below it.
+"""The receiver, put together: surfaces, exception handlers, the middleware around every request, and the engine.
 
-The application is built by a function and holds no globals. It starts without its engine: `/readyz` tells.
+The application is built by a function and holds no globals. It starts without its engine; `/readyz` says whether the
+engine responds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from receiver.http.client_addresses import ClientAddresses
 from receiver.http.problems import Problem, exception_handlers
 from receiver.http.request_guard import RequestGuard
 from receiver.http.telemetry import Metrics
-from receiver.pages.approval import Notice, dressed
+from receiver.pages.approval import Notice, refusal_as_page
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.callbacks import Callbacks
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("receiver")
 
-_CLOSED: Final = (
+_NOT_RUNNING: Final = (
     "a request was refused, because this application is not running: the application that it is mounted in must enter "
     "its lifespan, as in Starlette(routes=[Mount(path, app)], lifespan=app.lifespan) or FastAPI(lifespan=app.lifespan)"
 )
@@ -63,19 +64,20 @@ def create_app(
 ) -> Application:
     """Return the receiver as an ASGI application, to be served alone or mounted below a path of another one.
 
-    With the settings alone its lifespan does what `python -m receiver` does: it loads the workflows, connects the
-    engine, runs the workers of an embedded one, and closes it in the end. Whatever is given here is not loaded there.
-    Over a given engine it neither opens nor closes anything, and serves whether its lifespan was entered or not.
+    With the settings alone, its lifespan does what `python -m receiver` does: it loads the workflows, connects the
+    engine, runs the workers of an embedded engine, and closes the engine at the end. Workflows and sources that are
+    passed in are not loaded again. With an engine passed in, it opens and closes nothing, and it serves whether or not
+    its lifespan was entered.
 
-    Signals and the configuration of logging are left to the process that serves it. The path that it is mounted at is
-    the one in the settings' public URL, unless a proxy in front changes paths.
+    The process that serves it handles signals and configures logging. It must be mounted at the path of the settings'
+    public URL, unless a proxy in front changes paths.
 
     Raises:
-        TypeError: an engine is given without the workflows that it knows.
-        ConfigurationError: an engine is given, and the file of sources that the settings name cannot be used.
+        TypeError: an engine is given without its workflows.
+        ConfigurationError: an engine is given, and the sources file that the settings name cannot be used.
     """
     if engine is None:
-        return Application(partial(_serving, settings, workflows, sources), closed=_closed(settings))
+        return Application(partial(_serving, settings, workflows, sources), closed=_unavailable(settings))
 
     if workflows is None:
         raise TypeError("an engine is given, so the workflows must be given too")
@@ -87,7 +89,7 @@ def create_app(
 
 @dataclass(frozen=True, kw_only=True)
 class Connected:
-    """A receiver whose engine is connected and does not work yet."""
+    """A receiver whose engine is connected and whose workers have not started yet."""
 
     settings: Settings
     engine: Engine
@@ -99,7 +101,7 @@ class Connected:
         return assemble(self.settings, self.engine, self.workflows, self.sources)
 
     def work(self) -> None:
-        """Start the workers of an embedded engine; those of others are processes of their own."""
+        """Start the workers of an embedded engine. Other engines have workers in processes of their own."""
         if self.settings.engine.embedded:
             prepare_worker(self.engine, self.settings, self.workflows.values())
             self.engine.start()
@@ -109,10 +111,10 @@ class Connected:
 async def connected(
     settings: Settings, workflows: Mapping[str, Workflow[Any]] | None = None, sources: Sources | None = None
 ) -> AsyncIterator[Connected]:
-    """Lend a receiver's parts, those that are not given loaded from what the settings name; the engine is stopped.
+    """Yield the receiver's parts, and stop the engine at the end. Parts that are not given are loaded as configured.
 
     Raises:
-        StartRefused: the configuration cannot be used, or the engine cannot be had.
+        StartRefused: the configuration cannot be used, or the engine cannot be opened.
     """
     loaded = load_workflows(settings.workflows) if workflows is None else workflows
     chosen = Sources(settings, loaded) if sources is None else sources
@@ -136,22 +138,22 @@ async def _serving(
         yield app
 
 
-def _closed(settings: Settings) -> ASGIApp:
-    """Return what answers while there is no engine. It asks everybody to come back, and tells the log why, once."""
-    told = False
+def _unavailable(settings: Settings) -> ASGIApp:
+    """Return the application that responds while the lifespan is not entered: 503, with the reason logged once."""
+    logged = False
 
     async def refuse(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        nonlocal told
+        nonlocal logged
 
-        if not told:
-            told = True
-            logger.error(_CLOSED)
+        if not logged:
+            logged = True
+            logger.error(_NOT_RUNNING)
 
         raise Problem("engine-unavailable")
 
-    dress = partial(dressed, organisation=settings.name)
+    as_page = partial(refusal_as_page, organisation=settings.name)
 
-    return RequestGuard(refuse, max_body=settings.max_body, metrics=Metrics(), dress=dress)
+    return RequestGuard(refuse, max_body=settings.max_body, metrics=Metrics(), as_page=as_page)
 
 
 def assemble(
@@ -159,7 +161,7 @@ def assemble(
 ) -> ASGIApp:
     """Return the receiver's application over this engine. It neither opens nor closes the engine.
 
-    Without `sources` the file that the settings name is read here.
+    Without `sources`, the sources file that the settings name is read here.
 
     Raises:
         ConfigurationError: that file cannot be used.
@@ -195,13 +197,13 @@ def assemble(
         ],
         exception_handlers=_handlers(metrics, settings.name),
     )
-    # It would answer a path with a trailing slash with a redirect that reflects Host and token.
+    # The router would redirect a path with a trailing slash, and the redirect would reflect the Host and the token.
     app.router.redirect_slashes = False
 
-    dress = partial(dressed, organisation=settings.name)
+    as_page = partial(refusal_as_page, organisation=settings.name)
 
     return ClientAddresses(
-        RequestGuard(app, max_body=settings.max_body, metrics=metrics, dress=dress), settings.proxies
+        RequestGuard(app, max_body=settings.max_body, metrics=metrics, as_page=as_page), settings.proxies
     )
 
 
@@ -219,13 +221,13 @@ def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler
 
     table = {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}
 
-    return {error: _dressing(handler, organisation) for error, handler in table.items()} | {Notice: notice}
+    return {error: _with_pages(handler, organisation) for error, handler in table.items()} | {Notice: notice}
 
 
-def _dressing(handler: ExceptionHandler, organisation: str) -> ExceptionHandler:
-    answer = cast("Callable[[Request, Exception], Awaitable[Response]]", handler)
+def _with_pages(handler: ExceptionHandler, organisation: str) -> ExceptionHandler:
+    respond = cast("Callable[[Request, Exception], Awaitable[Response]]", handler)
 
     async def handle(request: Request, error: Exception) -> Response:
-        return dressed(request.scope, await answer(request, error), organisation=organisation)
+        return refusal_as_page(request.scope, await respond(request, error), organisation=organisation)
 
     return handle

@@ -1,7 +1,7 @@
-"""The `countersign` command: each of the programs that a wheel brings, by name.
+"""The `countersign` command, which runs each program of the wheel by its name.
 
-A program is imported when it is asked for, so each needs only what it needs itself, and those that serve hear a signal
-before anything that takes long. So this file imports nothing that takes long either.
+A program is imported only when it is run, so that each needs only its own dependencies, and so that the receiver and
+the worker handle signals before their slow imports. For the same reason this file imports nothing slow.
 """
 
 from __future__ import annotations
@@ -24,11 +24,29 @@ INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program that the first argument names; return its exit code, 2 where there is none of this name."""
+    """Run the program that the first argument names; return its exit code, or 2 if there is no such program."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ("",)
 
+    try:
+        try:
+            return _run(name, rest)
+        finally:
+            # Flushed here, so that a closed pipe raises now and not when the interpreter ends.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the output has closed it. Without this, the interpreter's final flush would fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
     if name in COMMANDS:
-        return _run(name, rest)
+        program, _ = COMMANDS[name]
+        return program(arguments, f"countersign {name}")
 
     if name in {"-h", "--help"}:
         print(_help())
@@ -40,19 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
 
     return 0
-
-
-def _run(name: str, arguments: Sequence[str]) -> int:
-    program, _ = COMMANDS[name]
-
-    try:
-        return program(arguments, f"countersign {name}")
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. Without this the interpreter fails once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _receiver(arguments: Sequence[str], prog: str) -> int:
@@ -103,16 +108,16 @@ def _bench(arguments: Sequence[str], prog: str) -> int:
 COMMANDS: Final[Mapping[str, tuple[Program, str]]] = {
     "receiver": (_receiver, "the HTTP edge; with an embedded engine the workers of all groups as well"),
     "worker": (_worker, "a worker for one worker group, where the engine is not embedded"),
-    "doctor": (_doctor, "try each thing that the configuration names"),
+    "doctor": (_doctor, "check each thing that the configuration names"),
     "keys": (_keys, "print fresh values for every secret, ready for an env file"),
-    "notebook": (_notebook, "print the Databricks notebook that works and calls back"),
-    "emulator": (_emulator, "a Databricks Jobs API on loopback, to try things on"),
+    "notebook": (_notebook, "print the Databricks notebook, which does the work and calls back"),
+    "emulator": (_emulator, "a local Databricks Jobs API, for trying things out"),
     "bench": (_bench, "measure the service on this machine"),
 }
 
 
 def _listening() -> Signals:
-    """Take the signals, and let modules be found as `python -m` finds them."""
+    """Start to handle signals, and let modules be found as `python -m` finds them."""
     signals = Signals()
     signals.listen()
     _find_modules_here()
@@ -121,7 +126,7 @@ def _listening() -> Signals:
 
 
 def _find_modules_here() -> None:
-    """Let COUNTERSIGN_WORKFLOWS name modules in the working directory, unless Python was told not to look there."""
+    """Let COUNTERSIGN_WORKFLOWS name modules in the working directory, except in Python's safe-path mode."""
     if not sys.flags.safe_path:
         sys.path.insert(0, "")
 

@@ -1,8 +1,8 @@
-"""Looks for known vulnerabilities in every version that the lock file names, development tools included.
+"""Checks every version in the lock file for known vulnerabilities, development tools included.
 
-`audit.py [LOCK]` asks pip-audit, whose PIP_AUDIT_* variables apply. The exit code is 1 when a vulnerability is found.
-A package index without such data finds none either. So the first question is about a version that is known to be
-vulnerable: where even that one passes, the audit is left out, and one line says so.
+`audit.py [LOCK]` runs pip-audit, so its PIP_AUDIT_* variables apply. The exit code is 1 if a vulnerability is found.
+A package index without vulnerability data would find none at all. So a version that is known to be vulnerable is
+checked first: if even that one passes, the audit is skipped, and one line says so.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, Final
 
 LOCK: Final = Path(__file__).resolve().parent.parent / "uv.lock"
 VULNERABLE: Final = "jinja2==2.4.1"
-LEFT_OUT: Final = "No audit for known vulnerabilities: their data cannot be reached."
+SKIPPED: Final = "No audit for known vulnerabilities: the data cannot be reached."
 
 
 class NoData(Exception):
-    """Nobody answered who knows of vulnerabilities."""
+    """No data about vulnerabilities could be reached."""
 
 
 def locked(text: str) -> list[list[str]]:
-    """Return what a lock file takes from a package index, as `name==version`.
+    """Return what a lock file takes from a package index as lists of `name==version`.
 
-    A lock file may name a package more than once, for different Pythons; within each of the lists it is named once.
+    A lock file may name a package more than once, for different Pythons; each of the lists names it only once.
     """
     packages = [one for one in tomllib.loads(text)["package"] if "registry" in one["source"]]
     lists: list[list[str]] = []
@@ -45,10 +45,10 @@ def locked(text: str) -> list[list[str]]:
 
 
 def audit(requirements: list[str]) -> list[dict[str, Any]]:
-    """Return what pip-audit says of each of them: its `name`, `version` and `vulns`, or a `skip_reason`.
+    """Return pip-audit's result for each of them: its `name`, `version` and `vulns`, or a `skip_reason`.
 
     Raises:
-        NoData: it ended without an answer; carries its last words.
+        NoData: pip-audit ended without a result; the error has the last line that it printed.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(requirements))
@@ -72,23 +72,23 @@ def audit(requirements: list[str]) -> list[dict[str, Any]]:
 
 
 def require_data() -> None:
-    """Return if the data that can be reached knows the one vulnerability that everybody knows; raise NoData if not."""
+    """Return if the reachable data includes a well-known vulnerability; raise NoData if it does not."""
     if not any(one.get("vulns") for one in audit([VULNERABLE])):
-        raise NoData(f"{VULNERABLE} passes")
+        raise NoData(f"{VULNERABLE} passes, although it is vulnerable")
 
 
 def report(dependencies: list[dict[str, Any]]) -> tuple[list[str], bool]:
-    """Return the lines to print, and whether there is a vulnerability among them."""
+    """Return the lines to print, and whether they report a vulnerability."""
     found = [
-        f"{one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version yet'}"
+        f"{one['name']} {one['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no version yet'}"
         for one in dependencies
         for flaw in one.get("vulns", [])
     ]
-    passed_over = [one["name"] for one in dependencies if "skip_reason" in one]
-    lines = found or [f"No known vulnerability in {len(dependencies) - len(passed_over)} packages."]
+    skipped = [one["name"] for one in dependencies if "skip_reason" in one]
+    lines = found or [f"No known vulnerability in {len(dependencies) - len(skipped)} packages."]
 
-    if passed_over:
-        lines.append(f"Nothing is known of {', '.join(passed_over)}.")
+    if skipped:
+        lines.append(f"There is no data about {', '.join(skipped)}.")
 
     return lines, bool(found)
 
@@ -99,7 +99,7 @@ def main(lock: Path) -> int:
         require_data()
         lines, vulnerable = report([one for each in locked(lock.read_text("utf-8")) for one in audit(each)])
     except NoData as error:
-        lines, vulnerable = [f"{LEFT_OUT} ({error})"], False
+        lines, vulnerable = [f"{SKIPPED} ({error})"], False
 
     print("\n".join(lines))
 

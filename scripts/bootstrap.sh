@@ -1,8 +1,8 @@
-# Sourced by the programs in this folder, not run. Leaves behind $root, the checkout, and $python, an interpreter that has
-# what the service needs. A program that sets `needs=development` first has the development tools too. All others neither
-# install nor remove those, so a production environment stays one. Needs a Python >= 3.12 and, the first time, a package
-# index; never downloads a Python.
-# Prints nothing on standard output, and on standard error only what it installs, or why it cannot go on.
+# The programs in this folder source this file. It sets $root, the checkout, and $python, an interpreter that has what the
+# service needs. A program that sets `needs=development` first gets the development tools too. All others neither install
+# nor remove these, so a production environment stays one. It needs a Python >= 3.12 and, the first time, a package index.
+# It never downloads a Python.
+# It prints nothing on standard output, and on standard error only what it installs or why it cannot continue.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd -P)
 
@@ -11,7 +11,7 @@ refuse() {
     exit 2
 }
 
-# Says what takes so long, before it does; one line for everything.
+# Says what will take a while. Only the first call prints its line.
 announce() {
     [ -n "${announced-}" ] || printf '%s\n' "$1" >&2
     announced=yes
@@ -21,7 +21,7 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 12))' </dev/null >/dev/null 2>&1
 }
 
-# A version manager's shim for python3 may be an old one while newer ones are installed beside it.
+# A version manager's shim for python3 may be an old version although newer ones are installed too.
 find_interpreter() {
     for candidate in "$root/.venv/bin/python" python3.13 python3 python3.12 python3.14 python \
         "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.13*/bin/python \
@@ -36,7 +36,7 @@ find_interpreter() {
     UV_PYTHON_DOWNLOADS=never uv python find --no-project '>=3.12' 2>/dev/null
 }
 
-# Built aside and moved into place, so that two programs started at once do not see half of it.
+# Built in a temporary folder and moved into place, so that two programs started at once never see half of it.
 install_uv() {
     aside="$root/.uv.$$"
     rm -rf -- "$aside"
@@ -45,7 +45,7 @@ install_uv() {
         "$aside/bin/python" -m pip install --quiet --disable-pip-version-check --no-input 'uv>=0.8,<1' >&2; then
         :
     else
-        # Debian ships venv without ensurepip, and pip apart from both.
+        # Debian ships venv without ensurepip, and pip as a separate package.
         rm -rf -- "$aside"
 
         for installer in "$1" python3 /usr/bin/python3; do
@@ -79,11 +79,11 @@ else
 
     if [ ! -x "$uv" ]; then
         announce 'Installing uv into .uv.'
-        install_uv "$interpreter" || refuse 'uv is not there and could not be installed with pip: install uv'
+        install_uv "$interpreter" || refuse 'uv is missing and could not be installed with pip: install uv'
     fi
 fi
 
-# The environment of another project, if one is active, is none of ours.
+# Another project's environment may be active; it must not be used.
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 if [ "${needs-}" = development ]; then

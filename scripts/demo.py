@@ -1,7 +1,7 @@
-"""The main job end to end, told step by step: a pipeline that survives what usually breaks one.
+"""The main job end to end, step by step: a pipeline that survives what usually breaks one.
 
 The receiver with its embedded engine is a process of its own, and so is every notebook. The Databricks workspace is an
-emulator of the Jobs API on loopback. The exit code is 0 only if everything that the demo tells has happened.
+emulator of the Jobs API on loopback. The exit code is 0 only if everything that the demo prints has really happened.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 JOB_ID: Final = 7
 WORKFLOW: Final = "/workflows/databricks_pipeline/nightly-report"
 
-#: Seconds that the notebook works at least, for each second that a receiver needs to start, and at most. It is still
-#: working when the receiver is back and has triggered the job again, on a busy machine too.
+#: The notebook works for PER_START seconds per second that a receiver needs to start, at least WORKING and at most
+#: LONGEST seconds. So it is still working when the receiver is back and has triggered the job again, on a busy machine
+#: too.
 WORKING: Final = 4
 PER_START: Final = 6
 LONGEST: Final = 25
@@ -46,7 +47,7 @@ CREATED, UNAUTHORISED, CONFLICT, UNPROCESSABLE = 201, 401, 409, 422
 
 
 def main() -> int:
-    """Tell the story; return 0 when all of it happened."""
+    """Run the story; return 0 if all of it happened."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="countersign-demo-"))
 
@@ -76,52 +77,52 @@ def run_story(service: Service, workspace: Workspace) -> None:
     )
     step("The receiver starts. The HTTP server, the workflows and their durable engine are one process.")
     seconds = service.start()
-    told(f"ready after {seconds:.1f} s on {service.url}; what must not be lost is in engine.db (SQLite)")
+    show(f"ready after {seconds:.1f} s on {service.url}; what must not be lost is in engine.db (SQLite)")
     working = min(max(WORKING, round(PER_START * seconds)), LONGEST)
     given = {"job_id": JOB_ID, "parameters": {"rows": "1000", "seconds": str(working)}, "watch_interval": 5}
 
     run = trigger_and_crash(service, workspace, given)
     token = run.parameters["callback_url"].rpartition("/")[2]
     refuse_forgeries(service, token)
-    answer = crash_while_waiting(service, workspace)
-    refuse_replays(service, token, answer, given)
-    check(workspace.runs_created() == 1, "Databricks had one run in all")
+    result = crash_while_waiting(service, workspace)
+    refuse_replays(service, token, result, given)
+    check(workspace.runs_created() == 1, "Databricks had one run in total")
 
     step("What the engine has recorded of the pipeline, step by step:")
 
     for line in recorded(service.ask("GET", f"{WORKFLOW}?steps=1").document["steps"]):
-        told(line)
+        show(line)
 
     check(service.stop() == 0, "SIGTERM ends the receiver with exit code 0")
 
 
 def trigger_and_crash(service: Service, workspace: Workspace, given: dict[str, object]) -> Run:
-    """Kill the receiver between the trigger and its record; return the one run there is afterwards."""
+    """Kill the receiver after the trigger and before it is recorded; return the only run of the workspace."""
     step("A client starts the pipeline. Databricks accepts the job, but its response is held back for 5 seconds.")
     workspace.fail_next(Fault(kind="slow", on="run-now", seconds=5))
     started = service.ask("PUT", WORKFLOW, given)
-    check(started.status == CREATED, f"the start answered {started.shown}")
-    told(f"PUT {WORKFLOW}")
-    told(f"-> {started.shown}")
+    check(started.status == CREATED, f"the start returned {started.shown}")
+    show(f"PUT {WORKFLOW}")
+    show(f"-> {started.shown}")
     wait_until("Databricks has taken the job", lambda: workspace.runs_created() == 1)
-    told(f"Databricks has started run {workspace.runs()[0].run_id}, and the receiver does not know it yet")
+    show(f"Databricks has started run {workspace.runs()[0].run_id}, and the receiver does not know it yet")
 
     step("kill -9 at the worst moment: the job is running, and nothing has recorded that it was triggered.")
     service.kill()
-    told("the receiver is gone; the notebook keeps working, in a process of its own")
+    show("the receiver is gone; the notebook keeps working, in a process of its own")
 
     step("The receiver starts again with the same file, and continues the pipeline by itself.")
-    told(f"ready again after {service.start():.1f} s")
+    show(f"ready again after {service.start():.1f} s")
     wait_until("the trigger is recorded", lambda: is_triggered(service))
-    told("it triggered the job again with the same idempotency_token, and got the run that was already there")
-    told(f"runs in the workspace: {workspace.runs_created()}")
+    show("it triggered the job again with the same idempotency_token, and got the run that was already there")
+    show(f"runs in the workspace: {workspace.runs_created()}")
     check(workspace.runs_created() == 1, "Databricks has exactly one run")
 
     return workspace.runs()[0]
 
 
 def refuse_forgeries(service: Service, token: str) -> None:
-    """Try to answer for the job without its token."""
+    """Try to report a result in the job's name without its token."""
     step("An attacker tries to answer in the job's name.")
     payload, _, signature = token.partition(".")
     forgeries = {
@@ -132,56 +133,56 @@ def refuse_forgeries(service: Service, token: str) -> None:
 
     for how, forged in forgeries.items():
         refused = service.ask("POST", "/callbacks", {"rows": 0}, token=forged)
-        told(f"{how:<41} -> {refused.shown}")
+        show(f"{how:<41} -> {refused.shown}")
         check(refused.status == UNAUTHORISED, "a forgery is refused")
 
     check(service.ask("GET", WORKFLOW).document["state"] == "running", "the pipeline still waits")
 
 
 def crash_while_waiting(service: Service, workspace: Workspace) -> object:
-    """Kill the receiver before the notebook calls back; return the result the pipeline ends with."""
+    """Kill the receiver before the notebook calls back; return the result that the pipeline ends with."""
     step("kill -9 again, while the pipeline waits. The notebook finishes and calls back, but nothing is listening.")
     service.kill()
-    wait_until("the notebook has tried in vain", lambda: "not reported yet" in workspace.runs()[0].output)
-    told(f"the notebook prints: {last_line(workspace.runs()[0].output)}")
+    wait_until("the notebook has tried to report", lambda: "not reported yet" in workspace.runs()[0].output)
+    show(f"the notebook prints: {last_line(workspace.runs()[0].output)}")
 
     step("The receiver starts again. The notebook's next try settles the wait, and the workflow continues.")
     service.start()
     ended = service.ask("GET", WORKFLOW, headers={"Prefer": "wait=30"}).document
     check(ended.get("state") == "succeeded", f"the pipeline succeeded: {ended}")
-    told(f"the notebook prints: {last_line(workspace.wait_over(workspace.runs()[0].run_id).output)}")
-    told(f"GET {WORKFLOW}")
-    told(f"-> {json.dumps(ended['result'])}")
+    show(f"the notebook prints: {last_line(workspace.wait_over(workspace.runs()[0].run_id).output)}")
+    show(f"GET {WORKFLOW}")
+    show(f"-> {json.dumps(ended['result'])}")
 
     return ended["result"]["result"]
 
 
-def refuse_replays(service: Service, token: str, answer: object, given: dict[str, object]) -> None:
-    """Present the spent token again, in every way."""
+def refuse_replays(service: Service, token: str, result: object, given: dict[str, object]) -> None:
+    """Use the spent token again, in every way."""
     step("What was recorded stays, whatever is sent afterwards.")
-    again = service.ask("POST", "/callbacks", answer, token=token)
-    told(f"{'the same result again':<41} -> 200, duplicate: {again.document.get('duplicate')}")
-    check(again.document.get("duplicate") is True, "a repeated answer is a duplicate")
+    again = service.ask("POST", "/callbacks", result, token=token)
+    show(f"{'the same result again':<41} -> 200, duplicate: {again.document.get('duplicate')}")
+    check(again.document.get("duplicate") is True, "a repeated result is a duplicate")
 
     changed = service.ask("POST", "/callbacks", {"rows": 0}, token=token)
-    told(f"{'another result, with the stolen token':<41} -> {changed.shown}")
-    check(changed.status == UNPROCESSABLE, "another answer under the same key is refused")
+    show(f"{'another result, with the stolen token':<41} -> {changed.shown}")
+    check(changed.status == UNPROCESSABLE, "another result under the same key is refused")
 
     stranger = service.ask("POST", "/callbacks", {"rows": 0}, token=token, headers={"Idempotency-Key": "mine"})
-    told(f"{'the same, under an idempotency key':<41} -> {stranger.shown}")
-    check(stranger.status == CONFLICT, "another delivery is told that the wait is settled")
+    show(f"{'the same, under an idempotency key':<41} -> {stranger.shown}")
+    check(stranger.status == CONFLICT, "another delivery is refused because the wait is settled")
 
     repeated = service.ask("PUT", WORKFLOW, given)
-    told(
+    show(
         f"{'the client starts the pipeline again':<41} -> 200, created: {repeated.document['created']}, the same result"
     )
-    check(repeated.document["result"]["result"] == answer, "a repeated start gives the stored result")
+    check(repeated.document["result"]["result"] == result, "a repeated start returns the stored result")
 
 
 def recorded(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for each durable step: its name, its state, how long it took, and what it is."""
     for one in steps:
-        check(one["name"] in STEPS, f"a step of the name {one['name']} is explained")
+        check(one["name"] in STEPS, f"the step {one['name']} is explained")
         began, ended = (datetime.fromisoformat(one[moment]) for moment in ("started_at", "ended_at"))
         seconds = (ended - began).total_seconds()
         yield f"{one['name']:<12}  {one['state']}  {seconds:>5.1f} s  {STEPS[one['name']]}"
@@ -200,18 +201,18 @@ def last_line(text: str) -> str:
 
 
 def check(happened: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
-    """Go on only if it is so."""
+    """Continue only if it happened."""
     if not happened:
         raise NotAsExpected(what)
 
 
 def step(text: str) -> None:
-    """Begin the next part."""
+    """Print the heading of the next part."""
     say(f"\n* {text}")
 
 
-def told(text: str) -> None:
-    """Tell what happened."""
+def show(text: str) -> None:
+    """Print what happened."""
     say(f"    {text}")
 
 

@@ -8,32 +8,32 @@
 # MAGIC | parameter | meaning |
 # MAGIC |---|---|
 # MAGIC | `callback_url` | where to report; the workflow that triggers the job fills it in |
-# MAGIC | `proof_scope` | optional: the secret scope that holds the second factor; the next two name keys in it |
+# MAGIC | `proof_scope` | optional: the secret scope that has the second factor; the next two name keys in it |
 # MAGIC | `proof_key` | the key of the caller secret (`whsec_...`) |
 # MAGIC | `proof_origin` | the key of the receiver's origin (`https://callbacks.example.org`): no other gets a report |
-# MAGIC | `callback_timeout` | optional: seconds to go on trying to report (900) |
-# MAGIC | `callback_delay` | optional: seconds before the second try, doubled from then on (1) |
+# MAGIC | `callback_timeout` | optional: for how many seconds to keep trying to report (900) |
+# MAGIC | `callback_delay` | optional: seconds before the second try, doubled for each further try (1) |
 # MAGIC
-# MAGIC and with those your work takes. Leave the task's own retries at 0: a failure that was reported is final, and a
-# MAGIC further attempt is the workflow's to start. Do not leave `work` by `dbutils.notebook.exit` or `sys.exit`: a run
-# MAGIC that ends without a report counts as died.
+# MAGIC and with the parameters of your work. Leave the task's own retries at 0: a reported failure is final, and only
+# MAGIC the workflow starts another attempt. Do not leave `work` with `dbutils.notebook.exit` or `sys.exit`: a run that
+# MAGIC ends without a report counts as dead.
 
 # COMMAND ----------
 
 """A Databricks notebook that does its work and reports the result, or the failure, to a callback address.
 
-It needs nothing but Python's standard library. Whoever holds the callback address can answer in this job's name, so it
-is never printed, follows no redirect and goes over verified TLS only. It refuses to give up while asking again is safe
-and may help, and to go on once it is told that asking again is no use.
+It needs only Python's standard library. Everybody who has the callback address can report in this job's name. So the
+address is never printed, no redirect is followed, and reports go over verified TLS only. The notebook keeps trying as
+long as a retry is safe and may help, and stops as soon as the response says that retrying is pointless.
 
 With a second factor, a report is signed for one token and one kind of report, and sent to one receiver. The receiver's
-origin comes from the secret scope and not from a parameter, so whoever may run this job with other parameters gets no
-signature for another receiver. They can still leave the second factor out: then nothing is signed, and the result goes
-to the address that they gave.
+origin comes from the secret scope and not from a parameter. So somebody who may run this job with other parameters gets
+no signature for another receiver. They can still leave the second factor out: then nothing is signed, and the result
+goes to the address that they gave.
 
-No `Idempotency-Key` is sent. Without one the receiver derives the key from the token, so the same result is recognised
-as the same delivery by whichever process repeats it; a key made up here would be another one after a restart, and turn
-a harmless repetition into a conflict.
+No `Idempotency-Key` is sent. Without one, the receiver derives the key from the token, so it recognises the same result
+as the same delivery, whichever process repeats it. A key generated here would be different after a restart and turn a
+harmless repetition into a conflict.
 
 Long because Databricks imports a single file.
 """
@@ -62,15 +62,16 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-# ruff: noqa: ERA001 - a cell's "MAGIC %md" looks like a modulo that was commented out
+# ruff: noqa: ERA001 - a cell's "MAGIC %md" looks like a modulo operation that was commented out
 
 # COMMAND ----------
 
 # MAGIC %md
 # MAGIC ## Your part
 # MAGIC
-# MAGIC `PARAMETERS` are the job parameters your work takes, with their defaults; all are text. `work` returns any JSON
-# MAGIC value of at most 64 KB: the name of a table rather than its rows. An exception is reported as the failure.
+# MAGIC `PARAMETERS` are the job parameters of your work with their defaults; all values are strings. `work` returns any
+# MAGIC JSON value of at most 64 KB, so return the name of a table instead of its rows. An exception is reported as the
+# MAGIC failure.
 
 # COMMAND ----------
 
@@ -79,7 +80,7 @@ PARAMETERS = {"rows": "3", "seconds": "0", "fail": ""}
 
 # vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv  edit from here  vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv
 def work(parameters: dict[str, str]) -> object:
-    """Return the job's result. This example counts rows, takes its time, and fails when told to."""
+    """Return the job's result. This example counts `rows`, sleeps for `seconds`, and fails if `fail` is not empty."""
     rows = [number * number for number in range(int(parameters["rows"]))]
     time.sleep(float(parameters["seconds"]))
 
@@ -96,14 +97,14 @@ def work(parameters: dict[str, str]) -> object:
 # MAGIC %md
 # MAGIC ## Parameters and secrets
 # MAGIC
-# MAGIC From the job where there is one. Run as a plain program, from `name=value` arguments or `COUNTERSIGN_PARAM_NAME`
-# MAGIC in the environment, and secrets from `COUNTERSIGN_SECRET_SCOPE_KEY`.
+# MAGIC In a job, they come from Databricks. In a plain program, parameters come from `name=value` arguments or from
+# MAGIC `COUNTERSIGN_PARAM_NAME` in the environment, and secrets from `COUNTERSIGN_SECRET_SCOPE_KEY`.
 
 # COMMAND ----------
 
 
 def parameter(name: str, default: str = "") -> str:
-    """Return a job parameter, or the default where it was not given or is empty."""
+    """Return a job parameter, or the default if it was not given or is empty."""
     dbutils = globals().get("dbutils")
 
     if dbutils is not None:
@@ -115,7 +116,7 @@ def parameter(name: str, default: str = "") -> str:
 
 
 def secret(scope: str, key: str) -> str:
-    """Return a secret without the white space around it: `databricks secrets put-secret` may leave a newline.
+    """Return a secret without surrounding white space, because `databricks secrets put-secret` may leave a newline.
 
     Raises ReportFailed, which says whether the scope, the key or the value is missing.
     """
@@ -141,7 +142,7 @@ def secret(scope: str, key: str) -> str:
 
 
 def _unreadable(secrets: Any, scope: str, key: str, error: str) -> str:
-    """Return why a secret cannot be read: Databricks may say the same of a missing scope and of a missing key."""
+    """Return why a secret cannot be read; Databricks may raise the same error for a missing scope and a missing key."""
     try:
         keys = {entry.key for entry in secrets.list(scope)}
     except Exception:  # noqa: BLE001 - as above
@@ -171,30 +172,30 @@ MAX_BODY = 65_536
 TRY_TIMEOUT = 30.0
 LONGEST_DELAY = 60.0
 
-# What Countersign says, and what it means here. The run is marked failed, so that somebody looks.
+# The statuses that Countersign returns, and what they mean here. The run is marked as failed, so that somebody looks.
 MEANINGS = {
     401: "the callback token, or the proof of the caller, was not accepted",
-    404: "nobody waits there",
-    409: "somebody else has answered already, maybe because this run was taken for dead; that answer stands",
+    404: "nobody waits for this callback",
+    409: "somebody else has settled this wait already, perhaps because this run was considered dead; that is final",
     410: "the wait is over: past its deadline or cancelled",
     413: "the report is too large",
-    422: "another outcome was reported before; that one stands",
+    422: "another outcome was reported before, and that one is final",
 }
 
 
 class ReportFailed(Exception):
-    """The report did not arrive, or was refused. The message never holds the address."""
+    """The report did not arrive, or was refused. The message never contains the address."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The second factor: the caller secret's key, and the origin of the one receiver that it is meant for."""
+    """The second factor: the key of the caller secret, and the origin of the only receiver that it is meant for."""
 
     key: bytes = field(repr=False)
     origin: tuple[str, str, int]
 
     def headers(self, kind: str, token: str, nonce: str, body: bytes) -> dict[str, str]:
-        """Return the Standard Webhooks headers of a report, signed now: `webhook-id` says what they are good for."""
+        """Return the Standard Webhooks headers of a report, signed now. `webhook-id` binds them to kind and token."""
         identity = f"{kind}_{hashlib.sha256(token.encode()).hexdigest()[:32]}_{nonce}"
         sent = str(int(time.time()))
         digest = hmac.new(self.key, f"{identity}.{sent}.".encode() + body, hashlib.sha256).digest()
@@ -204,7 +205,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Callback:
-    """Where to report, and how. `proof` is the second factor, None where the receiver asks for none."""
+    """Where to report, and how. `proof` is the second factor, None if the job has none."""
 
     url: str = field(repr=False)
     proof: Proof | None = field(default=None, repr=False)
@@ -216,16 +217,16 @@ class Callback:
             parts = urllib.parse.urlsplit(self.url)
             usable = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
         except ValueError:
-            raise ReportFailed("callback_url is no address") from None
+            raise ReportFailed("callback_url is not a valid address") from None
 
         if not usable or not re.fullmatch(r"https?://[!-~]+", self.url):
-            raise ReportFailed("callback_url is missing or is no address")
+            raise ReportFailed("callback_url is missing or is not a valid address")
 
         if parts.query or parts.fragment:
             raise ReportFailed("callback_url must have neither a query nor a fragment")
 
         if parts.scheme != "https" and not _loopback(parts.hostname or ""):
-            raise ReportFailed("callback_url must be https: the token in it must not be read on the way")
+            raise ReportFailed("callback_url must be https: nobody may read the token in it on the way")
 
         if self.proof is not None and origin(self.url) != self.proof.origin:
             raise ReportFailed(
@@ -238,20 +239,20 @@ class Callback:
 
     @property
     def shown(self) -> str:
-        """The address without its path: fit to print."""
+        """The address without its path, which is safe to print."""
         parts = urllib.parse.urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}/****"
 
     @property
     def token(self) -> str:
-        """The last part of the address, as it stands there."""
+        """The last part of the address, still percent-encoded."""
         return self.url.rstrip("/").rpartition("/")[2]
 
     def masked(self, text: str) -> str:
         """Return `text` without this address and without its token."""
         token = self.token
         text = text.replace(self.url, self.shown)
-        return text.replace(token, "****") if len(token) >= 8 else text  # noqa: PLR2004 - shorter is no token
+        return text.replace(token, "****") if len(token) >= 8 else text  # noqa: PLR2004 - a token is longer
 
     def succeeded(self, body: bytes) -> None:
         """Report the result; return when it is recorded. Raises ReportFailed."""
@@ -265,20 +266,20 @@ class Callback:
         give_up, delay, nonce = time.monotonic() + self.timeout, self.delay, uuid.uuid4().hex
 
         while True:
-            # Signed for every try: a late try under an early timestamp would be taken for a replay.
+            # Signed anew for every try: the receiver would take a late try with an early timestamp for a replay.
             asked_to_wait, what = self._try(url, body, self._proved(kind, nonce, body))
 
             if what is None:
                 print(f"reported to {self.shown}")
                 return
 
-            # Half fixed, half by chance: runs that failed together do not come back together.
+            # Half fixed, half random, so that runs that failed together do not retry together.
             pause = max(asked_to_wait, delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
             if time.monotonic() + pause > give_up:
                 raise ReportFailed(f"gave up reporting to {self.shown} within {self.timeout:g} s: {what}")
 
-            print(f"not reported yet: {what}; again in {pause:.1f} s", flush=True)
+            print(f"not reported yet: {what}; trying again in {pause:.1f} s", flush=True)
             time.sleep(pause)
             delay = min(delay * 2, LONGEST_DELAY)
 
@@ -289,7 +290,7 @@ class Callback:
         return self.proof.headers(kind, urllib.parse.unquote(self.token), nonce, body)
 
     def _try(self, url: str, body: bytes, proof: dict[str, str]) -> tuple[float, str | None]:
-        """Return (0, None) when it is recorded, else the seconds to wait at least and what went wrong."""
+        """Return (0, None) if the report is recorded, otherwise the minimum wait in seconds and what went wrong."""
         headers = {"Content-Type": "application/json", "User-Agent": "countersign-notebook", **proof}
         request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
         opener = urllib.request.build_opener(_NoRedirect)
@@ -297,7 +298,7 @@ class Callback:
         try:
             with opener.open(request, timeout=TRY_TIMEOUT) as response:
                 recorded = _recorded(response.read(MAX_BODY))
-                return 0.0, None if recorded else "an answer that is not Countersign's"
+                return 0.0, None if recorded else "a response that is not Countersign's"
         except urllib.error.HTTPError as error:
             with error:
                 status, named, after = error.code, _problem(error), error.headers.get("Retry-After")
@@ -309,33 +310,33 @@ class Callback:
 
             return 0.0, self.masked(f"{type(reason).__name__}: {reason}")[:200]
 
-        # Outside of the except block, so that nothing of the library's, which may name the address, is shown along.
+        # Outside the except block, so that the library's error, which may name the address, is not shown as its cause.
         what = f"{status}{named}"
 
         if status in {408, 429} or status >= 500:  # noqa: PLR2004
             return _seconds(after), what
 
-        meaning = MEANINGS.get(status, "asking again is no use")
+        meaning = MEANINGS.get(status, "retrying is pointless")
         raise ReportFailed(f"{self.shown} refused the report with {what}: {meaning}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token to an address that nobody named."""
+    """Follows no redirect: it would carry the token to an address that nobody configured."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 def origin(address: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of an http(s) address in their one spelling; what follows them is not looked at.
+    """Return scheme, host and port of an http(s) address in normalised spelling. The rest of the address is ignored.
 
-    Raises ValueError where it is no such address, or names a user.
+    Raises ValueError if it is not such an address, or names a user.
     """
     parts = urllib.parse.urlsplit(address)
     host, port = parts.hostname, parts.port
 
     if not re.fullmatch(r"(?i:https?)://[!-~]+", address) or not host or port == 0 or "@" in parts.netloc:
-        raise ValueError("no http or https address without a user")
+        raise ValueError("not an http or https address, or one with a user")
 
     with contextlib.suppress(ValueError):
         host = ipaddress.ip_address(host).compressed
@@ -351,17 +352,17 @@ def _loopback(host: str) -> bool:
 
 
 def _recorded(content: bytes) -> bool:
-    """True for Countersign's own answer, a repetition's too; a proxy's sign-in page is no receipt."""
+    """Return True for Countersign's own response, also to a repetition; a proxy's sign-in page is not a receipt."""
     try:
-        answer = json.loads(content)
+        receipt = json.loads(content)
     except ValueError:
         return False
 
-    return isinstance(answer, dict) and answer.get("state") == "settled"
+    return isinstance(receipt, dict) and receipt.get("state") == "settled"
 
 
 def _problem(error: urllib.error.HTTPError) -> str:
-    """Return the problem's name in brackets, where the answer has one."""
+    """Return the problem's name in brackets, or nothing if the response has none."""
     try:
         name = json.loads(error.read(MAX_BODY))["type"].removeprefix("urn:countersign:")
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError):
@@ -371,7 +372,7 @@ def _problem(error: urllib.error.HTTPError) -> str:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Return what a Retry-After asks for, in seconds; 0 where it cannot be read."""
+    """Return a Retry-After in seconds; 0 if there is none or it cannot be read."""
     if retry_after is None:
         return 0.0
 
@@ -393,13 +394,13 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def connect() -> Callback:
-    """Return the callback that the job's parameters describe. Raises ReportFailed where they cannot be used."""
+    """Return the callback that the job's parameters describe. Raises ReportFailed if they cannot be used."""
     timeout, delay = float(parameter("callback_timeout", "900")), float(parameter("callback_delay", "1"))
     return Callback(parameter("callback_url"), second_factor(), timeout, delay)
 
 
 def second_factor() -> Proof | None:
-    """Return the proof that the job's parameters name, None where they name none. Raises ReportFailed."""
+    """Return the proof that the job's parameters name, None if they name none. Raises ReportFailed."""
     named = {name: parameter(name) for name in ("proof_scope", "proof_key", "proof_origin")}
 
     if not any(named.values()):
@@ -425,7 +426,7 @@ def _caller_key(scope: str, key: str) -> bytes:
     except ValueError:
         material = b""
 
-    if not text.startswith("whsec_") or not 24 <= len(material) <= 64:  # noqa: PLR2004 - as the receiver has it
+    if not text.startswith("whsec_") or not 24 <= len(material) <= 64:  # noqa: PLR2004 - the receiver's limits
         raise ReportFailed(
             f"the secret {key!r} of the scope {scope!r}, which proof_key names, is malformed: "
             "whsec_ and base64 of 24 to 64 bytes are expected"
@@ -445,7 +446,7 @@ def _receiver_origin(scope: str, key: str) -> tuple[str, str, int]:
 
 
 def encode(result: object) -> bytes:
-    """Return the result as JSON. Raises TypeError or ValueError where it is none, or too large to be sent."""
+    """Return the result as JSON. Raises TypeError or ValueError if it is not JSON, or is too large to be sent."""
     try:
         body = json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
@@ -453,16 +454,16 @@ def encode(result: object) -> bytes:
 
     if len(body) > MAX_BODY:
         raise ValueError(
-            f"the result has {len(body)} bytes of JSON, at most {MAX_BODY} can be sent: return where it is"
+            f"the result has {len(body)} bytes of JSON, but at most {MAX_BODY} can be sent: store it, and return where"
         )
 
     return body
 
 
 def describe(error: Exception, callback: Callback) -> bytes:
-    """Return the failure report: what was raised and where, without any variable's value, at most about 10 KB."""
+    """Return the failure report, at most about 10 KB: what was raised and where, without the value of any variable."""
     kind = type(error).__name__
-    # limit: the innermost frames. Only code is quoted, never locals.
+    # `limit=-8` keeps the innermost frames. Only code is quoted, never locals.
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8))
     message = callback.masked(f"{kind}: {error}")[:500]
     report = {"message": message, "details": {"exception": kind, "traceback": callback.masked(trace)[-4000:]}}
@@ -470,7 +471,7 @@ def describe(error: Exception, callback: Callback) -> bytes:
 
 
 def main() -> None:
-    """Work and report. Raises what the work raised, or ReportFailed, so that the run is marked failed."""
+    """Work and report. Raises the work's exception, or ReportFailed, so that the run is marked as failed."""
     callback = connect()
 
     try:

@@ -1,4 +1,4 @@
-"""What tests share: which are slow, reproducible inputs, asyncio, logging as a program has it, and the engines."""
+"""What all tests share: slow marks, reproducible inputs, asyncio, logging as in a program, and the engines."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose before any test module is read: a test takes its settings from the profile when it is decorated."""
+    """Choose the profile before any test module is imported: a test reads its settings when it is decorated."""
     explores = config.getoption("--explore")
     settings.load_profile("explore" if explores else "reproducible")
 
     if not explores:
-        # Hypothesis mixes in words of whatever local modules are loaded by then, so a test on its own would draw other
-        # inputs than in the suite, and other ones again after a change elsewhere.
+        # Hypothesis mixes in constants from the local modules loaded so far. A test on its own would draw different
+        # inputs than in the whole suite, and different ones again after a change elsewhere.
         providers._get_local_constants = Constants
 
     ports_of_this_worker()
@@ -72,9 +72,9 @@ def _slow_where_it_starts_a_process(request: pytest.FixtureRequest) -> Iterator[
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Configures logging as a program does, on a stream of the test; everything is put back afterwards.
+    """Configures logging as a program does, on a stream of the test, and restores everything afterwards.
 
-    Called by the test itself, since the test runner puts handlers of its own in place just before.
+    The test itself calls it, because the test runner installs its own handlers just before the test.
     """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -82,7 +82,7 @@ def start() -> Iterator[Start]:
     before = {logger.name: (logger.level, logger.handlers[:], logger.propagate) for logger in known}
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     kept = {name: getattr(logging, name) for name in KEPT}
-    # The Databricks step quiets it further once it is used, for as long as the process lives.
+    # The Databricks step raises its level when it is first used, for the rest of the process.
     logging.getLogger("databricks.sdk").setLevel(logging.NOTSET)
 
     def configure(level: Level, form: Form = "text") -> io.StringIO:
@@ -114,20 +114,20 @@ def _logging_stays_on() -> Iterator[None]:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The SDK runs on asyncio alone."""
+    """The SDK runs only on asyncio."""
     return "asyncio"
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a test that is not about how long a pause lasts: a tenth of it will do."""
+    """Makes pauses last a tenth, for tests that are not about the length of a pause."""
     hurry(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[Database]:
-    """A Postgres server for the whole session; every test takes a database of its own from it."""
-    # Not below pytest's own folder: run as root, the server is another user's, who may not look into that.
+    """A Postgres server for the whole session; every test gets a database of its own."""
+    # Not below pytest's own folder: under root, the server runs as another user, who may not read that.
     folder = tempfile.TemporaryDirectory(prefix="countersign-", ignore_cleanup_errors=True)
 
     with folder as name, postgres(Path(name)) as one:
@@ -142,7 +142,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=KINDS)
 def engine_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an engine that nobody used before, of each kind in turn."""
+    """The URL of a new engine, of each kind in turn."""
     match request.param:
         case "memory":
             yield "memory://"

@@ -1,4 +1,4 @@
-"""What every file keeps by itself. Each rule is shown to see a planted violation, and to let pass what keeps it."""
+"""Rules for every single file. For each rule, a test shows that it finds a violation and accepts correct code."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_product_keeps_the_rule(rule: Rule) -> None:
         (skips_without_reason, "def test_a():\n    pytest.skip('')"),
     ],
 )
-def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
+def test_a_rule_finds_a_violation(rule: Rule, source: str) -> None:
     assert list(rule(ast.parse(source)))
 
 
@@ -83,7 +83,7 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, source: str) -> None:
         (skips_without_reason, "@pytest.mark.skipif(A, reason='no A')\ndef test_a():\n    pytest.skip('no B')"),
     ],
 )
-def test_a_rule_lets_pass_what_keeps_it(rule: Rule, source: str) -> None:
+def test_a_rule_accepts_code_that_keeps_it(rule: Rule, source: str) -> None:
     assert not list(rule(ast.parse(source)))
 
 
@@ -95,7 +95,7 @@ def test_every_test_that_skips_says_why() -> None:
     assert violations(skips_without_reason, python_files("tests")) == []
 
 
-def test_what_is_heavy_is_imported_late() -> None:
+def test_heavy_modules_are_imported_late() -> None:
     assert violations(heavy_at_import, [file for file in product() if name(file) not in LATE]) == []
 
 
@@ -123,7 +123,7 @@ def test_the_process_environment_is_read_in_one_function() -> None:
         ("class A:\n    async def g(self, e=None):\n        e = os.environ if e is None else e", "g"),
     ],
 )
-def test_a_look_at_the_process_environment_is_seen(source: str, where: str) -> None:
+def test_every_read_of_the_process_environment_is_found(source: str, where: str) -> None:
     assert list(reads_environment(ast.parse(source))) == [where]
 
 

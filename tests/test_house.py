@@ -1,6 +1,6 @@
-"""The plan of the house: which rooms there are, which way their arrows run, and how large a file may grow.
+"""The plan of the house: which rooms exist, in which direction they import each other, and how long a file may be.
 
-Each rule is shown to see a planted violation.
+For each rule, a test shows that it finds a violation.
 
 Long because the plan and the rules about it belong on one page.
 """
@@ -17,10 +17,10 @@ from support.source import ROOT, circles, import_graph, imported, module_name, n
 LONGEST_FILE = 300
 REASON = re.compile(r"^Long because \S+ \S+", re.MULTILINE)
 
-#: Every room, from the composition roots down to plain values. A module imports from its own room and from rooms that
-#: stand below it here. A file that is named is a room of its own; a room is named apart from those inside it.
+#: Every room, from the composition roots down to plain values. A module imports from its own room and from rooms below
+#: it in this list. A file in this list is a room of its own; a room inside another room has its own entry.
 PLAN = (
-    # Programs beside the service, and the command that starts them and the service.
+    # Programs next to the service, and the command that starts them and the service.
     "receiver.command",
     "receiver.commands",
     "receiver.benchmark",
@@ -68,27 +68,27 @@ PLAN = (
 )
 
 
-#: Third parties that one file each knows, so that they can be replaced, and their errors translated, in one place.
+#: Libraries that only one file each may import, so that they can be replaced and their errors translated in one place.
 EXCLUSIVE = (
     *("itsdangerous", "databricks", "google", "smtplib", "cryptography"),
     *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client", "jmespath", "aiohttp"),
 )
 
-#: The senders' own verifiers, which judge ours in the tests.
+#: The senders' own verifiers, with which the tests compare ours.
 ORACLES = {"standardwebhooks", "stripe", "svix", "slack_sdk"}
 
-#: Folders of tests about no single module: whole flows, and what several files say together.
+#: Folders of tests that are not about a single module: whole flows, and rules for several files together.
 WHOLE_FLOWS = ("tests/e2e/", "tests/documents/")
 
-#: Test files that are named for a subject of their room rather than for a module, and why.
+#: Test files that are named after a subject of their room instead of a module, and why.
 SUBJECTS = {
-    "tests/test_code_rules.py": "what every file keeps",
+    "tests/test_code_rules.py": "rules for every file",
     "tests/test_house.py": "the plan",
     "tests/test_installation.py": "the environment as a whole",
     "tests/test_security_document.py": "a document",
-    "tests/orchestrator/engine/encryption/test_tampering.py": "what somebody who writes to the store can do",
+    "tests/orchestrator/engine/encryption/test_tampering.py": "what somebody who can write to the store can do",
     "tests/orchestrator/engine/encryption/test_tampering_with_workflows.py": "the same, through a whole workflow",
-    "tests/orchestrator/engine/test_store.py": "what lies in the store, whatever the engine",
+    "tests/orchestrator/engine/test_store.py": "the contents of the store, on every engine",
     "tests/orchestrator/mail/test_strict_relay.py": "the room as a strict mail server sees it",
     "tests/orchestrator/runs/test_endings.py": "all the ways in which a run ends",
     "tests/orchestrator/workflows/test_orders.py": "two workflows on one order book",
@@ -105,14 +105,14 @@ SUBJECTS = {
 
 
 def room_of(module: str) -> str | None:
-    """Return the most particular room of the plan that this module is in."""
+    """Return the innermost room of the plan that contains this module."""
     rooms = [room for room in PLAN if module == room or module.startswith(f"{room}.")]
 
     return max(rooms, key=len, default=None)
 
 
 def upward(graph: dict[str, set[str]]) -> set[str]:
-    """Return the arrows between rooms that do not run downwards."""
+    """Return the imports between rooms that do not go downwards."""
     floors = {room: number for number, room in enumerate(PLAN)}
     arrows = {(room_of(module), room_of(other)) for module, others in graph.items() for other in others}
 
@@ -120,19 +120,19 @@ def upward(graph: dict[str, set[str]]) -> set[str]:
 
 
 def is_bare(source: ast.Module) -> bool:
-    """Return whether a module holds its docstring and nothing else."""
+    """Return whether a module contains only its docstring."""
     return all(isinstance(node, ast.Expr) for node in source.body)
 
 
 def too_long(text: str) -> bool:
-    """Return whether a Python file is longer than a file may be, without a reason in its docstring."""
+    """Return whether a Python file is too long and gives no reason in its docstring."""
     docstring = ast.get_docstring(ast.parse(text)) or ""
 
     return len(text.splitlines()) > LONGEST_FILE and not REASON.search(docstring)
 
 
 def rooms_of_one(files: set[str]) -> set[str]:
-    """Return the folders that hold a single module and no folder."""
+    """Return the folders that contain a single module and no other folder."""
     folders = {folder.as_posix() for file in files for folder in Path(file).parents if len(folder.parts) > 1}
     parents = [Path(one).parent.as_posix() for one in files | folders if Path(one).name != "__init__.py"]
 
@@ -140,7 +140,7 @@ def rooms_of_one(files: set[str]) -> set[str]:
 
 
 def mirrors_nothing(test: str, sources: set[str]) -> bool:
-    """Return whether no module, and no package, has the name of this test file or, in the singular too, begins it."""
+    """Return whether no module or package has the name of this test file, or its singular, or begins it."""
     folder, _, file = test.removeprefix("tests/").rpartition("/")
     subject = file.removeprefix("test_").removesuffix(".py")
     known = {Path(source).relative_to(folder).parts[0] for source in sources if source.startswith(f"{folder}/")}
@@ -151,7 +151,7 @@ def mirrors_nothing(test: str, sources: set[str]) -> bool:
 
 @pytest.fixture(scope="module")
 def sources() -> dict[str, ast.Module]:
-    """Every module of the product and of its programs that is more than a docstring."""
+    """Every module of the product and of its programs that contains more than a docstring."""
     read = {module_name(name(file)): tree(file) for file in python_files("orchestrator", "receiver")}
 
     return {module: source for module, source in read.items() if not is_bare(source)}
@@ -169,7 +169,7 @@ def test_every_module_is_in_a_room_of_the_plan(sources: dict[str, ast.Module]) -
     assert [module for module in sources if room_of(module) is None] == []
 
 
-def test_every_room_of_the_plan_is_there(sources: dict[str, ast.Module]) -> None:
+def test_every_room_of_the_plan_exists(sources: dict[str, ast.Module]) -> None:
     assert set(PLAN) - {room_of(module) for module in sources} == set()
 
 
@@ -203,14 +203,14 @@ def test_modules_import_each_other_in_no_circle(graph: dict[str, set[str]]) -> N
         ),
     ],
 )
-def test_an_arrow_that_runs_upwards_is_seen(module: str, line: str, seen: str) -> None:
+def test_an_upward_arrow_is_found(module: str, line: str, seen: str) -> None:
     others = ("receiver.app", "receiver.surfaces.b", "receiver.senders.b", "orchestrator.__init__", "orchestrator.logs")
     planted = {each: ast.parse("") for each in (*others, "orchestrator.errors")} | {module: ast.parse(line)}
 
     assert upward(import_graph(planted)) == {seen}
 
 
-def test_an_arrow_that_runs_downwards_is_let_pass() -> None:
+def test_a_downward_arrow_is_accepted() -> None:
     planted = {
         "receiver.app": ast.parse("from receiver.surfaces import a\nfrom orchestrator.engine import Engine"),
         "receiver.surfaces.a": ast.parse("import receiver.surfaces.b\nfrom orchestrator.errors import Refused"),
@@ -235,13 +235,13 @@ def test_an_arrow_that_runs_downwards_is_let_pass() -> None:
         {"a.__init__": "from a.b import C", "a.b": "from a import D"},
     ],
 )
-def test_a_circle_is_seen(lines: dict[str, str]) -> None:
+def test_a_circle_is_found(lines: dict[str, str]) -> None:
     planted = {"x": "import a, y", "y": ""} | lines
 
     assert circles(import_graph({each: ast.parse(text) for each, text in planted.items()})) == [set(lines)]
 
 
-def test_a_module_without_a_room_is_seen() -> None:
+def test_a_module_without_a_room_is_found() -> None:
     assert room_of("orchestrator.helpers") is None
     assert room_of("receiver.utils.text") is None
     assert room_of("orchestrator.engine.embedded.disk.journal") == "orchestrator.engine.embedded.disk"
@@ -266,14 +266,14 @@ def test_the_product_checks_signatures_without_the_senders_own_verifiers() -> No
 
 
 def test_the_receiver_knows_nothing_of_the_sdk() -> None:
-    # The benchmark measures the SDK's own engines beside ours.
+    # The benchmark compares the SDK's own engines with ours.
     files = [file for file in python_files("receiver") if not name(file).startswith("receiver/benchmark/")]
 
     assert [name(file) for file in files if "resonate" in imported(tree(file))] == []
 
 
 @pytest.mark.parametrize("source", ["import resonate.types", "if A:\n    from resonate.types import PromiseRecord"])
-def test_an_import_of_the_sdk_is_seen(source: str) -> None:
+def test_an_import_of_the_sdk_is_found(source: str) -> None:
     assert "resonate" in imported(ast.parse(source))
     assert "resonate" not in imported(ast.parse("from orchestrator.engine import Engine"))
 
@@ -287,7 +287,7 @@ def test_an_import_of_the_sdk_is_seen(source: str) -> None:
         "import_module('receiver.app')",
     ],
 )
-def test_an_import_is_seen_in_each_of_its_forms(source: str) -> None:
+def test_an_import_is_found_in_each_of_its_forms(source: str) -> None:
     assert "receiver" in imported(ast.parse(source))
 
 
@@ -310,17 +310,17 @@ def test_a_long_file_says_why() -> None:
         ("Why.\n\nLong because", 301, True),
     ],
 )
-def test_a_file_that_is_too_long_is_seen(docstring: str, lines: int, seen: bool) -> None:  # noqa: FBT001
+def test_a_file_that_is_too_long_is_found(docstring: str, lines: int, seen: bool) -> None:  # noqa: FBT001
     head = f'"""{docstring}\n"""\n'
 
     assert too_long(head + "A = 1\n" * (lines - head.count("\n"))) is seen
 
 
-def test_no_folder_is_made_for_one_file() -> None:
+def test_no_folder_contains_a_single_file() -> None:
     assert rooms_of_one({name(file) for file in python_files("orchestrator", "receiver")}) == set()
 
 
-def test_a_folder_of_one_file_is_seen() -> None:
+def test_a_folder_of_one_file_is_found() -> None:
     files = {"a/b/__init__.py", "a/b/c.py", "a/d/__init__.py", "a/d/e.py", "a/d/f/g.py", "a/d/f/h.py"}
 
     assert rooms_of_one(files) == {"a/b"}
@@ -337,11 +337,11 @@ def test_tests_mirror_the_modules() -> None:
     ] == []
 
 
-def test_every_subject_that_is_excused_has_its_file() -> None:
+def test_every_excused_subject_has_its_file() -> None:
     assert [test for test in SUBJECTS if not (ROOT / test).is_file()] == []
 
 
-def test_a_test_file_that_mirrors_nothing_is_seen() -> None:
+def test_a_test_file_that_mirrors_nothing_is_found() -> None:
     modules = {"receiver/http/forms.py", "receiver/http/protocol/heads.py", "receiver/app.py"}
     named = ("test_forms", "test_forms_in_a_browser", "test_protocol", "test_heads", "test_form", "test_formsets")
 

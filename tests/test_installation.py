@@ -1,4 +1,4 @@
-"""The commands as a fresh environment has them: found from any directory, without any help from the environment."""
+"""The commands in a new environment run from any directory, without any environment variables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("module", ["receiver", "orchestrator"])
 @pytest.mark.slow
-def test_a_command_is_found_from_a_directory_that_holds_nothing(module: str, tmp_path: Path) -> None:
+def test_a_command_runs_from_an_empty_directory(module: str, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", module],
         cwd=tmp_path,
@@ -34,7 +34,7 @@ def test_a_command_is_found_from_a_directory_that_holds_nothing(module: str, tmp
 
 
 @pytest.mark.slow
-def test_the_environment_holds_this_checkout_itself() -> None:
+def test_the_environment_contains_this_checkout_itself() -> None:
     installed = distribution("countersign")
 
     assert installed.read_text("direct_url.json") is not None

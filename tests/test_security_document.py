@@ -1,4 +1,4 @@
-"""SECURITY.md: what it says of OWASP ASVS covers all of levels 1 and 2, and names tests that exist."""
+"""SECURITY.md: its table covers all of levels 1 and 2 of OWASP ASVS, and names tests that exist."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_every_requirement_of_levels_1_and_2_has_one_row() -> None:
     assert sorted(one for row in ROWS for one in covered(row[0])) == sorted(REQUIREMENTS)
 
 
-def test_every_row_names_a_requirement_and_says_how_it_stands() -> None:
+def test_every_row_names_a_requirement_and_its_state() -> None:
     assert [row for row in ROWS if len(row) != 3 or not row[2].startswith(STATES)] == []
     assert [name for row in ROWS for name in row[0].split(", ") if not covered(name)] == []
 
 
 @pytest.mark.parametrize(("file", "name"), TESTS)
-def test_a_test_that_is_named_exists(file: str, name: str) -> None:
+def test_every_named_test_exists(file: str, name: str) -> None:
     module = ast.parse((ROOT / "tests" / file).read_text("utf-8"))
 
     assert name in {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -72,7 +72,7 @@ def test_no_note_to_ourselves_is_left() -> None:
     assert "<!--" not in (ROOT / "SECURITY.md").read_text("utf-8")
 
 
-def test_files_that_are_named_exist() -> None:
+def test_every_named_file_exists() -> None:
     named = re.findall(r"`((?:orchestrator|receiver|scripts)/[\w/]+\.py)`", TABLE)
 
     assert [file for file in named if not (ROOT / file).is_file()] == []

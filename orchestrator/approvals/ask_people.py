@@ -1,7 +1,7 @@
 """Asking people: everybody gets a link of their own by mail, and the workflow goes on with what they decided.
 
-Where one answer is enough, all links answer one and the same wait, so that of two people at the same instant one wins
-and the other is told what stands. Where everybody must agree, each person has a wait of their own.
+If one decision is enough, all links are for the same wait: of two people who decide at the same instant, one wins and
+the other sees what was decided. If everybody must agree, each person has a wait of their own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """How a question ended: the `decision` that stands, `expired` or `cancelled`, and everybody's answer."""
+    """How a question ended: the `decision` that counts, `expired` or `cancelled`, and everybody's answer."""
 
     decision: str
     answers: tuple[Answer, ...]
@@ -68,14 +68,15 @@ async def ask_people(  # noqa: PLR0913 - each with a default that is right for m
 ) -> Answers:
     """Ask these people by mail and return what they decided, once it is decided, expired or cancelled.
 
-    `name` tells this question from the workflow's others. With `need` "any" the first answer stands. With "all" it goes
-    on until everybody has chosen the question's first decision, and the first other one ends it; the links of those who
-    are not needed any more then say so. Reminders carry the same link, every `remind_after`, until it is over.
+    `name` distinguishes this question from the workflow's others. With `need` "any", the first answer counts. With
+    "all", the question is open until everybody has chosen its first decision, and ends as soon as somebody chooses
+    anything else. Links that are no longer needed say so. Reminders carry the same link, every `remind_after`, until
+    the question is over.
 
     Raises:
-        ValueError: nobody to ask, too many, somebody twice, an address that is none, or a question's name or deadline
-            that `open_callback` would refuse.
-        WorkflowFailed: a mail was refused for good; everybody's link is withdrawn. Outages are waited out.
+        ValueError: there is nobody to ask, there are too many people, somebody is named twice, an address is invalid,
+            or `open_callback` would refuse the name or the deadline.
+        WorkflowFailed: a mail was refused permanently; everybody's link is withdrawn. Outages are waited out.
     """
     people = _addresses(people)
 
@@ -110,15 +111,15 @@ async def _mailed(ctx: Context, address: Address, place: int, remind_after: time
 
 
 async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -> str:
-    """Return the decision that stands once everybody agreed or one did not; the waits left over are withdrawn."""
+    """Return the decision once everybody has agreed or somebody has not; the waits left over are withdrawn."""
     agreed = question.decisions[0]
     waiting = list(range(len(opened)))
     against: list[str] = []
 
     while waiting and not against:
         await Context.first_over([opened[place].future for place in waiting])
-        # Which ones are over by now may differ in a replay, so a step keeps in which order to look at them. What they
-        # say is read from the waits themselves: the step's word decides nothing.
+        # Which ones are over by now may differ in a replay, so a step records in which order to read them. What they
+        # say is read from the waits themselves, so the record of the step decides nothing.
         over: list[list[Any]] = await ctx.run(tally, [opened[place].address for place in waiting])
         indexes = dict.fromkeys(index for index, *_ in over)
         looked_at = [waiting[index] for index in indexes if 0 <= index < len(waiting)]
@@ -129,7 +130,7 @@ async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -
     for place in waiting:
         await ctx.run(withdraw_callback, opened[place].address, _NOT_NEEDED)
 
-    # Somebody's decision goes before a wait that was closed without one.
+    # A person's decision has priority over a wait that was closed without one.
     return min(against, key=lambda kind: kind in CLOSED, default=agreed)
 
 
@@ -158,7 +159,7 @@ def _answer(outcome: Outcome) -> Answer:
 
 
 def _addresses(people: Sequence[str]) -> tuple[str, ...]:
-    """Return everybody's address in the one form, in which two spellings of one are seen to be the same."""
+    """Return everybody's address as `mailbox` spells it, so that two spellings of one address are recognised."""
     addresses = tuple(map(mailbox, people[: MAX_PEOPLE + 1]))
 
     if not 1 <= len(people) <= MAX_PEOPLE or len({address.casefold() for address in addresses}) < len(addresses):

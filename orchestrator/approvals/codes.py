@@ -1,9 +1,9 @@
 """The short code of a high-stakes question: in the mail, asked for on the page, never in the link.
 
-A code is derived from the signing key, the wait and the person, so that a mail step that is repeated sends the same one
-and no store holds it. The code of an earlier wait under the same promise id is another one. Guesses are counted in the
-engine, each under a promise that can be created only once, so that the limit holds over all replicas. The same guess
-again is not counted again: nothing is learned from it.
+A code is derived from the signing key, the wait and the person, so a repeated mail step sends the same code and no
+store holds it. An earlier wait under the same promise id has another code. Guesses are counted in the engine, each
+under a promise that can be created only once, so the limit holds over all replicas. The same guess is counted once,
+because repeating it reveals nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_TRIES: Final = 5
 _LENGTH: Final = 8
 _SALT: Final = b"countersign.approval-code.v1"
 
-#: 32 characters, none of which is taken for another.
+#: 32 characters that people do not confuse with each other.
 _ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 _KEPT_AFTER: Final = 86_400_000
@@ -48,19 +48,19 @@ class ApprovalCodes:
         return f"{code[:4]}-{code[4:]}"
 
     def is_right(self, entered: str, wait: PromiseRecord, person: str) -> bool:
-        """Whether this is the person's code; case, spaces and dashes are nothing."""
+        """Return whether this is the person's code; case, spaces and dashes are ignored."""
         guess = _normal(entered).encode()
         found = [hmac.compare_digest(guess, _code(key, wait, person).encode()) for key in self._keys]
 
         return any(found)
 
     async def count(self, promises: Promises, wait: PromiseRecord, person: str, entered: str) -> int | None:
-        """Count this guess, unless it was counted before, and return how many more there may be; None: one too many.
+        """Count this guess, unless it was counted before. Return how many more are allowed, None for one too many.
 
-        Asked before the guess is compared, so that guesses at the same instant cannot pass the limit together.
+        Call this before you compare the guess, so that guesses at the same instant cannot exceed the limit together.
 
         Raises:
-            EngineUnavailable: whether it was counted is unknown; the same guess again is safe.
+            EngineUnavailable: whether it was counted is unknown; repeating the same guess is safe.
         """
         guess = _mac(self._keys[-1], "guess", wait.id, person, _normal(entered)).hex()
         origin = companion_id(wait, hashlib.sha256(person.encode()).hexdigest()[:12])

@@ -1,4 +1,4 @@
-"""A person's decision as it is kept: what goes into the outcome of the wait beside the choice itself, and out again."""
+"""A person's decision as it is stored: what the outcome of the wait holds beside the choice itself."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Decision:
     at: str
 
     def stored(self) -> str:
-        """Return the form that rests in the outcome, as its body: JSON text that never changes."""
+        """Return the form that is stored as the outcome's body: JSON text whose form never changes."""
         return json.dumps(asdict(self))
 
     @classmethod
     def read(cls, outcome: Outcome) -> Self | None:
-        """Return what an outcome keeps about a decision, None where it keeps none."""
+        """Return what an outcome holds about a decision, or None if it holds none."""
         match outcome.value:
             case {"comment": str(comment), "digest": str(digest), "client": str() | None as client, "at": str(at)}:
                 return cls(comment=comment, digest=digest, client=client, at=at)

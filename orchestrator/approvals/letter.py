@@ -1,7 +1,7 @@
 """The mail that asks a person: plain text that can be read alone, and the same as HTML.
 
-The HTML has no image, no script and nothing that is loaded from elsewhere. What is written here goes out at once and is
-never returned from a step: it holds the link, and the code where there is one.
+The HTML has no image, no script and nothing that is loaded from elsewhere. A letter is sent at once and never returned
+from a step, because it holds the link, and the code if there is one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEMPLATE: Final = templates_in(Path(__file__).parent / "templates").get_templat
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """What one person is told about a question: who asks, where to answer, until when, and the code if it needs one.
+    """What a mail says about a question: who asks, where to answer, until when, and the code if there is one.
 
     `until` is in milliseconds since the epoch.
     """
@@ -37,7 +37,7 @@ class Letter:
 
     @property
     def message_id(self) -> str:
-        """What names this message: the same whenever it is written again, another for each reminder."""
+        """The name of this message: the same whenever it is written again, and different for each reminder."""
         return f"{self.link} {self.reminder}"
 
     def message(self) -> Message:

@@ -1,7 +1,7 @@
 """Asking a person by mail, and reminding them with the same link until the wait is over.
 
-The question is read from the record of the wait, so that a mail says what the page will show, whatever a deploy has
-changed in the workflow meanwhile.
+The question is read from the record of the wait, so a mail says what the page will show, even if a deploy has changed
+the workflow in between.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ REMIND: Final = "countersign.remind"
 
 @dataclass(frozen=True, kw_only=True)
 class Reminder:
-    """One person to be reminded: where they answer, their place among those asked, how often (seconds), how far.
+    """A reminder for one person: where they answer, their place among those asked, the interval in seconds, its number.
 
-    It rests in the engine until it is due, so a later release reads what an earlier one has stored.
+    It is stored in the engine until it is due, so a later release must read what an earlier one has stored.
     """
 
     address: Address
@@ -43,7 +43,7 @@ class Reminder:
 
 
 async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
-    """Mail a person the question and schedule the first reminder, as a step; done as well when the wait is over."""
+    """Mail a person the question and schedule the first reminder, as a step. If the wait is over, nothing is sent."""
     try:
         sent = await _send(ctx, address)
     except StepRefused as error:
@@ -86,7 +86,7 @@ async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
 
 
 async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
-    """Mail the question. Returns whether the wait is still open, else nothing was sent."""
+    """Mail the question and return True, or return False and send nothing if the wait is over."""
     record = await address.record(ctx)
     inquiry = Inquiry.read(record)
 

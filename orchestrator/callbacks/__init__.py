@@ -1,1 +1,1 @@
-"""Callbacks: tokens, what a settled wait holds, settling it, and waiting for it."""
+"""Callbacks: their tokens, opening and awaiting a wait, settling it, and what a settled wait holds."""

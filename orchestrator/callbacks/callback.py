@@ -1,7 +1,7 @@
 """Opening a callback in a workflow, handing out its address, and awaiting its outcome.
 
 The address is not text: it becomes a link inside the step that hands it out, and a step returns nothing secret. So no
-token ever rests in the promise store.
+token is ever stored in the promise store.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SHORTEST: Final = timedelta(seconds=1)
 
 
 class Links:
-    """Turns a callback's address into a link: the signer and the public URL, handed to steps as a dependency."""
+    """Makes links from the signer and the public URL. Steps get it as a dependency."""
 
     def __init__(self, signer: TokenSigner, public_url: str) -> None:
         self.signer: Final = signer
@@ -53,10 +53,10 @@ class Links:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where one wait can be answered, and how. Handed to the step that tells the other side.
+    """Where one wait can be answered, and how. A workflow hands it to the step that gives the link to the other side.
 
-    `opened_at` is when the wait was opened, as its record has it, in milliseconds since the epoch; None for a wait that
-    was opened before links carried it, and in what an earlier release has stored.
+    `opened_at` is when the wait was opened, as its record says, in milliseconds since the epoch. It is None for a wait
+    that was opened before links carried it, and in an address that an earlier release stored.
     """
 
     promise_id: str
@@ -71,12 +71,12 @@ class Address:
         return replace(self, subject=person)
 
     async def url(self, ctx: SDKContext) -> str:
-        """Return the link, for a step to hand out at once and never to return: the same every time.
+        """Return the link, the same one every time. A step must hand it out at once and never return it.
 
-        A link can be had for a wait that is over as well; presenting it then tells so.
+        A wait that is over has a link too, but the response to it says that the wait is over.
 
         Raises:
-            EngineUnavailable: raised in a step, it lets the step be tried again.
+            EngineUnavailable: raised in a step, it makes the SDK try the step again.
             UnknownPromise: as for `record`.
         """
         return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
@@ -85,8 +85,8 @@ class Address:
         """Return the record of the wait; for use in a step.
 
         Raises:
-            EngineUnavailable: raised in a step, it lets the step be tried again.
-            UnknownPromise: the engine does not hold this wait; it may hold a later one of the same id.
+            EngineUnavailable: raised in a step, it makes the SDK try the step again.
+            UnknownPromise: the engine does not hold this wait; it may hold a later one with the same id.
         """
         return await read_wait(ctx.get_dependency(Engine).promises, self.promise_id, self.opened_at)
 
@@ -115,7 +115,7 @@ class Address:
         return read_settled(await self.record(ctx), callback=self.callback)
 
     async def settle(self, ctx: SDKContext, *, kind: str, body: str | None, by: By) -> None:
-        """Settle the wait from our own side unless it is over; for use in a step.
+        """Settle the wait without a token, unless it is over; for use in a step.
 
         Raises:
             EngineUnavailable, UnknownPromise: as for `record`.
@@ -133,7 +133,7 @@ class Address:
 
 
 class Callback:
-    """An open wait. `await callback` suspends the workflow until it is over and gives its `Outcome`."""
+    """An open wait. `await callback` suspends the workflow until the wait is over and returns its `Outcome`."""
 
     def __init__(self, future: ResonateFuture[Any], address: Address) -> None:
         self._future = future
@@ -147,7 +147,7 @@ class Callback:
 
     @property
     def promise_id(self) -> str:
-        """The id of the durable promise under it."""
+        """The id of the durable promise behind it."""
         return self.address.promise_id
 
     @property
@@ -170,11 +170,10 @@ class Callback:
         self.over = True
 
         if outcome.callback != self.name:
-            msg = (
+            raise WorkflowFailed(
                 f"the answer is to the callback {outcome.callback!r}, but the workflow waits for {self.name!r}: "
                 "its steps have changed since the link was handed out"
             )
-            raise WorkflowFailed(msg)
 
         return outcome
 
@@ -184,7 +183,7 @@ class Callback:
         except StoreTampered:
             raise
         except (ApplicationError, CountersignError):
-            # Rejected: only somebody with access to the engine does that, and there is no answer in it.
+            # Rejected. Only somebody with access to the engine can do that, and a rejection holds no answer.
             return Outcome(kind="cancelled", callback=self.name, by="engine")
 
         if value is None:
@@ -205,12 +204,12 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     subject: str = "",
     outcomes: tuple[str, ...] = ("succeeded", "failed"),
 ) -> Callback:
-    """Open a wait for somebody outside to end, and return it: hand `address` to a step, then await it.
+    """Open a wait for somebody outside to end, and return it: hand its `address` to a step, then await it.
 
     At the deadline, at least one second away and never later than the workflow's own, the wait ends as `expired`,
-    whether or not any process of ours is alive then. `name` tells this wait from the workflow's others and travels in
-    the token; `subject` is a label for who may answer. A callback that nobody awaits is withdrawn when its workflow
-    ends.
+    whether or not any of our processes is running then. `name` distinguishes this wait from the workflow's others and
+    is part of the token; `subject` is a label for who may answer. A callback that nobody awaits is withdrawn when its
+    workflow ends.
 
     Raises:
         ValueError: a name that is not 1 to 64 of `A-Za-z0-9._-`, or a deadline under a second.
@@ -221,9 +220,9 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
 async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
     ctx: Context, name: str, question: Question, people: tuple[str, ...], *, need: Need, deadline: timedelta
 ) -> Callback:
-    """Open a wait for these people's decision, the question resting in its record; each gets an address of their own.
+    """Open a wait for a decision of these people. Its record holds the question; each person gets their own address.
 
-    The wait ends with the first decision of anybody, whatever `need` says: that is kept for the page to tell.
+    The first decision of anybody ends the wait, whatever `need` says: `need` is kept for the page to show.
 
     Raises:
         ValueError: as for `open_callback`.
@@ -254,12 +253,10 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
     holding: Callable[[str], object] | None = None,
 ) -> Callback:
     if _NAME.fullmatch(name) is None:
-        msg = f"a callback's name is 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r}"
-        raise ValueError(msg)
+        raise ValueError(f"a callback's name is 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r}")
 
     if deadline < _SHORTEST:
-        msg = f"the callback {name!r} would be over before anyone could answer it"
-        raise ValueError(msg)
+        raise ValueError(f"the callback {name!r} needs a deadline of at least 1 second")
 
     future = ctx.wait(name, deadline=deadline, holding=holding)
     promise_id = await future.id()
@@ -285,5 +282,5 @@ async def _withdraw_unless_over(ctx: Context, callback: Callback) -> None:
 async def withdraw_callback(
     ctx: SDKContext, address: Address, reason: str = "The workflow ended without this answer."
 ) -> None:
-    """Settle a wait that its workflow lost interest in, as a step."""
+    """Withdraw a wait that its workflow no longer needs, as a step."""
     await address.settle(ctx, kind="cancelled", body=body_of(reason), by="workflow")

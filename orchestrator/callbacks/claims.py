@@ -47,17 +47,17 @@ class Claims:
         return 1 if self.opened_at is None else 2
 
     def is_for(self, record: PromiseRecord) -> bool:
-        """Whether this record is that of the very wait, not of an earlier or a later one under the same id."""
+        """Whether this is the record of this very wait, and not of an earlier or later one with the same id."""
         return record.id == self.promise_id and opened_at(record) == self.opened_at
 
     @property
     def is_of_root(self) -> bool:
-        """Whether this names a root, which only its own worker may settle: a wait is always below a root."""
+        """Whether this names a root, which only its own worker may settle. A wait is always below a root."""
         return ":" not in self.promise_id
 
     @property
     def ikey(self) -> str:
-        """The idempotency key of a delivery that brings none: the same for every delivery under equal claims.
+        """The idempotency key of a delivery that has none: the same for every delivery with equal claims.
 
         Independent of the signing key and the expiry, so that it survives a key rotation.
         """

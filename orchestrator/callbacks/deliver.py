@@ -1,8 +1,8 @@
-"""Delivering an outcome with a token: the one policy for machine callbacks, decisions of people and webhooks.
+"""Delivering an outcome with a token: the same rules for machine callbacks, decisions of people and webhooks.
 
 A token is for one wait. A later wait under the same promise id is another one, and no token of the earlier wait settles
-it. An expired token can repeat what is recorded, and never settles anything. Whatever a surface checks beyond the token
-is checked last, when the wait is known to be open.
+it. An expired token can repeat what is recorded, and never settles anything. What a surface checks beyond the token is
+checked last, when the wait is known to be open.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class WaitReplaced(CountersignError):
-    """The wait of a token is over, and the engine holds a later one of the same id."""
+    """The wait of a token is over, and the engine holds a later one with the same id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,10 @@ async def wait_of(promises: Promises, presented: Presented) -> Wait:
     """Return the wait that this token is for.
 
     Raises:
-        TokenExpired: the engine holds no such wait, as is to be expected so late.
-        UnknownPromise: the engine holds no such wait, although the token has not expired.
-        WaitReplaced: it holds a later one of the same id.
-        EngineUnavailable: no answer in time.
+        TokenExpired: the engine does not hold this wait, and the token has expired.
+        UnknownPromise: the engine does not hold this wait, although the token has not expired.
+        WaitReplaced: the engine holds a later wait with the same id.
+        EngineUnavailable: no reply in time.
     """
     claims = presented.claims
 
@@ -76,15 +76,15 @@ async def deliver(
     *,
     check: Callable[[], Awaitable[None]] | None = None,
 ) -> Settlement:
-    """Settle the wait with this outcome, or say what an earlier delivery made of it.
+    """Settle the wait with this outcome, or return how it was settled before.
 
-    `check` is awaited only when this delivery would settle the wait; what it raises leaves the wait open. A wait that
-    is over is judged whether or not the token has expired. Does not check that the token allows this outcome.
+    `check` is awaited only when this delivery would settle the wait; if it raises, the wait stays open. A wait that is
+    over gets a verdict whether or not the token has expired. Does not check that the token allows this outcome.
 
     Raises:
         TokenExpired: the wait was open when it was read, but the token had expired.
         UnknownPromise: the wait has vanished since it was read.
-        EngineUnavailable: whether the wait is settled is unknown; the same delivery again is safe.
+        EngineUnavailable: whether the wait is settled is unknown; repeating the delivery is safe.
     """
     if wait.settled is not None:
         return Settlement(verdict=verdict_on(wait.settled, ikey, outcome), settled=wait.settled)

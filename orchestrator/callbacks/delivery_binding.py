@@ -1,10 +1,10 @@
 """Binding a delivery to the first wait it answered.
 
-A token in a path is not signed by the sender. So whoever has seen a signed delivery could present it again with the
-token of another wait, and where nothing in it says when it was signed, for ever. A durable promise remembers the first
-wait: creating one that exists returns the one that stands, so it is the same for every process and at any moment. It is
-never settled, and holds no token and nothing of the body. A wait is its promise id and the moment it was opened, since
-the id alone may come again.
+The sender does not sign a token in a path. So anybody who has seen a signed delivery could present it again with the
+token of another wait, and could do so forever if the delivery does not say when it was signed. A durable promise
+remembers the first wait. Creating a promise that exists returns the existing one, so every process sees the same wait
+at any time. The promise is never settled, and holds no token and nothing of the body. A wait is identified by its
+promise id and the moment it was opened, because the id alone may be used again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import Promises
 
 
-#: How long a binding holds where the sender signs no time: for good.
-FOR_GOOD: Final = timedelta(days=36525)
+#: How long a binding lasts if the sender signs no time: a hundred years.
+PERMANENTLY: Final = timedelta(days=36525)
 
-#: How long it holds where a captured delivery is refused after some minutes: as long as senders try again.
+#: How long it lasts if a captured delivery is refused after some minutes: as long as senders retry.
 WHILE_RETRIED: Final = timedelta(days=7)
 
 
@@ -39,12 +39,12 @@ async def bind(  # noqa: PLR0913 - one call, all of it named
     lasts: timedelta,
     clock: Callable[[], float] = time.time,
 ) -> bool:
-    """Return whether this delivery is bound to the wait of these claims: it is, unless another one came before.
+    """Bind this delivery to the wait of these claims, unless it is bound already. Return whether it is bound to it.
 
     `key` is 64 hex digits that say which delivery of the source it is.
 
     Raises:
-        EngineUnavailable: whether it is bound now is unknown; the same call again is safe.
+        EngineUnavailable: whether it is bound now is unknown; repeating the call is safe.
     """
     record = await promises.create(
         f"countersign~delivery.{source}.{key}",
@@ -67,8 +67,7 @@ async def bind(  # noqa: PLR0913 - one call, all of it named
             "wait": str(wait),
             **rest,
         } if bound_source == source and bound_key == key:
-            # A binding of an earlier release says no moment, and neither does a wait of that time.
+            # A binding of an earlier release holds no moment, and neither do the claims of a wait of that release.
             return (wait, rest.get("opened")) == (claims.promise_id, claims.opened_at)
         case _:
-            msg = f"the binding of a delivery of {source} is not one of ours"
-            raise EngineUnavailable(msg)
+            raise EngineUnavailable(f"the binding of a delivery of {source} was not written by Countersign")

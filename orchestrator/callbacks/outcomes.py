@@ -1,7 +1,7 @@
-"""What a settled wait holds: one envelope of ours, never a caller's JSON as it came.
+"""What a settled wait holds: an envelope that we write, never a caller's JSON as it came.
 
-A caller's body is kept as the JSON *text* it was, inside the envelope. So nothing in it can be taken for a field of
-ours or for one that the SDK acts on (`__py_pickle`), and numbers come out exactly as they went in.
+A caller's body is kept as the JSON *text* it was, inside the envelope. So nothing in it can pass for one of our fields
+or for one that the SDK acts on (`__py_pickle`), and numbers come out exactly as they went in.
 
 An engine settles a wait at its deadline by itself, with no value at all: that reads as `expired`.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "cancel", "workflow", "engine"]
 
-#: The outcomes that close a wait without an answer to its question.
+#: The outcomes that close a wait without an answer.
 CLOSED: Final = frozenset({"expired", "cancelled"})
 
 
@@ -54,18 +54,18 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """The reason a failed or died outcome gives, an empty text where it gives none."""
+        """The reason that a failed or died outcome gives, empty if it gives none."""
         value = self.value
         return str(value.get("message", "")) if isinstance(value, dict) else ""
 
     @property
     def details(self) -> Any:
-        """What else a failed or died outcome says, None where it says nothing."""
+        """What else a failed or died outcome says, or None."""
         value = self.value
         return value.get("details") if isinstance(value, dict) else None
 
     def same_as(self, other: Outcome) -> bool:
-        """Whether both ended alike with bodies that are equal as JSON values."""
+        """Whether both are of the same kind, with bodies that are equal as JSON values."""
         if self.kind != other.kind or (self.body is None) != (other.body is None):
             return False
 
@@ -88,7 +88,7 @@ class Settled:
 def envelope(
     promise_id: str, outcome: Outcome, *, ikey: str, delivery: str, opened: int | None = None
 ) -> dict[str, object]:
-    """Return what a promise is resolved with: a JSON object of ours, bound to this one promise and its opening."""
+    """Return the JSON object that the promise is resolved with, bound to this one promise and to when it was opened."""
     return {
         "countersign": stored_names.FORMAT,
         "promise": promise_id,
@@ -107,8 +107,8 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
     """Return how the promise of this record was settled, or None while it is pending.
 
     `callback` names the wait where the record itself does not (its deadline passed, somebody cancelled it outside
-    Countersign). A value that is not an envelope for this very promise reads as `cancelled` by `engine`: someone with
-    access to the store wrote it, and it answers nothing.
+    Countersign). A value that is not an envelope for this very promise reads as `cancelled` by `engine`: somebody with
+    access to the store wrote it, and it is not an answer.
     """
     if record.state == "pending":
         return None
@@ -131,9 +131,9 @@ def read_settled(record: PromiseRecord, *, callback: str) -> Settled | None:
 
 
 def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard[dict[str, Any]]:
-    """Whether this decoded value is an envelope of ours, written for this promise and for no earlier one of its id.
+    """Return whether this decoded value is our envelope, written for this promise and not for an earlier one of its id.
 
-    One that names no moment, as those of an earlier release, is taken at any.
+    An envelope that names no moment, as in an earlier release, is accepted whenever the promise was opened.
     """
     match value:
         case {

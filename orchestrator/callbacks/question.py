@@ -1,7 +1,7 @@
-"""What people are asked: a question as a value, and the form in which it rests in the record of its wait.
+"""What people are asked: a question as a value, and the form in which it is stored in the record of its wait.
 
 A question is cleaned and cut when it is made, so what is stored is what is shown, and the digest of what is stored is
-the digest of what the person saw. It holds nothing secret: a mail carries all of it.
+the digest of what the person saw. A question holds nothing secret, because a mail carries all of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_DECISIONS: Final = 6
 _DECISION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
 _URL: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
 
-#: Ends of a wait that are no decision of a person's.
+#: How a wait can end without a person's decision.
 _RESERVED: Final = frozenset({"succeeded", "failed", "died", "expired", "cancelled"})
 
 
@@ -46,10 +46,10 @@ class Question:
     """One question to people.
 
     `facts` are pairs of a label and a value, shown as a table; `links` pairs of a label and an http(s) address.
-    `decisions` are what can be chosen, the first being the one that lets things go on. With `code` the mail carries a
-    short code that the page asks for, so that the link alone decides nothing.
+    `decisions` are the choices; the first one lets things go on. With `code` the mail carries a short code that the
+    page asks for, so that the link alone decides nothing.
 
-    Texts are stripped of what does not print and cut to length.
+    In texts, characters that do not print are replaced, and what is too long is cut.
 
     Raises:
         ValueError: no title, too many rows, or decisions or addresses that cannot be used.
@@ -85,9 +85,9 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Inquiry:
-    """A question put to people, as it rests in the record of the wait `promise_id`.
+    """A question put to people, as it is stored in the record of the wait `promise_id`.
 
-    With `need` "any" the first decision of anybody ends the wait, "all" says that each person has a wait of their own.
+    With `need` "any", the first decision of anybody ends the wait; with "all", each person has a wait of their own.
     """
 
     promise_id: str
@@ -96,7 +96,7 @@ class Inquiry:
     need: Need
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that rests in the wait's param, bound to that one wait."""
+        """Return the form that is stored in the wait's param, bound to that one wait."""
         return {
             "countersign": stored_names.FORMAT,
             "promise": self.promise_id,
@@ -107,7 +107,7 @@ class Inquiry:
 
     @classmethod
     def read(cls, record: PromiseRecord) -> Self | None:
-        """Return what the wait of this record asks, None where it asks nobody anything that we would ask."""
+        """Return what the wait of this record asks, or None if it holds no valid question for this very wait."""
         match record.param.data:
             case {
                 "countersign": stored_names.FORMAT,
@@ -130,7 +130,7 @@ class Inquiry:
 class Asked:
     """What a wait asks people, read from its record; `until` is when it ends, in milliseconds since the epoch.
 
-    `digest` is of what is stored, in hex: the links that were sent name the question by it.
+    `digest` is the SHA-256 of what is stored, in hex. The links that were sent name the question by it.
     """
 
     promise_id: str
@@ -189,4 +189,7 @@ def _check_decisions(decisions: Sequence[str]) -> None:
 
     for decision in decisions:
         if _DECISION.fullmatch(decision) is None or decision in _RESERVED:
-            raise ValueError(f"{decision!r} cannot be a decision: a letter, then up to 31 of A-Z a-z 0-9 _ -")
+            raise ValueError(
+                f"{decision!r} cannot be a decision: it needs a letter, then up to 31 of A-Z a-z 0-9 _ -, "
+                f"and must not be {', '.join(sorted(_RESERVED))}"
+            )

@@ -1,10 +1,11 @@
-"""Settling a wait with an idempotency key, over an engine that lets the first writer win and says nothing.
+"""Settling a wait with an idempotency key, on an engine that lets the first writer win and does not say who that was.
 
-The engine answers every settlement with the record that stands, whoever wrote it. So the key, the outcome and a random
-delivery id go into what is written, and the answer is compared with them: our delivery id means that this very request
-settled the wait, our key with our outcome means that it was settled by an earlier delivery of the same answer.
+The engine replies to every settlement with the settled record, whoever wrote it. So the key, the outcome and a random
+delivery id are part of what is written, and the reply is compared with them. Our delivery id means that this very
+request settled the wait. Our key with our outcome means that an earlier delivery of the same answer settled it.
 
-It never rejects a promise: a rejected promise holds a failure of ours, and nothing from outside may pass for one.
+This file never rejects a promise: a rejected promise holds one of our failures, and nothing from outside may pass for
+one.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Settlement:
     """What became of one delivery.
 
     `applied`: it settled the wait. `duplicate`: the same key with the same outcome did so earlier. `ikey_reused`: the
-    same key came with another outcome, and the first one stands. `other`: somebody else settled it. `closed`: the
-    deadline or a cancel did.
+    same key settled the wait with another outcome. `other`: somebody else settled it. `closed`: the deadline or a
+    cancel did.
     """
 
     verdict: Verdict
@@ -46,14 +47,14 @@ async def resolve(  # noqa: PLR0913 - one settlement, all of it named
     opened: int | None = None,
     new_delivery: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> Settlement:
-    """Settle the wait with this outcome unless it is over already, and say which of the two happened.
+    """Settle the wait with this outcome unless it is over already, and return which of the two happened.
 
-    Does not check that anybody may do this: the caller has verified a token. `opened` is when the wait was opened, as
-    the caller has read it. Should the engine by now hold a later wait of the same id, then this does not answer it.
+    Does not check any permission: the caller has verified a token. `opened` is when the wait was opened, as the caller
+    has read it. If the engine now holds a later wait with the same id, this does not answer that one.
 
     Raises:
         UnknownPromise: the engine holds no such promise.
-        EngineUnavailable: no answer in time. Whether the wait is settled is then unknown; the same call again is safe.
+        EngineUnavailable: no reply in time. Whether the wait is settled is then unknown; repeating the call is safe.
     """
     delivery = new_delivery()
     value = envelope(promise_id, outcome, ikey=ikey, delivery=delivery, opened=opened)
@@ -61,8 +62,7 @@ async def resolve(  # noqa: PLR0913 - one settlement, all of it named
     settled = read_settled(record, callback=outcome.callback)
 
     if settled is None:
-        msg = "the engine took a settlement and left the promise pending"
-        raise EngineUnavailable(msg)
+        raise EngineUnavailable("the engine accepted a settlement but left the promise pending")
 
     return Settlement(
         verdict="applied" if settled.delivery == delivery else verdict_on(settled, ikey, outcome), settled=settled
@@ -70,7 +70,7 @@ async def resolve(  # noqa: PLR0913 - one settlement, all of it named
 
 
 def verdict_on(settled: Settled, ikey: str, outcome: Outcome) -> Verdict:
-    """Return what a delivery of this outcome under this key is, given how the wait was settled before it."""
+    """Return the verdict on a delivery of this outcome under this key, given how the wait was settled before."""
     if settled.outcome.kind in CLOSED:
         return "closed"
 

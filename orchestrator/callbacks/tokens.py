@@ -44,8 +44,7 @@ class TokenSigner:
 
     def __init__(self, keys: Sequence[Secret], *, clock: Callable[[], float] = time.time) -> None:
         if not keys:
-            msg = "a token signer needs at least one key"
-            raise ValueError(msg)
+            raise ValueError("a token signer needs at least one key")
 
         secrets = [key.reveal() for key in keys]
         self._clock = clock
@@ -58,14 +57,13 @@ class TokenSigner:
         """Return the token of these claims: the same text every time, until the signing key is rotated.
 
         Raises:
-            ValueError: the claims are so long that no verifier would take the token.
+            ValueError: the claims are so long that no verifier would accept the token.
         """
         payload = base64_encode(_encode(claims))
         token = self._signers[claims.version, claims.audience].sign(payload).decode()
 
         if len(token) > MAX_TOKEN_LENGTH:
-            msg = f"the token of {claims.promise_id} would be longer than {MAX_TOKEN_LENGTH} characters"
-            raise ValueError(msg)
+            raise ValueError(f"the token of {claims.promise_id} would be longer than {MAX_TOKEN_LENGTH} characters")
 
         return token
 
@@ -74,8 +72,8 @@ class TokenSigner:
 
         The signature is checked before anything in the token is looked at, and before the expiry, so an expired token
         is known to be ours while an invalid one may be anybody's. Verifying does not spend the token: it stays good
-        until it expires, and single use comes from the promise settling once. Nor does it look at the wait: whoever
-        acts on the claims asks `Claims.is_for` of the wait's record first.
+        until it expires, and single use comes from the promise settling once. Nor does verifying look at the wait:
+        check its record with `Claims.is_for` before you act on the claims.
 
         Raises:
             TokenExpired: genuine, but later than its `expires_at`; carries the claims.
@@ -89,7 +87,7 @@ class TokenSigner:
         return presented.claims
 
     def verify_even_expired(self, token: str, *, audience: Audience) -> Presented:
-        """Return what a genuine token says and whether it has expired: for whoever may still show what was recorded.
+        """Return what a genuine token says and whether it has expired, for showing what was recorded.
 
         Raises:
             TokenInvalid: as for `verify`.
@@ -113,9 +111,9 @@ class TokenSigner:
         return Presented(claims=claims, expired=self._clock() > claims.expires_at)
 
     def _version(self, token: str, audience: Audience) -> Version | None:
-        """Return the format version under whose salt the token is signed, None where it is signed under none."""
+        """Return the format version under whose salt the token is signed, or None."""
         for version in VERSIONS:
-            # The library's error holds the presented signature, so it is not let out.
+            # `validate` does not raise: the library's error holds the presented signature, which must not get out.
             if self._signers[version, audience].validate(token):
                 return version
 

@@ -1,8 +1,6 @@
-"""The public URL, the engine and the model: read strictly, so that a mistyped one stops the process and not a wait.
+"""The addresses of the public URL, the engine and the model. A mistyped one stops the start, not a wait later on.
 
-Nothing is resolved or connected to here. Reasons never quote the address: any of them may hold a password.
-
-Long because each kind of address has a grammar of its own, and all of them share one way to refuse.
+Nothing is resolved or connected to here. Reasons never quote the address, because it may hold a password.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _POSTGRES: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class EngineAddress:
-    """Where promises live. `display` is the address without credentials, fit for a log."""
+    """Where promises live. `display` is the address without credentials, safe to log."""
 
     kind: Literal["embedded", "memory", "server", "postgres"]
     url: Secret
@@ -37,12 +35,12 @@ class EngineAddress:
 
     @property
     def embedded(self) -> bool:
-        """Whether the engine lives in the process that names it, so that its workers must too."""
+        """Whether the engine runs inside our process, so that its workers must run there too."""
         return self.kind in {"embedded", "memory"}
 
 
 def public_url(variable: str, value: str) -> str:
-    """Return the base of minted links, host in lower case and without a slash at its end."""
+    """Return the base of minted links, with the host in lower case and no slash at the end."""
     parts = split_url(variable, value, {"http", "https"})
 
     if "?" in value or "#" in value:
@@ -53,7 +51,7 @@ def public_url(variable: str, value: str) -> str:
 
     path = parts.path.rstrip("/")
 
-    # A client takes `%2e` for a dot, and leaves such a part of the path out.
+    # A client reads `%2e` as a dot, and drops such a segment from the path.
     if not PLAIN_PATH.fullmatch(path) or {".", ".."} & set(unquote(path).split("/")):
         raise ConfigurationError(variable, "must have a plain path, or none")
 
@@ -97,7 +95,7 @@ def engine_address(variable: str, value: str, directory: Path) -> EngineAddress:
 
 
 def llm_address(variable: str, value: str) -> Secret:
-    """Return the base URL of an OpenAI-compatible API with its `?model=`; a key may stand before the host."""
+    """Return the base URL of an OpenAI-compatible API with its `?model=`; a key may precede the host."""
     parts = split_url(variable, value, {"http", "https"})
     name, _, model = parts.query.partition("=")
 
@@ -126,9 +124,9 @@ def _sqlite_path(variable: str, value: str, directory: Path) -> Path:
 
 
 def _postgres_display(variable: str, value: str) -> str:
-    """Return the address without user, password and options; a socket's directory stays.
+    """Return the address without user, password and options, but with a socket's directory.
 
-    Several hosts are allowed, as libpq does. What the options say is libpq's to judge.
+    Several hosts are allowed, as in libpq. Only libpq checks the options.
     """
     match = _POSTGRES.fullmatch(value)
 

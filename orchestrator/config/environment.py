@@ -1,6 +1,7 @@
-"""What the environment gives: spelt right, not empty, printable. What a value means is decided in `settings`.
+"""The variables of the environment: known names, with values that are printable and not empty.
 
-It refuses a name of ours that does not exist, since a misspelt setting would otherwise be a default in silence.
+What a value means is decided in `settings`. An unknown `COUNTERSIGN_*` name is refused, because a misspelt setting
+would otherwise silently have its default.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Every variable of ours. Others that begin like these are taken for misspelt.
+#: All variables with our prefix. Any other name with it is refused as misspelt.
 PREFIX: Final = "COUNTERSIGN_"
 VARIABLES: Final = tuple(
     PREFIX + name
@@ -56,9 +57,9 @@ class Given:
         return variable in self._values
 
     def pick(self, variable: str, default: str | None = None) -> tuple[str, str]:
-        """Return the variable's name and its value, the default where it is not set; without one it is required.
+        """Return the variable's name and its value, or the default if it is not set. Without a default it is required.
 
-        White space around a value is nothing: a secret that a file or a secret store hands over may end with a newline.
+        White space around the value is removed: a secret from a file or a secret store may end with a newline.
         """
         value = self._values.get(variable, default)
 
@@ -81,21 +82,21 @@ class Given:
         members = [member.strip() for member in value.split(",")] if value else []
 
         if "" in members:
-            raise ConfigurationError(variable, "holds a blank between its commas")
+            raise ConfigurationError(variable, "has a blank entry between its commas")
 
         return variable, members
 
     def of_others(self, prefix: str) -> dict[str, Secret]:
-        """Return what other programs read from variables of this prefix, empty values left out as they do."""
+        """Return the variables with this prefix that other programs read. Like them, it ignores empty values."""
         names = [name for name, value in self._values.items() if name.startswith(prefix) and value]
 
         return {name: Secret(self.pick(name)[1]) for name in names}
 
 
 def is_injected(name: str, value: str) -> bool:
-    """Whether a container platform put this variable there to describe a service, so that it is no setting of ours.
+    """Return whether a container platform set this variable to describe a service, so that it is not a setting.
 
-    `COUNTERSIGN_PORT` is told by its value: `tcp://10.0.0.1:8000` describes a service, `8000` is a port to listen on.
+    `COUNTERSIGN_PORT` is judged by its value: `tcp://10.0.0.1:8000` describes a service, `8000` is a port to listen on.
     """
     if _INJECTED.fullmatch(name):
         return True
@@ -104,13 +105,13 @@ def is_injected(name: str, value: str) -> bool:
 
 
 def read_file(file: Path) -> dict[str, str]:
-    """Return what a `.env` file gives, nothing where there is none (a directory of that name is none).
+    """Return the variables of a `.env` file, or none if there is no such file or it is a directory.
 
     Nothing is interpolated, so a `$` in a password stays one.
 
     Raises:
-        ConfigurationError: naming `.env`: unreadable, not UTF-8, or a line that is no statement; or naming a variable
-            of ours that stands there twice.
+        ConfigurationError: it names `.env`, which is unreadable, not UTF-8, or has a line that is not a statement; or
+            one of our variables, which the file sets twice.
     """
     try:
         with file.open(encoding="utf-8-sig") as stream:
@@ -130,7 +131,7 @@ def read_file(file: Path) -> dict[str, str]:
             raise ConfigurationError(".env", f"holds no setting in line {statement.original.line}")
 
         if statement.key in values and statement.key in VARIABLES:
-            raise ConfigurationError(statement.key, "stands twice in .env")
+            raise ConfigurationError(statement.key, "is set twice in .env")
 
         if statement.key is not None:
             values[statement.key] = statement.value or ""

@@ -1,4 +1,4 @@
-"""The name of a worker group: part of an address, which a Resonate server lowers, so there is no upper case in it."""
+"""The name of a worker group. It has no upper case, because a Resonate server lower-cases the address that holds it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What may serve as a key: long enough, spelt in one way only, used once, and known to nobody yet.
+"""What may serve as a key: long enough, with only one spelling, used once, and not published.
 
 Everything secret in the configuration passes through one `Admission`, so that a key is not used for two purposes. It
-cannot tell a good key from one that somebody else knows as well: it refuses what is evidently not random, and what this
-repository has published.
+cannot know whether somebody else has the key too. It refuses what is evidently not random, and what this repository has
+published.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 SIGNING_KEY_BYTES: Final = 32
 PAYLOAD_KEY_BYTES: Final = 32
 CALLER_SECRET_BYTES: Final = range(24, 65)
-CALLER_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every one of them begins with
+CALLER_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - every one of them begins with it
 SENDER_SECRET_CHARACTERS: Final = 16
 
-#: SHA-256, in hex, of every key that this repository's documents and tests print, one a line.
+#: The SHA-256 of every key that this repository's documents and tests print, in hex, one per line.
 PUBLISHED: Final = Path(__file__).with_name("published.sha256")
 
-#: What people leave in a template. The longer words are looked for inside a key too: a random one holds one of them
-#: less than once in a million times.
+#: Words that people leave in a template. The longer ones are looked for inside a key too: fewer than one in a million
+#: random keys contains one.
 _PLACEHOLDERS: Final = frozenset(
     """
     apikey api-key change changeit changeme change-me changethis default dummy example fixme foobar insert keyhere none
@@ -60,7 +60,7 @@ class ApiKey:
 
 
 class Admission:
-    """Admits keys one after another and remembers their digests, so that none is admitted twice.
+    """Admits keys one after another and remembers their digests, so that no key is admitted twice.
 
     Each method returns the keys in the order given, or raises ConfigurationError naming the variable and the position.
     """
@@ -123,7 +123,7 @@ class Admission:
         return tuple(keys)
 
     def api_keys(self, variable: str, members: Sequence[str]) -> Mapping[str, ApiKey]:
-        """Return API keys by name from `name:hex[:role]`. To be called last: it compares with all others.
+        """Return API keys by name from `name:hex[:role]`. Call it last, because it compares them with all others.
 
         Only the digest is known here, so a short key goes unnoticed unless it is a placeholder.
         """
@@ -162,7 +162,7 @@ class Admission:
         return keys
 
     def bearer(self, variable: str, token: str) -> Secret:
-        """Return a bearer token that somebody else minted: of any length and form, but no placeholder."""
+        """Return a bearer token that somebody else minted: of any length and form, but not a placeholder."""
         if token.lower() in _PLACEHOLDERS:
             raise ConfigurationError(variable, "holds a placeholder, not a token")
 
@@ -179,7 +179,7 @@ class Admission:
         return self._remember(variable, "", text, text.encode())
 
     def reserve(self, keys: Iterable[Secret], digests: Iterable[bytes] = ()) -> None:
-        """Take note of keys that were admitted elsewhere, in every spelling, and of digests of keys."""
+        """Remember keys that were admitted elsewhere, in every spelling, and digests of keys."""
         for material in (key.reveal() for key in keys):
             standard = base64.b64encode(material)
             url = base64.urlsafe_b64encode(material)
@@ -236,7 +236,7 @@ def _placeholder_digests() -> frozenset[bytes]:
 
 
 def _base64url(text: str) -> bytes | None:
-    """Return what unpadded base64url says, None where it is not that or not the only spelling of it."""
+    """Decode unpadded base64url. Return None for other text, and for a spelling that is not the canonical one."""
     if not re.fullmatch(r"[A-Za-z0-9_-]*", text):
         return None
 
@@ -249,7 +249,7 @@ def _base64url(text: str) -> bytes | None:
 
 
 def _base64(text: str) -> bytes | None:
-    """Return what padded standard base64 says, None where it is not that or not the only spelling of it."""
+    """Decode padded standard base64. Return None for other text, and for a spelling that is not the canonical one."""
     try:
         decoded = base64.b64decode(text.encode(), validate=True)
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""How mail leaves, as `COUNTERSIGN_MAIL` says it. Nothing is resolved or connected to here."""
+"""How mail is sent, as `COUNTERSIGN_MAIL` says. Nothing is resolved or connected to here."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MAIL_PORTS: Final = {"smtp": 587, "smtps": 465}
 
 @dataclass(frozen=True, kw_only=True)
 class MailAddress:
-    """How mail leaves. `none`: nothing is configured that may be used, so a step that sends mail is refused.
+    """How mail is sent. `none` means that nothing usable is configured, so a step that sends mail is refused.
 
-    `sender` is an address as `mailbox` returns it, `hello` the name that is said to the server in EHLO.
+    `sender` is an address as `mailbox` returns it, `hello` the name that the server gets in EHLO.
     """
 
     kind: Literal["none", "console", "smtp", "smtps"]
@@ -37,7 +37,7 @@ NO_MAIL: Final = MailAddress(kind="none")
 
 
 def mail_address(variable: str, value: str, *, public_host: str, ca_file: Path | None = None) -> MailAddress:
-    """Return how mail leaves. `public_host` is the public URL's: printing links is refused unless it is loopback."""
+    """Return how mail is sent. `public_host` is the public URL's: printing links is refused unless it is loopback."""
     if value == "console:":
         if not is_loopback(public_host):
             raise ConfigurationError(
@@ -95,7 +95,7 @@ def _mail_options(variable: str, query: str) -> tuple[str, str | None]:
 
 
 def _own_name(public_host: str, sender: str) -> str:
-    """Return what to say in EHLO: a name with a dot wherever there is one, since relays want that."""
+    """Return the name for EHLO: one with a dot if there is one, because relays expect that."""
     names = [name for name in (public_host, sender.rpartition("@")[2]) if is_domain_name(name)]
     dotted = [name for name in names if "." in name]
 

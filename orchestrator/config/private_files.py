@@ -1,6 +1,6 @@
 """Files and folders that only the service's own user may read, from their first byte, whatever the umask is.
 
-A file that is made first and restricted then is readable in between. Nothing here changes what is there already.
+A file that is made first and restricted afterwards is readable in between. Nothing that exists already is changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def make_folder(path: Path) -> None:
 def make_file(path: Path) -> None:
     """Make an empty file with mode 0600, unless there is one.
 
-    SQLite gives what it puts beside its file, journals and write-ahead logs, the mode of the file.
+    SQLite gives its journals and write-ahead logs the mode of the file that they belong to.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))

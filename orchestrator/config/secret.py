@@ -36,5 +36,4 @@ class Secret:
         return "Secret('****')"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        msg = "a secret is not pickled"
-        raise TypeError(msg)
+        raise TypeError("a secret cannot be pickled")

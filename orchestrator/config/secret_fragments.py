@@ -1,7 +1,7 @@
 """Cuts pieces of known secrets out of a text, for programs that show people what libraries and servers say.
 
 A library may quote a part of what it was given, or the one character that it could not encode, so looking for whole
-secrets is not enough. It may cut out more than it must: a password of ordinary words hides these words elsewhere.
+secrets is not enough. This may cut out more than necessary: a password of ordinary words hides these words elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _SHORTEST: Final = 4
 
 _CUT: Final = "[...]"
-#: Options of an address that say where or how, and are needed to understand a failure. Any other may hold a secret.
+#: Options of an address that say where or how to connect, and are needed to understand a failure. Any other may hold a
+#: secret.
 _NO_SECRETS: Final = frozenset(
     {"host", "hostaddr", "port", "dbname", "user", "application_name", "model"}
     | {"sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"}
@@ -34,7 +35,7 @@ _CODEC: Final = re.compile(r"can't (?:en|de)code .{0,80}")
 
 
 class Fragments:
-    """Everything that must not be shown of these secrets."""
+    """The pieces of these secrets that must not be shown."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._pieces: set[str] = set()
@@ -47,7 +48,7 @@ class Fragments:
             self._odd.update(character for character in secret if not character.isascii())
 
     def cut_from(self, text: str) -> str:
-        """Return the text with everything replaced that is a piece of a secret."""
+        """Return the text with every piece of a secret replaced."""
         text = _CODEC.sub("can't convert", text)
         hidden = [character in self._odd for character in text]
 
@@ -81,6 +82,6 @@ def _in_url(url: Secret) -> Iterator[str]:
         return
 
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    # A key may stand where a user does; where there is a password, the user is only a name.
+    # A key may be in the place of the user. If there is a password, the user is only a name.
     written = [password or user, *(value for name, value in parse_qsl(parts.query) if name not in _NO_SECRETS)]
     yield from (spelling for value in filter(None, written) for spelling in (value, unquote(value)))

@@ -1,7 +1,7 @@
 """Turns the environment into one frozen object, checked as a whole before anything starts.
 
-The only place that reads the process environment. It refuses rather than guesses: a fault names the variable and never
-its value. Nothing named by a setting is opened or connected to here, except that the sources file must exist.
+This is the only file that reads the process environment. It refuses to guess: an error names the variable and never its
+value. Nothing named by a setting is opened or connected to here, except that the sources file must exist.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Settings:
 
 
 def read_environment(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
-    """Return the environment over the `.env` file of the directory: what is in both is the environment's.
+    """Return the variables of the directory's `.env` file and of the environment. The environment wins.
 
     Variables that a container platform injects are left out, so they never replace a setting of the file.
 
@@ -97,7 +97,7 @@ def read_environment(environ: Mapping[str, str] | None = None, directory: Path |
 def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
     """Return the settings, all of them checked.
 
-    `environ` stands for the process environment and `directory` for the working directory.
+    `environ` replaces the process environment and `directory` the working directory.
 
     Raises:
         ConfigurationError: the first fault, as one line that names the variable and never its value.
@@ -137,7 +137,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
 
 
 def group_name(variable: str, value: str) -> str:
-    """Return a worker group's name in lower case, in which it may not have been typed.
+    """Return a worker group's name in lower case, however it was typed.
 
     Raises:
         ConfigurationError: it is not 1 to 64 letters, digits, - or _.
@@ -178,7 +178,7 @@ def _payload_keys(given: Given, engine: EngineAddress, admission: Admission) -> 
 
 
 def _mail(given: Given, directory: Path, *, public_host: str) -> MailAddress:
-    # Unset and public: whoever sends no mail needs no mail server, and no link is ever printed.
+    # Not set, and the URL is public: a service that sends no mail needs no server, and links must not be printed.
     if "COUNTERSIGN_MAIL" not in given and not is_loopback(public_host):
         return NO_MAIL
 
@@ -220,7 +220,7 @@ def _workflows(variable: str, members: list[str]) -> tuple[str, ...]:
 def _networks(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     reason = "must hold networks in CIDR notation, host bits zero"
 
-    # The library takes masks (`/255.0.0.0`, `/0.255.255.255`) and zones (`fe80::%eth0`) as well.
+    # The library also accepts masks (`/255.0.0.0`, `/0.255.255.255`) and zones (`fe80::%eth0`).
     if not all(map(_CIDR.fullmatch, members)):
         raise ConfigurationError(variable, reason)
 
@@ -236,7 +236,7 @@ def _networks(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Netw
 
 
 def _proxies(variable: str, members: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Return the networks, those of IPv4-mapped addresses as IPv4: a peer's address is compared as IPv4 too."""
+    """Return the networks, those of IPv4-mapped addresses as IPv4, because a peer's address is compared as IPv4."""
     return tuple(_unmapped(network) for network in _networks(variable, members))
 
 

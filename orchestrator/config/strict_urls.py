@@ -1,4 +1,4 @@
-"""URLs and hosts of the configuration, read strictly. Reasons never quote a URL: it may hold a password."""
+"""URLs and hosts of the configuration, read strictly. Reasons never quote a URL, because it may hold a password."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def is_host(text: str) -> bool:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        # A name whose last label is a number would be read as an IPv4 address by some, and as a name by others.
+        # Some programs would read a name whose last label is a number as an IPv4 address, and others as a name.
         return _HOST.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
 
     return "%" not in str(address)
 
 
 def split_url(variable: str, value: str, schemes: Container[str]) -> SplitResult:
-    """Return the parts of a URL with a sound scheme, host and port."""
+    """Return the parts of a URL with a supported scheme and a valid host and port."""
     if not value.isascii() or re.search(r"[\s\\\"<>^`{|}]", value):
         raise ConfigurationError(variable, "must be an absolute URL of plain characters")
 
     parts = _parts(value)
 
     if parts is None:
-        raise ConfigurationError(variable, "must be an absolute URL with a sound host and port")
+        raise ConfigurationError(variable, "must be an absolute URL with a valid host and port")
 
     if parts.scheme not in schemes:
         raise ConfigurationError(variable, "must be an absolute URL with a scheme that is supported")
@@ -58,7 +58,7 @@ def split_url(variable: str, value: str, schemes: Container[str]) -> SplitResult
     place = parts.netloc.rpartition("@")[2]
 
     if not is_host(parts.hostname or "") or place.startswith("[") != (":" in (parts.hostname or "")):
-        raise ConfigurationError(variable, "must have a sound host")
+        raise ConfigurationError(variable, "must have a valid host")
 
     if parts.port == 0 or place.endswith(":"):
         raise ConfigurationError(variable, "must have a port from 1 to 65535, or none")
@@ -67,7 +67,7 @@ def split_url(variable: str, value: str, schemes: Container[str]) -> SplitResult
 
 
 def _parts(value: str) -> SplitResult | None:
-    """Return a URL's parts, None where it has none. The library's own message quotes the URL, so it ends here."""
+    """Return a URL's parts, or None if it is not a URL. The library's message quotes the URL, so it is dropped."""
     try:
         parts = urlsplit(value)
         _ = parts.port
@@ -78,7 +78,7 @@ def _parts(value: str) -> SplitResult | None:
 
 
 def unquoted(variable: str, text: str) -> str:
-    """Return percent-decoded text that is UTF-8 and printable."""
+    """Return the percent-decoded text, which must be UTF-8 and printable."""
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:

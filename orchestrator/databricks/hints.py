@@ -1,8 +1,8 @@
-"""Hints that a Databricks run may be over: look at that run now, rather than at the watcher's next turn.
+"""Hints that a Databricks run may be over: the run is polled now, and not only at the watcher's next poll.
 
-Whoever sends a hint only names a run. Whether that run is over says the Jobs API, and which wait it answers for says
-the callback token among the run's own parameters, which must be one of ours and minted for a run of that very job. So a
-forged hint costs a poll, and settles nothing that the watcher would not settle too.
+A hint only names a run. The Jobs API says whether that run is over. The callback token among the run's own parameters
+says which wait it answers for, and must be one that we minted for a run of that very job. So a forged hint costs a few
+polls at most, and settles nothing that the watcher would not settle too.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 HINT: Final = "countersign.hint"
 
-#: Seconds between polls of a run that is not over yet: a notification may overtake the state that the Jobs API tells.
-#: After the last one, the run is the watcher's again.
+#: Seconds between polls of a run that is not over yet: a notification may arrive before the Jobs API shows the end.
+#: After the last one, only the watcher polls the run.
 PAUSES: Final = (1, 2, 4, 8, 15, 30)
 
 _NOT_OVER: Final = "not over, as far as can be seen"
@@ -54,10 +54,10 @@ async def request_poll(
     clock: Callable[[], float] = time.time,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> None:
-    """Ask, durably, for this run to be looked at now by a worker of the group.
+    """Request durably that a worker of the group polls this run now.
 
     Raises:
-        EngineUnavailable: whether it will be is unknown; asking again is safe.
+        EngineUnavailable: whether the request is recorded is unknown; retrying is safe.
     """
     await create_task(
         engine,
@@ -71,7 +71,7 @@ async def request_poll(
 
 
 async def follow_hint(ctx: SDKContext, hint: dict[str, Any]) -> str:
-    """Look at a run until it is over, a few times at most. Returns what was seen last."""
+    """Poll a run until it is over, a few times at most. Returns what was seen last."""
     seen = await ctx.run(poll_run, hint["run_id"])
 
     for pause in PAUSES:
@@ -85,17 +85,17 @@ async def follow_hint(ctx: SDKContext, hint: dict[str, Any]) -> str:
 
 
 async def poll_run(ctx: SDKContext, run_id: int) -> str:
-    """Look at a run once, as a step: if it is over, settle the wait it answers for as died. Returns what was seen."""
+    """Poll a run once, as a step: if it is over, settle the wait it answers for as died. Returns what was seen."""
     try:
         run = await ctx.get_dependency(Databricks).read(run_id)
     except RunGone:
-        # Without the run there is no token: the watcher knows which wait it was.
+        # Without the run there is no token. The watcher knows which wait the run answers for.
         return "gone"
     except StepRefused as error:
         logger.info("run %s is left to the watcher: %s", run_id, error)
         return "refused"
     except StepUnavailable as error:
-        logger.info("run %s could not be looked at: %s", run_id, error)
+        logger.info("run %s could not be polled: %s", run_id, error)
         return _NOT_OVER
 
     if not run.over:
@@ -119,8 +119,8 @@ async def poll_run(ctx: SDKContext, run_id: int) -> str:
 def _claims_in(run: JobRun, signer: TokenSigner) -> Iterator[Claims]:
     """Yield the claims of the genuine tokens among the run's parameters that were minted for this job.
 
-    A token says which job it was minted for. Where a stolen one stands in a run of another job, that run's end says
-    nothing about the wait.
+    A token says which job it was minted for. If a stolen one is among the parameters of another job's run, the end of
+    that run says nothing about the wait.
     """
     for value in run.parameters.values():
         try:

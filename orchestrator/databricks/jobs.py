@@ -1,12 +1,12 @@
 """Databricks jobs: trigger a run, look at a run, cancel a run.
 
-What the steps know of Databricks. It refuses to wait: a call ends within a minute, also where the library would sleep
-for as long as a Retry-After says, or is stuck in a silent connection. And it refuses to import the library, which costs
-a second and 45 MB that a process without Databricks should not pay: `databricks_sdk` is imported by the first call, in
-that call's own thread, because on the event loop an import is a second in which nobody is answered.
+Steps use only this file to reach Databricks. It refuses to wait: a call ends within a minute, even if the library would
+sleep for as long as a Retry-After says, or is stuck in a silent connection. It also refuses to import the library at
+once, which takes a second and 45 MB that a process without Databricks should not spend. The first call imports `sdk` in
+that call's own thread, because an import on the event loop would delay every response by a second.
 
-Nothing here makes a run unique; the idempotency token does. It is also what makes the library's own retries of a
-request whose answer was lost safe.
+Only the idempotency token makes a run unique. It also makes it safe that the library repeats a request whose response
+was lost.
 """
 
 from __future__ import annotations
@@ -29,22 +29,16 @@ if TYPE_CHECKING:
 
     from orchestrator.config.secret import Secret
 
-"""Seconds one request of the library may wait for the server."""
-
-"""Seconds after which the library starts no further try of its own."""
-
+#: Seconds after which a call here is over, whatever the library still does.
 CALL_TIMEOUT: Final = 60.0
-"""Seconds after which a call here is over, whatever the library still does."""
-
-"""Seconds the library may sleep between two tries, its own longest pause; a Retry-After of more ends the call."""
 
 
 class Databricks:
     """The Jobs API of one workspace, for use in steps.
 
-    `variables` are DATABRICKS_* variables by name. What they leave open the library finds itself, as it does without
-    any: in the process environment, in ~/.databrickscfg, from the Azure command line tool. `connect` takes the place of
-    all that. It is called in a thread, when the first call needs it, and again if it failed.
+    `variables` are DATABRICKS_* variables by name. The library finds what they leave open by itself: in the process
+    environment, in ~/.databrickscfg, from the Azure command line tool. `connect` replaces all that. It is called in a
+    thread, when the first call needs it, and again if it failed.
 
     An object belongs to one event loop.
     """
@@ -65,23 +59,24 @@ class Databricks:
     async def trigger(self, job_id: int, *, idempotency_token: str, parameters: Mapping[str, str]) -> int:
         """Return the id of the run this token stands for, starting it if there is none yet.
 
-        The run may be in any state, long over too: read it. When this raises `StepUnavailable`, or is cancelled, the
-        run may have been started nevertheless; asking again with the same token finds it.
+        The run may be in any state, and may have ended long ago; read it to find out. When this raises
+        `StepUnavailable`, or is cancelled, the run may have been started nevertheless; calling again with the same
+        token finds it.
 
         Raises:
             StepRefused: unknown job, undeclared parameter, no permission, unusable credentials, or the token's run was
                 deleted.
-            StepUnavailable: no usable answer in time.
+            StepUnavailable: no usable response in time.
         """
         return await self._call(lambda workspace: workspace.run_now(job_id, idempotency_token, parameters))
 
     async def read(self, run_id: int) -> JobRun:
-        """Return the run as it is now. A state this code does not know is taken as in flight.
+        """Return the run as it is now. A run in an unknown state counts as in flight.
 
         Raises:
             RunGone: there is no such run (a `StepRefused`).
             StepRefused: no permission, unusable credentials.
-            StepUnavailable: no usable answer in time.
+            StepUnavailable: no usable response in time.
         """
         run = await self._call(lambda workspace: workspace.get_run(run_id))
 
@@ -91,13 +86,13 @@ class Databricks:
         return run
 
     async def cancel(self, run_id: int) -> None:
-        """Ask for the run's end. That takes a while, so the run may go on after this has returned.
+        """Ask Databricks to cancel the run. That takes a while, so the run may go on after this has returned.
 
-        A run that is over or gone is no error: what was wanted is so.
+        A run that is over or gone is not an error.
 
         Raises:
             StepRefused: no permission, unusable credentials.
-            StepUnavailable: no usable answer in time; the run may have been cancelled nevertheless.
+            StepUnavailable: no usable response in time; the run may have been cancelled nevertheless.
         """
         await self._call(lambda workspace: workspace.cancel_run(run_id))
 
@@ -116,7 +111,7 @@ class Databricks:
 
 
 class _Connection:
-    """A workspace that is connected to when first asked for, once; a failure to connect is not kept."""
+    """Connects to a workspace on first use, once. A failure to connect is not kept."""
 
     def __init__(self, connect: Callable[[], JobsApi]) -> None:
         self._connect = connect
@@ -138,10 +133,10 @@ def _sign_in(variables: Mapping[str, Secret]) -> JobsApi:
 
 
 async def _in_daemon_thread[T](work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises; cancelled, leave the thread to itself.
+    """Return what `work` returns, or raise what it raises. If this is cancelled, the thread is left to itself.
 
-    A thread of anyio's or asyncio's pool is joined when the interpreter exits: a process told to stop would hang for as
-    long as Databricks is silent. A daemon thread is not.
+    A thread of anyio's or asyncio's pool is joined when the interpreter exits, so a process that is stopped would hang
+    for as long as Databricks is silent. A daemon thread is not joined.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -156,7 +151,7 @@ async def _in_daemon_thread[T](work: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - not swallowed: it is raised to whoever awaits
             settle = functools.partial(done.set_exception, error)
 
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
             loop.call_soon_threadsafe(deliver, settle)
 
     context = contextvars.copy_context()

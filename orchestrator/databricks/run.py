@@ -27,9 +27,9 @@ class RunGone(StepRefused):
 class JobRun:
     """One run as the Jobs API describes it.
 
-    `over` says that it has ended and will not change again, `result_state` how, where the API names it. `message` is at
-    most 500 characters and free of addresses, tokens and parameter values. `parameters` are the run's job parameters:
-    the callback address is among them, so they stay out of the repr and must not be returned from a step.
+    `over` says that it has ended and will not change again, and `result_state` how it ended, if the API says so.
+    `message` has at most 500 characters and no addresses, tokens or parameter values. `parameters` are the run's job
+    parameters: the callback address is among them, so they stay out of the repr and must not be returned from a step.
     """
 
     run_id: int
@@ -43,25 +43,25 @@ class JobRun:
 
 
 class JobsApi(Protocol):
-    """The calls as the library makes them: each blocks, and raises `StepRefused` or `StepUnavailable`, nothing else."""
+    """The calls that the library makes. Each blocks, and raises only `StepRefused` or `StepUnavailable`."""
 
     def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
         """Return the id of the run this token stands for, starting it if there is none yet."""
 
     def get_run(self, run_id: int) -> JobRun | None:
-        """Return the run as it is now, None where there is none."""
+        """Return the run as it is now, or None if there is none."""
 
     def cancel_run(self, run_id: int) -> None:
-        """Ask for the run's end; one that is over or gone is no error."""
+        """Ask Databricks to cancel the run. One that is over or gone is not an error."""
 
 
 def idempotency_token(promise_id: str, opened_at: int | None = None) -> str:
     """Return the idempotency token of the run that this callback waits for: SHA-256 as 64 hex digits.
 
-    Hashed is `PROMISE_ID OPENED_AT`, with one space and the milliseconds of the wait's `Address`; the promise id alone
-    for a wait that has no such moment. Databricks takes at most 64 characters. One wait, one token, one run, whatever
-    state that run is in: an id that is used again after its data are gone gets a run of its own, and a restored backup
-    finds the run it had.
+    It is the hash of `PROMISE_ID OPENED_AT`, with one space and the milliseconds of the wait's `Address`, or of the
+    promise id alone for a wait that has no such moment. Databricks accepts at most 64 characters. One wait has one
+    token and one run, whatever state that run is in. So an id that is used again after its data are gone gets a run of
+    its own, and a restored backup finds the run it had.
     """
     text = promise_id if opened_at is None else f"{promise_id} {opened_at}"
 

@@ -1,4 +1,4 @@
-"""The steps that start and stop a run of a job whose answer a workflow waits for."""
+"""The steps that start and stop the run of a job that a workflow waits for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CALLBACK_PARAMETER: Final = "callback_url"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be run, and how often (seconds) the watcher asks what became of it."""
+    """What to run, and the seconds between two polls of the watcher."""
 
     job_id: int
     parameters: Mapping[str, str]
@@ -36,29 +36,29 @@ class Job:
 
 @dataclass(frozen=True)
 class Triggered:
-    """Databricks has taken the job; its run may have ended by now."""
+    """Databricks has accepted the job; its run may have ended by now."""
 
     run_id: int
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that rests in the step's record."""
+        """Return the form that is stored in the step's record."""
         return {"run_id": self.run_id}
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Databricks will never take the job."""
+    """Databricks will never accept the job."""
 
     reason: str
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that rests in the step's record."""
+        """Return the form that is stored in the step's record."""
         return {"refused": self.reason}
 
 
 @dataclass(frozen=True)
 class Later:
-    """Databricks may take the job later, `retry_after` seconds from then where it said so.
+    """Databricks may accept the job later; `retry_after` is the number of seconds it asked for, or None.
 
     `over` says whether the wait that the run would answer was over by then.
     """
@@ -67,7 +67,7 @@ class Later:
     over: bool
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that rests in the step's record."""
+        """Return the form that is stored in the step's record."""
         return {"retry_after": self.retry_after, "over": self.over}
 
 
@@ -87,10 +87,10 @@ def read_trigger(stored: Mapping[str, Any]) -> Triggered | Refused | Later:
 
 
 async def trigger_job(ctx: Context, job: Job, address: Address) -> dict[str, Any]:
-    """Trigger the job with the callback's link and put its run under watch; return what `read_trigger` reads.
+    """Trigger the job with the callback's link and start watching its run; return what `read_trigger` reads.
 
-    Asked for even when the wait is over already: a trigger before a crash may have started the run, and only its id
-    lets us stop it.
+    It triggers even if the wait is over already: a trigger before a crash may have started the run, and only the run's
+    id lets us stop it.
     """
     parameters = {**job.parameters, CALLBACK_PARAMETER: await address.url(ctx)}
 
@@ -121,7 +121,7 @@ async def trigger_job(ctx: Context, job: Job, address: Address) -> dict[str, Any
 
 
 async def _settle_if_over(ctx: Context, watch: Watch) -> None:
-    """Settle the wait at once where the token named a run that ended long ago, which the trigger does not tell."""
+    """Settle the wait at once if the token's run ended long ago. The reply to the trigger does not say so."""
     try:
         run = await ctx.get_dependency(Databricks).read(watch.run_id)
     except (StepRefused, StepUnavailable) as error:

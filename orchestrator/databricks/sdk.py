@@ -1,9 +1,9 @@
-"""The Databricks library, with its waits bounded and its errors made ours.
+"""The Databricks library, with limited waits and with our errors in place of its own.
 
-The only file that imports databricks, and to be imported late, by `databricks` alone: it costs a second and 45 MB.
-Every error of the library becomes one of two of ours: `StepRefused`, where asking again cannot help, and
-`StepUnavailable`, where it may. It refuses to pass on unread what Databricks says, because that may echo what was sent:
-addresses, tokens and parameter values are cut out of every text that leaves this file.
+This is the only file that imports databricks. Only `jobs` imports it, and late, because it takes a second and 45 MB.
+Every error of the library becomes one of two of ours: `StepRefused` if retrying is pointless, and `StepUnavailable` if
+it may help. This file refuses to pass on unread what Databricks says, because that may echo what was sent: addresses,
+tokens and parameter values are cut out of every text that leaves it.
 
 Everything here blocks.
 """
@@ -36,13 +36,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that one request of the library may wait for the server.
 HTTP_TIMEOUT: Final = 30.0
+
+#: Seconds after which the library makes no further try of its own.
 RETRY_TIMEOUT: Final = 20
+
+#: Seconds that the library may sleep between two tries: its own longest pause. A longer Retry-After ends the call.
 LONGEST_SLEEP: Final = 11.0
 
 _OVER: Final = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
 
-# The newer `status.state` knows one state under another name.
+# The newer `status.state` has another name for one state.
 _RENAMED: Final = {"WAITING": "WAITING_FOR_RETRY"}
 
 _REFUSALS: Final = (
@@ -56,7 +61,7 @@ _REFUSALS: Final = (
     (errors.NotImplemented, "not supported"),
 )
 
-# RFC 6749 section 5.2: what a token endpoint answers when asking again cannot help.
+# RFC 6749 section 5.2: what a token endpoint replies when retrying is pointless.
 _OAUTH_REFUSALS: Final = ("invalid_client", "invalid_grant", "invalid_scope", "unauthorized_client", "access_denied")
 
 # Everything the library is known to raise: its own errors, those of requests and the built-in TimeoutError are
@@ -71,9 +76,9 @@ _UNSENDABLE: Final = "a DATABRICKS_* setting holds a character that cannot be se
 
 
 def workspace_client(**settings: Any) -> WorkspaceClient:
-    """Return a client with bounded waits; `settings` are `databricks.sdk.core.Config`'s and win over the environment.
+    """Return a client with limited waits; `settings` are `databricks.sdk.core.Config`'s and win over the environment.
 
-    Building one may ask the host, or a token endpoint, or run a command line tool.
+    Building a client may call the host or a token endpoint, or run a command line tool.
 
     Raises: whatever the library raises; `connect` translates it.
     """
@@ -83,16 +88,16 @@ def workspace_client(**settings: Any) -> WorkspaceClient:
 
 
 def connect(variables: Mapping[str, Secret] = MappingProxyType({}), **settings: Any) -> SdkWorkspace:
-    """Return the workspace that the variables name, by the names the library reads them by, and the settings over them.
+    """Return the workspace that the variables name. They have the library's names, and the settings win over them.
 
-    DATABRICKS_OIDC_TOKEN is none of those: the library looks that up itself, in the process environment only.
+    DATABRICKS_OIDC_TOKEN is not one of them: the library looks that up itself, in the process environment only.
 
     Raises:
-        StepRefused: no workspace is named, or in a way that cannot work.
-        StepUnavailable: what signing in needs could not be reached.
+        StepRefused: no workspace is named, or the settings cannot work.
+        StepUnavailable: something that signing in needs could not be reached.
     """
-    # At DEBUG the library logs request bodies, so callback addresses; and it warns, with the answer's body, about each
-    # host that has no discovery document. What matters is raised.
+    # At DEBUG the library logs request bodies, and so callback addresses. It also warns about each host that has no
+    # discovery document, with the response's body. What matters is raised.
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
 
     try:
@@ -116,10 +121,10 @@ def _named(variables: Mapping[str, Secret]) -> dict[str, str]:
 
 
 def _addressed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with a host as the library takes it, and the workspace's id if the host's query says it.
+    """Return the settings with a host that the library understands, and the workspace's id if the host's query has it.
 
     Raises:
-        StepRefused: the host is none.
+        StepRefused: the host is not the address of a workspace.
     """
     given = str(settings.get("host") or "").strip()
 
@@ -137,13 +142,13 @@ def _addressed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SdkWorkspace:
-    """The three calls, by the library's client."""
+    """The three calls, made by the library's client."""
 
     def __init__(self, client: WorkspaceClient) -> None:
         self._client = client
 
     def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
-        """Return the run's id as the answer tells it, without waiting for the run's end."""
+        """Return the run's id from the response, without waiting for the run's end."""
 
         def ask() -> int:
             given = dict(parameters)
@@ -164,7 +169,7 @@ class SdkWorkspace:
         return _answer(ask)
 
     def cancel_run(self, run_id: int) -> None:
-        """Ask for the run's end."""
+        """Ask Databricks to cancel the run."""
 
         def ask() -> None:
             # The run id is the only parameter, so an invalid one means that there is no such run.
@@ -181,7 +186,7 @@ class _AskedToWaitError(OSError):
 
 
 class _ImpatientClock(RealClock):
-    """The library sleeps for as long as a Retry-After says, its own deadline notwithstanding. This clock will not."""
+    """The library sleeps for as long as a Retry-After says, even past its own deadline. This clock does not."""
 
     def sleep(self, seconds: float) -> None:
         if seconds > LONGEST_SLEEP:
@@ -194,13 +199,13 @@ def _answer[T](ask: Callable[[], T], *, hidden: Iterable[str] = ()) -> T:
     try:
         return ask()
     except UnicodeEncodeError:
-        # Its text shows the character, which is one of a token's.
+        # The error's text shows the character, which is part of a token.
         failure: StepRefused | StepUnavailable = StepRefused(_UNSENDABLE)
     except _LIBRARY_ERRORS as error:
         failure = _translated(error, hidden)
 
-    # Raised here and not where it was caught, so that the library's error, whose text may hold the whole request, is
-    # not the context of ours.
+    # Raised here and not where it was caught, so that the library's error, whose text may hold the whole request, does
+    # not become the context of ours.
     raise failure
 
 
@@ -213,9 +218,9 @@ def _as_run(run_id: int, run: jobs.Run) -> JobRun:
     parameters = {each.name: each.value or each.default or "" for each in run.job_parameters or () if each.name}
     page = run.run_page_url or ""
 
-    # The library drops a value it does not know, so a state newer than it is no state at all here.
+    # The library drops a value it does not know, so a state that is newer than the library is missing here.
     if not names:
-        logger.warning("Databricks run %d is in a state unknown here and taken as in flight", run_id)
+        logger.warning("Databricks run %d is in an unknown state and counts as in flight", run_id)
 
     return JobRun(
         run_id=run.run_id or run_id,
@@ -232,7 +237,7 @@ def _as_run(run_id: int, run: jobs.Run) -> JobRun:
 def _not_connected(error: BaseException) -> StepRefused | StepUnavailable:
     """Return what a failure to build the client means.
 
-    The library wraps everything in ValueError, so what it was shows in the causes only.
+    The library wraps everything in ValueError, so only the causes show what happened.
     """
     for cause in _causes(error):
         if isinstance(cause, UnicodeEncodeError):
@@ -248,7 +253,7 @@ def _translated(error: BaseException, hidden: Iterable[str] = ()) -> StepRefused
     if isinstance(error, _AskedToWaitError):
         return StepUnavailable("Databricks asks to come back later", retry_after=error.seconds)
 
-    # The library's own retries have run out: whatever it was, it took it for something that passes.
+    # The library's own retries have run out, so it considered the failure temporary.
     if type(error) is TimeoutError:
         return StepUnavailable(_UNREACHABLE, retry_after=getattr(error.__cause__, "retry_after_secs", None))
 
@@ -258,13 +263,14 @@ def _translated(error: BaseException, hidden: Iterable[str] = ()) -> StepRefused
     if isinstance(error, OSError | GoogleAuthError) and not isinstance(error, ValueError):
         return StepUnavailable(_UNREACHABLE)
 
-    # What is both is an address that requests cannot use; a ValueError alone may be the token endpoint's refusal.
+    # An OSError that is a ValueError too means an address that requests cannot use. A ValueError alone may be the token
+    # endpoint's refusal.
     unusable = isinstance(error, OSError) or str(error).startswith(_OAUTH_REFUSALS)
 
     if isinstance(error, ValueError) and unusable and not isinstance(error, json.JSONDecodeError):
         return StepRefused(f"the Databricks client cannot be used: {_cleaned(error, hidden)[:300]}")
 
-    return StepUnavailable("Databricks, or its sign-in, sent an answer that cannot be read")
+    return StepUnavailable("Databricks, or its sign-in, sent a response that cannot be read")
 
 
 def _answered(error: DatabricksError, hidden: Iterable[str]) -> StepRefused | StepUnavailable:

@@ -1,6 +1,6 @@
-"""The watcher: asks the Jobs API about a run that has not called back, so that a job that died is not waited for.
+"""The watcher: it asks the Jobs API about a run that has not called back, so that no workflow waits for a dead job.
 
-Each poll is a small durable task of its own that schedules the next one. A poll settles nothing but a dead run's wait,
+Each poll is a small durable task of its own that schedules the next one. A poll settles only the wait of a dead run,
 and a real callback that arrives first wins.
 """
 
@@ -36,10 +36,10 @@ POLL: Final = "countersign.look"
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """One run under watch: which wait it answers for, how often to poll it (seconds), and how many polls there were.
+    """A run that is watched: which wait it answers for, the seconds between polls, and how many polls there were.
 
-    It rests in the engine until the next poll, so a later release reads what an earlier one has stored. `opened_at` is
-    that of the wait's `Address`.
+    It is stored in the engine until the next poll, so a later release must read what an earlier one has stored.
+    `opened_at` is that of the wait's `Address`.
     """
 
     promise_id: str
@@ -51,10 +51,10 @@ class Watch:
 
 
 async def schedule_poll(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
-    """Schedule the next poll of a run, one interval from now; the same call again schedules nothing more. For a step.
+    """Schedule the next poll of a run, one interval from now; for use in a step. Repeating the call schedules nothing.
 
     Raises:
-        EngineUnavailable, UnknownPromise: raised in a step, it lets the step be tried again.
+        EngineUnavailable, UnknownPromise: raised in a step, it makes the SDK try the step again.
     """
     await schedule(
         ctx,
@@ -84,14 +84,14 @@ async def _poll_once(ctx: SDKContext, watch: Watch) -> str:
     try:
         run = await ctx.get_dependency(Databricks).read(watch.run_id)
     except StepUnavailable as error:
-        logger.warning("could not look at run %s: %s", watch.run_id, error)
+        logger.warning("run %s could not be polled: %s", watch.run_id, error)
         seen = "unavailable"
     except RunGone as error:
         await _settle(ctx, watch, watch.run_id, body_of(f"{error}, and it did not call back"))
 
         return "gone"
     except StepRefused as error:
-        logger.warning("may not look at run %s: %s", watch.run_id, error)
+        logger.warning("polling run %s was refused: %s", watch.run_id, error)
         seen = "refused"
     else:
         if run.over:
@@ -111,12 +111,12 @@ async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:
 
 
 async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: JobRun) -> None:
-    """Settle the wait of a run that is over as died, unless a callback was first. For a step.
+    """Settle the wait of a run that is over as died, unless a callback was first; for use in a step.
 
-    Whoever calls this has seen that the engine's wait of this id is the one that the run answers for.
+    The caller has checked that the engine's wait with this id is the one that the run answers for.
 
     Raises:
-        EngineUnavailable: raised in a step, it lets the step be tried again.
+        EngineUnavailable: raised in a step, it makes the SDK try the step again.
     """
     details = {
         "life_cycle_state": run.life_cycle_state,
@@ -141,7 +141,7 @@ async def _settle(ctx: SDKContext, wait: Watch | Claims, run_id: int, body: str)
 
 
 def how_it_ended(run: JobRun) -> str:
-    """Return, as a sentence, how a run ended that did not call back, and why where it was never begun."""
+    """Return a sentence that says how a run ended without calling back, and why if the run never began."""
     state = run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
     sentence = f"run {run.run_id} ended without calling back ({state})"
 

@@ -1,6 +1,6 @@
 """The address of a Databricks workspace as people give it: copied from a browser, `?o=` and all.
 
-The library puts the API's paths behind whatever it is given, so with `https://adb-1.2.azuredatabricks.net/?o=1` it asks
+The library appends the API's paths to whatever it is given, so with `https://adb-1.2.azuredatabricks.net/?o=1` it asks
 for pages that do not exist. Nothing is looked up here.
 """
 
@@ -10,18 +10,18 @@ import re
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-# The domains of Databricks' own on each cloud: a path on them is that of a page.
+# Databricks' own domains on each cloud. A path on them is that of a web page.
 _OWN: Final = re.compile(r"(?:.+\.)?(?:azure)?databricks\.[a-z.]{2,16}")
 _WORKSPACE: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 def workspace_address(text: str) -> tuple[str, str | None]:
-    """Return the base of a workspace's API, and the workspace's id where the address says it as `?o=`.
+    """Return the base of a workspace's API, and the workspace's id if the address has it as `?o=`.
 
-    A path is kept where it may be that of a gateway: on a host that is not Databricks' own, without query and fragment.
+    A path is kept if it may be that of a gateway: on a host that is not Databricks' own, without query and fragment.
 
     Raises:
-        ValueError: there is no host in it, or it is neither http nor https. Quotes nothing.
+        ValueError: there is no host in it, or it is neither http nor https. The message quotes nothing.
     """
     given = text.strip()
     unfit = ValueError("is not the address of a workspace")
@@ -34,7 +34,7 @@ def workspace_address(text: str) -> tuple[str, str | None]:
     if not parts.hostname or parts.scheme not in {"http", "https"} or re.search(r"\s", parts.netloc):
         raise unfit
 
-    # Some pages have it behind the fragment: https://HOST/#job/1?o=2.
+    # Some pages have it inside the fragment: https://HOST/#job/1?o=2.
     queries = (parts.query, parts.fragment.partition("?")[2])
     found = next((ids[0] for query in queries if (ids := parse_qs(query).get("o"))), "")
     copied = bool(parts.query or parts.fragment or _OWN.fullmatch(parts.hostname))

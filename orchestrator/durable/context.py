@@ -47,7 +47,7 @@ class Context(SDKContext):
 
     @classmethod
     def over(cls, ctx: SDKContext) -> Self:
-        """Return this kind of context over the state of the SDK's own; one of this kind as it is."""
+        """Return a context of this class with the state of `ctx`, or `ctx` itself if it is one."""
         if isinstance(ctx, cls):
             return ctx
 
@@ -60,15 +60,15 @@ class Context(SDKContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
-        # A context with other options is a shallow copy, so it has this list as well.
+        # A context with other options is a shallow copy, so it shares this list.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
 
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
-        """Have this done, in workflow code, when the workflow ends, after what was asked for before it."""
+        """Run `action`, in workflow code, when the workflow ends, after the actions that were added before it."""
         self._at_end.append(action)
 
     async def run_end_actions(self) -> None:
-        """Do what was asked for by `at_end`."""
+        """Run the actions that `at_end` added."""
         for action in self._at_end:
             await action()
 
@@ -78,13 +78,14 @@ class Context(SDKContext):
 
     @property
     def tampered(self) -> str | None:
-        """The first promise met that does not hold what was written there, None where all do."""
+        """The id of the first promise seen that does not hold what was written there, None if all do."""
         return next(iter(self._watchful.tampered), None)
 
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
-        """Run a step once and for all: its result is stored, and a replay gets the stored one.
+        """Run a step and store its result. A replay gets the stored result.
 
-        A step that raises is tried again a few times. What must not be tried again is returned as a value.
+        A crash before the result is stored repeats the step. A step that raises is tried again a few times; return a
+        failure that must not be tried again as a value.
         """
         name = fn if isinstance(fn, str) else getattr(fn, "__name__", type(fn).__name__)
         mark = _step.set(name)
@@ -97,9 +98,9 @@ class Context(SDKContext):
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> ResonateFuture[Result]:
-        """Have a step done by the worker group it belongs to, once and for all.
+        """Run a step in the worker group it belongs to, and store its result as plain JSON.
 
-        While the group is absent the workflow waits, and holds nothing. Its result comes as plain JSON.
+        The step runs at least once. While no worker of the group runs, the workflow is suspended and holds nothing.
 
         Raises:
             NotJson: an argument cannot be written as JSON.
@@ -113,7 +114,7 @@ class Context(SDKContext):
     ) -> ResonateFuture[Any]:
         """Open a promise for somebody outside to settle, and return the future of its value: None after the deadline.
 
-        `holding` is given the promise's id and returns what its record keeps, which the first call decides for good.
+        `holding` takes the promise's id and returns what its record keeps. The first call decides this permanently.
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
         tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK}
@@ -128,19 +129,19 @@ class Context(SDKContext):
             _wait.reset(mark)
 
     def opened_at(self, promise_id: str) -> int | None:
-        """Return when this wait of the workflow was opened, as its record has it: known once its id is."""
+        """Return when this wait of the workflow was opened, as its record says. Await the future's `id()` first."""
         return self._watchful.opened[promise_id]
 
     @staticmethod
     async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
-        """Return when one of these waits at least is over; suspends the workflow until then.
+        """Return when at least one of these waits is over; suspend the workflow until then.
 
-        Which ones are over may differ when the workflow is replayed: ask in a step, and let that decide what is done.
+        Which ones are over may differ when the workflow is replayed. Find that out in a step, and decide by its result.
         """
         tasks = [task_of(future) for future in futures]
         await asyncio.wait(tasks)
 
-        # Each is asked, so that the loop does not report as forgotten what nobody awaits any more.
+        # Each exception is retrieved, so that the loop does not report one that nobody awaits any more.
         waiting = [isinstance(task.exception(), Suspended) for task in tasks]
 
         if all(waiting):
@@ -168,7 +169,7 @@ class _Wait:
 
 
 class _WatchfulEffects:
-    """Adds to the promise of a step or a wait what the SDK does not, and keeps watch over what comes back."""
+    """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
@@ -191,7 +192,7 @@ class _WatchfulEffects:
             self.opened[record.id] = opened_at(record)
             record = without_error(record)
         elif _ends_by_itself(record) and "resonate:timer" not in req.tags:
-            # An engine ends only timers like this. Nobody has done the step that was asked for here.
+            # An engine ends only timers like this. The requested promise is not one, so nobody has run its step.
             record = failed_as_tampered(record)
 
         if is_tampered(record):
@@ -206,7 +207,8 @@ class _WatchfulEffects:
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
     """Return what a step ended with, or the error that names what the engine could not store in it.
 
-    The SDK would write NaN as null, and give up a text with a lone surrogate, a step to be done again for good.
+    The SDK would write NaN as null. It would give up on a text with a lone surrogate, and the step would be run again
+    forever.
     """
     try:
         if isinstance(result, Exception):
@@ -223,7 +225,7 @@ def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
 
 
 def check_storable(value: object, place: str) -> None:
-    """Return when the engine can store the value as what it is.
+    """Return if the engine can store the value unchanged.
 
     Raises:
         NotJson: it cannot; names the place.
@@ -232,10 +234,10 @@ def check_storable(value: object, place: str) -> None:
 
 
 def check_result(ctx: SDKContext, result: object, place: str) -> None:
-    """Return when the engine can store what a registered step returned.
+    """Return if the engine can store what a registered step returned.
 
     Raises:
-        NotJson: it cannot. The SDK does not try that step again, as it would not a workflow.
+        NotJson: it cannot. The SDK then does not try the step again, just as it would not try a workflow again.
     """
     try:
         check_storable(result, place)

@@ -1,7 +1,7 @@
 """Worker groups: who runs what. A step may belong to another group than the workflow that calls it.
 
-A group owns something that others reach through it alone: a database, a device, a network. Its steps are called by name
-over the engine, so neither side knows where the other runs, and a call waits for as long as the group is absent.
+A group owns something that others can reach only through it: a database, a device, a network. Its steps are called by
+name over the engine, so neither side knows where the other runs, and a call waits until a worker of the group runs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupStep[**Parameters, Result]:
-    """A step of one worker group. `ctx.call(step, ...)` has it done there and awaits what it returns.
+    """A step of one worker group. `await ctx.call(step, ...)` runs it there and returns its result.
 
-    What it takes and returns travels through the engine as JSON, and rests there. A worker that does the step makes one
-    of each type in `needs`, for `ctx.get_dependency`.
+    Its arguments and its result travel through the engine as JSON and are stored there. A worker that runs the step
+    makes one object of each type in `needs`, for `ctx.get_dependency`.
     """
 
     name: str
@@ -36,14 +36,14 @@ class GroupStep[**Parameters, Result]:
 def group_step[**Parameters, Result](
     group: str, *, needs: tuple[type, ...] = ()
 ) -> Callable[[Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]], GroupStep[Parameters, Result]]:
-    """Make a step of this group of an async function `(ctx, ...)`; its name is the function's.
+    """Make an async function `(ctx, ...)` a step of this group, under the function's name.
 
     `needs` are types that can be made without arguments.
 
-    It is done at least once per call: give what it does to the world a key of its own.
+    The step runs at least once per call, so give each of its effects an idempotency key.
 
     Raises:
-        Misdefined: a group's name that is not 1 to 64 of `a-z0-9_-`.
+        Misdefined: the group's name is not 1 to 64 of `a-z0-9_-`.
     """
     check_group(group)
 
@@ -56,7 +56,7 @@ def group_step[**Parameters, Result](
 
 
 def check_group(group: str) -> None:
-    """Return when this can be the name of a worker group.
+    """Return if this can be the name of a worker group.
 
     Raises:
         Misdefined: it is not 1 to 64 of `a-z0-9_-`.

@@ -1,4 +1,4 @@
-"""Waiting out an outside system that is away, durably: nothing is held meanwhile, and a restart goes on waiting."""
+"""Waiting durably for an outside system that is unavailable. A wait holds nothing, and continues after a restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOWEST: Final = 300.0
 
 
 class Tried(TypedDict):
-    """What became of a step that an outside system may refuse: whether to try again, and why it is not done."""
+    """The result of a step that an outside system may refuse: whether to try again, and why it is not done."""
 
     again: bool
     why: str | None
@@ -28,7 +28,7 @@ DONE: Final[Tried] = {"again": False, "why": None}
 
 
 async def pause(ctx: Context, seconds: float) -> None:
-    """Sleep durably. A cancel cuts it short, silently: what the workflow waits for next says so."""
+    """Sleep durably. A cancel ends the sleep without an error; the workflow sees the cancel at its next wait."""
     with contextlib.suppress(ApplicationError):
         await ctx.sleep(timedelta(seconds=seconds))
 
@@ -36,9 +36,9 @@ async def pause(ctx: Context, seconds: float) -> None:
 async def persist(
     ctx: Context, step: Callable[..., Awaitable[Tried]], *args: Any, tries: int | None = None
 ) -> str | None:
-    """Repeat a step, sleeping durably in between, until it is done or refused, or was tried so often.
+    """Repeat a step, sleeping durably in between, until it is done, is refused or was tried `tries` times.
 
-    Returns why it was given up, None where it is done. Without `tries` it goes on until the step itself says enough.
+    Returns why it was given up, or None if it is done. Without `tries` it goes on until the step says to stop.
     """
     seconds = FIRST_PAUSE
     tried = await ctx.run(step, *args)

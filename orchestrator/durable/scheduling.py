@@ -1,7 +1,7 @@
-"""Something to be done later about a wait, as a small durable task of its own: a poll of a job, a reminder.
+"""Doing something about a wait later, such as a poll of a job or a reminder, in a small durable task of its own.
 
-Each task may schedule the next one. So attending to a wait for weeks costs no process and no growing history in its
-workflow, and goes on wherever a worker is left.
+Each task may schedule the next one. So a wait can be attended to for weeks without a process of its own and without a
+growing history in its workflow, and any worker that is left goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
-#: A task that breaks is tried again until it works: nobody else would notice that a wait is not attended to any more.
+#: A task that fails is tried again until it works: nobody else would notice that its wait is no longer attended to.
 PERSISTENT: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=1_000_000)
 
 _SLACK: Final = timedelta(days=1)
@@ -39,13 +39,13 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
     seconds: float,
     now: float | None = None,
 ) -> None:
-    """Schedule a call of a registered function, so many seconds from now, about this wait; for a step.
+    """Schedule a call of a registered function about this wait, `seconds` from now; for use in a step.
 
-    `suffix` names the call among those about the wait: the same again schedules nothing more. The call is for this
-    worker's own group, which is that of the wait's workflow.
+    `suffix` names the call among those about the wait. A second call with the same suffix schedules nothing. The call
+    goes to this worker's own group, which is the group of the wait's workflow.
 
     Raises:
-        EngineUnavailable: raised in a step, it lets the step be tried again.
+        EngineUnavailable: raised in a step, it makes the SDK try the step again.
     """
     engine = ctx.get_dependency(Engine)
     due_at = int(((time.time() if now is None else now) + seconds) * 1000)
@@ -63,11 +63,11 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
 
 
 async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Awaitable[str]], *args: Any) -> str:
-    """Run the step of a scheduled call, when it is due."""
+    """Run the step of a scheduled call once it is due."""
     early = task["due_at"] / 1000 - time.time()
 
     if early > 0:
-        # An engine that delivers at once, whatever was asked for.
+        # This engine ignores the delay and delivers at once.
         await ctx.sleep(timedelta(seconds=early))
 
         return await ctx.options(retry_policy=PERSISTENT).run(step, *args)
@@ -86,13 +86,13 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
     tags: Mapping[str, str] | None = None,
     due_at: int | None = None,
 ) -> PromiseRecord:
-    """Create a root promise whose task runs a registered function, unless it exists, and return what stands.
+    """Create a root promise whose task runs a registered function, unless it exists, and return its record.
 
-    Times are in milliseconds since the epoch. `due_at` asks the engine to deliver the task no earlier; one engine
-    knows no such thing and delivers at once, so the function must look at the clock itself.
+    Times are in milliseconds since the epoch. `due_at` asks the engine to deliver the task no earlier. One engine
+    cannot do that and delivers at once, so the function must check the clock itself.
 
     Raises:
-        EngineUnavailable: whether it exists now is unknown; the same call again is safe.
+        EngineUnavailable: whether it exists now is unknown; repeating the call is safe.
     """
     all_tags = {**own_tags(promise_id), "resonate:target": target, **(tags or {})}
 
@@ -105,7 +105,7 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
 
 
 def own_tags(promise_id: str, *, transient: bool = False) -> dict[str, str]:
-    """Return the tags of a promise that is a root of its own."""
+    """Return the tags that make a promise a root."""
     tags = {
         "resonate:origin": promise_id,
         "resonate:branch": promise_id,

@@ -1,4 +1,4 @@
-"""Engines: where promises live. The embedded one, a Resonate server, or a Postgres database, connected by URL."""
+"""Engines, where promises are stored: the embedded engine, a Resonate server or a Postgres database, chosen by URL."""
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.connecting import connect

@@ -1,4 +1,4 @@
-"""One process's connection to its engine, whichever it is."""
+"""One process's connection to its engine, whichever kind of engine it is."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ _PROBE: Final = "countersign~probe"
 _POLL_FIRST: Final = 0.01
 _POLL_SLOWEST: Final = 1.0
 
-#: Reads a second that all waiters of one process may cost a remote engine. Postgres on two cores answers some thousand
-#: in all; a receiver full of waiters (900) then looks at each of them every four seconds instead of every one.
+#: How many reads a second all waiters of one process may send to a remote engine. Postgres on two cores serves about a
+#: thousand reads a second in total. A receiver full of waiters (900) therefore reads each promise every four seconds
+#: instead of every second.
 _POLL_RATE: Final = 220
 
 
@@ -42,8 +43,8 @@ class _Waiter(Protocol):
 class Engine:
     """One process's connection to its engine.
 
-    `promises` is bounded in time and safe to use from anywhere; `resonate` is the SDK's own client for what registers
-    and runs workflows.
+    Every call of `promises` ends in bounded time and is safe anywhere. `resonate` is the SDK's own client, for the code
+    that registers and runs workflows.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one connection, put together in one place below
@@ -78,7 +79,7 @@ class Engine:
         self._close = close
 
     def start(self) -> None:
-        """Begin to take tasks. Workflows must be registered by now."""
+        """Start taking tasks. All workflows must be registered before."""
         self.resonate.start()
 
         if not self._ends_plain_promises and self._looking is None:
@@ -96,10 +97,10 @@ class Engine:
         self._ends_plain_promises = await ends_plain_promises(self.promises, self.resonate.get)
 
     async def check(self) -> None:
-        """Return when the engine answers.
+        """Return once the engine has replied.
 
         Raises:
-            EngineUnavailable: it does not, in time; the message says what is wrong where that is known.
+            EngineUnavailable: it did not reply in time; the message names the cause where it is known.
         """
         try:
             async with asyncio.timeout(self.seconds):
@@ -109,16 +110,15 @@ class Engine:
                 await self.promises.get(_PROBE)
 
         except TimeoutError as error:
-            msg = f"the engine did not answer within {self.seconds:g} s"
-            raise EngineUnavailable(msg) from error
+            raise EngineUnavailable(f"the engine did not answer within {self.seconds:g} s") from error
         except UnknownPromise:
             return
 
     async def wait_settled(self, promise_id: str, *, seconds: float) -> PromiseRecord:
-        """Return the promise's record as soon as it is settled, or as it is when the seconds are over.
+        """Return the promise's record as soon as it is settled, or as it is after `seconds`.
 
-        Holds no connection and no thread meanwhile: a remote engine is asked again at growing intervals, which also
-        grow with the number of those who wait. A process that is about to end does not wait at all.
+        Waiting holds no connection and no thread: a remote engine is polled at growing intervals, which also grow with
+        the number of waiters. After `release_waiters` nothing waits any more.
 
         Raises:
             UnknownPromise, EngineUnavailable: as for any call.
@@ -140,7 +140,7 @@ class Engine:
             if self._wait is not None:
                 await self._until_released(self._wait(promise_id, left))
             else:
-                # Spread, so that many waiters do not ask in step.
+                # Jittered, so that many waiters do not poll at the same moment.
                 spread = max(pause, self._waiters / _POLL_RATE) * random.uniform(0.8, 1.2)  # noqa: S311
                 await self._until_released(asyncio.sleep(min(left, spread)))
                 pause = min(pause * 1.5, _POLL_SLOWEST)
@@ -150,7 +150,7 @@ class Engine:
         return record
 
     def release_waiters(self) -> None:
-        """Let nobody wait any more: whoever does is answered at once, with what there is."""
+        """End every `wait_settled` under way, and every later one, at once with the record as it is."""
         self._released.set()
 
     async def _until_released(self, wait: Coroutine[Any, Any, object]) -> None:
@@ -163,27 +163,27 @@ class Engine:
                 one.cancel()
 
     async def stop(self, *, seconds: float = 5) -> None:
-        """Take no more tasks, let running steps finish for so many seconds, then let go of the engine.
+        """Take no more tasks, give running steps so many seconds to finish, then disconnect from the engine.
 
-        A step that does not finish is done again by whoever has its task next.
+        A step that does not finish in time is run again by the next worker that gets its task.
         """
         self.release_waiters()
 
         if self._looking is not None:
             self._looking.cancel()
 
-        # The SDK's own `stop` closes the connections first, and what a step ends with then is not recorded.
+        # The SDK's own `stop` closes the connections first, so the result of a step that ends later would be lost.
         refuse_tasks(self.resonate)
 
         try:
             async with asyncio.timeout(seconds):
-                while has_active_tasks(self.resonate):  # noqa: ASYNC110 - the SDK tells nobody when it is empty
+                while has_active_tasks(self.resonate):  # noqa: ASYNC110 - the SDK has no event for this
                     await asyncio.sleep(_POLL_FIRST)
 
                 await self.resonate.stop()
 
         except TimeoutError:
-            logger.warning("not every step has finished; what has not is done again")
+            logger.warning("some steps did not finish in time; they will run again")
         finally:
             if self._close is not None:
                 await self._close()

@@ -1,7 +1,7 @@
 """Connecting to the engine that the settings name by URL.
 
-A process either works (it runs workflows, so it listens for tasks) or only sends (the receiver of a remote engine). The
-embedded engine lives in the process that opened it, and that process always works.
+A process either works (it runs workflows, so it listens for tasks) or only sends (a receiver that uses a remote
+engine). The embedded engine lives in the process that opened it, and that process always works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
-from orchestrator.engine.encryption.record_reader import TAMPERED, Inside
+from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
@@ -40,25 +40,27 @@ if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
 
 
-#: How long a worker's lease on a task lasts without a heartbeat: after a `kill -9` another worker takes over then.
+#: How long a worker's lease on a task lasts without a heartbeat. After a `kill -9`, another worker takes the task over
+#: when the lease has lapsed.
 LEASE: Final = timedelta(seconds=20)
 
-#: A step that raises is tried again after 1, 2, 4 ... 60 seconds, eight times in all, then the workflow sees the error.
+#: A step that raises is retried after 1, 2, 4 ... 60 seconds, eight times in total. Then the workflow sees the error.
 STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8)
 
-#: Tasks one worker runs at once. On Postgres each running task wants a connection; eight are the fastest there, more
-#: only queue for the pool.
+#: How many tasks one worker runs at once. On Postgres each running task needs a connection; eight were fastest there,
+#: and more only queue for the pool.
 _TASKS: Final = {"embedded": 64, "memory": 64, "server": 64, "postgres": 8}
 
 
 async def connect(settings: Settings, *, group: str | None = None, work: bool) -> Engine:
-    """Return the engine the settings name, its file opened where it is embedded, and nothing started yet.
+    """Return the engine that the settings name. An embedded engine's file is opened; nothing is started yet.
 
-    `work` says whether this process will run workflows, those of `group`; an embedded engine is only opened to work.
+    `work` says whether this process will run workflows, namely those of `group`. An embedded engine can only be opened
+    to work.
 
     Raises:
-        StartRefused: an embedded engine that this process cannot have, or an address that libpq does not take.
-        ConfigurationError: the payload keys cannot read what is under way in an embedded engine.
+        StartRefused: this process cannot open the embedded engine, or libpq does not accept the address.
+        ConfigurationError: the payload keys cannot read the workflows under way in an embedded engine.
     """
     address = settings.engine
     own_group = group if group is not None else settings.group
@@ -67,8 +69,9 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
     match address.kind:
         case "embedded" | "memory":
             if not work:
-                msg = "an embedded engine runs its workers in the receiver: start `python -m receiver` alone"
-                raise StartRefused(msg)
+                raise StartRefused(
+                    "an embedded engine runs its workers in the receiver: start only `python -m receiver`, no worker"
+                )
 
             embedded = EmbeddedConnection(address.path)
             await _opened(embedded, address.path)
@@ -98,7 +101,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address, group=own_group
             )
         case "postgres":
-            # Imported late: the driver is a tenth of a second and 13 MB that no other engine needs, and an extra.
+            # Imported late: the driver is an extra, and costs a tenth of a second and 13 MB that no other engine needs.
             try:
                 from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
                     AutocommitSessions,
@@ -144,9 +147,10 @@ def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
 
 
 def _retry_seconds(*, work: bool) -> float:
-    """Return the seconds for which a request is tried again. Whoever only sends is told at once, and tells its client.
+    """Return for how many seconds a failed request is retried.
 
-    A worker has other things under way, and its lease is kept by nobody else meanwhile.
+    A process that only sends does not retry: its client gets the error at once and can decide. A worker retries,
+    because its steps under way would be lost; it stops before its lease lapses.
     """
     return LEASE.total_seconds() * 3 / 4 if work else 0
 
@@ -155,7 +159,7 @@ async def _opened(embedded: EmbeddedConnection, path: Path | None) -> None:
     try:
         await embedded.open()
     except (EngineInUse, JournalUnusable) as error:
-        # Its text begins with the path, which is the setting's value.
+        # The error's text begins with the path, which is the setting's value and must not be printed.
         reason = str(error).removeprefix(str(path))
 
         for name, shown in ((path, "it"), (path and path.parent, "its folder")):
@@ -165,7 +169,7 @@ async def _opened(embedded: EmbeddedConnection, path: Path | None) -> None:
 
 
 def _require_readable(embedded: EmbeddedConnection, settings: Settings) -> None:
-    """Refuse the start where the payload keys cannot read what is under way: it would be stuck without a word."""
+    """Refuse to start when the payload keys cannot read a workflow under way: it would be stuck without any error."""
     cipher = PayloadCipher(settings.payload_keys) if settings.payload_keys else None
 
     for promise in embedded.state.promises.values():
@@ -178,7 +182,10 @@ def _require_readable(embedded: EmbeddedConnection, settings: Settings) -> None:
 
 
 def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
-    """Whether these keys are the right ones for a payload. One that was tampered with is its workflow's affair."""
+    """Return whether these keys are the right ones for a payload.
+
+    A payload that was tampered with may pass: its workflow fails on it later.
+    """
     try:
         payload = base64.b64decode(param.data or "", validate=True)
 
@@ -194,23 +201,23 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
 
 def _resonate(settings: Settings, **connection: Any) -> Resonate:
     forbid_pickles()
-    inside = Inside() if settings.payload_keys else None
+    marker = PayloadMarker() if settings.payload_keys else None
     resonate = Resonate(
         **connection,
-        encryptor=inside,
+        encryptor=marker,
         ttl=LEASE,
         retry_policy=STEP_RETRIES,
         max_concurrent_tasks=_TASKS[settings.engine.kind],
         observer=observe,
-        # Nobody keeps a handle for long, and what asks again would end the promise of an `expiry_look`.
+        # Nobody keeps a handle for long, and asking again would end the promise of an `expiry_look`.
         subscription_refresh_secs=0,
-        # Everything ambient comes from the settings.
+        # The SDK must not read the environment: everything ambient comes from the settings.
         env={},
         autostart=False,
     )
 
-    if inside is not None:
-        seal(resonate, PayloadCipher(settings.payload_keys), inside)
+    if marker is not None:
+        seal(resonate, PayloadCipher(settings.payload_keys), marker)
 
     resonate.register(_never_run, name=TAMPERED)
 
@@ -218,4 +225,4 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
 
 
 async def _never_run(_: Context) -> None:
-    """Stand for the function of a promise that was tampered with: its task is wound up without a run."""
+    """Stand in for the function of a promise that was tampered with. Its task is closed without running."""

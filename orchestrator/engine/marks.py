@@ -1,7 +1,7 @@
-"""Marks: what has happened once and must not happen again, remembered longer than the promises it made.
+"""Marks: what has happened once and must not happen again, remembered longer than its promises.
 
-An engine drops what is over after a while, and with it the knowledge that it ever was. A mark is a digest that stays.
-It says nothing but "seen", and there is room for a limited number: the oldest make room for new ones.
+An engine deletes finished promises after a while, and with them every trace that they existed. A mark is a digest that
+stays. It says nothing but "seen". The number of marks is limited: the oldest make room for new ones.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import Promises
 
 
+#: How long a remote engine keeps a mark.
 KEPT: Final = timedelta(days=366)
-"""How long a remote engine keeps a mark."""
 
 _BYTES: Final = 16
 
 
 class Marks(Protocol):
-    """Digests that were seen. Both methods raise EngineUnavailable; asking again is safe."""
+    """Digests that were seen. Both methods may raise EngineUnavailable; retrying is safe."""
 
     async def has(self, digest: bytes) -> bool:
-        """Return whether this digest was put, so far as there was room to remember it."""
+        """Return whether this digest was put. The oldest digests may have been forgotten."""
 
     async def put(self, digest: bytes) -> None:
-        """Remember this digest, durably; putting it again changes nothing."""
+        """Store this digest durably. Putting it again changes nothing."""
 
 
 class PromiseMarks:
-    """Marks as promises that nobody settles, one each, for an engine that others share."""
+    """Marks stored as promises that nobody settles, one promise each, for a remote engine."""
 
     def __init__(self, promises: Promises, *, clock: Callable[[], float] = time.time) -> None:
         self._promises = promises
         self._clock = clock
 
     async def has(self, digest: bytes) -> bool:
-        """Return whether the promise is there and one of ours."""
+        """Return whether the promise exists and is a mark of this digest."""
         try:
             record = await self._promises.get(_id_of(digest))
         except UnknownPromise:

@@ -1,7 +1,7 @@
-"""The engine's promises behind a deadline: every call ends in time, in one of three ways.
+"""The engine's promises with a deadline: every call ends in time, in one of three ways.
 
-An answer, `UnknownPromise`, or `EngineUnavailable`. The SDK's own client may retry for ever and raises whatever its
-transport raises; this is the one place where that becomes ours.
+It returns a record, or raises `UnknownPromise` or `EngineUnavailable`. The SDK's own client may retry forever and
+raises whatever its transport raises; this is the only place where those errors become our own.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 _NOT_FOUND = 404
 
-#: Requests about one promise that one process has at the engine at once. Whoever holds a single token can ask as often
-#: as they like; of the connections to the engine, all others keep the rest.
+#: How many requests about one promise a process sends to the engine at once. The holder of a single token can send any
+#: number of requests; this limit leaves the other connections to the engine free for everybody else.
 AT_ONCE: Final = 3
 
 
 class Promises:
-    """Read, create and settle durable promises. `seconds` bounds every single call, the wait for its turn included.
+    """Read, create and settle durable promises. `seconds` bounds every call, including the wait for its turn.
 
-    A few calls about one promise are made at once; further ones wait for those, and further reads share one.
+    Only a few calls about one promise run at once. Further calls wait for those, and waiting reads share one call.
     """
 
     def __init__(self, promises: SDKPromises, *, seconds: float) -> None:
@@ -57,12 +57,12 @@ class Promises:
         param: Any,
         tags: Mapping[str, str],
     ) -> PromiseRecord:
-        """Create the promise unless it exists, and return the record that stands, which may be an earlier one.
+        """Create the promise unless it exists, and return the stored record, which may be an earlier one.
 
         `timeout_at` is in milliseconds since the epoch.
 
         Raises:
-            EngineUnavailable: whether the promise exists now is unknown; creating it again is safe.
+            EngineUnavailable: it is unknown whether the promise exists now; creating it again is safe.
         """
         value = Value(data=param)
 
@@ -73,7 +73,7 @@ class Promises:
         )
 
     async def resolve(self, promise_id: str, value: object) -> PromiseRecord:
-        """Resolve the promise unless it is settled, and return the record that stands, whoever wrote it.
+        """Resolve the promise unless it is settled, and return the stored record, whoever settled it.
 
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
@@ -83,7 +83,7 @@ class Promises:
         )
 
     async def cancel(self, promise_id: str) -> PromiseRecord:
-        """Cancel the promise unless it is settled, with no value whatever, and return the record that stands.
+        """Cancel the promise unless it is settled, without a value, and return the stored record.
 
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
@@ -101,12 +101,9 @@ class Promises:
             if error.code == _NOT_FOUND:
                 raise UnknownPromise(promise_id) from error
 
-            msg = f"the engine refused the request with status {error.code}"
-            raise EngineUnavailable(msg) from error
+            raise EngineUnavailable(f"the engine refused the request with status {error.code}") from error
         except TimeoutError as error:
-            msg = f"the engine did not answer within {self._seconds:g} s"
-            raise EngineUnavailable(msg) from error
+            raise EngineUnavailable(f"the engine did not answer within {self._seconds:g} s") from error
         except (ResonateError, ValueError, TypeError) as error:
-            # The last two are what the SDK lets through when an engine answers with something that is no record.
-            msg = f"the engine could not be asked ({type(error).__name__})"
-            raise EngineUnavailable(msg) from error
+            # The SDK lets ValueError and TypeError through when an engine's reply is not a record.
+            raise EngineUnavailable(f"the request to the engine failed ({type(error).__name__})") from error

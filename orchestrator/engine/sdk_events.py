@@ -1,4 +1,4 @@
-"""What the SDK reports instead of raising, logged without what it quotes: that may be a payload."""
+"""What the SDK reports instead of raising, logged without its quotes, which may contain a payload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How the SDK's own errors begin. What follows, or another error altogether, may quote what was being worked on.
+#: How the SDK's own errors begin. The rest of them, and any other error, may quote the data that was processed.
 _CAUSE: Final = re.compile(
     r"server error \(code=\d{1,5}\)|(?:serialization|base64 decode|decoding|connector) error"
     r"|execution stopped|function not found"
@@ -21,19 +21,19 @@ _CAUSE: Final = re.compile(
 
 
 def observe(event: Event) -> None:
-    """Log what the SDK swallows. Its own observer also logs every promise that it creates or settles."""
+    """Log the errors that the SDK swallows. Its own observer would also log every promise it creates or settles."""
     match event:
         case Dropped(what=what, id=promise_id, cause=cause):
             logger.warning("the SDK dropped a %s of %s: %s", what, promise_id or "no id", _without_quotes(cause))
         case BackgroundTaskFailed(cause=cause) if "code=409" in cause:
-            # Another worker was first, or the workflow has ended meanwhile: nothing is wrong.
-            logger.debug("a task went to somebody else: %s", _without_quotes(cause))
+            # Another worker was first, or the workflow has ended: nothing is wrong.
+            logger.debug("a task went to another worker: %s", _without_quotes(cause))
         case BackgroundTaskFailed(cause=cause):
             logger.error("a task of the SDK failed: %s", _without_quotes(cause))
 
 
 def _without_quotes(cause: str) -> str:
-    """Return how an error begins, where that is known to quote nothing."""
+    """Return the beginning of an error if it is known to quote nothing."""
     known = _CAUSE.match(cause)
 
     return known[0] if known is not None else "an unexpected error"

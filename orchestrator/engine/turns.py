@@ -1,4 +1,4 @@
-"""Turns: so many calls at once for one key, and whoever comes later waits, or shares what another one is told."""
+"""Turns: a limited number of calls at once for one key. Later callers wait, or share the result of another call."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Turns:
-    """Lets `width` calls of each key run at once, in the order of their arrival.
+    """Lets `width` calls per key run at once, in the order of their arrival.
 
-    Keys that nobody uses take no memory.
+    Unused keys take no memory.
     """
 
     def __init__(self, width: int) -> None:
@@ -24,23 +24,24 @@ class Turns:
         return len(self._keys)
 
     async def take[T](self, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what the call returns, made when it is its turn."""
+        """Make the call when it is its turn, and return its result."""
         with self._entered(key) as entered:
             async with entered.turns:
                 return await call()
 
     async def share[T](self, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what a call returns that began after this was asked, ours or the one of somebody else.
+        """Return the result of a call that began after this method was called: our own, or another caller's.
 
-        All that wait for their turn at the same time share one call, so `call` must change nothing and answer them all.
+        All callers that wait for their turn at the same time share one call. So `call` must change nothing, and its
+        result must be right for all of them.
         """
         with self._entered(key) as entered:
             while (shared := entered.next) is not None:
                 await asyncio.wait({shared})
 
                 if not shared.cancelled():
-                    answer: T = shared.result()
-                    return answer
+                    result: T = shared.result()
+                    return result
 
             return await _lead(entered, call)
 
@@ -63,7 +64,7 @@ class Turns:
 
 
 class _Key:
-    """The turns of one key, and what those get who share the next one that has not begun."""
+    """The turns of one key, and the shared result of the next call that has not begun."""
 
     __slots__ = ("next", "turns", "users")
 
@@ -74,26 +75,26 @@ class _Key:
 
 
 async def _lead[T](held: _Key, call: Callable[[], Awaitable[T]]) -> T:
-    """Make the call for all who share it; when this one gives up, another of them makes it."""
+    """Make the call for all callers that share it. If this caller gives up, another one makes the call."""
     shared = held.next = asyncio.get_running_loop().create_future()
 
     try:
         async with held.turns:
-            # Whoever comes from now on needs an answer to a later question.
+            # A caller that comes from now on needs a later call.
             held.next = None
-            answer = await call()
+            result = await call()
 
     except asyncio.CancelledError:
         shared.cancel()
         raise
     except Exception as error:
         shared.set_exception(error)
-        shared.exception()  # it is retrieved, even if nobody shares it
+        shared.exception()  # marks it as retrieved, even if nobody shares the call
         raise
     finally:
         if held.next is shared:
             held.next = None
 
-    shared.set_result(answer)
+    shared.set_result(result)
 
-    return answer
+    return result

@@ -1,1 +1,1 @@
-"""Sending mail: a message, its bytes, the server that takes it."""
+"""Sending mail: a message, its bytes, and the server that accepts it."""

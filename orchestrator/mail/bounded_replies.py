@@ -1,6 +1,6 @@
-"""What a server says, read with an end: a server that never stops talking holds neither a thread nor memory.
+"""Reading what a server says, within limits: a server that never stops talking holds neither a thread nor memory.
 
-A timeout of a socket bounds one read only. Here the time of all reads together is bounded, and their bytes.
+A socket's timeout limits one read only. This file limits the time of all reads together, and their bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BYTES: Final = 64 * 1024
 class Replies(io.RawIOBase):
     """Reads a connection until a moment of the monotonic clock, and at most about 64 KB of it.
 
-    `silence` is how many seconds one read may take. TimeoutError ends all of it.
+    `silence` is how many seconds one read may take. A read beyond any of these limits raises TimeoutError.
     """
 
     def __init__(self, connection: socket.socket, end: float, *, silence: float) -> None:
@@ -36,7 +36,7 @@ class Replies(io.RawIOBase):
         """Read once, and return how many bytes came.
 
         Raises:
-            TimeoutError: the time is over, or too much was said.
+            TimeoutError: the time is over, or the server has sent too much.
         """
         seconds = self._end - time.monotonic()
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How often a mail server that is away is asked: for about two minutes, since the workflow's end waits for it.
+#: How often an unavailable mail server is tried: for about two minutes, because the workflow's end waits for it.
 _TRIES: Final = 6
 
 
 async def notify_end(
     ctx: Context, address: str | None, outcome: str, run_id: object, message: str | None = None
 ) -> None:
-    """Mail this address, if there is one, how the workflow ended. What cannot be sent is said in the log."""
+    """Mail this address, if there is one, how the workflow ended. A mail that cannot be sent is logged."""
     if address is not None:
         what = f"{outcome} ({'no run' if run_id is None else f'run {run_id}'})"
         what = what if message is None else f"{what}: {message}"
@@ -56,7 +56,7 @@ async def notify(ctx: Context, address: str, pipeline: str, what: str) -> Tried:
 
 
 async def _message_id(ctx: Context, pipeline: str) -> str:
-    """Return what names the mail: another for each life of the pipeline's id, since mailboxes drop what they have."""
+    """Return the name of the mail. It differs for each start of the pipeline's id, since mailboxes drop duplicates."""
     started = opened_at(await ctx.get_dependency(Engine).promises.get(pipeline))
 
     return f"notify.{pipeline}" if started is None else f"notify.{pipeline}.{started}"

@@ -1,7 +1,7 @@
-"""Mail as a step: SMTP with TLS always, or printed to the console while developing.
+"""Mail as a step: by SMTP, always with TLS, or printed to the console while developing.
 
 A message sent twice carries the same Message-ID, so a mailbox that sees both shows one. Sending is at least once: a
-crash after the server took a message and before that is recorded sends it again.
+crash after the server has accepted a message and before that is recorded sends it again.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Mailer:
         self._clock = clock
 
     async def send(self, message: Message, *, message_id: str) -> None:
-        """Hand the message to the mail server, or print it. `message_id` names it: the same for the same message.
+        """Hand the message to the mail server, or print it. Give the same message the same `message_id` every time.
 
         Raises:
-            StepRefused: the server will never take it; the reason is the server's. Or the recipient is no address.
-            StepUnavailable: it may take it later.
+            StepRefused: the server will never accept it, with the server's reason; or the recipient is not an address.
+            StepUnavailable: the server may accept it later.
         """
         self._require_mail()
         message = _addressed(message)
@@ -82,7 +82,7 @@ class Mailer:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=console, flush=True)
 
     async def check(self) -> None:
-        """Return when the mail server takes our name and password.
+        """Return if the mail server accepts our user and password.
 
         Raises:
             StepRefused, StepUnavailable: as for `send`.
@@ -94,12 +94,11 @@ class Mailer:
 
     def _require_mail(self) -> None:
         if self._address.kind == "none":
-            msg = "COUNTERSIGN_MAIL is not set, so no mail is sent"
-            raise StepRefused(msg)
+            raise StepRefused("COUNTERSIGN_MAIL is not set, so no mail is sent")
 
 
 def _addressed(message: Message) -> Message:
-    """Return the message to its recipient in the one form; another spelling could mean another mailbox to somebody."""
+    """Return the message with its recipient as `mailbox` spells it: another spelling could mean another mailbox."""
     try:
         return replace(message, to=mailbox(message.to))
     except ValueError as error:

@@ -12,11 +12,11 @@ MAX_SUBJECT: Final = 250
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """Plain text that can be read alone, and the same as HTML where there is one.
+    """Plain text that can be read alone, and optionally the same as HTML.
 
-    `follows` is the `message_id` of an earlier message to the same person, which mailboxes show together with it.
+    `follows` is the `message_id` of an earlier message to the same person. Mailboxes show the two together.
 
-    Texts are stripped of what does not print, and the subject is cut to 250 characters.
+    Characters that do not print are replaced, and the subject is cut to 250 characters.
     """
 
     to: str

@@ -25,7 +25,7 @@ _FOLD: Final = "\r\n "
 #: The longest line of quoted-printable (RFC 2045) and of a header with an encoded word (RFC 2047).
 _WIDTH: Final = 76
 
-#: A name and an address of together so many characters share a line.
+#: A name and an address share a line if they are shorter than this together.
 _SHORT: Final = 66
 
 
@@ -73,7 +73,7 @@ def _named(name: str, address: str) -> str:
 
 
 def _text(field: str, text: str) -> str:
-    """Return a header's text, as encoded words unless no reader can take it for anything but what it is."""
+    """Return a header's text, as encoded words if it is not ASCII or a reader could decode something in it."""
     if _is_plain(text):
         return text
 

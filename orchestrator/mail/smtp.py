@@ -1,8 +1,8 @@
-"""Handing one message to an SMTP server: TLS always, an envelope of our own, and the server's answers made ours.
+"""Handing one message to an SMTP server: always with TLS, in an envelope of our own, and with errors of our own.
 
-The only file that imports smtplib, and it uses no more of it than connections and replies: its `sendmail` and `login`
-read addresses out of texts and passwords as ASCII. What a server says may repeat what it was told, so its words are
-shown without addresses and credentials, in one line, cut; of a refused sign-in only the codes are shown.
+This is the only file that imports smtplib. It uses only smtplib's connections and replies, because its `sendmail` reads
+addresses out of texts and its `login` reads passwords as ASCII. A server's reply may repeat what we sent, so it is
+shown in one line, cut, and without addresses and credentials. Of a refused sign-in only the codes are shown.
 
 Everything here blocks.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from orchestrator.config.settings import MailAddress
 
-#: Seconds to wait for a server that says nothing, and for all that it says.
+#: Seconds to wait for a silent server, and for all of its replies together.
 _SECONDS: Final = 20.0
 _SECONDS_IN_ALL: Final = 120.0
 
@@ -54,27 +54,27 @@ class Envelope:
 
     @property
     def international(self) -> bool:
-        """Whether only a server with SMTPUTF8 can take it."""
+        """Whether only a server with SMTPUTF8 can accept it."""
         return not (self.sender + self.recipient).isascii()
 
 
 def deliver(server: MailAddress, envelope: Envelope) -> None:
-    """Return once the server has taken the message, which is then its to deliver.
+    """Return once the server has accepted the message and with it the duty to deliver it.
 
     Raises:
-        StepRefused: it will never take it.
-        StepUnavailable: it may take it later. It may also have taken it now, and its answer was lost.
+        StepRefused: the server will never accept it.
+        StepUnavailable: the server may accept it later. It may also have accepted it now, and its reply was lost.
     """
     failure = _attempt(server, envelope)
 
-    # Raised here and not where it was caught, so that the library's error, which holds the server's own words, is not
-    # the context of ours.
+    # Raised here and not where it was caught, so that the library's error, which holds the server's own words, does not
+    # become the context of ours.
     if failure is not None:
         raise failure
 
 
 def check(server: MailAddress) -> None:
-    """Return when the server takes our user and password, and addresses like the sender's. Sends nothing.
+    """Return if the server accepts our user and password, and addresses like the sender's. Sends nothing.
 
     Raises:
         StepRefused, StepUnavailable: as for `deliver`.
@@ -95,7 +95,7 @@ def _attempt(server: MailAddress, envelope: Envelope | None) -> StepRefused | St
 
     except (StepRefused, StepUnavailable) as error:
         return error
-    except _AnsweredError as error:
+    except _UnexpectedReplyError as error:
         return _failure(error.code, error.reply, _confidential(server, envelope))
     except smtplib.SMTPResponseException as error:
         reply = error.smtp_error if isinstance(error.smtp_error, bytes) else error.smtp_error.encode()
@@ -107,8 +107,8 @@ def _attempt(server: MailAddress, envelope: Envelope | None) -> StepRefused | St
     return None
 
 
-class _AnsweredError(Exception):
-    """The server answered something else than what was needed."""
+class _UnexpectedReplyError(Exception):
+    """The server's reply has another code than the one that was needed."""
 
     def __init__(self, code: int, reply: bytes) -> None:
         super().__init__(code)
@@ -117,7 +117,7 @@ class _AnsweredError(Exception):
 
 
 class _Bounded(smtplib.SMTP):
-    """A session with an end. The library bounds each read, but a reply has any number of lines, and a line of reads."""
+    """A session with an end. The library limits each read, but not the lines of a reply or the reads of a line."""
 
     _end = 0.0
 
@@ -141,7 +141,7 @@ class _BoundedOverTLS(_Bounded, smtplib.SMTP_SSL):
 
 @contextlib.contextmanager
 def _session(server: MailAddress) -> Iterator[smtplib.SMTP]:
-    """Connect, over TLS, and sign in where there is a user. Whatever happens inside, the server is told goodbye."""
+    """Connect over TLS, and sign in if there is a user. The session is closed politely whatever happens inside."""
     trust = _trust(server)
 
     if server.kind == "smtps":
@@ -162,7 +162,7 @@ def _session(server: MailAddress) -> Iterator[smtplib.SMTP]:
 
         yield session
     finally:
-        # Whether it has our message is known by now: what it says to this changes nothing.
+        # By now it is known whether the server has our message, so its reply to this does not matter.
         with contextlib.suppress(smtplib.SMTPException, OSError):
             session.quit()
 
@@ -210,14 +210,14 @@ def _sign_in(session: smtplib.SMTP, user: str, password: str) -> None:
             code, reply = session.docmd(_base64(f"{user} {_keyed_digest(password, reply)}"))
 
     else:
-        raise StepRefused("the mail server offers no sign-in by user and password that is known here")
+        raise StepRefused("the mail server offers no supported sign-in by user and password (PLAIN, LOGIN, CRAM-MD5)")
 
     if code == _SIGNED_IN:
         return
 
-    # Whatever it says now may repeat what it was told.
-    said = " ".join([str(code), *(found[0].decode() for found in [_ENHANCED.match(reply)] if found)])
-    message = f"the mail server did not take the user and password of COUNTERSIGN_MAIL (it answered {said})"
+    # The reply may repeat the password, so only its codes are shown.
+    codes = " ".join([str(code), *(found[0].decode() for found in [_ENHANCED.match(reply)] if found)])
+    message = f"the mail server did not accept the user and password of COUNTERSIGN_MAIL (it answered {codes})"
 
     raise StepRefused(message) if code >= _PERMANENT else StepUnavailable(message)
 
@@ -248,17 +248,17 @@ def _hand_over(session: smtplib.SMTP, envelope: Envelope) -> None:
 def _require_utf8(session: smtplib.SMTP) -> None:
     if not session.has_extn("smtputf8"):
         raise StepRefused(
-            "the mail server takes no addresses with other letters than ASCII before the @ (it offers no SMTPUTF8)"
+            "the mail server accepts no addresses with letters other than ASCII before the @ (it offers no SMTPUTF8)"
         )
 
 
-def _expect(answer: tuple[int, bytes], *codes: int) -> None:
-    if answer[0] not in codes:
-        raise _AnsweredError(*answer)
+def _expect(reply: tuple[int, bytes], *codes: int) -> None:
+    if reply[0] not in codes:
+        raise _UnexpectedReplyError(*reply)
 
 
 def _confidential(server: MailAddress, envelope: Envelope | None) -> list[str]:
-    """Return what a server might repeat and nobody should read, in the forms in which it was sent."""
+    """Return what a server might repeat and must not be shown, in the forms in which it was sent."""
     addresses = [server.sender] if envelope is None else [server.sender, envelope.recipient]
 
     if server.user is None or server.password is None:
@@ -272,8 +272,8 @@ def _confidential(server: MailAddress, envelope: Envelope | None) -> list[str]:
 
 def _failure(code: int, reply: bytes, hidden: list[str]) -> StepRefused | StepUnavailable:
     text = without_echoes(reply[:_READ].decode(errors="replace"), hidden)
-    said = _ADDRESS.sub("[...]", text)[:_SHOWN]
-    message = f"the mail server answered {code} {said}".rstrip()
+    shown = _ADDRESS.sub("[...]", text)[:_SHOWN]
+    message = f"the mail server answered {code} {shown}".rstrip()
 
     return StepRefused(message) if code >= _PERMANENT else StepUnavailable(message)
 

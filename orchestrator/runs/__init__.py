@@ -1,1 +1,1 @@
-"""Workflows: how they are defined, started, looked at and cancelled."""
+"""Workflows: how they are defined, started, read and cancelled."""

@@ -1,8 +1,8 @@
 """The durable call graph below a root, read from the engine's promises.
 
-Child ids are positional, so walking `root:1`, `root:2`, ... until none is left finds every step on every engine; a
-search over promises exists on some of them only. A number may be missing: the SDK counts what a workflow detaches from
-itself, too, and gives it an id of another form. So a walk looks past a few missing ones.
+Child ids are positional, so walking `root:1`, `root:2`, ... until none is left finds every step on every engine; only
+some engines can search for promises. A number may be missing, because the SDK also counts what a workflow detaches from
+itself, and gives it an id of another form. So a walk continues after a few missing numbers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.promises import Promises
 
-#: Steps that one request or one step of a cancel looks at.
+#: How many steps one request, or one step of a cancel, reads.
 PAGE: Final = 2000
 
 _PATH: Final = re.compile(r"[1-9][0-9]{0,17}(?:\.[1-9][0-9]{0,17}){0,999}", re.ASCII)
 
-#: Numbers in a row that may be missing among siblings.
+#: How many numbers in a row may be missing among siblings.
 GAP: Final = 16
 
 
@@ -36,16 +36,18 @@ async def walk(
 ) -> AsyncIterator[PromiseRecord]:
     """Yield the records below the root, parents before children, in the order the workflow made them.
 
-    With `after`, only what comes after that step in this order. With `unsettled`, nothing below what is settled: nobody
-    waits there any more. What is created behind the walker's back is missed, and so is what follows more than `GAP`
-    missing numbers, or below a settled step a missing first one and second one. Takes one read per record, and two more
-    for each settled step unless `unsettled`; stop iterating to bound it.
+    With `after`, only what comes after that step in this order. With `unsettled`, nothing below a settled step, because
+    nothing waits there any more.
+
+    The walk misses steps that are created where it has been already, steps after more than `GAP` missing numbers, and
+    the steps below a settled step whose first and second child are missing. It takes one read per record, and two more
+    for each settled step unless `unsettled`. Stop iterating to limit the reads.
 
     Raises:
-        ValueError: `after` is no step of this root.
+        ValueError: `after` is not a step of this root.
         EngineUnavailable: as for any read.
     """
-    # Each with how many of its elder siblings in a row are missing.
+    # Each id with the number of missing siblings right before it.
     open_ids = [(join_id(root_id, "1"), 0)] if after is None else _following(root_id, after)
 
     while open_ids:
@@ -89,7 +91,7 @@ def _children(record: PromiseRecord) -> list[tuple[str, int]]:
     if CALLBACK_TAG in record.tags or record.tags.get("resonate:timer") == "true":
         return []
 
-    # Most settled steps never had any, so little is looked for.
+    # Most settled steps never had any, so only the first two are looked for.
     return [(join_id(record.id, "1"), 0 if record.state == "pending" else GAP - 1)]
 
 

@@ -1,7 +1,7 @@
 """The record of a cancel: a promise beside the workflow's root whose task withdraws what the workflow waits for.
 
-An engine may forget the workflow before it forgets the cancel, and then run another workflow under the same id. So the
-record serves one start of the id, and counts only when it holds what `cancellation` writes.
+An engine may forget the workflow before it forgets the cancel, and then run another workflow under the same id. So a
+record is for one start of the id, and counts only if it holds what `cancellation` writes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ CANCEL: Final = "countersign.cancel"
 
 
 def cancel_ids(root: PromiseRecord) -> tuple[str, ...]:
-    """Return the ids of the promises that may say that this workflow is to be cancelled, in order of their use.
+    """Return the ids of the promises that may record a cancel of this workflow, in order of their use.
 
-    The last one names this start of the workflow's id, and so serves no other. A workflow that an earlier release
-    started has one more before it, which an earlier workflow of the same id may have left behind.
+    The last one names this start of the workflow's id, and so is for no other. A workflow that an earlier release
+    started has another id before it, and that promise may come from an earlier workflow with the same id.
     """
     bound = f"{root.id}~{root.tags.get(NONCE_TAG, root.created_at)}~cancel"
 
@@ -36,7 +36,7 @@ def cancel_ids(root: PromiseRecord) -> tuple[str, ...]:
 
 
 def is_cancel_of(request: PromiseRecord, root: PromiseRecord) -> bool:
-    """Whether the promise of one of the `cancel_ids` says that this very workflow is to be cancelled."""
+    """Return whether a promise under one of the `cancel_ids` says that this very workflow is to be cancelled."""
     serves = request.id == cancel_ids(root)[-1] or request.created_at >= root.created_at
     asks = request.param.data
 
@@ -44,10 +44,10 @@ def is_cancel_of(request: PromiseRecord, root: PromiseRecord) -> bool:
 
 
 async def find_cancel(promises: Promises, root: PromiseRecord) -> PromiseRecord | None:
-    """Return the record of the cancel that was asked for of this very workflow, None where none was.
+    """Return the record of the cancel of this very workflow, or None if nobody requested one.
 
     Raises:
-        EngineUnavailable: no answer in time.
+        EngineUnavailable: no reply in time.
     """
     for promise_id in cancel_ids(root):
         with contextlib.suppress(UnknownPromise):
@@ -60,7 +60,7 @@ async def find_cancel(promises: Promises, root: PromiseRecord) -> PromiseRecord 
 
 
 async def cancel_requested(ctx: SDKContext) -> bool:
-    """Tell, as a step, whether somebody asked to cancel this workflow."""
+    """Return, as a step, whether somebody asked to cancel this workflow."""
     promises = ctx.get_dependency(Engine).promises
 
     return await find_cancel(promises, await promises.get(ctx.info.origin_id)) is not None

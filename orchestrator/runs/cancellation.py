@@ -1,8 +1,8 @@
-"""Cancelling a workflow: withdraw its open callbacks, wake it from whatever else it waits for, until it has ended.
+"""Cancelling a workflow: withdrawing its open callbacks and ending its other waits, until it is over.
 
 The request is a durable promise of its own, with a task. So it outlives the process that took it, and is driven until
-the workflow is over. The workflow itself decides what its end looks like: it sees the callback it waits for as
-cancelled, compensates, and ends.
+the workflow is over. The workflow itself decides how it ends: it sees the callback it waits for as cancelled,
+compensates, and ends.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _KEPT: Final = timedelta(days=7)
 
 
 async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] = time.time) -> bool:
-    """Ask, durably, for this workflow to be cancelled, and withdraw at once what it waits for now.
+    """Request durably that this workflow be cancelled, and withdraw at once what it waits for now.
 
-    Of a workflow of very many steps, only the first ones are looked at here, and the rest by a worker. Returns whether
-    the workflow was still running. Repeating it is harmless.
+    If the workflow has very many steps, only the first ones are read here, and the rest by a worker. Returns whether
+    the workflow was still running. Repeating the request is harmless.
 
     Raises:
-        UnknownPromise: no workflow of this id.
-        EngineUnavailable: whether the request is recorded is unknown; asking again is safe.
+        UnknownPromise: there is no workflow with this id.
+        EngineUnavailable: whether the request is recorded is unknown; retrying is safe.
     """
     root = await engine.promises.get(root_id)
 
@@ -60,7 +60,7 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
 
 
 async def _record(engine: Engine, root: PromiseRecord, *, timeout_at: int) -> PromiseRecord:
-    """Create the promise that says that this workflow is to be cancelled, unless it is there, and return it."""
+    """Create the promise that says that this workflow is to be cancelled, unless it exists, and return it."""
     create = partial(
         create_task,
         engine,
@@ -81,13 +81,13 @@ async def _record(engine: Engine, root: PromiseRecord, *, timeout_at: int) -> Pr
 async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after: str | None = None) -> str | None:
     """Settle what this workflow waits for: its open callbacks as cancelled, its other waits without a value.
 
-    Looks at `PAGE` steps, those after the step `after`; returns the last one where there are more, else None.
+    Reads `PAGE` steps, those after the step `after`. Returns the last one if there are more, else None.
 
     Sleeps and calls to other worker groups that began after the request (milliseconds since the epoch) are left alone:
     they belong to the compensation.
 
     Raises:
-        EngineUnavailable: some may be withdrawn already; the same call again is safe.
+        EngineUnavailable: some may be withdrawn already; repeating the call is safe.
     """
     body = body_of("the workflow was cancelled")
     seen = 0
@@ -111,7 +111,7 @@ async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after
 
 
 async def drive_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
-    """Withdraw again and again, until the workflow is over: it may have opened another callback meanwhile."""
+    """Withdraw repeatedly until the workflow is over, because it may open another callback in between."""
     root_id = request["root"]
     pause = _FIRST_PAUSE
     after: str | None = None
@@ -127,7 +127,7 @@ async def drive_cancel(ctx: SDKContext, request: dict[str, Any]) -> None:
 async def _withdraw_once(ctx: SDKContext, root_id: str, after: str | None) -> bool | str:
     """Return True once the workflow is over, else the step after which there is more to withdraw, or False.
 
-    A workflow that was started anew under the same id is another one.
+    A workflow is also over if another one was started under the same id.
     """
     promises = ctx.get_dependency(Engine).promises
 

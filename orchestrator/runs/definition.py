@@ -1,7 +1,7 @@
-"""Defining a workflow: `@workflow` over an async function `(ctx, request)`, and finding the ones a module defines.
+"""Defining a workflow: `@workflow` over an async function `(ctx, request)`.
 
-There is no registry: a definition is a value, a worker registers the ones it was told to load, and the receiver reads
-their input schemas from the same values.
+There is no registry: a definition is a value. A worker registers the ones that its settings name, and the receiver
+reads their input schemas from the same values.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
-#: How long a workflow may take unless it says otherwise. Its waits can be no longer than it.
+#: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
 
 
@@ -51,7 +51,7 @@ DEFAULT_TIMEOUT: Final = timedelta(days=400)
 class Workflow[Request: BaseModel]:
     """A workflow: its name, its code, and the pydantic model of its input.
 
-    `group` is the worker group that runs it; `timeout` bounds it as a whole.
+    `group` is the worker group that runs it; `timeout` limits the workflow as a whole.
     """
 
     name: str
@@ -62,17 +62,17 @@ class Workflow[Request: BaseModel]:
     summary: str
 
     async def __call__(self, ctx: SDKContext, start: Any) -> Any:
-        """Run the workflow's code and return how it ended, as the root promise holds it: never an exception.
+        """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
 
-        An unexpected error ends the workflow as failed, with its type and place, or as cancelled where that was asked
-        for. So does a result that JSON cannot hold, with the place in it.
+        An unexpected error ends the workflow as failed, with the error's type and place, or as cancelled if somebody
+        asked for that. So does a result that JSON cannot hold, with the place in the result.
         """
         flow = Context.over(ctx)
         ending = await self._run(flow, start)
         await flow.run_end_actions()
 
         if flow.tampered is not None:
-            # Whatever the workflow's own code made of it.
+            # The workflow's own code may have caught the error.
             ending = Ending.failed(str(StoreTampered(flow.tampered)))
 
         return ending.stored()
@@ -91,7 +91,7 @@ class Workflow[Request: BaseModel]:
 
             logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
 
-            return Ending.failed(self._told(error))
+            return Ending.failed(self._described(error))
 
     def _request(self, flow: Context, start: object) -> Request:
         try:
@@ -102,8 +102,8 @@ class Workflow[Request: BaseModel]:
 
         raise WorkflowFailed(reason)
 
-    def _told(self, error: BaseException) -> str:
-        """Return what the workflow API says of an error. Only our own errors' texts are known to quote no body."""
+    def _described(self, error: BaseException) -> str:
+        """Return what the workflow API says about an error. Only the texts of our own errors never quote a body."""
         if isinstance(error, NotJson):
             return str(error)
 
@@ -129,8 +129,8 @@ def workflow[Request: BaseModel](
     The name defaults to the function's. The first line of its docstring is the summary that the API shows.
 
     Raises:
-        Misdefined: the function is not async, or its second parameter names no pydantic model; a name that is not 1 to
-            64 of `A-Za-z0-9_-`, or a group's name that can be none.
+        Misdefined: the function is not async, its second parameter is not annotated with a pydantic model, the name is
+            not 1 to 64 of `A-Za-z0-9_-`, or the group's name is invalid.
     """
     check_group(group)
 
@@ -138,12 +138,10 @@ def workflow[Request: BaseModel](
         chosen = name if name is not None else getattr(body, "__name__", "")
 
         if _NAME.fullmatch(chosen) is None:
-            msg = f"a workflow's name is 1 to 64 of A-Z a-z 0-9 _ -, not {chosen!r}"
-            raise Misdefined(msg)
+            raise Misdefined(f"a workflow's name is 1 to 64 of A-Z a-z 0-9 _ -, not {chosen!r}")
 
         if not inspect.iscoroutinefunction(body):
-            msg = f"the workflow {chosen} must be an async function"
-            raise Misdefined(msg)
+            raise Misdefined(f"the workflow {chosen} must be an async function")
 
         summary = (inspect.getdoc(body) or chosen).partition("\n")[0]
 
@@ -164,12 +162,11 @@ def _request_model(body: Callable[..., Any], name: str) -> Any:
     wanted = 2
 
     if len(parameters) == wanted:
-        # Only this one annotation is resolved: the other may name what is imported for type checkers alone.
+        # Only this annotation is resolved. The others may name what is imported for type checkers only.
         alone = type("_", (), {"__annotations__": {"request": body.__annotations__.get(parameters[1])}})
         model = inspect.get_annotations(alone, globals=body.__globals__, eval_str=True)["request"]
 
         if inspect.isclass(model) and issubclass(model, BaseModel):
             return model
 
-    msg = f"the workflow {name} must take (ctx, request), with request annotated by a pydantic model"
-    raise Misdefined(msg)
+    raise Misdefined(f"the workflow {name} must take (ctx, request), with request annotated with a pydantic model")

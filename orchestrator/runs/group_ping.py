@@ -1,4 +1,4 @@
-"""Whether anybody works for a worker group: asked by a task to it, since an engine knows promises and no workers."""
+"""Whether a worker group has a worker. A task for the group finds out, because an engine does not know its workers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 PING: Final = "countersign.ping"
 
-#: Longer than anybody waits for the answer, so that clocks may differ.
+#: Longer than any caller waits for the reply, so that clocks may differ.
 _KEPT_SECONDS: Final = 600
 
 
 async def ping(_: SDKContext, asked: str) -> str:
-    """Answer, as every worker of every group does."""
+    """Reply. Every worker of every group registers this function."""
     return asked
 
 
@@ -35,13 +35,13 @@ async def is_served(
     clock: Callable[[], float] = time.time,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> bool:
-    """Return whether a worker of this group answers within so many seconds.
+    """Return whether a worker of this group replies within `seconds`.
 
-    A busy group answers late and a worker that is being replaced not at all: no is a hint, not a proof. Leaves one
-    settled promise in the engine.
+    A busy group replies late, and a worker that is being replaced not at all, so False is a hint and not a proof.
+    Leaves one settled promise in the engine.
 
     Raises:
-        EngineUnavailable: the engine itself does not answer.
+        EngineUnavailable: the engine itself does not reply.
     """
     probe = f"countersign~ping~{new_nonce()}"
     await create_task(
@@ -56,7 +56,7 @@ async def is_served(
     record = await engine.wait_settled(probe, seconds=seconds)
 
     if record.state == "pending":
-        # Nobody needs the answer any more. Whoever came between has answered.
+        # The reply is no longer needed. If one has come since, the engine returns the record with it.
         record = await engine.promises.cancel(probe)
 
     return record.state == "resolved"

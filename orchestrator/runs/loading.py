@@ -20,14 +20,16 @@ def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any
     """Return the group steps that these workflows can call: those that their modules name.
 
     Raises:
-        ConfigurationError: two of them share a name, by which they are called.
+        ConfigurationError: two of them have the same name, and steps are called by name.
     """
     found: dict[str, GroupStep[..., Any]] = {}
 
     for one in workflows:
         for step in _named_by(one):
             if found.setdefault(step.name, step) is not step:
-                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two group steps of the name {step.name}")
+                raise ConfigurationError(
+                    "COUNTERSIGN_WORKFLOWS", f"has two group steps with the same name: {step.name}"
+                )
 
     return tuple(found.values())
 
@@ -50,7 +52,7 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
     """Return the workflows that these modules define or import, by name.
 
     Raises:
-        ConfigurationError: a module that cannot be imported, holds no workflow, or two workflows of one name.
+        ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name.
     """
     found: dict[str, Workflow[Any]] = {}
 
@@ -63,13 +65,13 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
 
         for one in defined:
             if found.setdefault(one.name, one) is not one:
-                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows of the name {one.name}")
+                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {one.name}")
 
     return found
 
 
 def _imported(name: str, number: int) -> ModuleType:
-    """Import a module, whatever its code does. What it needs may be named, its own name not: that is the setting."""
+    """Import a module. An error may name what the module needs, but not the module: its name is the setting's value."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -80,9 +82,9 @@ def _imported(name: str, number: int) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        said = f": {error}" if isinstance(error, Misdefined) else ""
+        text = f": {error}" if isinstance(error, Misdefined) else ""
 
-        raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{said}") from error
+        raise _unusable(number, f"that cannot be imported: {_raised(error, name)}{text}") from error
 
 
 def _unusable(number: int, reason: str) -> ConfigurationError:
@@ -90,7 +92,7 @@ def _unusable(number: int, reason: str) -> ConfigurationError:
 
 
 def _raised(error: BaseException, module_name: str) -> str:
-    """Return the type of the error and where it comes from: a line of the module, or of a file that it led to."""
+    """Return the type of the error and where it comes from: a line of the module, or of a file that it imports."""
     names = module_name.split(".")
     found = places(error)
     own = [(file, line) for file, line in found if {Path(file).stem, Path(file).parent.name} & set(names)]

@@ -1,7 +1,7 @@
 """Root promises: how a workflow is started once per id, and what its root says about it from then on.
 
-A root is created by whoever starts it, as a durable promise with a task for the workflow's worker group; creating one
-that exists changes nothing and gives the record that stands. Its param holds the input, its value how it ended.
+A root is a durable promise with a task for the workflow's worker group. Creating one that exists changes nothing and
+returns the existing record. Its param holds the input, and its value how the workflow ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a workflow is started with: the input's JSON text, bound to this root so that it fits no other."""
+    """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it."""
 
     root_id: str
     text: str
@@ -46,7 +46,7 @@ class Start:
         return loads_strict(self.text.encode())
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that rests in the root's param."""
+        """Return the form that is stored in the root's param."""
         return {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
 
     @classmethod
@@ -54,14 +54,13 @@ class Start:
         """Return what a root was started with.
 
         Raises:
-            WorkflowFailed: it was not started by us, or is the input of another root.
+            WorkflowFailed: Countersign did not write it, or it is the input of another root.
         """
         match stored:
             case {"countersign": stored_names.FORMAT, "root": str(root), "request": str(text)} if root == root_id:
                 return cls(root_id=root_id, text=text)
             case _:
-                msg = "the stored input is not one that was started under this id"
-                raise WorkflowFailed(msg)
+                raise WorkflowFailed("the stored input is not one that a workflow was started with under this id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +82,14 @@ class Ending:
 
     @classmethod
     def failed(cls, message: str) -> Self:
-        """Return the ending of a workflow that broke."""
+        """Return the ending of a workflow that failed with this message."""
         return cls(state="failed", error={"message": escaped(message)})
 
     @classmethod
     def raised(cls, end: WorkflowEnded) -> Self:
         """Return the ending of a workflow that raised this.
 
-        What cannot be written as JSON in it is left out, and the message says what and why.
+        What cannot be written as JSON is left out, and the message says what and why.
         """
         error: dict[str, Any] = {"message": "the workflow gave no reason that can be written"}
         left_out = []
@@ -110,7 +109,7 @@ class Ending:
         return cls(state=end.state, error=error)
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that rests in the root's value."""
+        """Return the form that is stored in the root's value."""
         error = None if self.error is None else json.dumps(self.error, allow_nan=False)
 
         return {"countersign": stored_names.FORMAT, "state": self.state, "result": self.result, "error": error}
@@ -120,7 +119,7 @@ class Ending:
 class RootView:
     """A workflow as its root promise shows it. `created` says whether this very call started it.
 
-    `request` is the JSON text of its input, None where the store was tampered with.
+    `request` is the JSON text of its input, or None if the store was tampered with.
     """
 
     root_id: str
@@ -144,12 +143,12 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     clock: Callable[[], float] = time.time,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> RootView:
-    """Start the workflow unless its id is taken, and return what stands; `created` tells which.
+    """Start the workflow unless its id is taken, and return it; `created` says whether this call started it.
 
-    Does not compare the inputs: the caller sees the one that stands in the view.
+    Does not compare the inputs: the returned view has the one that the workflow was started with.
 
     Raises:
-        EngineUnavailable: whether it started is unknown; the same call again is safe.
+        EngineUnavailable: whether it started is unknown; repeating the call is safe.
     """
     root_id = f"{name}.{workflow_id}"
     nonce = new_nonce()
@@ -170,7 +169,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
     """Return the workflow as this root record shows it.
 
     Raises:
-        EngineUnavailable: the record is not one of a workflow that we started.
+        EngineUnavailable: the record is not that of a workflow that Countersign started.
     """
     state: State
     result = error = None
@@ -184,11 +183,11 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         case "resolved" if _is_ending(value):
             state, result, error = value["state"], readable(value["result"]), readable(value["error"])
         case "rejected_timedout":
-            state, error = "expired", json.dumps({"message": "the workflow's own time was over"})
+            state, error = "expired", json.dumps({"message": "the workflow reached its own timeout"})
         case "rejected_canceled":
             state, error = "cancelled", json.dumps({"message": "cancelled in the engine"})
         case _:
-            # Never with what the record holds: a rejected promise's value is not ours to interpret.
+            # What the record holds is not shown, because a rejected promise's value may be anything.
             state, error = "failed", json.dumps({"message": "the workflow's code could not be run"})
 
     return RootView(
@@ -211,8 +210,7 @@ def _request_of(record: PromiseRecord) -> str | None:
         case {"args": [{"countersign": stored_names.FORMAT, "root": record.id, "request": str(text)}]}:
             return text
         case _:
-            msg = f"the root {record.id} was not started by Countersign"
-            raise EngineUnavailable(msg)
+            raise EngineUnavailable(f"the root {record.id} was not started by Countersign")
 
 
 def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:

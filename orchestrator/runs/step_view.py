@@ -1,4 +1,4 @@
-"""The steps of a workflow as others see them, read from the records of its call graph."""
+"""The steps of a workflow as the API and the pages show them, read from the records of its call graph."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATES: Final[Mapping[PromiseState, State]] = {
     "rejected_timedout": "expired",
 }
 
-#: How a callback ended, as the state of its step; a decision is a success.
+#: The state of a callback's step by how the callback ended. A person's decision counts as a success.
 _OUTCOME_STATES: Final[Mapping[str, State]] = {
     "failed": "failed",
     "died": "failed",
@@ -73,7 +73,7 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
     """Return a page of the steps below this root, those that come `after` one of them, and whether there are more.
 
     Raises:
-        ValueError: `after` is no step of this root.
+        ValueError: `after` is not a step of this root.
         EngineUnavailable: as for any read.
     """
     steps: list[StepView] = []

@@ -1,1 +1,1 @@
-"""For tests, ours and those of workflow authors: a Databricks workspace, and the service as processes."""
+"""For tests, our own and those of workflow authors: a Databricks workspace, and the service as processes."""

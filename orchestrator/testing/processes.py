@@ -1,6 +1,6 @@
-"""Receivers (and workers, where the engine is remote) as processes of their own, for the demo, benchmark and tests.
+"""Receivers (and workers, if the engine is remote) as processes of their own, for the demo, the benchmark and tests.
 
-They can be killed and started again over the same engine. Not part of the service itself.
+They can be killed and started again with the same engine. This module is not part of the service itself.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ PATIENCE: Final = 40.0
 
 
 class NotAsExpected(Exception):
-    """A process did not do what it should within the time it has."""
+    """A process did not do what it should, or not in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """An HTTP answer: its status and its JSON document."""
+class Response:
+    """An HTTP response: its status and its JSON document."""
 
     status: int
     document: dict[str, Any]
 
     @property
     def shown(self) -> str:
-        """The answer in one line: the problem's name, or the document."""
+        """The response on one line: its status with the problem's name, or with the document."""
         name = self.document.get("type", "").removeprefix("urn:countersign:")
 
         return f"{self.status} {name or json.dumps(self.document)}"
 
 
 class Service:
-    """Receivers on free loopback ports, with fresh keys, over the engine at `engine` (a URL).
+    """Receivers on free loopback ports, with new keys, using the engine at `engine` (a URL).
 
-    Its processes are named `receiver`, `receiver-2`, ... and, over a remote engine, `worker`, `worker-2`, ...: a worker
-    for each of the `groups`. All links point to the first receiver.
+    The processes are named `receiver`, `receiver-2`, ... and, with a remote engine, `worker`, `worker-2`, ...: one
+    worker for each of the `groups`. All links point to the first receiver.
     """
 
-    def __init__(  # noqa: PLR0913 - a whole service, all of it named
+    def __init__(  # noqa: PLR0913 - a whole service; every argument is named
         self,
         folder: Path,
         engine: str,
@@ -92,7 +92,7 @@ class Service:
         }
 
     def start(self, *extra: str) -> float:
-        """Start the processes that do not run; return the seconds until all receivers were ready."""
+        """Start the processes that are not running; return the seconds until all receivers were ready."""
         began = time.monotonic()
 
         for name in self.names:
@@ -105,7 +105,7 @@ class Service:
         return time.monotonic() - began
 
     def launch(self, name: str, *extra: str) -> subprocess.Popen[bytes]:
-        """Start this process and do not wait for it."""
+        """Start this process without waiting for it."""
         if name in self._groups:
             port, arguments = 0, ["-m", "orchestrator", "--group", self._groups[name]]
         else:
@@ -123,14 +123,14 @@ class Service:
         return self._running[name]
 
     def kill(self, *names: str) -> None:
-        """Kill -9 whatever runs of these, or of all."""
+        """Send SIGKILL to those of these processes (by default all) that are running."""
         for name in names or self.names:
             if not self.died(name):
                 self._running[name].send_signal(signal.SIGKILL)
                 self._running[name].wait(PATIENCE)
 
     def died(self, name: str = "receiver") -> bool:
-        """Return whether this process does not run."""
+        """Return whether this process is not running."""
         return name not in self._running or self._running[name].poll() is not None
 
     def stop(self) -> int:
@@ -141,7 +141,7 @@ class Service:
 
         return self._running["receiver"].returncode if "receiver" in self._running else -1
 
-    def ask(  # noqa: PLR0913 - a whole request, all of it named
+    def ask(  # noqa: PLR0913 - a whole request; every argument is named
         self,
         method: str,
         path: str,
@@ -150,11 +150,11 @@ class Service:
         token: str | None = None,
         headers: dict[str, str] | None = None,
         receiver: int = 0,
-    ) -> Answer:
-        """Return the answer of this receiver; without a token the request carries the API key.
+    ) -> Response:
+        """Return this receiver's response. Without `token`, the request carries the API key.
 
         Raises:
-            OSError: nobody answered, or not to the end.
+            OSError: there was no response, or an incomplete one.
         """
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.ports[receiver]}{path}",
@@ -168,17 +168,17 @@ class Service:
         )
 
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - as above
-                return Answer(status=answer.status, document=json.loads(answer.read()))
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310 - our own loopback URL
+                return Response(status=response.status, document=json.loads(response.read()))
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(status=error.code, document=json.loads(error.read()))
+                return Response(status=error.code, document=json.loads(error.read()))
         except http.client.HTTPException as error:
-            raise ConnectionError("the answer was cut off") from error
+            raise ConnectionError("the response was cut off") from error
 
     def _ready(self, name: str, number: int) -> bool:
         if self.died(name):
-            raise NotAsExpected(f"{name} ended at its start:\n" + self.log.read_text()[-2000:])
+            raise NotAsExpected(f"{name} ended while it was starting:\n" + self.log.read_text()[-2000:])
 
         try:
             return self.ask("GET", "/readyz", receiver=number).status == 200  # noqa: PLR2004
@@ -193,25 +193,25 @@ class Service:
 
 
 def wait_until(what: str, happened: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
-    """Return once it has happened.
+    """Return once `happened` returns True.
 
     Raises:
-        NotAsExpected: it did not, in time.
+        NotAsExpected: it did not happen in time.
     """
     end = time.monotonic() + seconds
 
     while not happened():
         if time.monotonic() > end:
-            raise NotAsExpected(f"{what}: not within {seconds:g} s")
+            raise NotAsExpected(f"{what}: this did not happen within {seconds:g} s")
 
         time.sleep(0.05)
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, and that this process was not given before.
+    """Return a loopback port that nobody listens on and that this function has not returned before in this process.
 
-    It is below those that systems hand out by themselves, so no connection of some other program takes it before its
-    server does, or while its server is down. Another process that asks here at the same moment may still be given it.
+    The port is below the range from which systems assign ports, so no other program's connection takes it before its
+    server does, or while its server is down. Another process that calls this at the same moment may get the same port.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         if port in _given:

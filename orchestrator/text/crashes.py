@@ -1,7 +1,7 @@
-"""What may be told of an exception that nobody expected: its type, its code, where it came from. Never its text.
+"""What may be shown of an unexpected exception: its type, its code and where it came from. Never its text.
 
 Such a text quotes what the code was working on: `int(body)` puts the body into it, a KeyError is the key, pydantic
-shows the input. Notes, groups and causes do the same. So no log line and no answer is made of one.
+shows the input. Notes, groups and causes do the same. So no log line and no response contains one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-#: Links of a chain, and places in the code of each link, that are told.
+#: How many exceptions of a chain are shown, and how many places in the code for each.
 _LINKS: Final = 16
 _PLACES: Final = 24
 
-#: Attributes in which libraries keep a code of theirs, and its type: SQLite's, Postgres', an engine server's.
+#: The attributes in which errors of SQLite, of Postgres and of an engine server keep a code, and its type.
 _CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
 _LARGEST_CODE: Final = 2**63
 
@@ -29,13 +29,13 @@ def describe_crash(error: BaseException) -> str:
     At most 16 exceptions of a chain or group, and the innermost 24 places of each.
     """
     links = _causes(error)
-    told = [_describe(link) for _, link in zip(range(_LINKS), links, strict=False)]
+    shown = [_describe(link) for _, link in zip(range(_LINKS), links, strict=False)]
 
-    return " <- ".join([*told, "more"] if next(links, None) else told)
+    return " <- ".join([*shown, "more"] if next(links, None) else shown)
 
 
 def name_of_kind(error: BaseException) -> str:
-    """Return an exception's type and its code where it has one: `builtins.OSError ENOSPC`."""
+    """Return an exception's type, and its code if it has one: `builtins.OSError ENOSPC`."""
     kind = type(error)
     code = _code_of(error)
 
@@ -43,7 +43,7 @@ def name_of_kind(error: BaseException) -> str:
 
 
 def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
-    """Return the innermost line of this file that the exception passed through, and its function; None where none."""
+    """Return the innermost line of this file that the exception passed through, and its function, or None."""
     found = [(line, function) for name, line, function in _places(error.__traceback__) if name == file]
 
     return found[-1] if found else None
@@ -91,7 +91,7 @@ def _places(trace: TracebackType | None) -> list[tuple[str, int, str]]:
 
 def _code_of(error: BaseException) -> str:
     if isinstance(error, OSError):
-        # Whatever it was made of: its constructor takes anything for a number.
+        # The constructor accepts any object as the number.
         return errno.errorcode.get(error.errno, "") if isinstance(error.errno, int) else ""
 
     for name, kind in _CODES:

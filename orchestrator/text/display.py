@@ -1,7 +1,7 @@
 """Text from strangers made fit to be shown to a person: on a page, in a mail, in a log.
 
-What is shown must be what is there: no character that hides, reorders or overwrites others is let through. Markup is
-not this file's business, escaping stays with whoever writes markup.
+What is shown must be what is there, so no character that hides, reorders or overwrites others gets through. This file
+does not escape markup; the code that writes markup does.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _REFUSED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def one_line(text: str, limit: int) -> str:
-    """Return the text as one line of at most `limit` characters; white space is run together."""
+    """Return the text as one line of at most `limit` characters, with each run of white space as one space."""
     line = " ".join(_cut(text, limit * 4).split())
 
     return _cut(_visible(line), limit)
 
 
 def paragraphs(text: str, limit: int) -> str:
-    """Return the text with its lines kept, at most `limit` characters; what is cut off is said at the end."""
+    """Return the text with its lines kept, at most `limit` characters. A notice at the end says if it was cut."""
     if len(text) > limit:
         notice = f"\n[… cut here; {len(text):,} characters in all]"
         text = text[: limit - len(notice)] + notice

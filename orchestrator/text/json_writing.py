@@ -1,8 +1,8 @@
-"""JSON that we write: strict, so that whatever reads it reads the same, or an error that names the place.
+"""Writing JSON strictly: either every reader reads the same value, or an error names the place that is wrong.
 
-Python's `json` writes NaN, lone surrogates and two keys that are spelt alike; others leave out what they cannot write.
-A workflow would then have ended with something that nobody can read. What is refused here is what `jsonvalues` would
-not read, and what is no JSON at all. An error names the place and never the value.
+Python's `json` writes NaN, lone surrogates and two keys that are spelt alike; other libraries leave out what they
+cannot write. A workflow would then have ended with something that nobody can read. This file refuses what `strict_json`
+would not read, and what is not JSON at all. An error names the place and never the value.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 def dumps_strict(value: object, place: str, *, convert: Callable[[Any], Any] = to_jsonable_python) -> str:
     """Return the value as one JSON text in ASCII.
 
-    Dictionaries, lists, tuples and sets are taken apart here. `convert` makes JSON values of everything else, by
-    default as pydantic does: of models, dataclasses, dates, decimals and so on. `place` is what an error calls the
-    value.
+    Dictionaries, lists, tuples and sets are taken apart here. `convert` turns everything else into JSON values, by
+    default as pydantic does: models, dataclasses, dates, decimals and so on. `place` is what an error calls the value.
 
     Raises:
-        NotJson: NaN or infinity, a lone surrogate, an integer that no double can hold, more than 64 levels, two keys of
-            one spelling, or an object that `convert` makes nothing of. Names the place: `result.items[3].price`.
+        NotJson: NaN or infinity, a lone surrogate, an integer that no double can hold, more than 64 levels, two keys
+            with the same spelling, or an object that `convert` cannot convert. Names the place:
+            `result.items[3].price`.
     """
     return json.dumps(_plain(value, place, MAX_DEPTH, convert), allow_nan=False)
 
@@ -45,7 +45,7 @@ def escaped(text: str) -> str:
 
 
 def readable(text: str | None) -> str | None:
-    """Return this JSON text; one that an earlier version wrote with lone surrogates, with those spelt out."""
+    """Return this JSON text. Lone surrogates, which an earlier version wrote, are spelt out."""
     if text is None or (r"\ud" not in text and r"\uD" not in text):
         return text
 
@@ -132,7 +132,7 @@ def _converted(value: Any, place: str, convert: Callable[[Any], Any] | None, *, 
     name = (kind or type(value)).__qualname__
 
     if convert is None:
-        # Converted already, and still of no plain type: a subclass of one, which is written as its base.
+        # Already converted and still not a plain type: a subclass of one, which is written as its base.
         for base in (str, int, float):
             if isinstance(value, base):
                 return base(value)

@@ -1,9 +1,9 @@
 """What an e-mail address is: one grammar for settings, workflow inputs and every mail that is sent.
 
 An address is a plain `LOCAL@DOMAIN`, and what is returned here is, byte for byte, the recipient of the envelope and the
-To header. So everything is refused that some program on the way might read as another address: quotes, comments, routes
-(`%` and `!` too), encoded words, address literals, and characters that are another spelling of a plainer one. Whether
-the mailbox exists is for its server to say.
+To header. So this file refuses everything that some program on the way might read as another address: quotes, comments,
+routes (`%` and `!` too), encoded words, address literals, and characters that are another spelling of a plainer one. It
+does not check whether the mailbox exists.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def mailbox(text: str) -> str:
     An ASCII address is returned as it is. A domain in other letters becomes its A-labels (IDNA 2008), and a local part
     in other letters is composed (NFC). Limits are in bytes of UTF-8: 64 before the @, 254 in all.
     """
-    # Longer than any address can be. What follows looks at each character.
+    # Longer than any address can be. The checks below look at each character.
     if len(text) > MAX_ADDRESS:
         raise ValueError(f"not an e-mail address: longer than {MAX_ADDRESS} bytes")
 
@@ -51,7 +51,7 @@ def mailbox(text: str) -> str:
 
 
 def domain_name(text: str) -> str:
-    """Return a host name fit for mail, in ASCII, or raise ValueError. An IP address is none; one label is enough."""
+    """Return a host name fit for mail, in ASCII, or raise ValueError. One label is enough; IP addresses are refused."""
     labels = [_ascii_label(label) for label in text.split(".")]
     domain = ".".join(labels)
 
@@ -76,13 +76,13 @@ def _local(text: str) -> str:
         raise ValueError(f"not an e-mail address: more than {MAX_LOCAL} bytes before the @")
 
     if _LOCAL.fullmatch(local) is None or _ENCODED_WORD in local or not _is_plain(local):
-        raise ValueError("not an e-mail address: something before the @ that a plain address does not have")
+        raise ValueError("not an e-mail address: the part before the @ is not that of a plain address")
 
     return local
 
 
 def _is_plain(local: str) -> bool:
-    """True when all that is not ASCII is letters, digits and their marks, none of them a variant of a plainer one."""
+    """True when the characters beyond ASCII are letters, digits and marks, none of them a variant of a plainer one."""
     if local.isascii():
         return True
 

@@ -1,7 +1,7 @@
-"""What a secret looks like, and masking it in any text: the one set of rules, for logs and for other people's messages.
+"""Masking what looks like a secret in any text: one set of rules, for logs and for messages from other systems.
 
-A guess by shape, and the second line of defence: it refuses to be a reason for putting a secret into a text. Every
-pattern is linear on any text. Each run of characters is entered once and never given back, or is bounded by a number.
+It guesses by shape and is only the second line of defence: do not put a secret into a text because this file may mask
+it. Every pattern takes linear time on any text, because each run of characters is possessive or bounded by a number.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 REDACTED: Final = "[redacted]"
 
-#: Characters of a text that are looked at; what is beyond is cut off.
+#: How many characters of a text are examined. The rest is cut off.
 LONGEST: Final = 32 * 1024
 
 
-# What is looked for, in lower case, before the pattern is tried, since every line that is logged pays for all of them.
-# What the first group holds is kept.
+#: Each pattern with a lower-case needle. The needle is looked for first, because each logged line pays for all of them.
+#: What the pattern's first group holds is kept.
 _SECRETS: Final = (
     # Our tokens, and others of the same signing library.
     (".", re.compile(r"(?<![\w-])()[\w-]{16,}+(?:\.[\w-]{1,16}+)?\.[\w-]{43}", re.ASCII)),
@@ -37,7 +37,7 @@ _SECRETS: Final = (
     ("gh", re.compile(r"()gh[opsur]_\w{16,}+", re.ASCII)),
     ("github_pat_", re.compile(r"()github_pat_\w{16,}+", re.ASCII)),
     ("xox", re.compile(r"()xox[a-z]-[\w-]{8,}+", re.ASCII)),
-    # Whoever stands before the host of an address, and what a setting of such a name is given.
+    # User and password before the host of an address, and the value of a setting with such a name.
     ("://", re.compile(r"(://)[^/?#\s]*(?=@)")),
     ("pass", re.compile(r"((?:password|passwd)['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^\s&'\",;)\]}]+", re.IGNORECASE)),
     ("secret", re.compile(r"(secret['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^\s&'\",;)\]}]+", re.IGNORECASE)),
@@ -48,7 +48,8 @@ _SECRETS: Final = (
 def redact(text: str, mark: str = REDACTED) -> str:
     """Return `text` with everything in it that looks like a secret replaced by the mark.
 
-    Of a text longer than `LONGEST` the whole words up to there are looked at, and the rest is only counted.
+    Of a text longer than `LONGEST`, only the whole words up to there are returned, and the number of characters left
+    out.
     """
     kept = cut(text)
     lowered = kept.lower()
@@ -62,14 +63,14 @@ def redact(text: str, mark: str = REDACTED) -> str:
 
 
 def cut(text: str, limit: int = LONGEST) -> str:
-    """Return the whole words in the text's first `limit` characters; the text itself where it is no longer than that.
+    """Return the whole words in the text's first `limit` characters, or the text itself if it is no longer than that.
 
-    A secret that the cut goes through goes with its word: half of it would not be known for one.
+    A word that the limit splits is dropped, because half a secret would not be recognised.
     """
     return text if len(text) <= limit else " ".join(text[:limit].rsplit(None, 1)[:-1])
 
 
-# Bounded at their beginning, never given back at their end: linear on any text.
+# Bounded at the beginning and possessive at the end, so linear on any text.
 _ADDRESS: Final = re.compile(
     r"[a-z0-9+.-]{0,20}+(?::|%(?:25){0,2}3a)(?:\\{0,2}/|%(?:25){0,2}2f){2}[^\s\"'<>]*+", re.IGNORECASE
 )
@@ -78,14 +79,14 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{40,}+")
 
 _CUT: Final = "[...]"
 
-# A shorter value is cut only where it stands alone: a parameter "1" must not eat every digit.
+# A shorter value is cut only where it is a word of its own: a parameter "1" must not remove every 1.
 _LONG: Final = 8
 
 
 def without_echoes(text: str, hidden: Iterable[str] = ()) -> str:
     """Return `text` in one printable line, without the values in `hidden`, addresses, and what looks like a token.
 
-    What is beyond the text's first 32768 characters is left out.
+    Everything after the text's first 32768 characters is left out.
     """
     spellings = {spelling for value in hidden if value for spelling in (value, json.dumps(value)[1:-1])}
     kept = text[:LONGEST]
@@ -94,7 +95,7 @@ def without_echoes(text: str, hidden: Iterable[str] = ()) -> str:
         kept = _without(spelling, kept)
 
     if len(text) > LONGEST:
-        # The last value may have been cut through. What is left of it is shorter than itself.
+        # The limit may have split a hidden value, and the part that is left is shorter than the value.
         kept = cut(kept, max(0, len(kept) - max(map(len, spellings), default=1)))
 
     kept = _TOKEN.sub(_CUT, redact(_ADDRESS.sub(_CUT, kept), _CUT))

@@ -1,8 +1,8 @@
 """JSON from strangers, read strictly, and compared as JSON.
 
-Python's `json` accepts more than JSON (NaN, repeated keys, lone surrogates) and recurses over nesting; what it lets
-through would be stored, hashed and compared by other programs that read it differently. This file refuses to repair
-anything: a text that two strict parsers could read in two ways is an error, and no error says what the text held.
+Python's `json` accepts more than JSON (NaN, repeated keys, lone surrogates) and recurses over nesting. What it accepts
+would be stored, hashed and compared by other programs that read it differently. This file refuses to repair anything: a
+text that two strict parsers could read in two ways is an error, and no error says what the text held.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import math
 import re
 from typing import Final, NoReturn
 
+#: Levels of arrays and objects, the outermost being the first.
 MAX_DEPTH: Final = 64
-"""Levels of arrays and objects, the outermost being the first."""
 
+#: Characters of an integer. No double can hold a longer one, so other parsers would read infinity.
 MAX_DIGITS: Final = 309
-"""Characters of an integer: more than any double can hold, so other parsers would read infinity."""
 
 # One match per bracket and per whole string. Every quantifier is possessive and every part after the opening quote is
 # optional, so that an unterminated string still matches once: the scan is linear on any input.
@@ -26,7 +26,7 @@ _BRACKET_OR_STRING: Final = re.compile(r'[\[{]|[\]}]|"(?:[^"\\]++|\\.)*+\\?"?', 
 def loads_strict(data: bytes) -> object:
     """Return the value of one JSON text in UTF-8.
 
-    Takes at most some 15 ms for 64 KB, whatever they hold, on the calling thread. Does not say where the fault is.
+    Takes at most about 15 ms for 64 KB, whatever they hold, on the calling thread. Does not say where the fault is.
 
     Raises:
         ValueError: not UTF-8, a byte order mark, empty, not JSON, a repeated key, NaN, Infinity or a number too large
@@ -53,7 +53,7 @@ def loads_strict(data: bytes) -> object:
 
 
 def json_equal(left: object, right: object) -> bool:
-    """Return whether two parsed values are equal as JSON: `true` is not 1, 1 is 1.0, the order of members is nothing.
+    """Return whether two parsed values are equal as JSON: `true` is not 1, 1 is 1.0, members may be in any order.
 
     Numbers are compared exactly, so two large integers that round to one double are still different.
     """
@@ -120,7 +120,7 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise ValueError("the text holds an integer of absurd length")
+        raise ValueError(f"the text holds an integer of more than {MAX_DIGITS} characters")
 
     return int(digits)
 

@@ -1,4 +1,4 @@
-"""Templates of pages and mails: they escape what they show unless told otherwise, and know every name they use."""
+"""Templates of pages and mails. They escape what they show by default, and an unknown name is an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def templates_in(folder: Path) -> Environment:
-    """Return the templates of this folder. Each is read from the disk once, when it is first asked for."""
+    """Return the templates of this folder. Each is read from the disk once, on first use."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

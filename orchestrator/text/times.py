@@ -30,14 +30,14 @@ def rfc3339(milliseconds: int) -> str:
 
 
 def to_the_minute(moment: datetime) -> str:
-    """Return a moment as a sentence has it: `21 November 2026, 08:00 UTC`."""
+    """Return a moment for use in a sentence: `21 November 2026, 08:00 UTC`."""
     moment = moment.astimezone(UTC)
 
     return f"{moment.day} {_MONTHS[moment.month - 1]} {moment:%Y, %H:%M} UTC"
 
 
 def to_the_second(moment: datetime) -> str:
-    """Return a moment as a table has it, which says once that it is UTC: `21 Nov 2026, 08:00:00`."""
+    """Return a moment for use in a table that says once that it is in UTC: `21 Nov 2026, 08:00:00`."""
     moment = moment.astimezone(UTC)
 
     return f"{moment.day} {_MONTHS[moment.month - 1][:3]} {moment:%Y, %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""The workflows that ship, each also the example to copy."""
+"""The workflows that come with the package. Each is also an example to copy."""
 
 from orchestrator.workflows.approve_and_ship import approve_and_ship
 from orchestrator.workflows.databricks_pipeline import databricks_pipeline

@@ -1,4 +1,4 @@
-"""A person's decision as a step of a workflow: asked by mail, reminded, and nothing is shipped without it."""
+"""A workflow that waits for a person's decision: it asks by mail, reminds, and ships nothing without approval."""
 
 from __future__ import annotations
 

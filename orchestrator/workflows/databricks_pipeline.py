@@ -1,4 +1,4 @@
-"""A Databricks job as a step of a workflow: triggered once, answered by a signed callback, never waited for in vain."""
+"""A workflow that runs a Databricks job, waits for its signed callback, and ends if the job dies without one."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 365 * 86400
 
-#: Seconds that a pause before a further attempt lasts at most.
+#: The longest pause before a further attempt, in seconds.
 _LONGEST_PAUSE: Final = 600.0
 
-#: How often an outside system that is away is asked once nothing waits for its answer any more: for about an hour.
+#: How often an unavailable outside system is tried once nothing waits for its reply any more: for about an hour.
 _TRIES: Final = 18
 
-#: The same where the pipeline itself waits for it: for about two minutes.
+#: How often it is tried while the pipeline itself waits for it: for about two minutes.
 _FEW_TRIES: Final = 6
 
 
@@ -65,10 +65,9 @@ class PipelineRequest(BaseModel):
 
     @field_validator("parameters")
     @classmethod
-    def _leave_room_for_ours(cls, parameters: dict[str, str]) -> dict[str, str]:
+    def _without_callback_parameter(cls, parameters: dict[str, str]) -> dict[str, str]:
         if CALLBACK_PARAMETER in parameters:
-            msg = f"{CALLBACK_PARAMETER} is set by the pipeline itself"
-            raise ValueError(msg)
+            raise ValueError(f"{CALLBACK_PARAMETER} is set by the pipeline itself")
 
         return parameters
 
@@ -77,9 +76,9 @@ class PipelineRequest(BaseModel):
 async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
     """Run a Databricks job and wait for its callback.
 
-    One run per attempt, whatever crashes: its idempotency token is derived from the wait it answers. A further
-    attempt is made after the job's own failure and after a job that died, with a callback and so a token of its own,
-    after a pause that grows. However it ends, `notify` is told.
+    There is one run per attempt, whatever crashes: its idempotency token is derived from the wait it answers. A further
+    attempt is made after the job's own failure and after a job that died. It has its own callback and so its own token,
+    and the pause before it grows. However the pipeline ends, `notify` gets a mail.
     """
     try:
         ended = await _attempted(ctx, request)
@@ -99,7 +98,7 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
 
 async def _attempted(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
-    """Return what a successful pipeline returns, after as many attempts as it takes.
+    """Return the result of the pipeline, after as many attempts as it takes.
 
     Raises:
         WorkflowEnded: no attempt succeeded.
@@ -110,19 +109,19 @@ async def _attempted(ctx: Context, request: PipelineRequest) -> dict[str, Any]:
 
     while True:
         attempt += 1
-        rest = pause_before(attempt)
+        seconds = pause_before(attempt)
         # Opened before the pause, so that a cancel finds something to withdraw at any moment.
         callback = await open_callback(
             ctx,
             f"run-{attempt}",
-            deadline=timedelta(seconds=rest + request.deadline),
+            deadline=timedelta(seconds=seconds + request.deadline),
             subject=job_subject(request.job_id),
         )
-        # Once the trigger may have been tried, only asking for it again tells whether there is a run to stop.
-        wanted = await ctx.run(still_wanted, callback.address, rest)
+        # Once the trigger may have been tried, only trying it again tells whether there is a run to stop.
+        wanted = await ctx.run(still_wanted, callback.address, seconds)
 
         if not isinstance(wanted, bool):
-            wanted = await _rested(ctx, callback, wanted)
+            wanted = await _wanted_after_pause(ctx, callback, wanted)
 
         run_id = await _triggered(ctx, request, callback) if wanted else None
         latest = latest if run_id is None else run_id
@@ -157,7 +156,7 @@ def pause_before(attempt: int) -> float:
     return min(2.0 ** (attempt - 2), _LONGEST_PAUSE) if attempt > 1 else 0.0
 
 
-async def _rested(ctx: Context, callback: Callback, seconds: float) -> bool:
+async def _wanted_after_pause(ctx: Context, callback: Callback, seconds: float) -> bool:
     """Pause durably before a further attempt; return whether it is still wanted then. A cancel ends the pause."""
     nap = ctx.sleep(timedelta(seconds=seconds))
     await Context.first_over([callback.future, nap])
@@ -182,7 +181,7 @@ async def end_pause(ctx: Context, address: Address, pause_id: str) -> bool:
 async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback) -> int | None:
     """Return the run's id once Databricks has taken the job; None if it could not be asked before the wait was over.
 
-    An outage is slept through durably, holding nothing meanwhile.
+    During an outage it sleeps durably and holds nothing.
     """
     job = Job(job_id=request.job_id, parameters=request.parameters, watch_interval=request.watch_interval)
     seconds = FIRST_PAUSE
@@ -202,13 +201,13 @@ async def _triggered(ctx: Context, request: PipelineRequest, callback: Callback)
     return None
 
 
-async def still_wanted(ctx: Context, address: Address, rest: float) -> bool | float:
-    """Return whether the job is to be run now: False, True, or after a pause of so many seconds.
+async def still_wanted(ctx: Context, address: Address, seconds: float) -> bool | float:
+    """Return whether the job is still to be run: False, True, or the seconds to pause before it.
 
     A pipeline that was cancelled before its trigger starts no run. An attempt that began under a version without pauses
-    has True on record, and goes on without one: its later steps stand where that version put them.
+    has True on record and goes on without one, because its later steps are numbered as that version numbered them.
     """
-    return await _is_wanted(ctx, address) and (rest or True)
+    return await _is_wanted(ctx, address) and (seconds or True)
 
 
 async def _is_wanted(ctx: Context, address: Address) -> bool:

@@ -1,4 +1,4 @@
-"""A workflow that takes no longer than its request: start it with `Prefer: wait` and the answer holds the result."""
+"""A workflow that ends within its request: start it with `Prefer: wait` and the response holds the result."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class QuoteRequest(BaseModel):
 
 @workflow()
 async def price_quote(ctx: Context, request: QuoteRequest) -> dict[str, Any]:
-    """Quote a price, which stands under this id from then on."""
+    """Quote a price. The same id keeps the same quote."""
     offer: dict[str, Any] = await ctx.run(quote, request)
 
     return offer
 
 
 async def quote(_: Context, request: QuoteRequest) -> dict[str, Any]:
-    """Look the price up, as a step: a replay quotes what was quoted, whatever the price is by then."""
+    """Look the price up, as a step, so that a replay returns the same quote, whatever the price is by then."""
     return {
         "sku": request.sku,
         "quantity": request.quantity,

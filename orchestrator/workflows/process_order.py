@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Customers with so many orders before this one are served first.
+#: Customers with at least this many earlier orders are served first.
 _REGULAR: Final = 3
 
 #: An item with its quantity, as a source's `input` can write it.
@@ -47,7 +47,7 @@ async def process_order(ctx: Context, request: OrderRequest) -> dict[str, Any]:
     try:
         earlier = await ctx.call(order_history, request.order_id, request.customer, total)
     except Exception:
-        # Cancelled while the database was away, or refused by it: what was begun is undone.
+        # Cancelled while the group was absent, or the step failed: the charge is refunded.
         await ctx.run(refund, payment)
         raise
 
@@ -64,7 +64,7 @@ async def process_order(ctx: Context, request: OrderRequest) -> dict[str, Any]:
 
 
 async def validate(_: Context, request: OrderRequest) -> int:
-    """Return what the order comes to, in cents."""
+    """Return the total of the order, in cents."""
     counts: Counter[str] = Counter()
 
     for text in request.items:
@@ -77,8 +77,8 @@ async def validate(_: Context, request: OrderRequest) -> int:
 async def charge(ctx: Context, _request: OrderRequest, _cents: int) -> str:
     """Charge the customer and return the payment's reference.
 
-    A stand-in for a payment provider. Like one it takes an idempotency key, so that a step that is done again after a
-    crash finds the payment that is there.
+    This stands in for a payment provider. Like one, it takes an idempotency key, so a step that is repeated after a
+    crash finds the existing payment.
     """
     payment = _reference("pay", ctx.info.origin_id)
     logger.info("%s: charged, payment %s", ctx.info.origin_id, payment)
@@ -92,7 +92,7 @@ async def refund(ctx: Context, payment: str) -> None:
 
 
 async def ship(ctx: Context, _request: OrderRequest, *, first: bool) -> str:
-    """Have the order shipped, some before others, and return the shipment's reference; under a key, as `charge`."""
+    """Have the order shipped, perhaps before others, and return the shipment's reference. Has a key like `charge`."""
     shipment = _reference("ship", ctx.info.origin_id)
     logger.info("%s: shipped%s, shipment %s", ctx.info.origin_id, " first" if first else "", shipment)
 

@@ -1,1 +1,1 @@
-"""The benchmark: what the service does in a second, beside others on the same machine."""
+"""The benchmark: how fast the service is, compared with other programs on the same machine."""

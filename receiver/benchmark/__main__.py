@@ -12,18 +12,18 @@ from receiver.benchmark.plan import chosen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: What the service is compared with, and nobody else needs.
+#: The packages with which the service is compared. Only the benchmark needs them.
 _EXTRA: Final = ("httptools", "psycopg", "resonate_pg")
 
 REFUSED: Final = 2
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/bench") -> int:
-    """Measure and print the table; return 0 unless something was wrong, 2 where the benchmark's extra is missing."""
+    """Measure and print the table; return 0, 1 if something was wrong, or 2 if the benchmark's extra is missing."""
     plan, samples = chosen(arguments, prog)
 
     if any(find_spec(name) is None for name in _EXTRA):
-        print(f"{prog} compares us with what is an extra: pip install 'countersign[bench]'", file=sys.stderr)
+        print(f"{prog} needs packages to compare with: pip install 'countersign[bench]'", file=sys.stderr)
 
         return REFUSED
 

@@ -1,10 +1,11 @@
-"""The benchmark: what the service does in a second, beside the bare framework and the SDK alone, on this machine.
+"""The benchmark: how fast the service is, compared with the bare framework and with the SDK alone, on this machine.
 
-Everything runs on loopback, each server and the load generator as a process of its own. A machine drifts, so all
-measurements take turns, each is compared with its neighbours of the same turn, and the median of the turns is shown: a
-figure means something only beside the others of its run, and goals are ratios wherever they can be. A missed goal is no
-fault, it is told. A wrong answer, a workflow that does not finish or a callback that is applied twice is one, and the
-exit code is 1.
+Everything runs on loopback; each server and the load generator are processes of their own. The speed of a machine
+drifts. So the measurements take turns, each is compared with its neighbours of the same turn, and the median of the
+turns is shown. A figure can be compared only with others of the same run, so goals are ratios wherever possible.
+
+A missed goal is reported and is not an error. A wrong response, a workflow that does not finish or a callback that is
+applied twice is an error, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from receiver.benchmark.plan import Plan
     from receiver.benchmark.subjects import Subject
 
-#: Workflows looked at, and callbacks repeated, after each batch of our own.
+#: How many workflows are checked, and how many callbacks are repeated, after each batch of our own service.
 _SAMPLE: Final = 200
 _REFUSED: Final = (401, 429)
 _UNPROCESSABLE: Final = 422
 
 
 class Bench:
-    """One run. Takes samples by name: rates per second, times in seconds, memory in MiB."""
+    """One run. It collects samples by name: rates per second, times in seconds, memory in MiB."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.samples: dict[str, list[float]] = {}
@@ -50,7 +51,7 @@ class Bench:
         """Measure everything.
 
         Raises:
-            NotAsExpected: something was wrong, which a benchmark of it would only hide.
+            NotAsExpected: a result was wrong, so its speed means nothing.
         """
         plan = self._plan
 
@@ -74,7 +75,7 @@ class Bench:
             self._one_by_one("embedded", self._new_engine(), prefer="wait=10")
 
             if fresh_database is not None:
-                # A remote engine would be asked again only after a while.
+                # Without `Prefer`: over a remote engine it would poll only now and then.
                 self._one_by_one("postgres", fresh_database(), prefer=None)
 
         say("memory, and a restart over open workflows")
@@ -98,10 +99,10 @@ class Bench:
             self._take(name, report.rate)
 
     def _alone(self) -> None:
-        """Measure a receiver whose engine is elsewhere, and away: what it refuses, it refuses without one."""
-        away = f"http://127.0.0.1:{free_port()}"
+        """Measure a receiver whose remote engine is unreachable: forged tokens are refused without an engine."""
+        unreachable = f"http://127.0.0.1:{free_port()}"
 
-        with killed(Ours(self._new_folder(), away, workflows="orchestrator.workflows")) as ours:
+        with killed(Ours(self._new_folder(), unreachable, workflows="orchestrator.workflows")) as ours:
             ours.start_alone()
             self._take("memory alone", ours.memory())
             genuine = ours.token("0")
@@ -131,7 +132,7 @@ class Bench:
 
         with self._ours(engine) as ours:
             ours.suspend(batch)
-            chains = [[ours.answering(one), ours.looking(one, prefer)] for one in batch]
+            chains = [[ours.calling_back(one), ours.looking(one, prefer)] for one in batch]
             report = run_load(
                 Load(port=ours.port, chains=chains, expect='"state":"succeeded"', until=True, connections=1)
             )
@@ -185,11 +186,11 @@ class Bench:
             self._check(subject, batch)
 
     def _check(self, ours: Ours, batch: Sequence[str]) -> None:
-        """Look whether workflows have finished, and whether their callbacks are applied a second time."""
+        """Check that workflows have finished, and that their callbacks are not applied a second time."""
         some = batch[:: max(1, len(batch) // _SAMPLE)]
         finished, again, changed = (
             [[make(one)] for one in some]
-            for make in (ours.looking, ours.answering, lambda one: ours.answering(one, "1"))
+            for make in (ours.looking, ours.calling_back, lambda one: ours.calling_back(one, "1"))
         )
         run_load(Load(port=ours.port, chains=finished, expect='"state":"succeeded"', until=True))
         run_load(Load(port=ours.port, chains=again, expect='"duplicate":true'))
@@ -220,7 +221,7 @@ class Bench:
 
 
 def run_plan(plan: Plan, samples: Path | None) -> int:
-    """Measure, print the table, write every sample to this file, and return 0 unless something was wrong."""
+    """Measure, print the table, write every sample to this file if there is one, and return 0, or 1 for an error."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="countersign-bench-"))
     here = machine(folder)
@@ -229,7 +230,7 @@ def run_plan(plan: Plan, samples: Path | None) -> int:
     try:
         bench.run()
     except NotAsExpected as error:
-        say(f"WRONG: {error}\nThe logs are below {folder}")
+        say(f"WRONG: {error}\nThe logs are in {folder}")
 
         return 1
 
@@ -239,12 +240,12 @@ def run_plan(plan: Plan, samples: Path | None) -> int:
         samples.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
 
     print(table(bench.samples, plan.sizes, plan.memory, plan.postgres), here, sep="\n\n")
-    print("A share or a ratio is the median of the repetitions' own.", doubts(bench.samples))
+    print("A share or a ratio is the median of those of the repetitions.", doubts(bench.samples))
     say(f"{time.monotonic() - began:.0f} s")
 
     return 0
 
 
 def say(text: str) -> None:
-    """Tell how far the run is, apart from its result."""
+    """Print progress to stderr; stdout has only the result."""
     print(text, file=sys.stderr, flush=True)

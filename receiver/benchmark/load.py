@@ -1,7 +1,7 @@
 """The benchmark's load generator: a process of its own, so that it takes no time from what it measures.
 
-It sends prepared requests over keep-alive connections and checks every answer. It knows no more of HTTP than our own
-servers answer, a status line and a Content-Length, and it never tries anything again: what went wrong is reported.
+It sends prepared requests over keep-alive connections and checks every response. It understands only as much HTTP as
+our own servers use: a status line and a Content-Length. It never retries after an error; errors are reported.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 32
 
-#: Seconds for one load as a whole, unless it has its own time.
+#: Seconds that a whole load may take, in addition to its own `seconds`.
 _PATIENCE: Final = 120.0
-#: Seconds between two looks at a result that is not there yet.
+#: Seconds between two requests for a result that is not available yet.
 _PAUSE: Final = 0.001
 
 _HEAD_END: Final = b"\r\n\r\n"
@@ -35,9 +35,9 @@ _LENGTH: Final = b"content-length: "
 class Load:
     """What to send: chains of requests, each chain in order over one connection.
 
-    Every answer's status must be among `statuses`, and the last answer of a chain must hold the text `expect`; with
-    `until` its request is repeated until it does. With `seconds` the chains are repeated for so long; without, each is
-    sent once.
+    Every response's status must be among `statuses`, and the last response of a chain must contain the text `expect`;
+    with `until` its request is repeated until it does. With `seconds` the chains are repeated for that time; without,
+    each is sent once.
     """
 
     port: int
@@ -51,7 +51,7 @@ class Load:
 
 @dataclass(kw_only=True)
 class Report:
-    """What came of it. `began` and `ended` are the clock's, in seconds; `durations` those of the chains."""
+    """The result of a load. `began` and `ended` are seconds since the epoch; `durations` are those of the chains."""
 
     began: float = 0.0
     ended: float = 0.0
@@ -67,7 +67,7 @@ class Report:
 def request(
     method: str, path: str, *, token: str | None = None, body: str | None = None, prefer: str | None = None
 ) -> str:
-    """Return a request as it goes over the wire; the body is JSON in ASCII."""
+    """Return the text of a request as it is sent; the body is JSON in ASCII."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
     lines += [f"Authorization: Bearer {token}"] if token is not None else []
     lines += [f"Prefer: {prefer}"] if prefer is not None else []
@@ -80,7 +80,7 @@ def run_load(load: Load) -> Report:
     """Run the load in a process of its own and return its report.
 
     Raises:
-        NotAsExpected: an answer was another than expected, or there was none.
+        NotAsExpected: a response was not the expected one, or there was none.
     """
     ended = subprocess.run(  # noqa: S603 - this very file, by this very interpreter
         [sys.executable, "-m", __spec__.name],
@@ -91,21 +91,22 @@ def run_load(load: Load) -> Report:
     )
 
     if ended.returncode != 0:
-        raise NotAsExpected("the load generator broke off")
+        raise NotAsExpected("the load generator failed")
 
     report = Report(**json.loads(ended.stdout))
 
     if report.wrong:
-        raise NotAsExpected("wrong answers, the first of them:\n" + "\n".join(report.wrong))
+        raise NotAsExpected("wrong responses, the first of them:\n" + "\n".join(report.wrong))
 
     if load.seconds is None and len(report.durations) != len(load.chains):
-        raise NotAsExpected(f"{len(load.chains) - len(report.durations)} of {len(load.chains)} were not answered")
+        missing = len(load.chains) - len(report.durations)
+        raise NotAsExpected(f"{missing} of {len(load.chains)} chains had no complete response")
 
     return report
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection that works through chains as long as there are any."""
+    """One keep-alive connection that sends chain after chain until none is left."""
 
     def __init__(self, load: Load, chains: Iterator[list[bytes]], report: Report) -> None:
         self._load: Final = load
@@ -120,7 +121,7 @@ class _Connection(asyncio.Protocol):
         self.done: Final = self._loop.create_future()
 
     def begin(self) -> None:
-        """Send the first request of the next chain; nothing when there is none."""
+        """Send the first request of the next chain, or close the connection if there is none."""
         chain = next(self._chains, None)
 
         if chain is None or self._report.wrong:
@@ -153,9 +154,9 @@ class _Connection(asyncio.Protocol):
         if len(self._buffer) - start >= length:
             status, body = int(self._buffer[9:12]), self._buffer[start:]
             self._buffer = b""
-            self._answered(status, body)
+            self._take_response(status, body)
 
-    def _answered(self, status: int, body: bytes) -> None:
+    def _take_response(self, status: int, body: bytes) -> None:
         last = len(self._left) == 1
         as_expected = not last or self._expect in body
 
@@ -183,7 +184,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def _drive(load: Load) -> Report:
+async def _send_all(load: Load) -> Report:
     report = Report()
     chains = _chains(load)
     loop = asyncio.get_running_loop()
@@ -201,7 +202,7 @@ async def _drive(load: Load) -> Report:
             await asyncio.gather(*(connection.done for connection in connections))
 
     except TimeoutError:
-        report.wrong.append("there are answers missing after all this time")
+        report.wrong.append("responses were still missing when the time was over")
 
     report.ended = time.time()
 
@@ -220,17 +221,17 @@ def _chains(load: Load) -> Iterator[list[bytes]]:
 
 
 def main() -> None:
-    """Run the load that standard input holds, as a process."""
+    """Run the load that standard input describes, and write the report to standard output."""
     document: dict[str, Any] = json.load(sys.stdin)
 
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        report = runner.run(_drive(Load(**document)))
+        report = runner.run(_send_all(Load(**document)))
 
     json.dump(asdict(report), sys.stdout)
 
 
 def fast_loop() -> Any:
-    """Return uvloop's factory of event loops, None where there is no uvloop."""
+    """Return uvloop's event loop factory, None if uvloop is not installed."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -1,4 +1,4 @@
-"""How much the benchmark measures, and how it is told on the command line."""
+"""How much the benchmark measures, and the command line that chooses it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured: batches of workflows, repetitions, seconds of a plain load, workflows in the other parts.
+    """How much is measured: sizes of batches, repetitions, seconds of a plain load, numbers of workflows elsewhere.
 
-    `rest` is how many seconds finished workflows get before memory is looked at: the engine keeps them for ten.
+    `rest` is the seconds between the end of workflows and the measurement of memory: the engine keeps them for ten.
     """
 
     sizes: tuple[int, ...] = (200, 1000, 5000)
@@ -36,12 +36,12 @@ FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_sizes=(200, 1000, 5000),
 
 
 def chosen(arguments: Sequence[str] | None, prog: str) -> tuple[Plan, Path | None]:
-    """Return the plan that these arguments choose, and the file that they name for the samples."""
+    """Return the plan that these arguments choose, and the file for the samples, None if they name none."""
     parser = argparse.ArgumentParser(prog=prog, description="The benchmark; about 3 minutes by default.")
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument("--quick", action="store_true", help="about 45 seconds")
     how_much.add_argument("--full", action="store_true", help="also 10 000 workflows, and 100 000 that come and go")
-    how_much.add_argument("--size", type=int, metavar="N", help="try everything once with N workflows")
+    how_much.add_argument("--size", type=int, metavar="N", help="measure everything once, with N workflows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
     given = parser.parse_args(arguments)
     plan = QUICK if given.quick else FULL if given.full else Plan() if given.size is None else _trial(given.size)
@@ -50,7 +50,7 @@ def chosen(arguments: Sequence[str] | None, prog: str) -> tuple[Plan, Path | Non
 
 
 def _trial(size: int) -> Plan:
-    """Return the plan of one quick look at everything."""
+    """Return the plan that measures everything once, with so many workflows."""
     return Plan(
         sizes=(size,), raw_sizes=(size,), repetitions=1, seconds=0.3, latency=size, memory=size, rest=0, postgres=size
     )

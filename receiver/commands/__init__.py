@@ -1,1 +1,1 @@
-"""What operators run: the doctor, fresh keys."""
+"""Commands for operators: the doctor, fresh keys, the notebook."""

@@ -1,11 +1,12 @@
-"""Reads the configuration and tries each thing it names, from the engine to the public URL. One line each.
+"""Reads the configuration and checks each thing that it names, from the engine to the public URL. One line each.
 
-Changes next to nothing: no mail is sent, no run is triggered, no task is taken, no engine file is created. An embedded
-engine's file is held while it is looked at, so a receiver started in that very second is refused it. A remote engine
-gets one small task for each worker group, which any of its workers answers.
+It changes almost nothing: no mail is sent, no run is triggered, no task is taken, no engine file is created. An
+embedded engine's file is locked while it is checked, so a receiver that is started in that second is refused. A remote
+engine gets one small task for each worker group, to which any of the group's workers replies.
 
-It shows no text of a library as it is, because that may quote a piece of a secret. What fails is shown by a sentence of
-ours, or by what a server said, cut and without any piece of what the configuration holds secret.
+It never shows the unchanged text of a library's error, because that may quote a part of a secret. A failure is shown in
+our own words, or by a server's reply, which is cut to length and from which every part of a configured secret is
+removed.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ if TYPE_CHECKING:
 _SECONDS: Final = 5.0
 _LONGEST_LINE: Final = 600
 
-#: Asking for a run needs a workspace, credentials and the Jobs API; whether there is such a run does not matter.
+#: Reading a run needs a workspace, credentials and the Jobs API. It does not matter whether this run exists.
 _SOME_RUN: Final = 1
 
 
 class CheckFailedError(CountersignError):
-    """A thing the configuration names does not work. The message says why, without anything secret."""
+    """Something that the configuration names does not work. The message says why and contains no secret."""
 
 
 async def check_engine(settings: Settings) -> str:
-    """Return how the engine is doing. One that another process owns is well: the receiver is running."""
+    """Return a line about the engine. If another process owns it, that is fine: the receiver is running."""
     address = settings.engine
 
     if address.path is not None and not await anyio.Path(address.path).exists():
@@ -79,7 +80,7 @@ async def check_engine(settings: Settings) -> str:
 
 
 async def check_sources(settings: Settings) -> str:
-    """Return that the file of webhook sources can be used, or that there is none."""
+    """Return a line about the file of webhook sources: it can be used, or none is configured."""
     if settings.sources is None:
         return "not configured: no third party can deliver (COUNTERSIGN_SOURCES)"
 
@@ -90,7 +91,7 @@ async def check_sources(settings: Settings) -> str:
 
 
 async def check_workers(settings: Settings) -> str:
-    """Return that somebody works for each group that the workflows need. What an absent group should do waits."""
+    """Return a line about the workers: each group that the workflows need has one. A group without one only waits."""
     groups = groups_of(load_workflows(settings.workflows).values())
 
     if settings.engine.embedded:
@@ -113,7 +114,7 @@ async def check_workers(settings: Settings) -> str:
 
 
 async def check_databricks(settings: Settings, databricks: Databricks | None = None) -> str:
-    """Return that the workspace takes our credentials, or that none is named."""
+    """Return a line about Databricks: the workspace accepts the credentials, or none are configured."""
     if databricks is None and not settings.databricks:
         return "not configured: no DATABRICKS_* is set"
 
@@ -122,11 +123,11 @@ async def check_databricks(settings: Settings, databricks: Databricks | None = N
     with contextlib.suppress(RunGone):
         await workspace.read(_SOME_RUN)
 
-    return "the Jobs API takes our credentials"
+    return "the Jobs API accepts our credentials"
 
 
 async def check_mail(settings: Settings) -> str:
-    """Return that the mail server takes our name and password. Sends nothing."""
+    """Return a line about mail: the server accepts the user name and password. Sends nothing."""
     if settings.mail.kind == "none":
         return "not configured: a workflow that sends mail will fail (COUNTERSIGN_MAIL)"
 
@@ -135,11 +136,11 @@ async def check_mail(settings: Settings) -> str:
 
     await Mailer(settings.mail).check()
 
-    return f"{settings.mail.host}:{settings.mail.port} takes mail from {settings.mail.sender}"
+    return f"{settings.mail.host}:{settings.mail.port} accepts mail from {settings.mail.sender}"
 
 
 async def check_public_url(settings: Settings) -> str:
-    """Return that the receiver answers where minted links point to, as seen from this machine."""
+    """Return a line about the public URL: the receiver responds where minted links point, seen from this machine."""
     url = f"{settings.public_url}/healthz"
     await anyio.to_thread.run_sync(_get, url)
 
@@ -157,7 +158,7 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Awaitable[str]]]] = {
 
 
 async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
-    """Report one line for each check, in order, and return whether all are well."""
+    """Report one line for each check, in order, and return whether all passed."""
     well = True
     fragments = Fragments(credentials(settings))
 
@@ -167,7 +168,7 @@ async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
         except CountersignError as error:
             well = False
             report(f"{name:<13} failed  {fragments.cut_from(_one_line(str(error)))}")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a module's, say: told without its text, then the next
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a workflow module may raise anything
             well = False
             report(f"{name:<13} failed  {_place(error)}")
 
@@ -175,13 +176,13 @@ async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
 
 
 def main(arguments: Sequence[str] = (), *, prog: str = "scripts/doctor") -> int:
-    """Return the exit code: 0 when all is well, 1 when anything fails."""
+    """Run all checks; return the exit code: 0 if all pass, 1 if any fails."""
     argparse.ArgumentParser(
         prog=prog,
-        description="Tries each thing that the configuration names, and prints one line for each.",
-        epilog="It reads COUNTERSIGN_* variables and .env. The exit code is 1 when anything fails.",
+        description="Checks each thing that the configuration names, and prints one line for each.",
+        epilog="It reads COUNTERSIGN_* variables and .env. The exit code is 1 if any check fails.",
     ).parse_args(arguments)
-    logging.disable(logging.CRITICAL)  # what matters is in the report, and libraries log whole requests
+    logging.disable(logging.CRITICAL)  # the report says what matters, and libraries log whole requests
 
     try:
         settings = load_settings()
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str] = (), *, prog: str = "scripts/doctor") -> int:
 
 
 def _show(line: str) -> None:
-    """Print a line on a terminal of any encoding."""
+    """Print a line, whatever the terminal's encoding."""
     encoding = sys.stdout.encoding or "ascii"
     print(line.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -213,30 +214,30 @@ def _one_line(text: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return what was raised and where. Its text may quote whatever it was about."""
+    """Return the error's type and where it was raised. Its text is left out, because it may quote anything."""
     place = traceback.extract_tb(error.__traceback__)[-1]
 
     return f"unexpectedly, with {type(error).__name__} in line {place.lineno} of {Path(place.filename).name}"
 
 
 async def _check_place(path: Path) -> str:
-    """Return that a file which is not there can be created."""
+    """Return that a missing file can be created."""
     place = anyio.Path(path).parent
 
     while not await place.exists():
         place = place.parent
 
     if not await place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise CheckFailedError(f"{path} is not there and cannot be created: {place} is not a directory to write in")
+        raise CheckFailedError(f"{path} does not exist and cannot be created: {place} is not a writable directory")
 
-    return f"{path} is not there yet and will be created"
+    return f"{path} does not exist yet and will be created"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: a callback that is redirected loses its POST."""
+    """Follows no redirect, because a redirected callback would lose its POST."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
-        """Return no request, so that the redirection is the answer."""
+        """Return no request, so that the redirect itself is the response."""
 
 
 def _get(url: str) -> None:
@@ -247,7 +248,7 @@ def _get(url: str) -> None:
             return
 
     except urllib.error.HTTPError as error:
-        reason = f"{url} answers {error.code}: is something else there?"
+        reason = f"{url} answers {error.code}: is another service running there?"
     except urllib.error.URLError as error:
         reason = f"{url} cannot be reached ({type(error.reason).__name__}): is the receiver running?"
     except (OSError, http.client.HTTPException) as error:

@@ -1,6 +1,6 @@
 """Prints fresh values for every secret of the configuration, ready for an env file, or writes that file.
 
-Uses nothing but the standard library, and keeps the values nowhere else.
+It uses only the standard library, and stores the values nowhere else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def env_file() -> str:
-    """Return the lines. The API key itself stands in a comment: the service is only given its digest."""
+    """Return the text of the file. The API key itself is in a comment: the service gets only its digest."""
     api_key = secrets.token_urlsafe(32)
 
     return "\n".join(
@@ -28,14 +28,14 @@ def env_file() -> str:
             f"COUNTERSIGN_SIGNING_KEYS={secrets.token_urlsafe(32)}",
             f"COUNTERSIGN_PAYLOAD_KEYS={secrets.token_urlsafe(32)}",
             "",
-            "# For the clients of the workflow API; the service needs only the digest below:",
+            "# For clients of the workflow API. The service needs only the digest below:",
             f"# Authorization: Bearer {api_key}",
             "# A key may do everything unless :read (look) or :start (look and start workflows) follows its digest.",
             f"COUNTERSIGN_API_KEYS=operator:{hashlib.sha256(api_key.encode()).hexdigest()}",
             "",
-            "# A second factor, off until you take the # away: with it, machine callbacks must carry Standard Webhooks",
-            "# headers too, and a token alone settles nothing. For the notebook, put this value and the origin of",
-            "# COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
+            "# A second factor, off until you uncomment the last line. With it, machine callbacks must carry Standard",
+            "# Webhooks headers too, and a token alone settles nothing. For the notebook, put this value and the",
+            "# origin of COUNTERSIGN_PUBLIC_URL into a Databricks secret scope:",
             "#   databricks secrets put-secret countersign caller",
             "#   databricks secrets put-secret countersign receiver",
             "# and give its job proof_scope=countersign, proof_key=caller and proof_origin=receiver.",
@@ -46,10 +46,10 @@ def env_file() -> str:
 
 
 def write(path: str) -> None:
-    """Make this file, which only its owner may read from its first byte on.
+    """Create this file. It is readable only by its owner from the start.
 
     Raises:
-        OSError: there is one already, or it cannot be made.
+        OSError: it exists already, or it cannot be created.
     """
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
 
@@ -60,7 +60,7 @@ def write(path: str) -> None:
 def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/keys") -> int:
     """Print the values, or write them to a new file; return the exit code."""
     parser = argparse.ArgumentParser(prog=prog, description="Fresh values for every secret.")
-    parser.add_argument("--write", metavar="FILE", help="make this file, readable for you alone, and print nothing")
+    parser.add_argument("--write", metavar="FILE", help="create this file, readable only by you, and print nothing")
     path = parser.parse_args(arguments).write
 
     if path is None:

@@ -1,4 +1,4 @@
-"""Prints the source of the notebook that a Databricks job runs to report back, ready to be imported."""
+"""Prints the source of the notebook that a Databricks job runs to call back, ready to be imported."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "countersign not
     """Print the notebook byte for byte, whatever the terminal's encoding; return the exit code."""
     argparse.ArgumentParser(
         prog=prog,
-        description="Prints the Databricks notebook that works and calls back.",
-        epilog="Put it into a file, your work into its function `work`, and import it into the workspace.",
+        description="Prints the Databricks notebook, which does the work and calls back.",
+        epilog="Save it to a file, put your work into its function `work`, and import it into the workspace.",
     ).parse_args(arguments)
     sys.stdout.buffer.write(NOTEBOOK.read_bytes())
     sys.stdout.flush()

@@ -1,1 +1,1 @@
-"""HTTP below the surfaces: limits, bodies, forms, authentication, problems, telemetry."""
+"""HTTP below the surfaces: limits, bodies, forms, authentication, problem documents, telemetry."""

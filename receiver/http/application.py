@@ -1,7 +1,6 @@
-"""The application as somebody else's server or application sees it: something to mount, with a lifespan of its own.
+"""The application as a server or a host application sees it: an ASGI application to mount, with its own lifespan.
 
-It does not start by itself with the first request: it would then have no end, and whatever an engine holds has to be
-let go of.
+It does not start by itself with the first request: nothing would then stop it, and the engine has to be closed.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ _ACCESS_LOG: Final = (
     "turn it off with --no-access-log, or with access_log=False in uvicorn.run"
 )
 
+_OF_THE_HOST: Final = frozenset({"route", "path_params"})
+
 
 class Application:
-    """An ASGI application that is there from the beginning of its lifespan to its end, lent by `opened`.
+    """An ASGI application that exists during its lifespan only; `opened` creates it and cleans up after it.
 
-    Before and after that `closed` answers. Served alone, the server's lifespan messages begin and end it. Mounted
-    in another application it hears of none, so that application has to enter `lifespan`.
+    Before and after that, `closed` handles requests. Served alone, it follows the server's lifespan messages. Mounted
+    in another application it receives no such messages, so that application has to enter `lifespan`.
     """
 
     def __init__(self, opened: Callable[[], AbstractAsyncContextManager[ASGIApp]], *, closed: ASGIApp) -> None:
@@ -44,14 +45,14 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _host: object = None) -> AsyncIterator[None]:
-        """Open the application, and close it in the end. Takes the application that it is mounted in, and ignores it.
+        """Open the application, and close it at the end. The host application is accepted as an argument and ignored.
 
         Raises:
-            RuntimeError: it was entered already.
-            StartRefused: the configuration cannot be used, or the engine cannot be had.
+            RuntimeError: the lifespan is entered already.
+            StartRefused: the configuration cannot be used, or the engine cannot be opened.
         """
         if self._app is not None:
-            raise RuntimeError("this application has been started already: its lifespan is entered once")
+            raise RuntimeError("this application has been started already: its lifespan can only be entered once")
 
         async with self._opened() as app:
             self._app = app
@@ -69,13 +70,14 @@ class Application:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
-            # The route that led here is the other application's. What is noted below is not to be seen above.
-            own = {name: value for name, value in scope.items() if name != "route"}
+            # The host application's route must not become our metrics label, a parameter of its path must not become a
+            # token, and our notes must not leak to it.
+            own = {name: value for name, value in scope.items() if name not in _OF_THE_HOST}
             await (self._app or self._closed)(own, receive, send)
 
 
 def warn_of_access_log() -> None:
-    """Log a warning where the server that this process runs under writes paths, and with them tokens, to its log."""
+    """Log a warning if this process's server writes paths, and with them tokens, to its access log."""
     access = logging.getLogger("uvicorn.access")
 
     if "uvicorn" in sys.modules and access.isEnabledFor(logging.INFO) and access.hasHandlers():

@@ -1,6 +1,6 @@
-"""Who asks: the Authorization header, and the API keys of the workflow API, each with what its holder may do.
+"""Authentication: the Authorization header, and the API keys of the workflow API with their roles.
 
-Only digests of keys are held. This file knows nothing of callback tokens beyond where they are written in a request.
+Only digests of keys are held. This file extracts bearer tokens and does not verify callback tokens.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _SCHEME: Final = "bearer"
 
 
 class NotBearer(ValueError):
-    """An Authorization header that is repeated, of another scheme, or not one word after the scheme."""
+    """The Authorization header is repeated, has another scheme, or has not exactly one word after the scheme."""
 
 
 def bearer_token(values: Sequence[str]) -> str | None:
-    """Return the one bearer token among a request's Authorization headers, None where there is no such header.
+    """Return the bearer token of a request's Authorization header, None if there is no such header.
 
-    The scheme's case is nothing (RFC 9110, 11.1). What the token is worth is for others to say.
+    The scheme's case does not matter (RFC 9110, 11.1). The token itself is not verified here.
 
     Raises:
-        NotBearer: more than one header, another scheme, or no single word in visible ASCII after it.
+        NotBearer: there is more than one header, another scheme, or not exactly one word of visible ASCII after it.
     """
     if not values:
         return None
@@ -54,9 +54,9 @@ def bearer_token(values: Sequence[str]) -> str | None:
 
 
 class ApiKeys:
-    """The API keys by name. Empty: nobody is let in.
+    """The API keys by name. Without any, every request is refused.
 
-    Wrong keys are counted by client address, and only they: a right one is let in however many wrong ones came before.
+    Only wrong keys are counted by client address: a right key is accepted however many wrong ones came before it.
     """
 
     def __init__(self, keys: Mapping[str, ApiKey], wrong: BadTokens) -> None:
@@ -67,13 +67,13 @@ class ApiKeys:
         return f"ApiKeys({', '.join(sorted(self._keys))})"
 
     def authorise(self, request: Request, role: Role) -> str:
-        """Return the name of the request's key, which may do what this role may; the access line names it too.
+        """Return the name of the request's key, which has this role or a higher one; the access line names it too.
 
-        A request without an Authorization header guesses at nothing and is not counted.
+        A request without an Authorization header is no guess, so it is not counted.
 
         Raises:
-            Problem: `unauthorized`, `rate-limited` instead where too many wrong keys came from this address, or
-                `forbidden` for a key of a lesser role.
+            Problem: `unauthorized`; `rate-limited` instead if too many wrong keys came from this address; `forbidden`
+                for a key of a lower role.
         """
         values = request.headers.getlist("authorization")
 
@@ -86,14 +86,14 @@ class ApiKeys:
         held = self._keys[name].role
 
         if ROLES.index(held) < ROLES.index(role):
-            raise Problem("forbidden", f"This needs a key of the role {role}; the role of yours is {held}.")
+            raise Problem("forbidden", f"This needs an API key with the role {role}; your key has the role {held}.")
 
         return name
 
     def identify(self, values: Sequence[str]) -> str:
-        """Return the name of the key among the Authorization header `values`.
+        """Return the name of the key in the Authorization header `values`.
 
-        Every key is compared, each in constant time, so the time taken tells nothing of which keys exist.
+        Every key is compared, each in constant time, so the duration does not reveal which keys exist.
 
         Raises:
             Problem: `unauthorized`, the same for a missing, a malformed and a wrong key.

@@ -1,4 +1,4 @@
-"""Counting bad tokens by client address."""
+"""Counts bad tokens by client address."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class BadTokens:
     """Counts bad tokens by client address, in fixed windows that begin with an address's first bad token.
 
-    The same for wrong API keys, signatures and proofs: each kind of guess has a counter of its own. Memory is bounded:
-    past `addresses` the one whose window began first is forgotten. IPv6 addresses count by their /64, since a single
-    client commands a whole one. Across the seam of two windows up to twice the `limit` passes.
+    Wrong API keys, signatures and proofs are counted the same way, each kind by a counter of its own. Memory is
+    bounded: beyond `addresses`, the address whose window began first is forgotten. IPv6 addresses count by their /64,
+    because a single client usually controls a whole one. Around the border of two windows up to twice the `limit`
+    passes.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class BadTokens:
         return len(self._counts)
 
     def count(self, address: str | None, *, of: str = "") -> int:
-        """Count one bad token from `address`; return 0, or when it is one too many the seconds (1 or more) to wait.
+        """Count one bad token from `address`; return 0, or the seconds to wait (1 or more) if the limit is exceeded.
 
-        What is counted `of` one thing says nothing about another.
+        Each value of `of` has a limit of its own.
 
-        Never ask this for a genuine token: the limit is on the bad ones alone.
+        Never call this for a genuine token: only bad ones are limited.
         """
         now = self._clock()
         key = (of, _client(address))
@@ -65,7 +66,7 @@ class BadTokens:
         return max(1, round(began + self._window - now))
 
     def refusal(self, scope: Scope, problem: Problem, *, of: str = "") -> Problem:
-        """Count one bad token of this request's client; return `problem`, or `rate-limited` when it is one too many."""
+        """Count one bad token of this request's client; return `problem`, or `rate-limited` beyond the limit."""
         wait = self.count(client_address(scope), of=of)
 
         return Problem("rate-limited", headers={"Retry-After": str(wait)}) if wait else problem

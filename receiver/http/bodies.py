@@ -1,7 +1,7 @@
-"""Request bodies: read with a limit and a deadline, then taken as strict JSON.
+"""Request bodies: read with a limit and a deadline, then parsed as strict JSON.
 
-The server hands bodies over as they arrive and has no limits of its own, so every byte is counted here. Nothing is ever
-decompressed, guessed or repaired.
+The server passes bodies on as they arrive and does not limit their size, so every byte is counted here. Nothing is
+ever decompressed, guessed or repaired.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive
 
-#: How long a body may take to arrive whole.
+#: Seconds within which the whole body must arrive.
 READ_SECONDS: Final = 30.0
 
-#: How a media type says that its text is UTF-8, in lower case; `utf8` is not registered, but common.
+#: The parameters that declare UTF-8, in lower case; `utf8` is not registered, but common.
 UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'charset="utf8"'})
 
-#: Bodies up to this size are parsed on the event loop: at most a few milliseconds, where a thread costs more.
+#: Bodies up to this size are parsed on the event loop: that takes at most a few milliseconds, and a thread costs more.
 INLINE_BYTES: Final = 64 * 1024
 
 
@@ -41,18 +41,18 @@ class JsonBody:
 
 
 def check_declared(length: bytes, limit: int) -> bool:
-    """Return whether a Content-Length announces any body at all.
+    """Return whether a Content-Length announces a body that is not empty.
 
     Raises:
-        Problem: `malformed-body` where it is not a number, `too-large` where it is one over `limit`.
+        Problem: `malformed-body` if it is not a number, `too-large` if it is over `limit`.
     """
     if not length.isdigit():
         raise Problem("malformed-body", "The Content-Length is not a number.", {"Connection": "close"})
 
-    # Compared by length first: int() of a million digits is not free, nor allowed.
+    # The number of digits is compared first: int() of a million digits is slow, and Python refuses it.
     digits = length.lstrip(b"0")
     if len(digits) > len(str(limit)) or int(digits or b"0") > limit:
-        # What is announced beyond reason is not worth receiving only to throw it away.
+        # A body far over the limit is not received just to be discarded: the connection is closed.
         raise too_large(limit, close=len(digits) > len(str(limit)) + 1)
 
     return bool(digits)
@@ -60,16 +60,16 @@ def check_declared(length: bytes, limit: int) -> bool:
 
 def too_large(limit: int, *, close: bool = False) -> Problem:
     """Return the refusal of a body over `limit` bytes; `close` ends the connection instead of reading the rest."""
-    return Problem("too-large", f"A body may have {limit} bytes.", {"Connection": "close"} if close else None)
+    return Problem("too-large", f"A body may have at most {limit} bytes.", {"Connection": "close"} if close else None)
 
 
 async def receive_body(receive: Receive, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
     """Return the whole body of an ASGI request, counted as it arrives.
 
     Raises:
-        Problem: `too-large` as soon as more than `limit` bytes came, `request-timeout` when the end did not come within
-            `seconds`.
-        ClientDisconnect: the client left before the end; there is nobody to answer.
+        Problem: `too-large` as soon as more than `limit` bytes arrived, `request-timeout` if the end did not arrive
+            within `seconds`.
+        ClientDisconnect: the client disconnected before the end, so nobody is there to respond to.
     """
     chunks: list[bytes] = []
     size = 0
@@ -98,7 +98,7 @@ async def receive_body(receive: Receive, *, limit: int, seconds: float = READ_SE
 async def read_body(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
     """Return the request's whole body; a declared length over `limit` is refused before anything is read.
 
-    Raises what `receive_body` raises. Good for one call per request: the bytes are not kept.
+    Raises what `receive_body` raises. Call it once per request: the bytes are not kept.
     """
     declared = request.headers.get("content-length")
     if declared is not None:
@@ -108,7 +108,7 @@ async def read_body(request: Request, *, limit: int, seconds: float = READ_SECON
 
 
 def parse_json(data: bytes) -> object:
-    """Return the value of a strict JSON text, or raise `Problem("malformed-body")`; the answer quotes nothing of it."""
+    """Return the value of a strict JSON text, or raise `Problem("malformed-body")`, which does not quote it."""
     try:
         return loads_strict(data)
     except ValueError as error:
@@ -127,7 +127,7 @@ async def json_body(request: Request, *, limit: int, seconds: float = READ_SECON
 
 
 async def unparsed_json(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
-    """Return the bytes of a body that is declared as JSON, for whoever checks a signature before `read_json`.
+    """Return the bytes of a body that is declared as JSON, so that a signature can be checked before `read_json`.
 
     Raises:
         Problem: `unsupported-media-type` before anything is read, then what `read_body` raises.
@@ -151,10 +151,10 @@ async def read_json(data: bytes) -> JsonBody:
 
 def _require_json(content_types: Sequence[str], encodings: Sequence[str]) -> None:
     if any(encoding.strip().lower() != "identity" for encoding in encodings):
-        raise Problem("unsupported-media-type", "A Content-Encoding is not understood.")
+        raise Problem("unsupported-media-type", "No Content-Encoding is supported.")
 
     if len(content_types) != 1:
-        raise Problem("unsupported-media-type", "There must be one Content-Type, application/json.")
+        raise Problem("unsupported-media-type", "There must be exactly one Content-Type, application/json.")
 
     media_type, *parameters = (part.strip().lower() for part in content_types[0].split(";"))
     if media_type != "application/json":
@@ -163,4 +163,4 @@ def _require_json(content_types: Sequence[str], encodings: Sequence[str]) -> Non
     charsets = [parameter for parameter in parameters if parameter.startswith("charset")]
 
     if any(charset not in UTF8 for charset in charsets):
-        raise Problem("unsupported-media-type", "The only charset understood is utf-8.")
+        raise Problem("unsupported-media-type", "The only supported charset is utf-8.")

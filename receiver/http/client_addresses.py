@@ -1,7 +1,7 @@
 """Which address a request comes from: its peer's, or the one that trusted proxies report in `X-Forwarded-For`.
 
-Everything that names a client (the limits, the log, the audit trail of approvals) reads the address that is found here.
-No other header is believed: the scheme and the host of our own links come from the settings.
+Everything that names a client (the limits, the log, the audit trail of approvals) uses the address that is determined
+here. No other forwarding header is trusted: the scheme and the host of minted links come from the settings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: Proxies in a row that are followed. Behind more of them, the last one that was looked at counts as the client.
+#: How many proxies in a row are followed. Behind more of them, the last one that was read counts as the client.
 MAX_HOPS: Final = 32
 
 _HEADER: Final = b"x-forwarded-for"
@@ -30,19 +30,19 @@ _HOP: Final = re.compile(
 
 
 def client_address(scope: Scope) -> str | None:
-    """Return the address of a request's client, None where the server knows none (a Unix socket)."""
+    """Return the address of a request's client, None if the server knows none (a Unix socket)."""
     client = scope.get("client")
 
     return client[0] if client else None
 
 
 class ClientAddresses:
-    """ASGI middleware that puts the client's address into `scope["client"]`; the port is 0 where it is not the peer's.
+    """ASGI middleware that puts the client's address into `scope["client"]`; the port is 0 unless it is the peer's.
 
-    `proxies` are the networks whose word is taken. Each proxy appends the address that it was called from, so the list
-    is read from its end: the first address that is no trusted proxy's is the client, and whatever precedes it was made
-    up or at least not seen by anybody trustworthy. Where a proxy reports something that is no address, the proxy itself
-    counts as the client.
+    `proxies` are the networks of trusted proxies. Each proxy appends the address that it was called from, so the list
+    is read from its end: the first address that is not a trusted proxy's is the client. Nothing before it can be
+    trusted: anybody may have written it. If a proxy reports something that is not an address, the proxy itself counts
+    as the client.
     """
 
     def __init__(self, app: ASGIApp, proxies: Iterable[IPv4Network | IPv6Network]) -> None:
@@ -87,7 +87,7 @@ class ClientAddresses:
         return address
 
     def _read(self, text: str) -> tuple[str, bool | None]:
-        """Return an address in its usual spelling and whether it is a proxy's: None where it is no address."""
+        """Return an address in its usual spelling, and whether it is a trusted proxy's; None if it is no address."""
         try:
             address = ip_address(text.partition("%")[0])
         except ValueError:

@@ -1,7 +1,7 @@
-"""What a browser's form posts: read with a limit, taken strictly, and only from a page of our own.
+"""Forms that browsers post: read with a limit, parsed strictly, and accepted only from the receiver's own pages.
 
-A cross-origin post is refused before anything is read. Fields that nobody asked for are ignored; a field that is asked
-for and given twice is refused rather than chosen from.
+A cross-origin post is refused before its body is read. Unknown fields are ignored; a known field that is given twice
+is refused, because either value could be meant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 async def read_form(request: Request, names: Sequence[str], *, limit: int) -> dict[str, str]:
-    """Return the named fields of a urlencoded form, those that are there.
+    """Return those of the named fields that a urlencoded form has.
 
     Raises:
         Problem: `unsupported-media-type`, `malformed-body`, and what `read_body` raises.
@@ -49,10 +49,10 @@ async def read_form(request: Request, names: Sequence[str], *, limit: int) -> di
 
 
 def is_same_origin(request: Request, origin: str) -> bool:
-    """Whether a post may come from a page of ours at this origin, as far as the browser tells.
+    """Whether a post may come from one of our pages at this origin, as far as the browser says.
 
-    Where `Sec-Fetch-Site` is sent it decides, because a page without a referrer makes browsers send `Origin: null`. A
-    client that sends neither header is no browser, and so nobody's unwitting hand.
+    `Sec-Fetch-Site` decides if it is sent, because a page without a referrer makes browsers send `Origin: null`. A
+    client that sends neither header is not a browser, so no other site can make it post.
     """
     sites = request.headers.getlist("sec-fetch-site")
 
@@ -80,7 +80,7 @@ def _require_form(request: Request) -> None:
     types = headers.getlist("content-type")
 
     if any(encoding.strip().lower() != "identity" for encoding in headers.getlist("content-encoding")):
-        raise Problem("unsupported-media-type", "A Content-Encoding is not understood.")
+        raise Problem("unsupported-media-type", "No Content-Encoding is supported.")
 
     media_type, *parameters = (part.strip().lower() for part in ", ".join(types).split(";"))
 

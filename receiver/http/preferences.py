@@ -1,6 +1,6 @@
-"""What a client would rather have: a page or JSON (`Accept`), at once or after a while (`Prefer`).
+"""What a client prefers: a page or JSON (`Accept`), a response at once or after a wait (`Prefer`).
 
-Neither header is ever refused. One that cannot be understood says nothing.
+Neither header is ever refused. One that cannot be parsed is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONGEST_WAIT: Final = 30
 
 
 def wait_seconds(prefer: Sequence[str]) -> int:
-    """Return the seconds that `Prefer: wait=N` asks for (RFC 7240), at most 30; 0 where none are asked for."""
+    """Return the seconds that `Prefer: wait=N` asks for (RFC 7240), at most 30; 0 if it asks for none."""
     for header in prefer:
         for preference in header.split(","):
             match = _WAIT.fullmatch(preference.partition(";")[0].strip())
@@ -29,17 +29,17 @@ def wait_seconds(prefer: Sequence[str]) -> int:
 
 
 def prefers_page(accept: Sequence[str]) -> bool:
-    """Return whether a browser asks: `text/html` is named, and is worth more to it than JSON (RFC 9110, 12.4.2).
+    """Return whether `text/html` is named and has a higher quality than JSON (RFC 9110, 12.4.2), as in browsers.
 
-    Of two that are worth the same the first one wins. Ranges such as `*/*` name neither.
+    Of two with the same quality the first one wins. Ranges such as `*/*` name neither.
     """
-    worth: dict[str, tuple[float, int]] = {}
+    ranks: dict[str, tuple[float, int]] = {}
 
     for place, offer in enumerate(",".join(accept).lower().split(",")):
         media_type, *parameters = (part.strip() for part in offer.split(";"))
         quality = next((float(found[1]) for each in parameters if (found := _QUALITY.fullmatch(each))), 1.0)
-        worth.setdefault(media_type, (quality, -place))
+        ranks.setdefault(media_type, (quality, -place))
 
-    page = worth.get("text/html", (0.0, 0))
+    page = ranks.get("text/html", (0.0, 0))
 
-    return page[0] > 0 and page > worth.get("application/json", (0.0, 0))
+    return page[0] > 0 and page > ranks.get("application/json", (0.0, 0))

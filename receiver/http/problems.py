@@ -1,8 +1,8 @@
 """Every refusal of the HTTP edge: RFC 9457 problem documents, by name.
 
-A handler raises `Problem`, the table turns it into a response. This file never puts the text of an unexpected exception
-into a response or a log. Such a text may quote a body or a token, so only its type and the places in our code are
-named.
+A handler raises `Problem`, and the table of exception handlers turns it into a response. This file refuses to put the
+text of an unexpected exception into a response or a log, because it may quote a body or a token. The log has only the
+exception's type and where in our code it was raised.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ProblemName = Literal[
     "unsupported-media-type",
 ]
 
-#: The status and title of each name. Names are a promise to clients: they are added, never changed.
+#: The status and title of each name. Clients rely on the names: they are added, never changed.
 PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "two-tokens": (400, "A token was given in two places"),
     "invalid-key": (400, "The idempotency key is not usable"),
@@ -93,8 +93,8 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-#: What goes with a status, unless the problem says otherwise. A connection whose request was not read to its end is
-#: closed after 408, and after 431 since whatever follows is not worth reading.
+#: The headers of a status, unless the problem replaces them. The connection is closed after 408 and 431, because the
+#: rest of that request is not read.
 HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     401: {"WWW-Authenticate": "Bearer"},
     408: {"Connection": "close"},
@@ -105,10 +105,10 @@ HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
 
 
 class Problem(Exception):
-    """A request that is refused, by one of the names in `PROBLEMS`.
+    """The refusal of a request, by one of the names in `PROBLEMS`.
 
     `detail` is a sentence for the caller and must not quote the request. Other keywords become members of the document.
-    `headers` replace those that go with the status, name by name.
+    `headers` replace the headers of the status, name by name.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 
 async def _http_exception(_request: Request, error: Exception) -> Response:
-    """Answer what the framework itself refuses, in our words and with its headers (`Allow`)."""
+    """Respond to what the framework itself refuses, with a problem document and the framework's headers (`Allow`)."""
     refused = cast("HTTPException", error)
     headers = dict(refused.headers or {})
     if refused.status_code == http.HTTPStatus.NOT_FOUND:
@@ -165,7 +165,7 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
 
 
 async def _client_gone(_request: Request, _error: Exception) -> Response:
-    """Stop without a word: nobody is there to read the answer, only the metrics see its status."""
+    """Return an empty response: nobody is there to read it, and only the metrics see its status."""
     return Response(status_code=CLIENT_GONE)
 
 
@@ -174,7 +174,7 @@ async def _crash(_request: Request, error: Exception) -> Response:
     return Problem("internal-error").response()
 
 
-#: The status that stands in logs and metrics for a client that left before it was answered.
+#: The status in logs and metrics for a client that disconnected before the response.
 CLIENT_GONE: Final = 499
 
 exception_handlers: Final[dict[Any, ExceptionHandler]] = {
@@ -191,5 +191,5 @@ def _encode(document: Mapping[str, object]) -> bytes:
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
-#: Refusing must be cheap, and most refusals say nothing beyond their name.
+#: Prepared bodies: refusing must be cheap, and most refusals have no members of their own.
 _PLAIN: Final[Mapping[ProblemName, bytes]] = {name: _encode(Problem(name).document()) for name in PROBLEMS}

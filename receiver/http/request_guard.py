@@ -1,7 +1,7 @@
-"""What every request passes before any handler: limits that come first, headers that always go out, counts.
+"""What surrounds every request: size limits before any handler, headers on every response, metrics and access log.
 
-`RequestGuard` wraps the whole application, the framework's own error handling included, so that nothing is answered
-without it. It refuses to look into tokens, bodies or routes; all it knows of a request is how big it is.
+`RequestGuard` wraps the whole application, the framework's own error handling included, so that every response passes
+through it. It refuses to look into tokens, bodies or routes; it only measures the request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 MAX_HEADERS: Final = 100
 MAX_HEADER_BYTES: Final = 32 * 1024
 
-#: Handlers of these methods read their body themselves, after they know whom they serve. Of all others nobody reads it.
+#: Handlers of these methods read the body themselves, after authentication. For other methods it is read here.
 _READ_BY_HANDLER: Final = frozenset({"POST", "PUT", "PATCH"})
 _ALWAYS_NAMES: Final = frozenset(name for name, _ in ALWAYS)
 
@@ -40,9 +40,9 @@ _ALWAYS_NAMES: Final = frozenset(name for name, _ in ALWAYS)
 class RequestGuard:
     """ASGI middleware around the application: size limits, the headers of every response, metrics and the access log.
 
-    `dress` is given every refusal made here before it goes out.
+    `as_page` may replace a refusal that is made here by a page.
 
-    Goes outside the framework's own middleware, `RequestGuard(Starlette(...), ...)`, so that its 500 passes here too.
+    It must wrap the framework's own middleware, `RequestGuard(Starlette(...), ...)`, so that its 500 passes here too.
     """
 
     def __init__(  # noqa: PLR0913 - each with a default that is right outside tests
@@ -53,17 +53,17 @@ class RequestGuard:
         metrics: Metrics,
         body_seconds: float = READ_SECONDS,
         clock: Callable[[], float] = time.perf_counter,
-        dress: Callable[[Scope, Response], Response] = lambda _, response: response,
+        as_page: Callable[[Scope, Response], Response] = lambda _, response: response,
     ) -> None:
         self._app: Final = app
-        self._dress: Final = dress
+        self._as_page: Final = as_page
         self._max_body: Final = max_body
         self._metrics: Final = metrics
         self._body_seconds: Final = body_seconds
         self._clock: Final = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; raises only where a response that has begun cannot be finished."""
+        """Serve one request; raises only if a response that has begun cannot be finished."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -87,28 +87,32 @@ class RequestGuard:
 
             await self._app(scope, receive, outgoing)
         except Problem as problem:
-            await self._dress(scope, problem.response())(scope, receive, outgoing)
+            await self._as_page(scope, problem.response())(scope, receive, outgoing)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001 what passes here the server would log, its text included
+        except Exception as error:  # noqa: BLE001 - the server would log it, its text included
             await self._after_crash(error, scope, receive, outgoing)
 
     async def _after_crash(self, error: Exception, scope: Scope, receive: Receive, outgoing: _Outgoing) -> None:
-        # A complete response was made by the handler table, which has logged the error before it was raised again.
+        # A complete response came from the exception handlers, which logged the error before it was raised again.
         if outgoing.complete:
             return
 
         logger.error("a request failed: %s", describe_crash(error))
         if outgoing.started:
-            raise RuntimeError("an answer was cut short") from None  # the server must drop the connection
+            raise RuntimeError("a response was cut short") from None  # the server must drop the connection
 
-        await self._dress(scope, Problem("internal-error").response())(scope, receive, outgoing)
+        await self._as_page(scope, Problem("internal-error").response())(scope, receive, outgoing)
 
     def _check_headers(self, scope: Scope) -> bool:
-        """Return whether the request has a body, or raise `Problem`: headers or declared body too large, ambiguous."""
+        """Return whether the request has a body.
+
+        Raises:
+            Problem: the headers or the declared body are too large, or the body's length is ambiguous.
+        """
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if len(headers) > MAX_HEADERS:
-            raise Problem("headers-too-large", f"A request may have {MAX_HEADERS} headers.")
+            raise Problem("headers-too-large", f"A request may have at most {MAX_HEADERS} headers.")
 
         size = 0
         declared: bytes | None = None
@@ -124,7 +128,7 @@ class RequestGuard:
                 chunked = True
 
         if size > MAX_HEADER_BYTES:
-            raise Problem("headers-too-large", f"Headers may have {MAX_HEADER_BYTES} bytes in all.")
+            raise Problem("headers-too-large", f"All headers together may have at most {MAX_HEADER_BYTES} bytes.")
 
         if declared is None:
             return chunked
@@ -136,7 +140,7 @@ class RequestGuard:
 
 
 class _Outgoing:
-    """The way out: adds the headers of every response and remembers the status."""
+    """The sending side: adds the headers of every response and records its status."""
 
     __slots__ = ("_send", "complete", "started", "status")
 
@@ -161,7 +165,7 @@ class _Outgoing:
 
 
 class _Replay:
-    """The way in of a request whose body was already read: hands it over once more, then listens for the client."""
+    """The receiving side of a request whose body was read already: returns it once, then what the server sends."""
 
     __slots__ = ("_body", "_receive")
 
@@ -178,4 +182,4 @@ class _Replay:
 
 
 def _ambiguous() -> Problem:
-    return Problem("malformed-body", "The length of the body is given twice.", {"Connection": "close"})
+    return Problem("malformed-body", "The length of the body is given more than once.", {"Connection": "close"})

@@ -1,6 +1,6 @@
-"""One route per path, whatever methods it takes, so that a refused method is answered with all that are allowed.
+"""One route per path for all its methods, so that the refusal of a method names all that are allowed.
 
-A path is cut into segments before it is decoded: an encoded slash is a character of its segment and separates none.
+A path is split into segments before it is decoded: an encoded slash is a character of its segment, not a separator.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ENCODED_SLASH: Final = re.compile(rb"%2f", re.IGNORECASE)
 
 
 def keep_encoded_slashes(scope: Scope) -> Scope:
-    """Return the scope with a path in which `%2F` stays as it is, so that it is part of no id, name or token.
+    """Return the scope with a path in which `%2F` stays encoded, so that no id, name or token contains a slash.
 
-    Servers decode a path as a whole. Where one does not say how the path was sent, nothing can be told from it. Some
-    put the path that they serve below in front of the decoded path alone: that part stays as it is.
+    Servers decode a path as a whole. If a server does not pass on the raw path, the scope is returned unchanged. Some
+    servers put their mount path in front of the decoded path only: that prefix is kept.
     """
     raw_path: bytes | None = scope.get("raw_path")
 
@@ -41,7 +41,7 @@ def keep_encoded_slashes(scope: Scope) -> Scope:
 
 
 def path_below(scope: Scope) -> str:
-    """Return the path of a request below the one that this application is mounted at."""
+    """Return the path of a request relative to where this application is mounted."""
     path: str = scope["path"]
     below = path.removeprefix(scope.get("root_path", ""))
 
@@ -49,7 +49,7 @@ def path_below(scope: Scope) -> str:
 
 
 def route(path: str, **handlers: Handler) -> Route:
-    """Return the route of this path; the keywords are methods. A handler of GET answers HEAD too."""
+    """Return the route of this path; the keywords are methods. The handler of GET handles HEAD too."""
 
     async def dispatch(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
@@ -57,7 +57,7 @@ def route(path: str, **handlers: Handler) -> Route:
         return await handlers[method](request)
 
     made = Route(path, dispatch, methods=list(handlers))
-    # The framework's pattern ends in `$`, which also matches before a newline, and `.` matches none.
+    # The framework's pattern ends in `$`, which also matches before a newline, and its `.` does not match a newline.
     made.path_regex = re.compile(made.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
     return made

@@ -1,7 +1,7 @@
-"""What the operator sees of requests: an access line each, and metrics; neither ever holds a path, a token or a body.
+"""What the operator sees of requests: an access line each, and metrics. Neither ever holds a path, a token or a body.
 
-A callback is named by its promise id and its own name, whoever uses the workflow API by the name of the key. Metric
-labels come from fixed sets, so that nothing a caller sends becomes one.
+A callback is named by its promise id and its own name, and a client of the workflow API by the name of its key. Metric
+labels come from fixed sets, so that nothing a caller sends becomes a label.
 """
 
 from __future__ import annotations
@@ -42,24 +42,27 @@ def name_callback(scope: Scope, promise_id: str, callback: str) -> None:
 
 
 def name_caller(scope: Scope, name: str) -> None:
-    """Note the name of the API key that this request showed; the access line names it."""
+    """Note the name of this request's API key; the access line names it."""
     scope[_CALLER_KEY] = name
 
 
-def log_deed(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, by: str) -> None:
-    """Write the line that says who did this to a workflow, and from which address."""
+def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, *, by: str) -> None:
+    """Log who did this to a workflow, and from which address."""
     client = client_address(scope) or "-"
     fields = {"promise": root_id, "by": by, "client": client}
-    logger.info("%s %s by=%s client=%s", root_id, deed, by, client, extra={"fields": fields})
+    logger.info("%s %s by=%s client=%s", root_id, action, by, client, extra={"fields": fields})
 
 
 @contextlib.contextmanager
-def log_if_unknown(logger: logging.Logger, scope: Scope, root_id: str, deed: str, *, by: str) -> Iterator[None]:
-    """Write that line with `maybe` where the engine did not say whether it was done: the next request finds it done."""
+def log_if_unknown(logger: logging.Logger, scope: Scope, root_id: str, action: str, *, by: str) -> Iterator[None]:
+    """Log the action with `maybe` if the engine did not confirm it.
+
+    It may have been done, and the next request, which finds it done, does not log it.
+    """
     try:
         yield
     except EngineUnavailable:
-        log_deed(logger, scope, root_id, f"maybe {deed}", by=by)
+        log_action(logger, scope, root_id, f"maybe {action}", by=by)
         raise
 
 
@@ -70,7 +73,7 @@ def route_template(scope: Scope) -> str:
 
 
 def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
-    """Write the access line of a request. Those told to slow down are lines at debug: a flood must not fill the log."""
+    """Write the access line of a request; for a 429 at level debug, because a flood must not fill the log."""
     level = logging.DEBUG if status == _TOO_MANY else logging.INFO
     if not _access.isEnabledFor(level):
         return
@@ -87,7 +90,7 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
     named["client"] = client_address(scope) or "-"
     milliseconds = round(seconds * 1000, 1)
     line = f"{method} {route} {status} {milliseconds:.1f}ms " + " ".join(
-        [f"{name}={said}" for name, said in named.items()]
+        [f"{name}={value}" for name, value in named.items()]
     )
     fields = {"method": method, "route": route, "status": status, "ms": milliseconds, **named}
     _access.log(level, "%s", line, extra={"fields": fields})
@@ -100,35 +103,35 @@ class Metrics:
         self._registry: Final = CollectorRegistry()
         self._requests: Final = Histogram(
             "countersign_request_seconds",
-            "Seconds from a request's headers to the end of its answer.",
+            "Seconds from a request's headers to the end of its response.",
             ("route", "method", "status"),
             buckets=_BUCKETS,
             registry=self._registry,
         )
         self._callbacks: Final = Counter(
             "countersign_callbacks",
-            "Machine callbacks by what became of them.",
+            "Machine callbacks by outcome.",
             ("outcome",),
             registry=self._registry,
         )
         self._approvals: Final = Counter(
             "countersign_approvals",
-            "Decisions of people by what became of them.",
+            "Decisions of people by outcome.",
             ("outcome",),
             registry=self._registry,
         )
         self._webhooks: Final = Counter(
             "countersign_webhooks",
-            "Third-party deliveries by what became of them.",
+            "Third-party deliveries by outcome.",
             ("outcome",),
             registry=self._registry,
         )
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
-            "Requests the engine did not answer in time, or answered with garbage.",
+            "Requests for which the engine did not reply in time, or replied with garbage.",
             registry=self._registry,
         )
-        # An outcome that has not happened yet is shown as zero, so that a rate can be taken from the first one on.
+        # An outcome that has not happened yet is exported as zero, so that rates count the first one too.
         for outcome in get_args(CallbackOutcome):
             self._callbacks.labels(outcome)
 
@@ -142,7 +145,7 @@ class Metrics:
         self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request; `route` is a template, never a path."""
+        """Count one finished request; `route` is a template, never a path."""
         key = (route, _method(method), status)
         observer = self._observers.get(key)
         if observer is None:
@@ -151,19 +154,19 @@ class Metrics:
         observer.observe(seconds)
 
     def callback(self, outcome: CallbackOutcome) -> None:
-        """Count one machine callback; `other` lost to somebody else, `closed` came after the wait was over."""
+        """Count one machine callback; `other`: somebody else had settled the wait, `closed`: the wait was over."""
         self._callbacks.labels(outcome).inc()
 
     def approval(self, outcome: ApprovalOutcome) -> None:
-        """Count one decision; `duplicate` was made before, `other` lost to another one, `closed` came too late."""
+        """Count one decision; `duplicate`: already recorded, `other`: another one was recorded, `closed`: too late."""
         self._approvals.labels(outcome).inc()
 
     def webhook(self, outcome: WebhookOutcome) -> None:
-        """Count one delivery of a third party; `over` came for a wait that had ended, `ignored` was not wanted."""
+        """Count one third-party delivery; `over`: its wait had ended, `ignored`: the source does not need its event."""
         self._webhooks.labels(outcome).inc()
 
     def engine_error(self) -> None:
-        """Count one request that the engine failed."""
+        """Count one request that failed because of the engine."""
         self._engine_errors.inc()
 
     def render(self) -> tuple[bytes, str]:

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description of the receiver, at `/openapi.json`.
 
-Public, so it says only what the contract says. Written out by hand as plain values: the contract is the source, the
-routes follow it, and a document derived from code would follow the code's mistakes.
+It is public, so it says only what the contract says. It is written by hand, as plain values: the routes must follow the
+contract, and a document that is generated from the code would repeat the code's mistakes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 _TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
 
-#: What a request that needs an API key may be told.
+#: The problems of every request that needs an API key.
 _KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
 
 
 class Described(Protocol):
-    """What the document needs to know of a workflow; a definition of a workflow is one."""
+    """What the document needs to know about a workflow; a workflow's definition provides it."""
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
                 "callbackToken": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A callback token, minted for one wait; may stand in the path instead.",
+                    "description": "A callback token, minted for one wait. It may be in the path instead.",
                 },
                 "apiKey": {"type": "http", "scheme": "bearer", "description": "A key of the workflow API."},
             },
@@ -101,16 +101,18 @@ def _callback_paths() -> Json:
         paths[path] = {
             "get": _operation(
                 f"show_callback_{where}",
-                "What this callback is; settles nothing",
+                "Describe this callback; settles nothing",
                 {"200": json_response("The callback.", ref("Callback"))},
                 ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "expired", "engine-unavailable"),
                 security=security,
                 parameters=parameters,
             ),
-            "post": _settling(f"succeed_{where}", "It succeeded; the body is the result", {}, security, parameters),
+            "post": _settling(f"succeed_{where}", "Report a success; the body is the result", {}, security, parameters),
         }
         paths[f"{path}/failure"] = {
-            "post": _settling(f"fail_{where}", "It failed; the body says why", ref("Failure"), security, parameters)
+            "post": _settling(
+                f"fail_{where}", "Report a failure; the body says why", ref("Failure"), security, parameters
+            )
         }
 
     return paths
@@ -122,7 +124,7 @@ def _settling(name: str, summary: str, body: Json, security: list[Json], paramet
         summary,
         {
             "200": json_response(
-                "Settled, by this request or by an earlier one of the same key and outcome.", ref("Settled")
+                "Settled, by this request or by an earlier one with the same key and outcome.", ref("Settled")
             )
         },
         (
@@ -147,7 +149,7 @@ def _settling(name: str, summary: str, body: Json, security: list[Json], paramet
 
 def _webhook_paths() -> Json:
     places: tuple[tuple[str, str, list[Json]], ...] = (
-        ("/webhooks/{source}", "A third party delivers; signed as the source says", [SOURCE]),
+        ("/webhooks/{source}", "A third-party delivery, signed as the source is set up", [SOURCE]),
         ("/webhooks/{source}/{token}", "The same, for the wait of this token", [SOURCE, TOKEN]),
     )
     return {
@@ -155,7 +157,7 @@ def _webhook_paths() -> Json:
             "post": _operation(
                 "deliver_with_token" if len(parameters) > 1 else "deliver",
                 summary,
-                {"200": json_response("Taken, seen before, not wanted, or for a wait that is over.", ref("Taken"))},
+                {"200": json_response("Accepted, a duplicate, ignored, or for a wait that is over.", ref("Taken"))},
                 (
                     "malformed-body",
                     "bad-token",
@@ -185,7 +187,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         "schema": {"type": "string", "enum": list(inputs)},
     }
     security: list[Json] = [{"apiKey": []}]
-    shown = json_response("Where it stands.", ref("Workflow"))
+    shown = json_response("The workflow's state.", ref("Workflow"))
     known: tuple[ProblemName, ...] = (
         *_KEY_PROBLEMS,
         "unknown-workflow",
@@ -196,10 +198,10 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         "parameters": [name, WORKFLOW_ID],
         "put": _operation(
             "start_workflow",
-            "Start it, once per id; the body is its input",
+            "Start a workflow, once per id; the body is its input",
             {
                 "201": json_response("Started.", ref("Started")),
-                "200": json_response("It was there already.", ref("Started")),
+                "200": json_response("It had been started before.", ref("Started")),
             },
             (*known, "forbidden", "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
             security=security,
@@ -208,7 +210,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         ),
         "get": _operation(
             "show_workflow",
-            "Where it stands",
+            "Show a workflow's state",
             {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
             (*known, "unknown-id"),
             security=security,
@@ -216,8 +218,8 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
         ),
         "delete": _operation(
             "cancel_workflow",
-            "Cancel it; without effect on one that is over",
-            {"202": json_response("Asked for.", ref("Workflow"))},
+            "Cancel a workflow; has no effect on one that is over",
+            {"202": json_response("The cancellation is requested.", ref("Workflow"))},
             (*known, "forbidden", "unknown-id"),
             security=security,
         ),
@@ -225,7 +227,7 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
 
 
 def _add_input(workflow: Described, schemas: Json) -> Json:
-    """Add the schema of a workflow's input, and those it refers to; return a reference to it."""
+    """Add the schema of a workflow's input, and the schemas that it refers to; return a reference to it."""
     schema = workflow.request.model_json_schema(ref_template=f"{SCHEMAS}{workflow.name}.{{model}}")
     for name, part in schema.pop("$defs", {}).items():
         schemas[f"{workflow.name}.{name}"] = part
@@ -235,21 +237,23 @@ def _add_input(workflow: Described, schemas: Json) -> Json:
 
 
 def _operation_paths() -> Json:
-    alive = json_response("It is.", {"type": "object"})
-    metrics = {"description": "In the Prometheus text format.", "content": {"text/plain": {}}}
+    alive = json_response("The process is alive.", {"type": "object"})
+    ready = json_response("The engine responds.", {"type": "object"})
+    this = json_response("This document.", {"type": "object"})
+    metrics = {"description": "The metrics in the Prometheus text format.", "content": {"text/plain": {}}}
     return {
-        "/healthz": {"get": _operation("alive", "Whether the process lives", {"200": alive})},
+        "/healthz": {"get": _operation("alive", "Whether the process is alive", {"200": alive})},
         "/readyz": {
-            "get": _operation("ready", "Whether the engine answers", {"200": alive}, ("engine-unavailable",)),
+            "get": _operation("ready", "Whether the engine responds", {"200": ready}, ("engine-unavailable",)),
         },
         "/metrics": {
             "get": _operation("metrics", "Metrics", {"200": metrics}, _KEY_PROBLEMS, security=[{"apiKey": []}]),
         },
-        "/openapi.json": {"get": _operation("openapi", "This document", {"200": alive})},
+        "/openapi.json": {"get": _operation("openapi", "This document", {"200": this})},
     }
 
 
-def _operation(  # noqa: PLR0913 the parts of an operation
+def _operation(  # noqa: PLR0913 - the parts of an operation
     name: str,
     summary: str,
     responses: Json,

@@ -1,4 +1,4 @@
-"""The approval pages in the OpenAPI document: what a browser asks for and gets, so no problem documents."""
+"""The approval pages in the OpenAPI document. They are for browsers, so errors are pages and not problem documents."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ def approval_path() -> Json:
     """Return the path item of `/approvals/{token}`."""
     page = {"text/html": {"schema": {"type": "string"}}}
     statuses = {
-        "400": "Not one of the decisions, or not a form.",
-        "403": "From another site, or with a wrong code.",
-        "404": "Not a valid link.",
-        "409": "Decided otherwise already; the page says how and when.",
-        "410": "Expired, timed out or withdrawn.",
-        "413": "Too long.",
-        "415": "Not a form.",
-        "429": "Too many bad links from this address.",
-        "503": "The engine did not answer in time: not recorded, try again.",
+        "400": "The decision is not one of the possible ones, or the form is malformed.",
+        "403": "The post came from another site, or the code was wrong.",
+        "404": "The link is not valid.",
+        "409": "Another decision is recorded already; the page says which and when.",
+        "410": "The question expired, timed out or was withdrawn.",
+        "413": "The form is too long.",
+        "415": "The body is not a form.",
+        "429": "Too many invalid links came from this address.",
+        "503": "The engine did not answer in time; trying again is safe.",
     }
     fields = {"decision": {"type": "string"}, "comment": {"type": "string"}, "code": {"type": "string"}}
     form = {"type": "object", "properties": fields, "required": ["decision"]}
@@ -32,12 +32,12 @@ def approval_path() -> Json:
         "parameters": [{"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}],
         "get": {
             "operationId": "show_approval",
-            "summary": "The question as a page, or what was decided; settles nothing",
+            "summary": "Show the question as a page, or what was decided; settles nothing",
             "parameters": [
                 {
                     "name": "choose",
                     "in": "query",
-                    "description": "A decision to suggest on the page; a hint, never an action.",
+                    "description": "A decision to highlight on the page. It is a hint and decides nothing.",
                     "schema": {"type": "string"},
                 }
             ],
@@ -49,13 +49,13 @@ def approval_path() -> Json:
         },
         "post": {
             "operationId": "decide_approval",
-            "summary": "A person's decision, from the page's own form",
+            "summary": "Record a person's decision, from the page's own form",
             "requestBody": {
                 "required": True,
                 "content": {"application/x-www-form-urlencoded": {"schema": form}},
             },
             "responses": {
-                "303": {"description": "Recorded, now or before; back to the page."},
+                "303": {"description": "Recorded, now or before; redirects to the page."},
                 **pages(*statuses),
             },
             "security": [],

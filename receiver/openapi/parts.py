@@ -1,6 +1,6 @@
-"""The named parts of the OpenAPI document: the schemas of what is sent and answered, the parameters, the headers.
+"""The named parts of the OpenAPI document: the schemas of requests and responses, the parameters, the headers.
 
-Plain values, so that the contract can be read off them; no route and no workflow is known here.
+They are plain values, so that they can be compared with the contract. This file knows no route and no workflow.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
 
 
 def schemas() -> Json:
-    """Return the schemas that are the same for every receiver; the inputs of workflows are added to them."""
+    """Return the schemas that are the same for every receiver; the caller adds the inputs of its workflows."""
     moment = {"type": "string", "format": "date-time"}
     text = {"type": "string"}
     workflow = {
         "workflow": text,
         "id": text,
         "state": {"enum": list(_STATES)},
-        "result": {"description": "What it returned, once it succeeded."},
+        "result": {"description": "What the workflow returned, if it succeeded."},
         "error": _object({"message": text}, ("message",)),
     }
     step = {
@@ -41,15 +41,15 @@ def schemas() -> Json:
     }
     steps = {
         "steps": {"type": "array", "items": ref("Step")},
-        "truncated": {"description": "There are more steps; ask for those `after` the one in `next`.", "const": True},
+        "truncated": {"description": "There are more steps; request those `after` the step in `next`.", "const": True},
         "next": text,
     }
     approval = {
-        "description": "On the wait of a question to people: what was asked of whom, and what was decided.",
+        "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
         **_object(
             {
                 "title": text,
-                "digest": {"description": "SHA-256 of what was shown, as in the links.", "type": "string"},
+                "digest": {"description": "The SHA-256 of what was shown, as in the links.", "type": "string"},
                 "people": {"type": "array", "items": text},
                 "until": moment,
                 "answer": {
@@ -59,7 +59,7 @@ def schemas() -> Json:
                         "person": text,
                         "comment": text,
                         "digest": text,
-                        "client": {"description": "The address it came from.", "type": ["string", "null"]},
+                        "client": {"description": "The client's address.", "type": ["string", "null"]},
                         "at": moment,
                     },
                 },
@@ -104,7 +104,7 @@ def json_response(description: str, schema: Json) -> Json:
 
 
 def problem_responses(names: Iterable[ProblemName]) -> Json:
-    """Return the responses that these problems are, by status."""
+    """Return the responses for these problems, by status."""
     by_status: dict[int, list[ProblemName]] = {}
     for name in names:
         by_status.setdefault(PROBLEMS[name][0], []).append(name)
@@ -136,43 +136,43 @@ SOURCE: Final[Json] = {
     "name": "source",
     "in": "path",
     "required": True,
-    "description": "The sender, as the operator named it.",
+    "description": "The source's name in the operator's settings.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
 }
 WORKFLOW_ID: Final[Json] = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "Chosen by the caller; a workflow is started once per id.",
+    "description": "The caller chooses it; a workflow is started once per id.",
     "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$"},
 }
 IKEY: Final[Json] = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Names the delivery within its promise; derived from the token where it is not sent.",
+    "description": "Identifies the delivery within its promise; derived from the token if it is not sent.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 PROOF: Final[tuple[Json, ...]] = tuple(
     {
         "name": name,
         "in": "header",
-        "description": f"Standard Webhooks; needed where the operator asks for the caller's proof. {what}",
+        "description": f"Standard Webhooks; required if the operator has set caller secrets. {what}",
         "schema": schema,
     }
     for name, what, schema in (
         (
             "webhook-id",
-            "What the proof is for: the kind of report, the first 32 hex digits of the SHA-256 of the token, a nonce.",
+            "What the proof is for: kind of report, first 32 hex digits of the SHA-256 of the token, and a nonce.",
             {"type": "string", "pattern": "^(succeeded|failed)_[0-9a-f]{32}_[A-Za-z0-9_-]{16,64}$"},
         ),
-        ("webhook-timestamp", "Seconds since the epoch, at most 300 away.", {"type": "string"}),
+        ("webhook-timestamp", "Seconds since the epoch, at most 300 seconds from now.", {"type": "string"}),
         ("webhook-signature", "`v1,` and the HMAC-SHA256 of `ID.TIMESTAMP.BODY` in base64.", {"type": "string"}),
     )
 )
 PREFER: Final[Json] = {
     "name": "Prefer",
     "in": "header",
-    "description": "`wait=N` holds the answer for up to N seconds, at most 30, for the workflow to end.",
+    "description": "`wait=N` holds the response until the workflow ends, for N seconds at most (N up to 30).",
     "schema": {"type": "string"},
 }
 STEPS: Final[Json] = {
@@ -184,6 +184,6 @@ STEPS: Final[Json] = {
 AFTER: Final[Json] = {
     "name": "after",
     "in": "query",
-    "description": "The id of a step: the call graph goes on after it.",
+    "description": "The id of a step: only the steps after it are returned.",
     "schema": {"type": "string"},
 }

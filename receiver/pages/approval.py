@@ -1,7 +1,7 @@
-"""The pages that people see: a question with its form, what was recorded, and every refusal on the way there.
+"""The approval pages: a question with its form, the recorded decision, and every refusal.
 
-Rendered on the server, with no script and nothing loaded from elsewhere. Everything shown comes from strangers or from
-workflows: it is escaped, cleaned and cut to length. A page says nothing of why a link is not good.
+They are rendered on the server, with no script and nothing loaded from elsewhere. Everything shown comes from third
+parties or from workflows, so it is escaped, cleaned and cut to length. A page never says why a link is not valid.
 """
 
 from __future__ import annotations
@@ -37,37 +37,37 @@ _KEPT_HEADERS: Final = frozenset({"allow", "connection", "retry-after"})
 _APPROVAL: Final = TEMPLATES.get_template("approval.html")
 _NOTICE: Final = TEMPLATES.get_template("notice.html")
 
-#: What a page says where there is nothing to decide: by status, a headline and a sentence or two.
+#: The pages without a question: for each status a headline and a sentence or two.
 _NOTICES: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("This could not be understood", "The form that arrived is not the one we sent. Nothing was recorded."),
+    400: ("This could not be understood", "The form that arrived is not the form of this page. Nothing was recorded."),
     403: (
         "This came from another site",
-        "A decision is only taken from the page that the link in your mail opens. Nothing was recorded.",
+        "A decision is accepted only from the page that the link in your mail opens. Nothing was recorded.",
     ),
     404: (
         "This link is not valid",
-        "Open it from the mail itself, or copy all of it. If that does not help, ask whoever sent it.",
+        "Open the link from the mail itself, or copy all of it. If that does not help, ask the person who sent it.",
     ),
     405: ("This is not possible here", "Open the link from your mail in a browser. Nothing was recorded."),
-    408: ("That took too long", "Your answer did not arrive whole, so it was not recorded. Please try again."),
+    408: ("That took too long", "Your answer did not arrive completely, so it was not recorded. Please try again."),
     410: ("This question is closed", "The time to answer is over. Nothing more can be recorded here."),
-    413: ("That is too long", "Your answer is longer than can be taken, and was not recorded. Please shorten it."),
-    415: ("This could not be understood", "The form that arrived is not the one we sent. Nothing was recorded."),
-    429: ("Too many links that are not valid", "Please wait a minute, then open the link from your mail again."),
-    431: ("This could not be understood", "The request was larger than a browser's. Nothing was recorded."),
-    500: ("Something went wrong here", "It is not your doing. Please try again in a little while."),
+    413: ("That is too long", "Your answer is too long, so it was not recorded. Please shorten your comment."),
+    415: ("This could not be understood", "The form that arrived is not the form of this page. Nothing was recorded."),
+    429: ("Too many invalid links", "Please wait a minute, then open the link from your mail again."),
+    431: ("This could not be understood", "The request is larger than a browser would send. Nothing was recorded."),
+    500: ("Something went wrong here", "This is not your fault. Please try again in a few minutes."),
     503: (
         "Not recorded: please try again",
-        "What stands behind this page did not answer in time. Trying again is safe: a decision counts once.",
+        "The service behind this page did not respond in time. Trying again is safe: your decision counts only once.",
     ),
 }
 
 
 class Notice(Exception):
-    """A page without a question, in place of the one that was asked for.
+    """A page without a question, in place of the requested page.
 
-    `text` replaces the status's own sentence. `back` is where to go from here; `again` holds the fields of a form that
-    could not be recorded, so that one button sends it again.
+    `text` replaces the status's own sentence. `back` is the address of the question; `again` has the fields of a form
+    that could not be recorded, so that one button sends it again.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Notice(Exception):
         self.headers = headers or {}
 
     def response(self, organisation: str) -> Response:
-        """Return the page, in the name of this organisation."""
+        """Return the page, with the name of this organisation."""
         title, text = _NOTICES[self.status]
         notice = {"title": title, "text": self.text or text, "back": self.back, "again": self.again or {}}
 
@@ -96,7 +96,7 @@ class Notice(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A decision that stands: `at` in milliseconds since the epoch."""
+    """A recorded decision; `at` is in milliseconds since the epoch."""
 
     decision: str
     by: str
@@ -106,10 +106,10 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalView:
-    """What the page shows of a question by `organisation` to one person, who answers at `path`; times in ms since 1970.
+    """A question by `organisation` as one person sees it; the form posts to `path`. Times are in ms since the epoch.
 
-    `refused` is the decision that could not be recorded because another one stands. `fault` says what is wrong with
-    the form that was sent, whose fields are shown again.
+    `refused` is the decision that could not be recorded because another one is recorded. `fault` says what is wrong
+    with the submitted form, whose choice and comment are shown again.
     """
 
     organisation: str
@@ -152,19 +152,19 @@ class ApprovalView:
 
 
 def redirect(path: str) -> Response:
-    """Return the way back to the page after a post, so that reloading it posts nothing."""
+    """Return the redirect to the page after a post, so that a reload does not post again."""
     return RedirectResponse(path, status_code=303, headers=page_headers(secrets.token_urlsafe(16)))
 
 
 def is_page(scope: Scope) -> bool:
-    """Whether people look at this path, so that refusals must be pages."""
+    """Whether people open this path in a browser, so that refusals must be pages."""
     path = path_below(scope)
 
     return path == PATHS["approver"] or path.startswith(f"{PATHS['approver']}/")
 
 
-def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:
-    """Return a refusal as a page where people look at it; every other answer as it is."""
+def refusal_as_page(scope: Scope, response: Response, *, organisation: str) -> Response:
+    """Return a refusal as a page if people open its path in a browser; return every other response unchanged."""
     if not is_page(scope) or response.media_type != MEDIA_TYPE:
         return response
 
@@ -175,14 +175,14 @@ def dressed(scope: Scope, response: Response, *, organisation: str) -> Response:
 
 
 def label(decision: str) -> str:
-    """Return what stands on the button: `send_back` is `Send back`."""
+    """Return the text of a decision's button: `send_back` becomes `Send back`."""
     words = decision.replace("_", " ").replace("-", " ")
 
     return words[:1].upper() + words[1:]
 
 
 def past(decision: str) -> str:
-    """Return a decision as something that happened, where we know the word."""
+    """Return a decision in the past tense if it is a known word, otherwise its label."""
     return _PAST.get(decision, label(decision))
 
 

@@ -1,4 +1,4 @@
-"""What all pages share: templates that escape by default, and the headers that keep a page to itself."""
+"""What all pages share: templates that escape by default, and the headers that isolate a page."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 from orchestrator.text.templating import templates_in
 
-# Templates are read once, at import: nothing touches the disk while a request waits.
+#: Read once, at import, so that no request waits for the disk.
 TEMPLATES: Final = templates_in(Path(__file__).parent / "templates")
 
 
 def page_headers(nonce: str) -> dict[str, str]:
-    """Return the headers that every page carries; `nonce` is fresh for each answer and stands on its style element."""
+    """Return the headers of every page; `nonce` is new for each response and is also on the page's style element."""
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; "

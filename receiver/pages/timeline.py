@@ -1,8 +1,8 @@
-"""A workflow's durable call graph as a page: which steps there were, when, and how each ended.
+"""A workflow's durable call graph as a page: its steps, when each started, and how each ended.
 
-Rendered on the server, with no script and nothing loaded from elsewhere, so the page works under a policy that forbids
-everything but its own style. Everything shown comes from strangers or from code: it is escaped, cut to length, and
-stripped of characters that do not print.
+It is rendered on the server, with no script and nothing loaded from elsewhere, so the page works under a policy that
+forbids everything but its own style. Everything shown comes from third parties or from code, so it is escaped, cut to
+length, and unprintable characters are replaced.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineStep:
-    """One durable step; times are RFC 3339 texts, `ended_at` None while it is open."""
+    """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running."""
 
     id: str
     name: str
@@ -42,7 +42,7 @@ class TimelineStep:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineView:
-    """What the page shows of a workflow; `result` and `error` are JSON texts. `more`: it has more steps than these."""
+    """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out."""
 
     workflow: str
     id: str
@@ -58,7 +58,7 @@ class TimelineView:
 def render(
     view: TimelineView, nonce: str, *, organisation: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> str:
-    """Return the page as HTML, in the name of this organisation. Shows at most `MAX_STEPS` steps, the first ones."""
+    """Return the page as HTML, with the name of this organisation. It shows at most the first `MAX_STEPS` steps."""
     as_of = now()
     steps = view.steps[:MAX_STEPS]
     times = [time for step in steps for time in (_parse(step.started_at), _parse(step.ended_at)) if time]
@@ -107,7 +107,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
 
 
 def _local(step_id: str, view: TimelineView) -> str:
-    """Return a step's id without the workflow's own, which already stands above: `2.1` of `pipeline.nightly:2.1`."""
+    """Return a step's id without the workflow's id, which the page shows once: `2.1` of `pipeline.nightly:2.1`."""
     return _clean(step_id.removeprefix(f"{view.workflow}.{view.id}:"), _MAX_ID)
 
 
@@ -133,7 +133,7 @@ def _moment(time: datetime | None) -> dict[str, str] | None:
 
 
 def _pretty(text: str | None) -> str:
-    """Return a JSON text laid out over lines; a text that is no JSON as it stands."""
+    """Return a JSON text with indentation, and any other text unchanged."""
     if text is None:
         return ""
 

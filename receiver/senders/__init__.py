@@ -1,1 +1,1 @@
-"""Third parties that send webhooks: their sources, secrets and deliveries."""
+"""Third-party webhook senders: their sources, secrets and deliveries."""

@@ -1,6 +1,7 @@
-"""What a signed delivery says: its document, its identity, and the token in it, which is cut out before it is stored.
+"""What a signed delivery says: its document, its identity, and its token, which is removed before the body is stored.
 
-Only bytes whose signature holds come here. They are read by what they are, never by an unsigned header.
+The caller passes only bytes with a valid signature. How they are parsed depends on the bytes, never on an unsigned
+header.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What stands in a stored body where the token stood.
+#: What replaces the token in a stored body.
 CUT: Final = "[token]"
 
-#: How a delivery begins that GitHub, and senders like it, were not told to send as JSON.
+#: The start of a delivery that GitHub, or a similar sender, sends as a form because it is not set to JSON.
 _FORM: Final = b"payload="
 _NO_FORMS: Final = "choose application/json as the content type where the webhook is set up, not a form"
 
@@ -35,7 +36,7 @@ _MOST_FIELDS: Final = 100
 _LONGEST_IDENTITY: Final = 1024
 _RUN_ID: Final = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
-# Possessive, so that the scan is linear on any text.
+# The quantifiers are possessive, so that the scan is linear on any text.
 _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
@@ -43,9 +44,9 @@ _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 class Delivery:
     """One signed delivery of a source.
 
-    `text` and `value` are its document, JSON text and JSON value. `key` is the digest of its identity, 64 hex digits:
-    all deliveries of it have the same. `binding` is the digest of what must not answer two waits: of the identity where
-    the sender gives one, else of all that is signed.
+    `text` and `value` are its document, as JSON text and as JSON value. `key` is the digest of its identity, 64 hex
+    digits; a repeated delivery has the same key. `binding` is the digest of what must not settle two waits: of the
+    identity if the sender gives one, otherwise of everything that is signed.
     """
 
     source: Source
@@ -56,7 +57,7 @@ class Delivery:
 
     @property
     def ikey(self) -> str:
-        """The idempotency key that it settles a wait with."""
+        """The idempotency key with which it settles a wait."""
         return f"webhook:{self.source.name}:{self.key}"
 
     @property
@@ -66,7 +67,7 @@ class Delivery:
 
     @property
     def wanted(self) -> bool:
-        """Whether it is of one of the events that the source is for."""
+        """Whether its event is one of those that the source lists; always true for a source without events."""
         if self.source.event is None:
             return True
 
@@ -76,7 +77,7 @@ class Delivery:
 
     @property
     def challenge(self) -> str | None:
-        """What Slack asks to be sent back when it is given the address, None in a delivery."""
+        """The text that Slack expects back when the address is set up; None in an ordinary delivery."""
         match self.value:
             case {"type": "url_verification", "challenge": str(text)} if self.source.kind == "slack":
                 return text
@@ -87,20 +88,20 @@ class Delivery:
         """Return the token in the signed body.
 
         Raises:
-            Problem: `bad-token`: there is none where the source says.
+            Problem: `bad-token`: there is none where the source's settings expect it.
         """
         found = None if self.source.token is None else _found(self.source.token, self.value)
 
         if not isinstance(found, str):
-            raise Problem("bad-token", "There is no token in this delivery.")
+            raise Problem("bad-token", "The delivery has no token where this source's settings expect it.")
 
         return found
 
     def run_id(self) -> int:
-        """Return the Databricks run that it is about.
+        """Return the id of the Databricks run that it is about.
 
         Raises:
-            Problem: `malformed-body`: it names none.
+            Problem: `malformed-body`: it names no run.
         """
         text = _identity_of(self.source.identity, self.value)
 
@@ -110,11 +111,11 @@ class Delivery:
         return int(text)
 
     async def input(self) -> JsonBody:
-        """Return what the workflow that it starts gets.
+        """Return the input of the workflow that it starts.
 
         Raises:
-            Problem: `malformed-body`: the expression finds what is not strict JSON, such as the sum of two very large
-                numbers or a nesting that is too deep.
+            Problem: `malformed-body`: the expression's result is not strict JSON, for example because a sum of two very
+                large numbers is infinite or the nesting is too deep.
         """
         if self.source.input is None:
             return JsonBody(text=self.text, value=self.value)
@@ -124,32 +125,33 @@ class Delivery:
         except (TypeError, ValueError, RecursionError):
             raise _unfit() from None  # the original quotes the value
 
-        return await _stored(text, "What this source's settings make of the body is not strict JSON.")
+        return await _strict(text, "The input that this source's settings extract from the body is not strict JSON.")
 
     async def body_without(self, token: str) -> str:
-        """Return its document as it is stored: as JSON text, with `[token]` wherever the token stood.
+        """Return its document as it is stored: as JSON text, with `[token]` in place of each occurrence of the token.
 
         Raises:
             Problem: `malformed-body`: without the token it is not strict JSON, because two keys become equal.
-                `bad-token`: the source's expression makes the token of parts of the body, so it cannot be cut out.
+                `bad-token`: the source's expression puts the token together from parts of the body, so it cannot be
+                removed.
         """
         text = without_token(self.text, token)
 
         if text != self.text:
-            return (await _stored(text, "Without the token, the body repeats a key.")).text
+            return (await _strict(text, "Without the token, the body repeats a key.")).text
 
         if self.source.token is not None:
-            raise Problem("bad-token", "The token must stand whole in one string of the body.")
+            raise Problem("bad-token", "One string of the body must contain the whole token.")
 
         return text
 
 
 async def read_delivery(source: Source, data: bytes, signed: Signed) -> Delivery:
-    """Return what these signed bytes say.
+    """Return the delivery that these signed bytes are.
 
     Raises:
-        Problem: `malformed-body`: not strict JSON in UTF-8 (or, from Slack, a form), or without the identity it should
-            have.
+        Problem: `malformed-body`: they are not strict JSON in UTF-8 (or, from Slack, a form), or the identity that the
+            source's settings expect is missing.
     """
     if source.kind == "slack" and not data.lstrip().startswith(b"{"):
         body = await _read_form(data)
@@ -176,9 +178,9 @@ async def read_delivery(source: Source, data: bytes, signed: Signed) -> Delivery
 
 
 def without_token(text: str, token: str) -> str:
-    """Return this JSON text without the token, in whatever spelling it stands in a string of it; else unchanged.
+    """Return this JSON text with the token replaced in every string, however it is escaped; unchanged if it has none.
 
-    Keys are strings too, so the text that is returned may repeat a key.
+    Keys are strings too, so the returned text may repeat a key.
     """
 
     def cut(match: re.Match[str]) -> str:
@@ -195,13 +197,13 @@ def without_token(text: str, token: str) -> str:
 
 
 async def _read_form(data: bytes) -> JsonBody:
-    """Return a form of Slack's: the JSON in its one field `payload`, or an object of its fields."""
+    """Return the content of a form from Slack: the JSON in its only field `payload`, or an object of its fields."""
     try:
         pairs = parse_qsl(
             data.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS, errors="strict"
         )
     except ValueError:
-        raise Problem("malformed-body", "This is neither JSON nor a form.") from None
+        raise Problem("malformed-body", "The body is neither JSON nor a form.") from None
 
     fields = dict(pairs)
 
@@ -233,8 +235,8 @@ def _identity_of(expression: Expression | None, value: object) -> str:
     return found
 
 
-async def _stored(text: str, refusal: str) -> JsonBody:
-    """Return this text as the strict JSON that everybody who reads it later takes it for, or refuse it."""
+async def _strict(text: str, refusal: str) -> JsonBody:
+    """Parse this text as strict JSON, because it is stored and later readers rely on that, or refuse it."""
     try:
         return await read_json(text.encode())
     except Problem:
@@ -242,7 +244,7 @@ async def _stored(text: str, refusal: str) -> JsonBody:
 
 
 def _unfit() -> Problem:
-    return Problem("malformed-body", "The body is not made as this source's settings expect.")
+    return Problem("malformed-body", "The body does not have the structure that this source's settings expect.")
 
 
 def _digest(data: bytes) -> str:

@@ -1,7 +1,7 @@
-"""JMESPath expressions of the operator's, over bodies of strangers: compiled once, and never a crash.
+"""The operator's JMESPath expressions, applied to bodies from third parties: compiled once, and they never crash.
 
-The only file that imports jmespath. The library finds a function that does not exist, or takes another number of
-arguments, only when it gets there; here the whole expression is checked when it is compiled.
+This is the only file that imports jmespath. The library notices an unknown function, or a wrong number of arguments,
+only when it evaluates the call. Here the whole expression is checked when it is compiled.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jmespath.functions import Functions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: What the library is known to raise over data that an expression was not made for; its own errors are ValueErrors too.
+#: What the library is known to raise for data that does not fit an expression; its own errors are ValueErrors too.
 _MISFITS: Final = (JMESPathError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 class Misfit(ValueError):
-    """The expression cannot be applied to this value. Quotes nothing of it."""
+    """The expression cannot be applied to this value. The message does not quote the value."""
 
 
 class Expression:
@@ -30,7 +30,7 @@ class Expression:
         """Compile it.
 
         Raises:
-            ValueError: it does not compile; the message says why and may quote the expression.
+            ValueError: it does not compile. The message says why and may quote the expression.
         """
         try:
             self._compiled: Final[Any] = jmespath.compile(text)
@@ -42,10 +42,10 @@ class Expression:
         _check_functions(self._compiled.parsed)
 
     def find(self, value: object) -> Any:
-        """Return what the expression finds in a JSON value, None where it finds nothing.
+        """Return what the expression finds in a JSON value, None if it finds nothing.
 
         Raises:
-            Misfit: a function in it got what it cannot take.
+            Misfit: a function in the expression does not accept its arguments.
         """
         try:
             return self._compiled.search(value)

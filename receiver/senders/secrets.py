@@ -1,7 +1,7 @@
-"""The secrets of webhook senders: read from where the sources file points, and fit to be secrets.
+"""The secrets of webhook senders: read from where the sources file says, and checked for strength.
 
-A secret is used by one source, once: one that stood in two would let a delivery to the one be replayed at the other.
-Nor may it be a key of ours.
+Each secret is used by one source, once: if two sources shared one, a delivery to the first could be replayed to the
+second. A secret may not be one of the service's own keys either.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LARGEST_FILE: Final = 4096
 
 
 class SenderSecrets:
-    """Reads and admits the secrets that `env:NAME` and `file:PATH` stand for.
+    """Reads and checks the secrets that `env:NAME` and `file:PATH` refer to.
 
-    A path is relative to `folder`, which is the sources file's. The methods raise ConfigurationError, which names the
-    variable, or COUNTERSIGN_SOURCES for a file, and never the secret.
+    A path is relative to `folder`, the folder of the sources file. The methods raise ConfigurationError, which names
+    the variable, or COUNTERSIGN_SOURCES for a file, and never the secret.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class SenderSecrets:
         self._admission.reserve(keys, (key.digest for key in settings.api_keys.values()))
 
     def text(self, source: str, reference: str) -> Secret:
-        """Return a secret that is used as it is written."""
+        """Return a secret whose text is the key."""
         return self._admission.sender_secret(*self._read(source, reference))
 
     def stripe(self, source: str, reference: str) -> Secret:
-        """Return an endpoint secret of Stripe's, its prefix included."""
+        """Return a Stripe endpoint secret, including its prefix."""
         variable, text = self._read(source, reference)
 
         if not text.startswith(CALLER_SECRET_PREFIX):
@@ -79,7 +79,7 @@ class SenderSecrets:
         return Secret(text)
 
     def _read(self, source: str, reference: str) -> tuple[str, str]:
-        """Return the variable to name in a refusal, and the secret's text."""
+        """Return the variable that an error must name, and the secret's text."""
         kind, _, name = reference.partition(":")
 
         if kind == "env" and _VARIABLE.fullmatch(name) and not name.startswith(PREFIX):

@@ -1,7 +1,7 @@
-"""Third-party webhook sources: a TOML file, checked whole before the first delivery, and read again on demand.
+"""Third-party webhook sources: a TOML file, checked completely before the first delivery, and reloaded on demand.
 
-A source says how a sender signs and what its deliveries do. It holds no secret in the clear: the file names variables
-and files. Nothing of a faulty file is used, and what is refused is named by source and setting, never by value.
+A source says how a sender signs and what its deliveries do. The file holds no secrets: it names variables and other
+files. Nothing of a faulty file is used. An error names the source and the setting, never the value.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MOST_SECRETS: Final = 8
 _OF_HMAC: Final = ("header", "encoding", "hash", "prefix", "timestamp_header")
 _NOT_OF_DATABRICKS: Final = ("token", "workflow", "input")
 
-#: A task's notification names the task's run and the job's run, a job's notification only the latter.
+#: The notification of a task names the runs of the task and of the job, the notification of a job only the job's run.
 _DATABRICKS_RUN: Final = "run.parent_run_id || run.run_id"
 
 type _Text = Annotated[str, Field(min_length=1)]
@@ -75,7 +75,7 @@ class _Table(BaseModel):
 class Source:
     """A sender, and what its deliveries do.
 
-    With `workflow` they start that workflow, otherwise they settle waits; those of `databricks` only prompt a look.
+    With `workflow` they start that workflow, otherwise they settle waits; those of `databricks` only prompt a poll.
     """
 
     name: str
@@ -90,9 +90,9 @@ class Source:
 
 
 class Sources:
-    """The sources as they stand. Without a file there are none.
+    """The current sources; none without a file.
 
-    `environ` and `directory` stand for the process environment and the working directory.
+    `environ` and `directory` replace the process environment and the working directory.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Sources:
         """Read the file.
 
         Raises:
-            ConfigurationError: the first fault; names COUNTERSIGN_SOURCES, or the variable that holds a secret.
+            ConfigurationError: the first fault. It names COUNTERSIGN_SOURCES, or the variable that holds a secret.
         """
         self._settings = settings
         self._workflows = workflows
@@ -115,22 +115,22 @@ class Sources:
         self._current = self._read()
 
     def get(self, name: str) -> Source | None:
-        """Return the source of this name, None where there is none."""
+        """Return the source of this name, None if there is none."""
         return self._current.get(name)
 
     def names(self) -> list[str]:
-        """Return the names of the sources, as the file has them."""
+        """Return the names of the sources, in the order of the file."""
         return list(self._current)
 
     def reload(self) -> bool:
-        """Read the file again and use it from now on; a faulty one changes nothing. Returns whether it is in use.
+        """Read the file again, and return whether it is now in use. A faulty file changes nothing.
 
-        Reads files, so it is not to be called on an event loop.
+        It reads files, so do not call it on an event loop.
         """
         try:
             self._current = self._read()
         except ConfigurationError as error:
-            logger.error("the sources stay as they were: %s", error)  # noqa: TRY400 - the message is all there is
+            logger.error("the sources stay as they were: %s", error)  # noqa: TRY400 - a traceback would add nothing
             return False
 
         logger.info("the sources were read again: %s", ", ".join(self._current) or "none")
@@ -174,12 +174,12 @@ class Sources:
 
 
 def fault(name: str, setting: str, reason: str) -> ConfigurationError:
-    """Return the refusal of a source's setting."""
+    """Return the error for a setting of a source."""
     return ConfigurationError(VARIABLE, f"names a file whose source {name} cannot be used: {setting} {reason}")
 
 
 def _tables(file: Path) -> dict[str, _Table]:
-    """Return the tables of a file, each checked by itself."""
+    """Return the tables of a file, each validated on its own."""
     try:
         document = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
@@ -195,7 +195,7 @@ def _tables(file: Path) -> dict[str, _Table]:
     named = document.pop("sources", {})
 
     if document or not isinstance(named, dict):
-        raise ConfigurationError(VARIABLE, "names a file with something else than [sources.NAME] tables")
+        raise ConfigurationError(VARIABLE, "names a file that contains something other than [sources.NAME] tables")
 
     return {name: _table(name, table) for name, table in named.items()}
 
@@ -208,25 +208,25 @@ def _table(name: str, table: object) -> _Table:
         return _Table.model_validate(table)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise fault(name, ascii(field_of(first["loc"]))[1:-1][:100], f"is refused ({first['msg']})") from None
+        raise fault(name, ascii(field_of(first["loc"]))[1:-1][:100], f"is invalid ({first['msg']})") from None
 
 
 def _check(name: str, table: _Table) -> None:
-    """Check what settings mean for each other."""
+    """Check that the settings fit each other."""
     for setting, wrong, reason in _rules(table):
         if wrong:
             raise fault(name, setting, reason)
 
 
 def _rules(table: _Table) -> Iterator[tuple[str, bool, str]]:
-    """Yield each setting that may be at fault with another, whether it is, and why."""
+    """Yield each setting that may conflict with another, whether it does, and the reason."""
     given = table.model_fields_set
     hmac, databricks = table.scheme == "hmac", table.scheme == "databricks"
     header, stamp = table.header or "", table.timestamp_header
 
     yield from ((one, one in given and not hmac, "belongs to the scheme hmac") for one in _OF_HMAC)
     yield from (
-        (one, one in given and databricks, "is not for the scheme databricks, whose deliveries are only hints")
+        (one, one in given and databricks, "cannot be used with the scheme databricks, whose deliveries are only hints")
         for one in _NOT_OF_DATABRICKS
     )
     yield "header", hmac and table.header is None, "is required by the scheme hmac"
@@ -273,4 +273,4 @@ def _expression(name: str, setting: str, text: str | None) -> Expression | None:
     try:
         return Expression(text)
     except ValueError as error:
-        raise fault(name, setting, f"is no JMESPath expression: {error}") from None
+        raise fault(name, setting, f"is not a JMESPath expression: {error}") from None

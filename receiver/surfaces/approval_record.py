@@ -1,4 +1,4 @@
-"""What is kept about a question to people, as the workflow API tells it: asked whom, shown what, decided how."""
+"""The record of a question to people in the workflow API: who was asked, what was shown, what was decided."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def approval_document(asked: Asked, outcome: Outcome | None) -> dict[str, Any]:
-    """Return what was asked and, where somebody decided, what; `outcome` is None while the wait is open.
+    """Return what was asked and, if somebody decided, the decision; `outcome` is None while the wait is open.
 
-    The question is named by the digest that the links carry, and by its title.
+    The question is identified by its title and by the digest that the links carry.
     """
     decided = None
 

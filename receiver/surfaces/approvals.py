@@ -1,8 +1,8 @@
 """Approvals: a person opens the link from a mail, reads the question as it was asked, and presses a button.
 
-Opening decides nothing, whoever opens it and however often: mail scanners do. A post decides only what the page shows:
-the question is read from the record of the wait and must have the digest that the token names, or nothing is shown and
-nothing is recorded.
+Opening the page never decides anything, because mail scanners open links too. A post decides only what the page shows:
+the question is read from the record of the wait, and it must have the digest that the token names. Otherwise nothing is
+shown and nothing is recorded.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ logger = logging.getLogger(__name__)
 
 _PATH: Final = PATHS["approver"]
 _FIELDS: Final = ("decision", "comment", "code")
-_WITHDRAWN: Final = "It was withdrawn by those who asked. Nothing more can be recorded here."
+_WITHDRAWN: Final = "The question was withdrawn. Nothing more can be recorded here."
 _EARLIER: Final = (
-    "This link is for an earlier question, which is over. Nothing more can be recorded here. "
+    "This link belongs to an earlier question, which is closed. Nothing more can be recorded here. "
     "If you were asked again, open the link in the latest mail."
 )
-_LOCKED: Final = "The code was wrong too often, so nothing more can be recorded with this link."
+_LOCKED: Final = "A wrong code was entered too often, so nothing more can be recorded with this link."
 
 
 class _CodeRefused(Exception):
-    """The code that a decision came with was not right."""
+    """The code of a decision was missing or wrong."""
 
     def __init__(self, fault: str) -> None:
         super().__init__(fault)
@@ -62,7 +62,7 @@ class _CodeRefused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    """A genuine link's wait, and what is asked there. `path` is where the page lives."""
+    """The wait and the question of a genuine link. `path` is the path of the page."""
 
     wait: Wait
     asked: Asked
@@ -83,7 +83,7 @@ class Approvals:
         return [route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide)]
 
     async def show(self, request: Request) -> Response:
-        """Show the question, or what was decided. Settles nothing, whoever asks and however often."""
+        """Show the question, or what was decided. Never settles anything."""
         page = await self._page(request)
 
         if (settled := page.wait.settled) is not None:
@@ -95,7 +95,7 @@ class Approvals:
         return self._form(page, chosen=request.query_params.get("choose"))
 
     async def decide(self, request: Request) -> Response:
-        """Record the decision that the form names, unless one stands already."""
+        """Record the decision that the form names, unless one is recorded already."""
         if not is_same_origin(request, self._public_url):
             raise Notice(403)
 
@@ -104,13 +104,13 @@ class Approvals:
         decision = fields.get("decision", "")
 
         if decision not in page.wait.claims.outcomes:
-            raise Notice(400, "That is not one of the decisions you were asked for.", back=page.path)
+            raise Notice(400, "That is not one of the decisions. Nothing was recorded.", back=page.path)
 
         try:
             return await self._record(page, decision, fields, client=client_address(request.scope))
         except EngineUnavailable as error:
             self._edge.metrics.engine_error()
-            logger.warning("%s: a decision is not recorded: %s", page.wait.claims.promise_id, error)
+            logger.warning("%s: a decision was not recorded: %s", page.wait.claims.promise_id, error)
             raise Notice(503, back=page.path, again=fields, headers=HEADERS[503]) from None
 
     async def _record(self, page: _Page, decision: str, fields: Mapping[str, str], *, client: str | None) -> Response:
@@ -141,7 +141,7 @@ class Approvals:
         return self._settled(page, decision, settlement)
 
     def _settled(self, page: _Page, decision: str, settlement: Settlement) -> Response:
-        """Return to the page where this decision is recorded, whoever made it; otherwise show the one that is."""
+        """Redirect to the page if this decision is recorded, whoever made it; otherwise show the recorded one."""
         settled = settlement.settled
 
         if settled.outcome.kind == decision:
@@ -154,7 +154,7 @@ class Approvals:
         return self._recorded(page, settled, refused=decision)
 
     async def _check_code(self, wait: Wait, code: str) -> None:
-        """Return if the code is right. Every new guess counts, before it is compared."""
+        """Return if the code is right. Every new guess is counted before it is compared."""
         subject = wait.claims.subject
 
         if not code.strip():
@@ -212,7 +212,7 @@ class Approvals:
         ).response(status)
 
     def _recorded(self, page: _Page, settled: Settled, *, refused: str | None = None) -> Response:
-        """Return the page of a wait that is over; 409 where somebody tried to decide otherwise."""
+        """Return the page of a wait that is over; 409 if somebody tried to decide otherwise."""
         outcome = settled.outcome
 
         if outcome.kind in CLOSED:

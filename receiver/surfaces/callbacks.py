@@ -1,8 +1,8 @@
 """Machine callbacks: a job, or another service, presents the token of one wait and settles it.
 
-The token is verified before anything else happens, so a forged one costs no engine call and no reading of a body. The
-caller's proof, where it is asked for, is verified over the bytes of the body before they are parsed. What is answered
-follows the record that the engine holds, never what this process believes. A GET settles nothing.
+The token is verified before anything else happens, so a forged one causes no engine call and no reading of a body. The
+caller's proof, if it is required, is verified over the bytes of the body before they are parsed. The response reflects
+the engine's record, never what this process believes. A GET settles nothing.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _PATH: Final = PATHS["machine"]
 _IKEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _FAILURE_FIELDS: Final = {"message", "details"}
 
-#: What a delivery is told that did not settle the wait itself, now or earlier.
-_OF_OTHERS: Final = frozenset({"other", "closed"})
+#: The verdicts on a delivery that did not settle the wait, neither now nor earlier.
+_NOT_SETTLED_BY_IT: Final = frozenset({"other", "closed"})
 
 
 class Callbacks:
@@ -69,7 +69,7 @@ class Callbacks:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Say what this callback is. Settles nothing, whoever asks and however often."""
+        """Describe this callback. Never settles anything."""
         presented = self._presented(request, _token_of(request))
         claims = presented.claims
 
@@ -96,7 +96,7 @@ class Callbacks:
         return await self._settle(request, "failed")
 
     async def post_only(self, _: Request) -> Response:
-        """Refuse to look at `failure`: it would be taken for a token."""
+        """Refuse GET on `failure`, which would otherwise be treated as a token."""
         raise HTTPException(405, headers={"Allow": "POST"})
 
     async def _settle(self, request: Request, kind: Kind) -> Response:
@@ -120,8 +120,8 @@ class Callbacks:
         except TokenExpired:
             raise _expired(claims) from None
 
-        # Whoever comes too late can repeat what they delivered, and hears nothing of what somebody else did.
-        if presented.expired and settlement.verdict in _OF_OTHERS:
+        # With an expired token, a caller may repeat its own delivery, but learns nothing about anybody else's.
+        if presented.expired and settlement.verdict in _NOT_SETTLED_BY_IT:
             raise _expired(claims)
 
         self._edge.metrics.callback(settlement.verdict)
@@ -134,12 +134,12 @@ class Callbacks:
         body = await read_json(data)
 
         if kind == "failed" and not _is_failure(body.value):
-            raise Problem("malformed-body", 'A failure is {"message": text, "details": anything}, details optional.')
+            raise Problem("malformed-body", 'A failure is {"message": text, "details": anything}; details is optional.')
 
         return body.text
 
     def _prove(self, request: Request, data: bytes, kind: Kind, token: str) -> None:
-        """Return if the caller proves itself for this body, or need not. The one place that refuses a proof."""
+        """Return if the proof for this body is valid, or none is required. The one place that refuses a proof."""
         if not self._caller_secrets:
             return
 
@@ -161,7 +161,7 @@ class Callbacks:
 
 
 def _token_of(request: Request) -> str:
-    """Return the one token a request carries, in its path or as a bearer token; without one, the empty text.
+    """Return the request's token, from its path or its Authorization header; without one, an empty string.
 
     Raises:
         Problem: `two-tokens`.
@@ -190,7 +190,7 @@ def _ikey_of(request: Request, claims: Claims) -> str:
         return claims.ikey
 
     if len(keys) > 1 or _IKEY.fullmatch(keys[0]) is None:
-        raise Problem("invalid-key", "An Idempotency-Key is 1 to 255 visible ASCII characters, given once.")
+        raise Problem("invalid-key", "There must be one Idempotency-Key of 1 to 255 visible ASCII characters.")
 
     return f"header:{keys[0]}"
 
@@ -207,7 +207,7 @@ def _response(claims: Claims, settlement: Settlement) -> Response:
         case "applied" | "duplicate":
             return settled_response(claims, settled, duplicate=settlement.verdict == "duplicate")
         case "ikey_reused":
-            raise Problem("ikey-reused", "What was recorded first stands.", settled_at=settled_at)
+            raise Problem("ikey-reused", "The outcome that was recorded first still applies.", settled_at=settled_at)
         case "other":
             raise Problem("already-settled", settled_at=settled_at, by=settled.outcome.by)
         case "closed":

@@ -1,8 +1,8 @@
-"""The caller's proof: the second factor of a machine callback, where the operator has set caller secrets.
+"""The caller's proof: the second factor of a machine callback, if the operator has set caller secrets.
 
-It is a Standard Webhooks signature whose `webhook-id` says what the signature is for: `KIND_TOKENHASH_NONCE`. So a
-signed report for one wait proves nothing at another wait, and a signed failure proves nothing as a success. It refuses
-to look into the body: the signature covers the bytes as they came.
+It is a Standard Webhooks signature whose `webhook-id` says what the signature is for: `KIND_TOKENHASH_NONCE`. So the
+proof of one wait is refused at every other wait, and the proof of a failure is refused for a success. This file
+refuses to look into the body: the signature covers the bytes as they were sent.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 type Kind = Literal["succeeded", "failed"]
 
-#: The nonce may hold `_` too; neither of the two parts before it does.
+#: The nonce may contain `_` too; the two parts before it do not.
 _ID: Final = re.compile(rb"(succeeded|failed)_([0-9a-f]{32})_[A-Za-z0-9_-]{16,64}")
 
 
-def verify_proof(  # noqa: PLR0913 - what is proved, to whom, by what
+def verify_proof(  # noqa: PLR0913 - what is proved, and with what
     secrets: Sequence[Secret],
     headers: Headers,
     body: bytes,
@@ -36,12 +36,12 @@ def verify_proof(  # noqa: PLR0913 - what is proved, to whom, by what
     token: str,
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Return if one of `secrets` signed this raw body for this kind of report under this token, now.
+    """Return if one of `secrets` has just signed this raw body for this kind of report under this token.
 
-    The same request can be proved twice: whoever calls this settles once for other reasons.
+    It does not detect a repeated request: the caller must make sure that a wait is settled only once.
 
     Raises:
-        SignatureRefused: in every other case, and nothing else whatever the bytes are.
+        SignatureRefused: in every other case. No input raises anything else.
     """
     signed = verify_standard_webhook(secrets, headers, body, now=now)
     purpose = _ID.fullmatch(signed.identity)
@@ -51,5 +51,5 @@ def verify_proof(  # noqa: PLR0913 - what is proved, to whom, by what
 
 
 def token_hash(token: str) -> str:
-    """Return how a `webhook-id` names the token: the first 32 hex digits of the SHA-256 of its text."""
+    """Return the name of a token in a `webhook-id`: the first 32 hex digits of the SHA-256 of its text."""
     return hashlib.sha256(token.encode()).hexdigest()[:32]

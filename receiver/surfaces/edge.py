@@ -1,4 +1,4 @@
-"""What every surface of the edge works with, put together once by the application."""
+"""What all surfaces share. The application creates it once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """What the surfaces share. A body may have `max_body` bytes; `clock` gives seconds since the epoch."""
+    """What the surfaces share. A body may have at most `max_body` bytes; `clock` returns seconds since the epoch."""
 
     engine: Engine
     signer: TokenSigner

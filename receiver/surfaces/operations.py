@@ -1,4 +1,4 @@
-"""What operators and clients' tools ask for."""
+"""Endpoints for operators and tools: liveness, readiness, metrics, the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class Operations:
-    """What operators and clients' tools ask for."""
+    """The surfaces `/healthz`, `/readyz`, `/metrics` and `/openapi.json`."""
 
     def __init__(self, edge: Edge, workflows: Mapping[str, Workflow[Any]], *, api_keys: ApiKeys) -> None:
         self._readiness = Readiness(edge.engine.check, seconds=edge.engine.seconds)
         self._api_keys = api_keys
         self._metrics = edge.metrics
-        # Written once: anybody may ask for it as often as they like.
+        # Encoded once, because anybody may request it as often as they like.
         self._document = JSONResponse(document(workflows.values())).body
 
     def routes(self) -> list[Route]:
-        """The routes of this surface."""
+        """Return the routes of this surface."""
         return [
             route("/healthz", GET=self.alive),
             route("/readyz", GET=self.ready),
@@ -41,21 +41,21 @@ class Operations:
         ]
 
     async def alive(self, _: Request) -> Response:
-        """Say that this process runs, whatever its engine does."""
+        """Say that this process runs, whether or not its engine is reachable."""
         return JSONResponse({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        """Say whether the engine answers.
+        """Say that the engine responds.
 
         Raises:
-            EngineUnavailable: it does not.
+            EngineUnavailable: it does not respond.
         """
         await self._readiness.wait()
 
         return JSONResponse({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
-        """Return the metrics, in the form of Prometheus that is asked for."""
+        """Return the metrics in the Prometheus text format."""
         self._api_keys.authorise(request, "read")
         text, media_type = self._metrics.render()
 

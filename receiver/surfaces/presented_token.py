@@ -1,6 +1,6 @@
-"""The token of a request: verified, counted where it was guessed, and named in the access log.
+"""The token of a request: verified, counted if it is not genuine, and named in the access log.
 
-It reads no body and asks no engine, so a forged token costs neither.
+This file reads no body and calls no engine, so that refusing a forged token stays cheap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from receiver.surfaces.edge import Edge
 
 
-def verify_token(  # noqa: PLR0913 - one check, all of it named
+def verify_token(  # noqa: PLR0913 - one check with named parts
     edge: Edge,
     scope: Scope,
     token: str,
@@ -30,14 +30,14 @@ def verify_token(  # noqa: PLR0913 - one check, all of it named
     outcome: str | None = None,
     guessed: Callable[[], None] | None = None,
 ) -> Presented:
-    """Return what a genuine token of a wait says, an expired one's too; the access line of this request names the wait.
+    """Return the claims of a genuine token, even if it has expired; the access line of this request names the wait.
 
-    Where an `outcome` is given the token must allow it. `guessed` counts a token that is not genuine in the surface's
-    metrics; such a token counts against the client's address, too. Without it nothing is counted: the sender has proved
-    itself in another way, and guesses at nothing.
+    If an `outcome` is given, the token must allow it. For a token that is not genuine, `guessed` is called, which
+    counts it in the surface's metrics, and it counts against the client's address. Without `guessed` nothing is
+    counted: the sender is authenticated in another way, so it is not guessing.
 
     Raises:
-        Problem: `refusal`, or `rate-limited` where too many tokens from this address were not genuine.
+        Problem: `refusal`, or `rate-limited` if too many tokens from this address were not genuine.
     """
     try:
         presented = edge.signer.verify_even_expired(token, audience=audience)

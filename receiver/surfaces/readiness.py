@@ -1,7 +1,6 @@
-"""Whether the engine answers, asked once for all who want to know at the same time.
+"""Whether the engine responds: one probe for all requests that ask at the same time.
 
-Anybody may ask, as often as they like, so what they ask must cost the engine nothing more: its connections are for
-callbacks.
+Anybody may request `/readyz` as often as they like. That must not load the engine, whose connections are for callbacks.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which an answer is remembered, whatever it was.
+#: Seconds for which the result of a probe is remembered, whatever it was.
 REMEMBERED: Final = 1.0
 
 
 class Readiness:
-    """One probe at a time, by `check`, for at most `seconds`; its result is shared and then remembered for a second.
+    """One probe at a time, with `check`, for at most `seconds`; its result is shared, and remembered for a second.
 
-    `check` returns when the engine answers and raises EngineUnavailable when it does not. Whoever stops waiting for a
-    probe leaves it running for the others.
+    `check` returns if the engine responds and raises EngineUnavailable if it does not. A caller that stops waiting for
+    a probe does not cancel it for the others.
     """
 
     def __init__(
@@ -40,13 +39,13 @@ class Readiness:
         self._ready = True
 
     async def wait(self) -> None:
-        """Return when the engine answers, or answered within the last second.
+        """Return if the engine responds, or responded within the last second.
 
         Raises:
-            EngineUnavailable: it does not, or did not.
+            EngineUnavailable: it does not respond, or did not respond within the last second.
         """
         if self._probe is None or (self._probe.done() and not self._is_fresh()):
-            self._probe = asyncio.create_task(self._ask())
+            self._probe = asyncio.create_task(self._check_once())
 
         probe = self._probe
 
@@ -59,8 +58,8 @@ class Readiness:
     def _is_fresh(self) -> bool:
         return 0 <= self._clock() - self._ended < REMEMBERED
 
-    async def _ask(self) -> str | None:
-        """Return what is wrong with the engine, None where nothing is."""
+    async def _check_once(self) -> str | None:
+        """Return what is wrong with the engine, or None."""
         check = asyncio.ensure_future(self._check())
 
         try:
@@ -69,16 +68,16 @@ class Readiness:
             self._ended = self._clock()
 
         if not check.done():
-            # A driver may need seconds to let go of a silent server; nobody waits for that.
+            # A driver may need seconds to disconnect from a silent server; nobody waits for that.
             check.cancel()
             check.add_done_callback(_forget)
 
-            return self._told(EngineUnavailable(f"the engine did not answer within {self._seconds:g} s"))
+            return self._not_ready(EngineUnavailable(f"the engine did not answer within {self._seconds:g} s"))
 
         try:
             check.result()
         except EngineUnavailable as error:
-            return self._told(error)
+            return self._not_ready(error)
 
         if not self._ready:
             logger.info("ready: the engine answers")
@@ -87,8 +86,8 @@ class Readiness:
 
         return None
 
-    def _told(self, error: EngineUnavailable) -> str:
-        """Return what strangers are told. The log has the reason, once until the engine answers again."""
+    def _not_ready(self, error: EngineUnavailable) -> str:
+        """Return the public text of the error, and log its details, once until the engine responds again."""
         if self._ready:
             logger.warning("not ready: %s", f"{error} {error.detail}".strip())
 

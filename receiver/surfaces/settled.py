@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def settled_response(claims: Claims, settled: Settled, *, duplicate: bool) -> Response:
-    """Return the response to a delivery that settled this wait; `duplicate` where an earlier one did so already."""
+    """Return the response to a delivery that settled this wait; `duplicate` if an equal earlier one had done so."""
     return JSONResponse(
         {
             "state": "settled",

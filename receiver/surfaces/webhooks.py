@@ -1,8 +1,8 @@
-"""Third-party webhooks: a delivery that is signed as its sender signs settles a wait, or starts a workflow, once.
+"""Third-party webhooks: a delivery with its sender's signature settles a wait, or starts a workflow, once.
 
-The signature is checked over the bytes before anything in them is looked at. A sender is told as little as lets it do
-the right thing: that its delivery is taken, or is to be sent again. No delivery is answered before what it does is on
-record. And 410 is never answered: to some senders it means that this address is to be switched off.
+The signature is checked over the bytes before anything in them is parsed. The response says no more than the sender
+needs: that the delivery was accepted, or should be sent again. A delivery is acknowledged only after its effect is
+recorded. The status 410 is never used, because some senders disable an address that returns it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
-from orchestrator.callbacks.delivery_binding import FOR_GOOD, WHILE_RETRIED, bind
+from orchestrator.callbacks.delivery_binding import PERMANENTLY, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.databricks.hints import request_poll
 from orchestrator.errors import UnknownPromise
@@ -24,7 +24,7 @@ from orchestrator.runs.roots import start_root
 from receiver.http.bodies import read_body
 from receiver.http.problems import Problem
 from receiver.http.routing import route
-from receiver.http.telemetry import log_deed, log_if_unknown
+from receiver.http.telemetry import log_action, log_if_unknown
 from receiver.senders.deliveries import read_delivery
 from receiver.senders.schemes.scheme import SignatureRefused, SignatureRepeated, SignedNoText
 from receiver.surfaces.presented_token import verify_token
@@ -48,11 +48,11 @@ logger = logging.getLogger(__name__)
 
 
 class _BoundElsewhere(Exception):
-    """The delivery answers another wait."""
+    """The delivery is bound to another wait."""
 
 
 class Webhooks:
-    """The surface `/webhooks`. Looks at Databricks runs are asked of the workers of `group`."""
+    """The surface `/webhooks`. The workers of `group` are asked to poll Databricks runs."""
 
     def __init__(self, edge: Edge, sources: Sources, *, group: str, bad_signatures: BadTokens) -> None:
         self._edge = edge
@@ -65,7 +65,7 @@ class Webhooks:
         return [route("/webhooks/{source}", POST=self.take), route("/webhooks/{source}/{token}", POST=self.take)]
 
     async def take(self, request: Request) -> Response:
-        """Take one delivery: settle, start, prompt a look, or acknowledge and ignore it."""
+        """Handle one delivery: settle a wait, start a workflow, prompt a poll, or acknowledge and ignore it."""
         source = self._sources.get(request.path_params["source"])
 
         if source is None:
@@ -104,7 +104,7 @@ class Webhooks:
             raise problem from None
 
     async def _prompt(self, request: Request, delivery: Delivery) -> Response:
-        """Ask for a look at a Databricks run. Who sent this is known by a password alone, so it settles nothing."""
+        """Ask for a poll of a Databricks run. Only a password authenticates the sender, so this settles nothing."""
         _no_token_in_path(request)
         run_id = delivery.run_id()
         await request_poll(self._edge.engine, run_id, group=self._group)
@@ -122,13 +122,13 @@ class Webhooks:
 
         root_id = f"{workflow.name}.{delivery.workflow_id}"
         mark = hashlib.sha256(root_id.encode()).digest()
-        answer = {"workflow": workflow.name, "id": delivery.workflow_id}
+        started = {"workflow": workflow.name, "id": delivery.workflow_id}
 
-        # The engine forgets a workflow some time after its end, but a captured delivery may be good for longer.
+        # The engine forgets a workflow some time after its end, but a captured delivery may stay valid for longer.
         if await self._edge.engine.marks.has(mark):
             self._edge.metrics.webhook("duplicate")
 
-            return JSONResponse({**answer, "created": False})
+            return JSONResponse({**started, "created": False})
 
         by = f"webhook:{delivery.source.name}"
 
@@ -144,13 +144,13 @@ class Webhooks:
             )
 
         if view.created:
-            log_deed(logger, request.scope, root_id, "started", by=by)
+            log_action(logger, request.scope, root_id, "started", by=by)
 
-        # Afterwards: a crash in between makes the sender come again, and the workflow is found by its id.
+        # Only now: after a crash in between, the sender tries again, and the workflow is found by its id.
         await self._edge.engine.marks.put(mark)
         self._edge.metrics.webhook("started" if view.created else "duplicate")
 
-        return JSONResponse({**answer, "created": view.created})
+        return JSONResponse({**started, "created": view.created})
 
     async def _settle(self, request: Request, delivery: Delivery) -> Response:
         token = _token_of(request, delivery)
@@ -175,7 +175,7 @@ class Webhooks:
         try:
             wait = await wait_of(promises, presented)
         except UnknownPromise:
-            # The wait should be there. An engine that was restored may yet hold it when the sender tries again.
+            # The wait should exist. If the engine is being restored, it may exist when the sender tries again.
             raise Problem("engine-unavailable", "The engine does not hold this wait.") from None
         except (TokenExpired, WaitReplaced):
             return self._over(delivery, claims)
@@ -190,7 +190,7 @@ class Webhooks:
 
         match settlement.verdict:
             case "applied" | "duplicate" | "ikey_reused":
-                # A sender may add to a delivery that it sends again; what was recorded first stands.
+                # A sender may change a delivery that it sends again; what was recorded first stays.
                 duplicate = settlement.verdict != "applied"
                 self._edge.metrics.webhook("duplicate" if duplicate else "settled")
 
@@ -199,19 +199,19 @@ class Webhooks:
                 return self._over(delivery, claims)
 
     async def _bind(self, delivery: Delivery, claims: Claims) -> None:
-        """Bind the delivery to this wait, unless it answers another one already."""
+        """Bind the delivery to this wait, or raise `_BoundElsewhere` if it is bound to another one."""
         first = await bind(
             self._edge.engine.promises,
             source=delivery.source.name,
             key=delivery.binding,
             claims=claims,
-            lasts=WHILE_RETRIED if delivery.source.scheme.timestamped else FOR_GOOD,
+            lasts=WHILE_RETRIED if delivery.source.scheme.timestamped else PERMANENTLY,
             clock=self._edge.clock,
         )
 
         if not first:
             logger.warning(
-                "a delivery to %s that answered another wait came again for %s",
+                "a delivery to %s that is bound to another wait came again for %s",
                 delivery.source.name,
                 claims.promise_id,
             )
@@ -231,7 +231,7 @@ def _token_of(request: Request, delivery: Delivery) -> str:
         return delivery.token()
 
     if delivery.source.token is not None:
-        raise Problem("two-tokens", "This source's tokens stand in the signed body.")
+        raise Problem("two-tokens", "This source expects the token in the signed body, not in the path.")
 
     return in_path
 
@@ -245,4 +245,4 @@ def _refused(source: Source, error: SignatureRefused) -> Problem:
 
 def _no_token_in_path(request: Request) -> None:
     if "token" in request.path_params:
-        raise Problem("bad-token", "This source takes no token.")
+        raise Problem("bad-token", "This source accepts no token in the path.")

@@ -1,4 +1,4 @@
-"""Whether a JSON value is the input of a workflow: the same for those who start one by name and by delivery."""
+"""Whether a JSON value is a valid input of a workflow: the same check for the workflow API and for webhooks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST_FAULTS: Final = 50
 
 
 def faults_of(workflow: Workflow[Any], value: object) -> list[dict[str, str]]:
-    """Return what of the value does not fit, `field` and `message` each, unknown fields included; empty if it fits.
+    """Return the value's faults, each a `field` and a `message`; an unknown field is a fault. Empty if it is valid.
 
-    The messages do not quote the value; the names of fields are its own.
+    The messages do not quote the value, but names of unknown fields come from it.
     """
     if not isinstance(value, dict):
         return [{"field": "input", "message": "Input should be a JSON object"}]
@@ -36,4 +36,4 @@ def faults_of(workflow: Workflow[Any], value: object) -> list[dict[str, str]]:
 
 def describe_faults(faults: list[dict[str, str]]) -> str:
     """Return a sentence that names the fields."""
-    return f"These fields do not fit: {', '.join(dict.fromkeys(fault['field'] for fault in faults))}."
+    return f"These fields are not valid: {', '.join(dict.fromkeys(fault['field'] for fault in faults))}."

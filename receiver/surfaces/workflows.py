@@ -1,7 +1,7 @@
-"""The workflow API: start a workflow once per id, look at it, wait for it, cancel it.
+"""The workflow API: start a workflow once per id, read its state, wait for it, cancel it.
 
-Nothing about a workflow is kept here: every answer is read from the engine, so any replica gives it, before and after a
-restart.
+Nothing about a workflow is kept here: every response is read from the engine, so every replica gives the same one,
+before and after a restart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from receiver.http.bodies import json_body
 from receiver.http.preferences import prefers_page, wait_seconds
 from receiver.http.problems import Problem
 from receiver.http.routing import route
-from receiver.http.telemetry import log_deed, log_if_unknown
+from receiver.http.telemetry import log_action, log_if_unknown
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import TimelineStep, TimelineView, render
 from receiver.surfaces.approval_record import approval_document
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Neither `.` nor `..`: clients and proxies resolve them as parts of the path.
+#: `.` and `..` are excluded, because clients and proxies resolve them as parts of the path.
 _ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
@@ -67,7 +67,7 @@ class Workflows:
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        # An id that is none is told so, whatever is in it.
+        # `:path` matches every text, slashes included, so that an invalid id gets `invalid-id` and not a 404.
         return [route("/workflows/{name}/{id:path}", GET=self.show, PUT=self.start, DELETE=self.cancel)]
 
     async def start(self, request: Request) -> Response:
@@ -94,19 +94,19 @@ class Workflows:
         first = None if view.request is None else loads_strict(view.request.encode())
 
         if not view.created and view.request is not None and not json_equal(first, body.value):
-            raise Problem("id-reused", "The input that was given first stands.")
+            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
 
         created = view.created
 
         if created:
-            log_deed(logger, request.scope, view.root_id, "started", by=by)
+            log_action(logger, request.scope, view.root_id, "started", by=by)
 
         view = await self._waited(request, view)
 
-        return JSONResponse({**_shown(request, view), "created": created}, status_code=201 if created else 200)
+        return JSONResponse({**_document(request, view), "created": created}, status_code=201 if created else 200)
 
     async def show(self, request: Request) -> Response:
-        """Say where the workflow stands, as JSON or as a page."""
+        """Return the workflow's state, as JSON or as a page."""
         self._api_keys.authorise(request, "read")
         self._workflow(request)
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
@@ -121,19 +121,19 @@ class Workflows:
         if prefers_page(request.headers.getlist("accept")):
             return await self._page(request, view)
 
-        answer = _shown(request, view)
+        document = _document(request, view)
 
         if request.query_params.get("steps") == "1":
             steps, more = await self._steps(root_id, request.query_params.get("after"))
-            answer["steps"] = [_audited(step) for step in steps]
+            document["steps"] = [_step_with_approval(step) for step in steps]
 
             if more:
-                answer |= {"truncated": True, "next": steps[-1].id}
+                document |= {"truncated": True, "next": steps[-1].id}
 
-        return JSONResponse(answer, headers={"Vary": "Accept"})
+        return JSONResponse(document, headers={"Vary": "Accept"})
 
     async def cancel(self, request: Request) -> Response:
-        """Ask for the workflow to be cancelled; without effect on one that is over."""
+        """Request the workflow's cancellation, which has no effect on a workflow that is over."""
         by = self._api_keys.authorise(request, "operate")
         self._workflow(request)
         root_id = f"{request.path_params['name']}.{_id_of(request)}"
@@ -143,13 +143,13 @@ class Workflows:
                 cancelled = await request_cancel(self._edge.engine, root_id)
 
             if cancelled:
-                log_deed(logger, request.scope, root_id, "cancelled", by=by)
+                log_action(logger, request.scope, root_id, "cancelled", by=by)
 
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
             raise Problem("unknown-id") from None
 
-        return JSONResponse(_shown(request, view), status_code=202)
+        return JSONResponse(_document(request, view), status_code=202)
 
     def _workflow(self, request: Request) -> Workflow[Any]:
         try:
@@ -166,11 +166,11 @@ class Workflows:
         return view_root(await self._edge.engine.wait_settled(view.root_id, seconds=seconds))
 
     async def _steps(self, root_id: str, after: str | None = None) -> tuple[Sequence[StepView], bool]:
-        """Return a page of the steps, those after this one, and whether there are more."""
+        """Return one page of the steps, which starts after the step `after`, and whether there are more."""
         try:
             return await view_steps(self._edge.engine.promises, root_id, after=after)
         except ValueError:
-            raise Problem("invalid-id", "The parameter `after` is the id of one of this workflow's steps.") from None
+            raise Problem("invalid-id", "The parameter `after` must be the id of a step of this workflow.") from None
 
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -196,31 +196,31 @@ def _id_of(request: Request) -> str:
     workflow_id: str = request.path_params["id"]
 
     if _ID.fullmatch(workflow_id) is None:
-        raise Problem("invalid-id", "An id is 1 to 128 of A-Z a-z 0-9 . _ - but neither . nor ..")
+        raise Problem("invalid-id", "An id has 1 to 128 characters of A-Z a-z 0-9 . _ - and is neither . nor ..")
 
     return workflow_id
 
 
-def _shown(request: Request, view: RootView) -> dict[str, Any]:
-    answer: dict[str, Any] = {
+def _document(request: Request, view: RootView) -> dict[str, Any]:
+    document: dict[str, Any] = {
         "workflow": request.path_params["name"],
         "id": request.path_params["id"],
         "state": view.state,
     }
 
     if view.state == "succeeded" and view.result is not None:
-        answer["result"] = json.loads(view.result)
+        document["result"] = json.loads(view.result)
 
     if view.error is not None:
-        answer["error"] = json.loads(view.error)
+        document["error"] = json.loads(view.error)
 
-    return answer
+    return document
 
 
-def _audited(step: StepView) -> dict[str, Any]:
-    shown = _step(step)
+def _step_with_approval(step: StepView) -> dict[str, Any]:
+    document = _step(step)
 
-    return shown if step.asked is None else {**shown, "approval": approval_document(step.asked, step.outcome)}
+    return document if step.asked is None else {**document, "approval": approval_document(step.asked, step.outcome)}
 
 
 def _step(step: StepView) -> dict[str, Any]:

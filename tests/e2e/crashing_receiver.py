@@ -1,7 +1,7 @@
 """`python -m receiver`, but it kills itself with SIGKILL around its n-th request to the embedded engine.
 
-Arguments: the number of the request, and `before` (the engine never saw it) or `after` (it is on disk, and nobody was
-told). Only requests that change something count; number 0 never comes.
+Arguments: the number of the request, and `before` (the engine never got it) or `after` (it is on disk, but nobody got
+the reply). Only requests that change something count; number 0 means never.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ READS = {"promise.get", "promise.register_listener", "task.heartbeat"}
 
 
 def crash_at(number: int, moment: str) -> None:
-    """Make this process die around that request."""
+    """Make this process die before or after that request."""
     send = EmbeddedConnection.send
     seen = 0
 

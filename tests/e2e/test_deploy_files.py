@@ -1,4 +1,4 @@
-"""The files of scripts/deploy: units that systemd takes and whose commands run, proxies that ask for https."""
+"""The files of scripts/deploy: systemd accepts the units and their commands run, and the proxies ask for https."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ UNITS = sorted(DEPLOY.glob("*.service"))
 
 
 class Unit(configparser.RawConfigParser):
-    """A unit file, whose names are case-sensitive."""
+    """A unit file. Its names are case-sensitive."""
 
     def optionxform(self, optionstr: str) -> str:
         return optionstr
 
 
 def unit(name: str) -> Mapping[str, str]:
-    """Return what the [Service] section of a unit file says."""
+    """Return the [Service] section of a unit file."""
     parser = Unit()
     parser.read(DEPLOY / f"countersign-{name}@.service")
 
@@ -42,7 +42,7 @@ def unit(name: str) -> Mapping[str, str]:
 
 
 def start(name: str, instance: str, folder: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start what the unit starts for this instance, with its environment file holding these variables."""
+    """Start the unit's command for this instance, with these variables in its environment file."""
     service = unit(name)
     own = service.get("Environment", "").replace("%i", instance)
     command = shlex.split(service["ExecStart"].replace("%i", instance))
@@ -53,7 +53,7 @@ def start(name: str, instance: str, folder: Path, variables: dict[str, str]) -> 
         return subprocess.Popen(
             command,
             cwd=folder,
-            # What the file says wins over Environment=, as systemd has it.
+            # As in systemd, the file overrides Environment=.
             env=dict([own.split("=", 1)] if own else []) | {"PYTHONPATH": str(ROOT)} | variables,
             stdout=log,
             stderr=log,
@@ -83,7 +83,7 @@ def faults(file: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
-def test_the_receiver_s_unit_serves_at_its_instance_s_port_and_stops_with_code_0(tmp_path: Path) -> None:
+def test_the_receivers_unit_serves_on_the_port_of_its_instance_and_stops_with_code_0(tmp_path: Path) -> None:
     port = str(free_port())
     process = start("receiver", port, tmp_path, environment(f"sqlite:///{tmp_path}/engine.db"))
 
@@ -97,13 +97,13 @@ def test_the_receiver_s_unit_serves_at_its_instance_s_port_and_stops_with_code_0
 
 
 @pytest.mark.parametrize("name", ["receiver", "worker"])
-def test_a_refused_start_has_the_exit_code_after_which_systemd_does_not_try_again(name: str, tmp_path: Path) -> None:
+def test_a_refused_start_has_the_exit_code_that_systemd_does_not_restart(name: str, tmp_path: Path) -> None:
     process = start(name, "8000", tmp_path, environment(SIGNING_KEYS=None))
 
     assert process.wait(30) == int(unit(name)["RestartPreventExitStatus"])
 
 
-def test_the_worker_s_unit_works_for_its_instance_s_group(tmp_path: Path, postgres_url: str) -> None:
+def test_the_workers_unit_works_for_the_group_of_its_instance(tmp_path: Path, postgres_url: str) -> None:
     process = start("worker", "db", tmp_path, environment(postgres_url))
 
     try:
@@ -130,7 +130,7 @@ def test_the_proxies_ask_browsers_for_https(name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="no caddy on PATH")
-def test_caddy_takes_the_file_as_it_stands(tmp_path: Path) -> None:
+def test_caddy_accepts_the_unchanged_file(tmp_path: Path) -> None:
     command = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(DEPLOY / "Caddyfile")]
     environ = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)

@@ -1,4 +1,4 @@
-"""From the API to a strict relay and back: who was named is who is asked, and nobody else ever is."""
+"""From the API to a strict relay and back: the person who was named is asked, and nobody else ever is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = {"Authorization": f"Bearer {API_KEY}"}
 
 @contextlib.asynccontextmanager
 async def service(directory: Path, relay: Relay, certificate: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """Run the service as its environment says, with its mail going to the relay."""
+    """Run the service from its environment, with its mail going to the relay."""
     with relay.running(certificate) as port:
         password = "".join(f"%{byte:02x}" for byte in PASSWORD.encode())
         mail = f"smtp://{relay.user}:{password}@localhost:{port}?hello=mx.example.org&from=asks@b%C3%BCcher.example"
@@ -87,7 +87,7 @@ async def test_a_person_with_an_internationalised_address_is_asked_reminded_and_
     assert ended.json()["result"]["decided_by"] == "jürgen@xn--bcher-kva.example"
 
 
-async def test_a_person_whose_mail_server_cannot_be_asked_that_way_fails_the_workflow_with_the_reason(
+async def test_an_address_that_the_mail_server_does_not_support_fails_the_workflow_with_the_reason(
     tmp_path: Path, certificate: Path
 ) -> None:
     relay = Relay(password=PASSWORD, extensions=("8BITMIME",))
@@ -114,9 +114,7 @@ async def test_a_person_whose_mail_server_cannot_be_asked_that_way_fails_the_wor
         "e\uff20evil.example@corp.example",
     ],
 )
-async def test_what_could_be_somebody_else_s_address_starts_nothing(
-    tmp_path: Path, certificate: Path, approver: str
-) -> None:
+async def test_an_ambiguous_address_starts_nothing(tmp_path: Path, certificate: Path, approver: str) -> None:
     relay = Relay(password=PASSWORD)
 
     async with service(tmp_path, relay, certificate) as client:

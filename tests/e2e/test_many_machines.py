@@ -1,4 +1,4 @@
-"""Several receivers and workers of two groups, as processes, over the engines that many machines share."""
+"""Several receivers and workers of two groups, as processes, on the engines that many machines can share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.engines import ResonateServer, resonate_server
 
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.workspace import Job
-from orchestrator.testing.processes import ROOT, Answer, Service, free_port, wait_until
+from orchestrator.testing.processes import ROOT, Response, Service, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ HOLDS = 1
 GROUPS = ("default", "default", "db")
 CUSTOMERS = ("ada", "grace", "edsger")
 
-#: What the contract lets a client that does everything right be told, however the machines behind it fare.
+#: The statuses that the contract allows for a correct client, whatever happens to the machines behind the service.
 CONTRACT = {"PUT": {200, 201, 503}, "POST": {200, 503}, "GET": {200, 404, 503}}
 
 
@@ -44,61 +44,61 @@ def emulator() -> Iterator[Emulator]:
 
 
 class Engine:
-    """A shared engine: its URL, and how to take it away for a while."""
+    """A shared engine: its URL, and a way to make it unavailable for a while."""
 
-    def __init__(self, url: str, away: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, url: str, outage: Callable[[], AbstractContextManager[None]]) -> None:
         self.url = url
-        self.away = away
+        self.outage = outage
 
 
 @pytest.fixture(params=["postgres", "server"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "postgres":
         database = request.getfixturevalue("database")
-        yield Engine(database.fresh(), database.away)
+        yield Engine(database.fresh(), database.outage)
     else:
         with resonate_server(tmp_path) as server:
-            yield Engine(server.url, server.away)
+            yield Engine(server.url, server.outage)
 
 
 class Client:
-    """A client that does everything right: asks any receiver, and asks again when there is no answer or a 503."""
+    """A correct client: it uses any receiver, and retries when there is no response or a 503."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._turns = itertools.count()
         self.seen: Counter[tuple[str, int]] = Counter()
 
-    def ask(self, method: str, path: str, body: object = None, **options: Any) -> Answer:
+    def ask(self, method: str, path: str, body: object = None, **options: Any) -> Response:
         end = time.monotonic() + 90
 
         while time.monotonic() < end:
             with contextlib.suppress(OSError):
                 receiver = next(self._turns) % len(self._service.ports)
-                answer = self._service.ask(method, path, body, receiver=receiver, **options)
-                self.seen[method, answer.status] += 1
+                response = self._service.ask(method, path, body, receiver=receiver, **options)
+                self.seen[method, response.status] += 1
 
-                if answer.status != 503:
-                    return answer
+                if response.status != 503:
+                    return response
 
             time.sleep(0.1)
 
-        pytest.fail(f"{method} {path} was never answered")
+        pytest.fail(f"{method} {path} never got a response")
 
     def ended(self, path: str) -> dict[str, Any]:
         end = time.monotonic() + 90
 
         while time.monotonic() < end:
-            answer = self.ask("GET", path, headers={"Prefer": "wait=10"})
+            response = self.ask("GET", path, headers={"Prefer": "wait=10"})
 
-            if answer.document.get("state") not in {"running", None}:
-                return answer.document
+            if response.document.get("state") not in {"running", None}:
+                return response.document
 
         pytest.fail(f"{path} did not end")
 
 
 class Chaos(threading.Thread):
-    """Kills one process after the other and starts it again, and takes the engine away now and then."""
+    """Kills and restarts one process after another, and makes the engine unavailable now and then."""
 
     def __init__(self, service: Service, engine: Engine) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Chaos(threading.Thread):
                 self._service.kill(name)
                 self._service.launch(name)
 
-            with self._engine.away():
+            with self._engine.outage():
                 time.sleep(1)
 
 
@@ -147,7 +147,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_done_twice(
     assert {(method, status) for method, status in client.seen if status not in CONTRACT[method]} == set()
     assert {one["state"] for one in orders + pipelines} == {"succeeded"}
 
-    # Of each customer's orders every one has its own place: none was entered twice, none is missing.
+    # Every order of a customer has its own place in their history: none was entered twice, none is missing.
     for customer in CUSTOMERS:
         places = [one["result"]["earlier_orders"] for n, one in enumerate(orders) if customer_of(n) == customer]
         assert sorted(places) == list(range(len(places)))
@@ -155,7 +155,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_done_twice(
     with contextlib.closing(sqlite3.connect(tmp_path / ".countersign/orders.db")) as book:
         assert book.execute("SELECT count(*) FROM orders").fetchone() == (len(orders),)
 
-    # One run for each pipeline, and each ends with the very answer that was acknowledged to its own run.
+    # One run for each pipeline, and each pipeline ends with the result that was acknowledged to its own run.
     assert emulator.workspace.runs_created() == len(pipelines)
     assert {one["result"]["run_id"]: one["result"]["result"] for one in pipelines} == load.acknowledged
 
@@ -165,7 +165,7 @@ def customer_of(n: int) -> str:
 
 
 class Load:
-    """Orders and pipelines, more and more of them, and the answers that the pipelines' jobs give."""
+    """More and more orders and pipelines, and the reports of the pipelines' jobs."""
 
     def __init__(self, client: Client, emulator: Emulator, pool: concurrent.futures.Executor) -> None:
         self._client = client
@@ -231,7 +231,7 @@ def test_of_a_hundred_callbacks_at_once_over_several_receivers_one_is_applied(
         wait_until("the jobs run", lambda: emulator.workspace.runs_created() == 2)
         same, others = [run.parameters["callback_url"].rpartition("/")[2] for run in emulator.workspace.runs()]
 
-        def deliver(token: str, n: int, key: str) -> Answer:
+        def deliver(token: str, n: int, key: str) -> Response:
             return service.ask(
                 "POST", "/callbacks", {"n": n}, token=token, headers={"Idempotency-Key": key}, receiver=len(key) % 3
             )
@@ -256,12 +256,15 @@ def test_of_a_hundred_callbacks_at_once_over_several_receivers_one_is_applied(
     assert sorted(map(str, results.values())) == sorted(["1", str({"n": winner})])
 
 
-def test_a_worker_waits_for_an_engine_that_is_away_at_its_start(tmp_path: Path) -> None:
+def test_a_worker_waits_for_an_engine_that_is_unreachable_at_its_start(tmp_path: Path) -> None:
     server = ResonateServer(tmp_path)
 
     with Service(tmp_path, server.url) as service, contextlib.ExitStack() as stack:
         service.launch("worker")
-        wait_until("it says so", lambda: "the engine is away" in service.log.read_text())
+        wait_until(
+            "the worker says that the engine is unreachable",
+            lambda: "the engine is unreachable" in service.log.read_text(),
+        )
         stack.callback(server.kill)
         server.start()
         service.start()

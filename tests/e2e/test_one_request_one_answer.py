@@ -1,9 +1,9 @@
-"""Where one request ends, tried with raw bytes: on the receiver alone, and behind the proxies of scripts/deploy.
+"""Where one request ends, tested with raw bytes: on the receiver alone, and behind the proxies of scripts/deploy.
 
-Attackers share the proxies' connections with honest clients. Whatever they send, an honest client's answer is its own,
-and whatever the application saw of an attacker was answered to that attacker and nobody else.
+Attackers share the proxies' connections with honest clients. Whatever they send, an honest client gets its own
+response, and the response to an attacker's request goes to that attacker and to nobody else.
 
-Long because each way through a proxy is tried with the same table of requests.
+Long because each way through a proxy is tested with the same table of requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 WAYS: dict[str, Proxy | None] = {"alone": None, "nginx": nginx, "caddy": caddy}
 HOST = "callbacks.example.org"
 
-#: How an attacker may announce the body: what comes before the blank line, and what is sent for this content.
+#: The ways in which an attacker may announce a body: the header lines, and what is sent for this content.
 Framing = tuple[str, "Callable[[bytes], bytes]"]
 
 
@@ -128,7 +128,7 @@ HEADS: list[tuple[str, str, Framing]] = [
 
 
 class Way:
-    """A way to the application: the port that clients speak to, and an honest client."""
+    """A way to the application: the port that clients connect to, and an honest client."""
 
     def __init__(self, port: int, client: httpx2.AsyncClient) -> None:
         self.port = port
@@ -142,7 +142,7 @@ class Way:
             return False
 
     async def ask(self, name: str, times: int) -> None:
-        """Ask a few times, and check that every answer is to what was asked."""
+        """Send a few requests, and check that every response belongs to its request."""
         for number in range(times):
             marker = f"{name}-{number}"
             answer = await self.client.post(f"{self.url}/honest", content=marker * 3, headers={"X-Marker": marker})
@@ -153,7 +153,7 @@ class Way:
 async def way(
     name: str, app: ASGIApp, folder: Path, *, http: Any = None, change: Callable[[str], str] = lambda config: config
 ) -> AsyncIterator[Way]:
-    """Serve the application twice in this loop, behind this proxy; `change` is made to its configuration."""
+    """Serve the application twice in this loop, behind this proxy; `change` edits the proxy's configuration."""
     proxy = WAYS[name]
 
     if proxy is not None and shutil.which(name) is None:
@@ -192,14 +192,14 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 
 class Attacker:
-    """Sends bytes and keeps what comes back."""
+    """Sends bytes and records what comes back."""
 
     def __init__(self, marker: str) -> None:
         self.marker = marker
         self.heard = bytearray()
 
     def smuggled(self) -> bytes:
-        """A request to hide in a body; its last header swallows the first line of whatever is glued to it."""
+        """A request to hide in a body; its last header swallows the first line of the next request."""
         return f"POST /smuggled HTTP/1.1\r\nHost: {HOST}\r\nX-Marker: {self.marker}\r\nX-Swallow: ".encode()
 
     def pieces(self, line: str, extra: str, framing: Framing) -> tuple[bytes, bytes]:
@@ -208,7 +208,7 @@ class Attacker:
         return "\r\n".join([line, *filter(None, headers), "", ""]).encode("latin-1"), body
 
     async def attack(self, port: int, *pieces: bytes) -> None:
-        """Send the pieces one after the other, and go on listening until cancelled."""
+        """Send the pieces one after another, and keep listening until cancelled."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
         try:
@@ -224,12 +224,12 @@ class Attacker:
             writer.close()
 
     def answered(self) -> int:
-        """How many of its requests the application answered to it."""
+        """How many responses of the application it got to its own requests."""
         return len(re.findall(rb'"marker": "%b"' % self.marker.encode(), bytes(self.heard)))
 
 
 async def assault(here: Way, witness: Witness, attackers: Sequence[tuple[Attacker, tuple[bytes, ...]]]) -> None:
-    """Run the attackers beside honest clients."""
+    """Run the attackers next to honest clients."""
     running = [asyncio.create_task(one.attack(here.port, *pieces)) for one, pieces in attackers]
 
     try:
@@ -279,7 +279,7 @@ async def test_whatever_attackers_send_honest_clients_get_their_own_answers(
     if name == "alone":
         assert_one_each(witness)
     else:
-        # The receiver drops the offer itself; that a proxy passed it on would show in this header.
+        # The receiver drops the offer itself. If a proxy had passed it on, this header would show it.
         assert not [one for one in witness.seen if "upgrade" in one.headers.get("connection", "").lower()]
 
 
@@ -288,12 +288,12 @@ def assert_one_each(witness: Witness) -> None:
     for number, (line, _, framing) in enumerate(HEADS):
         seen = [one.path for one in witness.seen if marker_of(one) == f"attacker-{number}"]
         expected = [f"{line.split()[1].removeprefix(f'http://{HOST}')}"]
-        # A body that ends at once is followed by a request of the attacker's own, whose end never comes.
+        # After a body that ends at once, the attacker's next request follows, and it never ends.
         assert seen in ([], expected), (line, framing[0])
 
 
-async def test_the_attack_works_where_the_mends_are_taken_out(tmp_path: Path) -> None:
-    """uvicorn's own connections, behind a Caddy that passes the offer on. Once either has mended it, this may go."""
+async def test_the_attack_works_without_the_defences(tmp_path: Path) -> None:
+    """uvicorn's own connections, behind a Caddy that passes the offer on. Delete this test once either is fixed."""
     witness = Witness()
 
     def pass_on(config: str) -> str:
@@ -329,8 +329,8 @@ async def test_a_callback_by_curl_settles(name: str, options: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_a_callback_that_is_too_large_is_told_so_by_curl(name: str, tmp_path: Path) -> None:
-    """The answer comes while curl waits for our word, or still sends: neither is a reset."""
+async def test_curl_gets_413_for_a_callback_that_is_too_large(name: str, tmp_path: Path) -> None:
+    """The response comes while curl waits for 100 Continue, or is still sending: neither is a reset."""
     if shutil.which("curl") is None:
         pytest.skip("no curl on PATH")
 
@@ -364,7 +364,7 @@ public class Callback {
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_a_callback_by_java_s_own_client_settles(name: str, tmp_path: Path) -> None:
+async def test_a_callback_by_javas_own_client_settles(name: str, tmp_path: Path) -> None:
     if shutil.which("javac") is None:
         pytest.skip("no Java compiler on PATH")
 
@@ -372,8 +372,8 @@ async def test_a_callback_by_java_s_own_client_settles(name: str, tmp_path: Path
 
     async with edge(tmp_path) as service, way(name, service.app, tmp_path) as here:
         token = await service.asked()
-        told = await output("java", str(tmp_path / "Callback.java"), f"{here.url}/callbacks", token)
-        first, second = told.split()
+        printed = await output("java", str(tmp_path / "Callback.java"), f"{here.url}/callbacks", token)
+        first, second = printed.split()
         assert '"duplicate":false' in first
         assert '"duplicate":true' in second
         assert (await service.ended())["result"]["value"] == {"rows": 1}

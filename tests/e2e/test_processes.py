@@ -1,4 +1,4 @@
-"""The commands as an operator runs them: starts and refused starts, readiness, draining, and what the log holds."""
+"""The commands as an operator runs them: starts and refused starts, readiness, draining, and the log."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_workflow_module_that_raises_refuses_the_start_in_one_line(tmp_path: P
 
 
 @pytest.mark.parametrize("module", ["receiver", "orchestrator"])
-def test_each_line_is_an_object_where_the_log_is_to_be_json(tmp_path: Path, module: str) -> None:
+def test_with_json_logging_each_line_is_an_object(tmp_path: Path, module: str) -> None:
     engine = "memory://" if module == "receiver" else f"http://127.0.0.1:{free_port()}"
     variables = {"PYTHONPATH": str(ROOT), **environment(engine, LOG="info,json", PORT=str(free_port()))}
     log = tmp_path / "log"
@@ -147,7 +147,7 @@ def test_sigterm_lets_a_request_finish_and_ends_with_exit_code_0(service: Servic
         target=lambda: held.append(service.ask("PUT", PIPELINE, START, headers={"Prefer": "wait=2"}).status)
     )
     waiter.start()
-    wait_until("it is being answered", lambda: answers(service, PIPELINE))
+    wait_until("the request is being handled", lambda: answers(service, PIPELINE))
 
     assert service.stop() == 0
     waiter.join()
@@ -158,7 +158,7 @@ def test_sigterm_does_not_wait_for_a_request_that_takes_too_long(service: Servic
     service.start()
     waiter = threading.Thread(target=lambda: ignoring(service, {"Prefer": "wait=30"}), daemon=True)
     waiter.start()
-    wait_until("it is being answered", lambda: answers(service, PIPELINE))
+    wait_until("the request is being handled", lambda: answers(service, PIPELINE))
     receiver = service._running["receiver"]
     receiver.terminate()
 
@@ -176,7 +176,7 @@ def test_no_log_line_holds_a_token_a_key_or_a_body(service: Service, tmp_path: P
     service.ask("POST", f"/callbacks/{token}", "body-of-the-callback", token="x")
     service.ask("POST", "/callbacks", "body-of-the-callback", token=token)
     service.ask("DELETE", PIPELINE)
-    wait_until("it is over", lambda: service.ask("GET", PIPELINE).document["state"] == "cancelled")
+    wait_until("the pipeline is cancelled", lambda: service.ask("GET", PIPELINE).document["state"] == "cancelled")
     service.stop()
 
     log = service.log.read_text()
@@ -211,7 +211,7 @@ def test_a_payload_key_may_be_rotated_while_workflows_are_under_way(service: Ser
 
 
 @pytest.mark.parametrize("engine", ["/proc/nope/engine.db", "{}/folder", "{}/foreign.db"])
-def test_an_engine_file_that_cannot_be_had_refuses_the_start_without_its_name(tmp_path: Path, engine: str) -> None:
+def test_an_engine_file_that_cannot_be_used_refuses_the_start_without_being_named(tmp_path: Path, engine: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "foreign.db").write_bytes(b"something else")
     path = engine.format(tmp_path)

@@ -1,4 +1,4 @@
-"""The production environment: a checkout after `uv sync --no-dev --frozen` runs the service and holds nothing else."""
+"""The production environment: after `uv sync --no-dev --frozen`, a checkout runs the service without other tools."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ for package in (orchestrator, receiver):
             print(module.name)
 """
 
-#: What needs an extra: the Postgres driver and, in the benchmark, what it is compared with.
+#: The modules that need an extra: those for Postgres, and those of the benchmark for what it compares with.
 EXTRAS = {
     "orchestrator.engine.remote.postgres",
     *(f"receiver.benchmark.{name}" for name in ("bench", "servers", "subjects")),
@@ -43,7 +43,7 @@ def normal(name: str) -> str:
 
 
 def development_tools() -> set[str]:
-    """Return the distributions that only the development group brings, its own dependencies included."""
+    """Return the distributions that only the development group installs, including their dependencies."""
     packages = {one["name"]: one for one in tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]}
     own = packages["countersign"]
 
@@ -99,7 +99,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     uv = shutil.which("uv") or next((str(file) for file in [ROOT / ".uv/bin/uv"] if file.exists()), None)
 
     if uv is None:
-        pytest.skip("no uv on the PATH, and none that scripts/test brought")
+        pytest.skip("no uv on PATH, and none installed by scripts/test")
 
     root = tmp_path_factory.mktemp("production") / "checkout"
     root.mkdir()
@@ -169,7 +169,7 @@ def test_the_receiver_starts_and_answers(production: Checkout, tmp_path: Path) -
         )
 
     try:
-        wait_until("it is ready", lambda: receiver.poll() is not None or ready(port))
+        wait_until("the receiver is ready", lambda: receiver.poll() is not None or ready(port))
         assert receiver.poll() is None, log.read_text()
     finally:
         receiver.terminate()
@@ -192,7 +192,7 @@ def test_the_programs_of_an_operator_run_and_install_no_development_tool(product
     assert "engine" in doctor.stdout, doctor.stderr
     assert production.installed() & development_tools() == set()
 
-    # They bring the extras: a checkout can be tried with every engine.
+    # They install the extras, so a checkout works with every engine.
     ran = production.run(production.python, "-c", EVERYTHING)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 

@@ -1,4 +1,4 @@
-"""The reverse proxies of scripts/deploy, run as they stand there, in front of two receivers."""
+"""The reverse proxies of scripts/deploy, run with the unchanged files, in front of two receivers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Proxy:
             connection.close()
 
     def slowly(self, start: bytes) -> bytes:
-        """Send the start of a request and no more; return what comes back until the connection ends."""
+        """Send only the start of a request; return what comes back until the connection ends."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(start)
             return b"".join(iter(lambda: connection.recv(4096), b""))
@@ -76,20 +76,20 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
 
 
 @pytest.mark.timeout(90)
-def test_the_proxy_holds_what_uvicorn_does_not(proxy: Proxy) -> None:
+def test_the_proxy_enforces_the_limits_that_uvicorn_lacks(proxy: Proxy) -> None:
     json = {"Content-Type": "application/json"}
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) == 401
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1" * 70_000, json) == 413
     assert proxy.ask("GET", "/healthz", headers={f"X-{n}": "x" * 3900 for n in range(12)}) in {0, 400, 431}
 
-    # Ten seconds for headers, ten for a body: then it is over, and no receiver has heard of either.
+    # After ten seconds for headers or for a body the proxy gives up, and no receiver got the request.
     assert b"200" not in proxy.slowly(b"GET /healthz HTTP/1.1\r\nHost: callbacks.example.org\r\nX-Slow: ")[:16]
     assert proxy.ask("GET", "/healthz") == 200
 
-    # One receiver less: the other answers, at the latest when the proxy has noticed.
+    # Without one receiver, the other responds, at the latest when the proxy has noticed.
     proxy.service.kill("receiver")
     refused = lambda: {proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) for _ in range(6)} == {401}  # noqa: E731
-    wait_until("the proxy has noticed", refused, seconds=20)
+    wait_until("the proxy has noticed that no receiver is left", refused, seconds=20)
 
     proxy.service.kill("receiver-2")
     assert proxy.ask("POST", f"/callbacks/{FORGED}", b"1", json) in {502, 503}

@@ -1,4 +1,4 @@
-"""The second factor end to end: a pipeline, a notebook that signs, and a receiver that takes nothing unsigned."""
+"""The second factor end to end: a pipeline, a notebook that signs, and a receiver that accepts nothing unsigned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_signed_report_ends_the_pipeline_and_the_token_alone_does_not(tmp_path
         }
 
         with Service(tmp_path, f"sqlite:///{tmp_path}/engine.db", environment=variables) as service:
-            # As `databricks secrets put-secret` leaves them when it reads a file.
+            # With the newline that `databricks secrets put-secret` keeps when it reads a file.
             scope["COUNTERSIGN_SECRET_JOBS_CALLER"] = f"{caller}\n"
             scope["COUNTERSIGN_SECRET_JOBS_RECEIVER"] = f"{service.url}\n"
             service.start()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MODULES = ("receiver", "orchestrator")
 COMMANDS = ("countersign receiver", "countersign worker")
-READY = {"receiver": "receiving on", "orchestrator": "the engine is away"}
+READY = {"receiver": "receiving on", "orchestrator": "the engine is unreachable"}
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIMIT = 10.0
 
@@ -52,7 +52,7 @@ class Started:
 
 
 def handles(pid: int) -> bool:
-    """Whether this process has handlers of its own for all three signals."""
+    """Return whether this process has its own handlers for all three signals."""
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt"))
 
@@ -60,7 +60,7 @@ def handles(pid: int) -> bool:
 
 
 def command(program: str) -> list[str]:
-    """Return what starts a module, or a command of the distribution."""
+    """Return the command line that starts a module, or a command of the distribution."""
     name, *arguments = program.split()
 
     if name == "countersign":
@@ -71,7 +71,7 @@ def command(program: str) -> list[str]:
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """Block the signals for processes that are started here, as `env --block-signal` does."""
+    """Block the signals for processes that are started in this block, as `env --block-signal` does."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
 
     try:
@@ -82,7 +82,7 @@ def blocked() -> Iterator[None]:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Start one of the programs; it is killed in the end if it still runs."""
+    """Starts one of the programs; at the end it is killed if it is still running."""
     running: list[subprocess.Popen[bytes]] = []
 
     def launched(
@@ -143,18 +143,18 @@ def test_a_stop_early_in_the_start_of_a_command_ends_with_exit_code_0(launch: La
 
 
 @pytest.mark.parametrize("module", [*MODULES, *COMMANDS])
-def test_a_program_that_is_stuck_in_its_imports_hears_signals(launch: Launch, tmp_path: Path, module: str) -> None:
+def test_a_program_that_is_stuck_in_its_imports_handles_signals(launch: Launch, tmp_path: Path, module: str) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path/pydantic.py").write_text("import time\nprint('stuck', flush=True)\ntime.sleep(300)\n")
     one = launch(module, extra={"PYTHONPATH": str(tmp_path / "path")})
-    wait_until("it is stuck", lambda: one.said("stuck"))
+    wait_until("the import is stuck", lambda: one.said("stuck"))
     one.send(signal.SIGHUP)
     one.send(signal.SIGTERM)
 
     assert one.code() == 0
 
 
-def test_hearing_signals_waits_for_no_import_that_takes_long() -> None:
+def test_signals_are_handled_before_any_slow_import() -> None:
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import receiver.command; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
 
@@ -194,9 +194,7 @@ def test_a_hangup_never_ends_a_process(launch: Launch, module: str) -> None:
     assert one.code() == 0
 
 
-def test_a_hangup_during_the_start_lets_the_sources_be_read_again_once_it_is_done(
-    launch: Launch, tmp_path: Path
-) -> None:
+def test_a_hangup_during_the_start_reloads_the_sources_after_the_start(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "sources.toml").write_text(
         '[sources.one]\nscheme = "github"\nsecrets = ["file:secret"]\ntoken = "token"\nid = "id"\n'
     )
@@ -206,15 +204,15 @@ def test_a_hangup_during_the_start_lets_the_sources_be_read_again_once_it_is_don
         one = launch("receiver", SOURCES=str(tmp_path / "sources.toml"))
 
     one.send(signal.SIGHUP)
-    wait_until("they were read again", lambda: one.said("the sources were read again: one"))
+    wait_until("the sources were reloaded", lambda: one.said("the sources were read again: one"))
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_first_process_of_a_container_hears_signals_too(launch: Launch, module: str) -> None:
+def test_the_first_process_of_a_container_handles_signals_too(launch: Launch, module: str) -> None:
     namespace = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--kill-child"]
 
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no process may be the first of a namespace of its own here")
+        pytest.skip("this system does not allow a new process namespace")
 
     for moment in ("the first instruction", "handlers", "ready"):
         with blocked():
@@ -225,7 +223,7 @@ def test_the_first_process_of_a_container_hears_signals_too(launch: Launch, modu
         pid = int(children.read_text())
 
         if moment == "handlers":
-            wait_until("it hears", functools.partial(handles, pid))
+            wait_until("the process handles signals", functools.partial(handles, pid))
         elif moment == "ready":
             wait_until("it is ready", functools.partial(outer.said, READY[module]))
 

@@ -1,4 +1,4 @@
-"""Third-party deliveries from end to end: on every engine, and through a receiver that is a process of its own."""
+"""Third-party deliveries end to end: on every engine, and through a receiver that is a process of its own."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_faulty_sources_file_refuses_the_start_before_anything_else(tmp_path: 
     assert not (tmp_path / "engine.db").exists()
 
 
-def test_sighup_takes_a_changed_file_and_keeps_the_old_one_where_the_new_one_is_broken(tmp_path: Path) -> None:
+def test_sighup_loads_a_changed_file_and_keeps_the_old_one_if_the_new_one_is_broken(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text(HUB)
     hub = secrets.token_hex(20)

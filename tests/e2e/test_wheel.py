@@ -1,4 +1,4 @@
-"""The distribution: built as a stranger builds it, installed where nothing of this checkout is, and used from there."""
+"""The distribution: built as anybody would build it, installed without this checkout, and used from there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def own(ctx: Context, request: Nothing) -> str:
 
 
 class Installed:
-    """An environment that holds the wheel and what it depends on, and a folder to work in."""
+    """An environment with the wheel and its dependencies, and a working folder."""
 
     def __init__(self, environment: Path, folder: Path) -> None:
         self.folder = folder
@@ -72,11 +72,11 @@ class Installed:
 
 
 def uv(*arguments: object, **variables: str) -> None:
-    """Run uv without the network where that does, and with it elsewhere."""
+    """Run uv without the network if that works, otherwise with it."""
     command = shutil.which("uv") or str(ROOT / ".uv/bin/uv")
 
     if not Path(command).exists():
-        pytest.skip("no uv on the PATH, and none that scripts/test brought")
+        pytest.skip("no uv on PATH, and none installed by scripts/test")
 
     def run(*where: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -94,7 +94,7 @@ def uv(*arguments: object, **variables: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds the source distribution, and the wheel that was built from it."""
+    """The folder with the source distribution and the wheel that was built from it."""
     out = tmp_path_factory.mktemp("built")
     uv("build", "--quiet", "--out-dir", out, ROOT)
 
@@ -111,7 +111,7 @@ def wheel(built: Path) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     environment = tmp_path_factory.mktemp("environment") / "venv"
-    # First what it depends on, in the versions that are locked, then the wheel, which says what it depends on as well.
+    # First its dependencies in the locked versions, then the wheel, which names its dependencies as well.
     only = ("--frozen", "--no-dev", "--no-install-project", "--quiet")
     uv("sync", "--project", ROOT, *only, UV_PROJECT_ENVIRONMENT=str(environment))
     uv("pip", "install", "--quiet", "--no-deps", "--python", environment / "bin/python", wheel)
@@ -127,7 +127,7 @@ def sources() -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in files if file.suffix != ".pyc"}
 
 
-def test_the_wheel_holds_all_of_both_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_all_of_both_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
         notebook = archive.read("orchestrator/databricks/notebook.py")
@@ -137,7 +137,7 @@ def test_the_wheel_holds_all_of_both_packages_and_nothing_else(wheel: Path) -> N
     assert notebook == (ROOT / "scripts/notebook.py").read_bytes()
 
 
-def test_the_source_distribution_holds_what_the_wheel_is_built_from(built: Path) -> None:
+def test_the_source_distribution_contains_everything_the_wheel_is_built_from(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
 
     with tarfile.open(archive) as contents:
@@ -147,7 +147,7 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(built: Path)
     assert not any(name.startswith(("tests/", ".venv/", ".uv/")) for name in names)
 
 
-def test_what_runs_is_what_the_wheel_brought(installed: Installed) -> None:
+def test_the_code_that_runs_comes_from_the_wheel(installed: Installed) -> None:
     program = "import orchestrator, receiver, sys; print(orchestrator.__file__, receiver.__file__, *sys.path)"
     ran = installed.run(installed.python, "-c", program)
     orchestrator, receiver, *path = ran.stdout.split()
@@ -166,7 +166,7 @@ def test_every_command_shows_its_help(installed: Installed, name: str) -> None:
     assert ran.stdout.startswith(f"usage: countersign {name} ")
 
 
-def test_the_command_lists_what_there_is_and_says_which_version_it_is(installed: Installed, wheel: Path) -> None:
+def test_the_command_lists_its_subcommands_and_its_version(installed: Installed, wheel: Path) -> None:
     shown = installed.run(installed.command, "--help").stdout
 
     assert all(f"\n  {name} " in shown for name in COMMANDS)
@@ -196,7 +196,7 @@ def test_a_refused_start_is_one_line(
 
 @pytest.fixture(scope="module")
 def configured(installed: Installed) -> dict[str, str]:
-    """Variables that name this service, with the secrets that `countersign keys` printed."""
+    """The variables that configure this service, with the secrets that `countersign keys` printed."""
     printed = installed.run(installed.command, "keys").stdout
     secrets = dict(re.findall(r"^(COUNTERSIGN_(?:SIGNING|PAYLOAD|API)_KEYS)=(\S+)$", printed, re.MULTILINE))
     (key,) = re.findall(r"^# Authorization: Bearer (\S+)$", printed, re.MULTILINE)
@@ -209,12 +209,12 @@ def configured(installed: Installed) -> dict[str, str]:
 
 @pytest.fixture
 def databricks(installed: Installed, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The emulator, started by its command; what a receiver has to know of it."""
+    """The emulator, started by its command; yields the variables that a receiver needs for it."""
     with (tmp_path / "emulator.log").open("wb") as output:
         process = installed.start("emulator", "--job", f"{JOB}=notebook", output=output)
 
     try:
-        wait_until("it says its address", lambda: "\n" in (tmp_path / "emulator.log").read_text())
+        wait_until("the emulator prints its address", lambda: "\n" in (tmp_path / "emulator.log").read_text())
         url = (tmp_path / "emulator.log").read_text().split("\n")[0]
 
         yield {"DATABRICKS_HOST": url, "DATABRICKS_TOKEN": "emulator-token"}
@@ -224,7 +224,7 @@ def databricks(installed: Installed, tmp_path: Path) -> Iterator[dict[str, str]]
 
 
 def asked(configured: dict[str, str], method: str, path: str, body: object = None, **headers: str) -> Any:
-    """Return the document that the service answers with."""
+    """Return the document in the service's response."""
     request = urllib.request.Request(  # noqa: S310 - loopback
         configured["COUNTERSIGN_PUBLIC_URL"] + path,
         method=method,
@@ -243,7 +243,7 @@ def is_ready(configured: dict[str, str]) -> bool:
         return False
 
 
-def test_a_pipeline_and_a_workflow_of_one_s_own_succeed(
+def test_a_pipeline_and_an_own_workflow_succeed(
     installed: Installed, configured: dict[str, str], databricks: dict[str, str], tmp_path: Path
 ) -> None:
     (installed.folder / "own_workflows.py").write_text(OWN_WORKFLOW)
@@ -259,7 +259,7 @@ def test_a_pipeline_and_a_workflow_of_one_s_own_succeed(
         receiver = installed.start("receiver", output=output, **variables)
 
     try:
-        wait_until("it is ready", lambda: receiver.poll() is not None or is_ready(configured))
+        wait_until("the receiver is ready", lambda: receiver.poll() is not None or is_ready(configured))
         assert receiver.poll() is None, log.read_text()
         asked(configured, "PUT", WORKFLOW, {"job_id": JOB, "parameters": {"rows": "3", "seconds": "0"}})
         ended = asked(configured, "GET", WORKFLOW, Prefer="wait=30")

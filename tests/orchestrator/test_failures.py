@@ -1,4 +1,4 @@
-"""How a failure goes through the store: as plain data, whatever it was and whoever wrote it."""
+"""A failure goes through the store as plain data, whatever it was and whoever wrote it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def through_the_store(error: Exception) -> BaseException:
     own = Codec(NoopEncryptor())
     record = PromiseRecord(id="w.1:1", state="rejected", value=own.encode(error), timeout_at=9)
 
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - what it is is looked at
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the tests look at what it is
         decode_settled(own.decode_promise(record))
 
     return raised.value
@@ -159,17 +159,17 @@ def test_a_record_of_an_older_version_reads_as_a_plain_failure() -> None:
 
 
 @pytest.mark.parametrize("value", [[1], "text", 7, {"a": 1}, {"message": 7}, {"ours": []}])
-def test_a_rejection_that_is_none_of_ours_is_a_failure_too(value: object) -> None:
+def test_a_rejection_that_countersign_did_not_write_is_a_failure_too(value: object) -> None:
     with pytest.raises(StepFailed):
         decode_settled(PromiseRecord(id="w.1:1", state="rejected", value=Value(data=value), timeout_at=9))
 
 
-def test_without_a_value_it_is_what_a_cancel_and_a_deadline_are() -> None:
+def test_a_rejection_without_a_value_is_an_application_error() -> None:
     with pytest.raises(ApplicationError):
         decode_settled(PromiseRecord(id="w.1:1", state="rejected_canceled", timeout_at=9))
 
 
-def test_an_sdk_that_does_not_obey_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_sdk_that_ignores_the_replacement_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def reads_otherwise(record: PromiseRecord) -> None:
         raise ApplicationError(str(record.id))
 
@@ -179,7 +179,7 @@ def test_an_sdk_that_does_not_obey_stops_the_process(monkeypatch: pytest.MonkeyP
         forbid_pickles()
 
 
-async def test_every_engine_is_connected_to_with_that_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connecting_to_an_engine_forbids_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "_deserialize_error", None)
     engine = await connect(settings(tmp_path), work=True)
     await engine.stop()

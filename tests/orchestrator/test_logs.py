@@ -142,7 +142,7 @@ def test_a_secret_put_together_from_arguments_is_masked(start: Start) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_access_line_that_tells_of_an_exception_is_masked_like_any_other(start: Start, form: Form) -> None:
+def test_an_access_line_with_an_exception_is_masked_like_any_other(start: Start, form: Form) -> None:
     stream = start("info", form)
     logging.getLogger(ACCESS).error("broke at %s", TOKEN, exc_info=ValueError())
 
@@ -485,7 +485,7 @@ def test_a_warning_about_a_model_does_not_show_what_is_in_it(start: Start) -> No
     assert BODY not in stream.getvalue()
 
 
-def test_what_the_sdk_swallows_is_told_without_what_it_was_working_on(start: Start) -> None:
+def test_what_the_sdk_swallows_is_logged_without_what_it_was_working_on(start: Start) -> None:
     stream = start("debug")
 
     for event in (

@@ -1,7 +1,7 @@
 """Where we reach below the SDK's public surface: one file for private names, listed files for unpromised modules.
 
-The first half walks the source and refuses any further reach. The second half pins what the reaches rely on, with the
-SDK itself, so that another version of it cannot change that unnoticed.
+The first half walks the source and fails on any other use. The second half pins what we rely on, with the SDK itself,
+so that another version of it cannot change that unnoticed.
 
 Long because each name that we use below the public surface has its own test.
 """

@@ -1,4 +1,4 @@
-"""Signals on a loop that has nothing else to do, in processes of their own: signals are a process's."""
+"""Signals on a loop that has nothing else to do. Each test runs a process, because signals belong to a process."""
 
 from __future__ import annotations
 

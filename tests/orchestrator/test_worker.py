@@ -1,4 +1,4 @@
-"""What a worker is made of: what belongs to its group, and what the steps of the group need."""
+"""A worker registers the functions of its group and makes what the steps of the group need."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Nothing(BaseModel):
 
 @workflow()
 async def twin(ctx: Context, request: Nothing) -> Any:
-    """Return nothing: it is there for what stands beside it in this module."""
+    """Return nothing: the tests plant group steps in this workflow's module."""
 
 
 @contextlib.asynccontextmanager
@@ -74,13 +74,13 @@ async def test_what_is_given_is_not_made(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one for one in kept if isinstance(one, OrderBook)] == [book]
 
 
-async def test_a_group_that_nothing_belongs_to_is_told_what_there_is(
+async def test_a_group_without_workflows_or_steps_is_logged_with_the_groups_that_exist(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with an_engine(tmp_path) as engine:
         prepare_worker(engine, settings(tmp_path, "memory://"), shipped("process_order"), group="gpu")
 
-    assert "nothing belongs to group gpu; there is: db, default" in caplog.text
+    assert "no workflow or step belongs to group gpu; these groups exist: db, default" in caplog.text
 
 
 @pytest.mark.parametrize("group", [None, "default", "db"])
@@ -93,7 +93,7 @@ async def test_a_group_step_of_a_workflows_name_is_refused_by_every_worker(
     monkeypatch.setitem(twin.body.__globals__, "planted", group_step("db")(step))
 
     async with an_engine(tmp_path) as engine:
-        with pytest.raises(ConfigurationError, match="a workflow and a group step of the name twin"):
+        with pytest.raises(ConfigurationError, match="a workflow and a group step with the same name: twin"):
             prepare_worker(engine, settings(tmp_path, "memory://"), [twin], group=group)
 
 
@@ -103,5 +103,5 @@ async def test_a_group_step_that_takes_no_ctx_is_refused(tmp_path: Path, monkeyp
     monkeypatch.setitem(twin.body.__globals__, "planted", group_step("db")(without_ctx))  # type: ignore[arg-type]
 
     async with an_engine(tmp_path) as engine:
-        with pytest.raises(ConfigurationError, match="takes no `ctx` first: without_ctx"):
+        with pytest.raises(ConfigurationError, match="does not take `ctx` first: without_ctx"):
             prepare_worker(engine, settings(tmp_path, "memory://"), [twin])

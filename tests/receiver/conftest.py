@@ -1,4 +1,4 @@
-"""What tests of several rooms of the receiver start from."""
+"""Fixtures for several folders of these tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def post(tmp_path: Path) -> AsyncIterator[Post]:
-    """Senders whose tokens stand in the path."""
+    """Senders whose tokens are in the path."""
     known = senders()
     async with edge(tmp_path, SOURCES=sources_file(tmp_path, known)) as here:
         yield Post(here, known)
@@ -24,7 +24,7 @@ async def post(tmp_path: Path) -> AsyncIterator[Post]:
 
 @pytest.fixture
 async def inside(tmp_path: Path) -> AsyncIterator[Post]:
-    """Senders whose tokens stand in the signed body."""
+    """Senders whose tokens are in the signed body."""
     known = senders()
     async with edge(tmp_path, SOURCES=sources_file(tmp_path, known, IN_BODY)) as here:
         yield Post(here, known)

@@ -1,6 +1,6 @@
-"""The receiver inside somebody else's application: below a path, over real HTTP, with a lifespan of its own.
+"""The receiver mounted in another application: at a path, over real HTTP, with a lifespan of its own.
 
-Long because the same promises are tried in several frameworks and below several paths.
+Long because the same guarantees are tested in several frameworks and at several paths.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ HOSTS = pytest.mark.parametrize("make", [starlette_host, fastapi_host])
 
 @contextlib.asynccontextmanager
 async def served(app: Any, listener: socket.socket, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    """Serve this application by uvicorn, and lend a client of it."""
+    """Serve this application with uvicorn, and yield a client of it."""
     chosen: dict[str, Any] = {"log_config": None, "access_log": False, "ws": "none", **options}
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on", **chosen))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -150,7 +150,7 @@ def chosen(tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def uvicorn_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
-    """uvicorn's access log, written somewhere, as its own configuration has it."""
+    """uvicorn's access log, with a handler, as uvicorn's own configuration sets it up."""
     access = logging.getLogger("uvicorn.access")
     monkeypatch.setattr(access, "handlers", [logging.NullHandler()])
     monkeypatch.setattr(access, "propagate", False)
@@ -161,7 +161,7 @@ def uvicorn_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
 
 
 async def link_of(client: httpx2.AsyncClient) -> str:
-    """Start the workflow that waits, and return its link as it was handed out."""
+    """Start the workflow that waits, and return the link that it handed out."""
     started = await client.put(f"{BELOW}/workflows/wait/1", json={}, headers=KEY)
     assert started.status_code == 201
 
@@ -259,13 +259,28 @@ async def test_an_encoded_slash_is_part_of_its_segment_below_the_path_too(
         problem(await client.get(f"{BELOW}%2Fhealthz"), 404, "not-found")
 
 
+async def test_what_the_path_of_the_mount_names_is_nothing_to_us(chosen: Settings, listener: socket.socket) -> None:
+    app = create_app(chosen)
+    host = Starlette(routes=[Mount("/{token}", app)], lifespan=app.lifespan)
+
+    async with served(host, listener) as client:
+        await client.put("/any/workflows/wait/1", json={}, headers=KEY)
+
+        while not (links := sys.modules["mounted_workflows"].links):
+            await pause(0.01)
+
+        bearer = {"Authorization": f"Bearer {links[0].rpartition('/')[2]}"}
+        assert (await client.get("/any/callbacks", headers=bearer)).json()["state"] == "pending"
+        problem(await client.post("/any/callbacks", json=1), 401, "invalid-token")
+
+
 async def test_the_engine_is_open_for_as_long_as_the_lifespan(chosen: Settings, listener: socket.socket) -> None:
     app = create_app(chosen)
 
     async with app.lifespan():
         with pytest.raises(EngineInUse):
             async with create_app(chosen).lifespan():
-                pytest.fail("two processes had it")
+                pytest.fail("two processes opened the engine")
 
         with pytest.raises(RuntimeError, match="entered once"):
             async with app.lifespan():
@@ -364,7 +379,7 @@ async def test_a_host_that_logs_everything_does_not_log_whole_requests_of_the_sd
 
     async with served(starlette_host(create_app(chosen)), listener):
         assert library.level == logging.INFO
-        assert already.level == logging.DEBUG  # the host has chosen
+        assert already.level == logging.DEBUG  # as the host has configured it
 
 
 def test_what_a_host_needs_is_imported_from_the_package() -> None:

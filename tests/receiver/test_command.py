@@ -1,4 +1,4 @@
-"""The command `countersign`, as the environment of this checkout has it."""
+"""The command `countersign`, as it is installed in the environment of this checkout."""
 
 from __future__ import annotations
 
@@ -65,8 +65,11 @@ def test_the_notebook_is_printed_byte_for_byte(tmp_path: Path) -> None:
     assert ran.stdout == (ROOT / "scripts/notebook.py").read_bytes()
 
 
-def test_a_reader_that_has_seen_enough_causes_no_traceback(tmp_path: Path) -> None:
-    with subprocess.Popen([COMMAND, "notebook"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+@pytest.mark.parametrize("arguments", [("notebook",), ("keys",), ("--help",), ("receiver", "--help")])
+def test_a_reader_that_has_seen_enough_causes_no_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    program = [str(COMMAND), *arguments]
+
+    with subprocess.Popen(program, cwd=tmp_path, env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
         assert ran.stdout is not None
         assert ran.stderr is not None
         ran.stdout.close()
@@ -81,7 +84,7 @@ def test_what_needs_the_standard_library_alone_imports_nothing_else(name: str, t
     own = {"__main__", "__mp_main__", "orchestrator", "receiver"}
     loaded = {module.partition(".")[0] for module in ran.stderr.split()} - own
 
-    # What an environment runs in every process (its `.pth` files) is none of ours.
+    # Modules that the environment loads into every process (by `.pth` files) do not count.
     assert {module for module in loaded - sys.stdlib_module_names if not module.startswith("_")} == set()
 
 
@@ -89,7 +92,11 @@ def test_what_needs_the_standard_library_alone_imports_nothing_else(name: str, t
     ("name", "arguments", "said"),
     [
         ("receiver", (), "COUNTERSIGN_PUBLIC_URL is required"),
-        ("receiver", ("--port", "80"), "countersign receiver takes no arguments: it is configured by the environment"),
+        (
+            "receiver",
+            ("--port", "80"),
+            "countersign receiver takes no arguments: configure it with environment variables",
+        ),
         ("worker", (), "COUNTERSIGN_PUBLIC_URL is required"),
         ("worker", ("--grop", "db"), "countersign worker: unrecognized arguments: --grop db"),
         ("emulator", ("--port", "70000"), "countersign emulator: port 70000 cannot be bound: no such port"),

@@ -1,4 +1,4 @@
-"""The audit of the lock file: a known vulnerability is found, and an audit without data says that it is none."""
+"""The audit of the lock file: it finds a known vulnerability, and says so when it is skipped for lack of data."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ source = { registry = "https://index.example/simple" }
 
 
 class Feed(ThreadingHTTPServer):
-    """A vulnerability feed on loopback that speaks the language of OSV."""
+    """A vulnerability feed on loopback that speaks the protocol of OSV."""
 
     def __init__(self, *vulnerable: str) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
+        super().__init__(("127.0.0.1", 0), Query)
         self.vulnerable = vulnerable
         self.answer: tuple[int, bytes] | None = None
         self.asked: list[str] = []
 
 
-class Asked(BaseHTTPRequestHandler):
-    """One question about one version of one package."""
+class Query(BaseHTTPRequestHandler):
+    """One query about one version of one package."""
 
     server: Feed
 
@@ -108,7 +108,7 @@ def test_a_known_vulnerability_fails_the_audit_and_is_named(tmp_path: Path, feed
     ran = audited(tmp_path, LOCK, url_of(feed))
 
     assert (ran.returncode, ran.stderr) == (1, "")
-    assert ran.stdout == "bad 1.0: OSV-1, mended in 9\n"
+    assert ran.stdout == "bad 1.0: OSV-1, fixed in 9\n"
 
 
 def test_every_version_that_comes_from_an_index_is_asked_about(tmp_path: Path, feed: Feed) -> None:
@@ -120,7 +120,7 @@ def test_every_version_that_comes_from_an_index_is_asked_about(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("answer", [(404, b""), (500, b"oops"), (200, b"<html>"), (200, b"{}")])
-def test_where_the_data_cannot_be_had_the_audit_is_left_out_and_says_so(
+def test_without_vulnerability_data_the_audit_is_skipped_and_says_so(
     tmp_path: Path, feed: Feed, answer: tuple[int, bytes]
 ) -> None:
     feed.answer = answer
@@ -128,23 +128,23 @@ def test_where_the_data_cannot_be_had_the_audit_is_left_out_and_says_so(
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert len(ran.stdout.splitlines()) == 1
-    assert ran.stdout.startswith(audit.LEFT_OUT)
-    # Nobody is asked a hundred times who had no answer the first time.
+    assert ran.stdout.startswith(audit.SKIPPED)
+    # After the first failure the remaining packages are not looked up.
     assert feed.asked == [audit.VULNERABLE]
 
 
-def test_a_feed_that_is_not_there_leaves_the_audit_out(tmp_path: Path) -> None:
+def test_an_unreachable_feed_skips_the_audit(tmp_path: Path) -> None:
     ran = audited(tmp_path, LOCK, "http://127.0.0.1:9")
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.startswith(audit.LEFT_OUT)
+    assert ran.stdout.startswith(audit.SKIPPED)
 
 
-def test_what_the_feed_does_not_know_is_said() -> None:
+def test_packages_that_the_feed_does_not_know_are_named() -> None:
     known = {"name": "a", "version": "1", "vulns": []}
 
     assert audit.report([known, {"name": "b", "skip_reason": "not found"}]) == (
-        ["No known vulnerability in 1 packages.", "Nothing is known of b."],
+        ["No known vulnerability in 1 packages.", "There is no data about b."],
         False,
     )
 
@@ -156,14 +156,14 @@ def test_the_lock_file_of_this_repository_is_read() -> None:
     assert not any(one.startswith("countersign==") for one in requirements)
 
 
-def test_a_real_vulnerability_is_found_in_a_doctored_lock_file_where_the_data_can_be_had(tmp_path: Path) -> None:
+def test_a_real_vulnerability_is_found_in_a_doctored_lock_file_if_the_data_can_be_reached(tmp_path: Path) -> None:
     doctored = LOCK.replace('"bad"\nversion = "1.0"', '"jinja2"\nversion = "2.11.2"')
     file = tmp_path / "uv.lock"
     file.write_text(doctored)
     ran = subprocess.run([sys.executable, PROGRAM, file], capture_output=True, text=True, check=False)
 
-    if ran.stdout.startswith(audit.LEFT_OUT):
-        pytest.skip("no vulnerability data from here")
+    if ran.stdout.startswith(audit.SKIPPED):
+        pytest.skip("vulnerability data cannot be reached from here")
 
     assert ran.returncode == 1
     assert "jinja2 2.11.2: " in ran.stdout

@@ -1,4 +1,4 @@
-"""What the programs in `scripts/` say while they install, told by a stand-in for uv that takes its time."""
+"""What the programs in `scripts/` print while they install. A slow stand-in replaces uv."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orchestrator.testing.processes import ROOT
 
 pytestmark = pytest.mark.slow  # each test starts a process
 
-#: A uv whose `sync` waits, and whose `sync --check` finds the environment as the test has it.
+#: A uv whose `sync` waits, and whose `sync --check` returns the exit code that the test sets.
 UV = """#!/bin/sh
 case "$*" in
     --version) exit 0 ;;
@@ -28,13 +28,13 @@ esac
 
 
 class Checkout:
-    """The programs of this checkout in a folder of their own, with a stand-in for uv on the path."""
+    """The programs of this checkout in a folder of their own, with a stand-in for uv on PATH."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         shutil.copytree(ROOT / "scripts", root / "scripts")
         (root / "bin").mkdir()
-        # Found by its name, as any Python is that somebody has installed.
+        # Found by its name, like any installed Python.
         (root / "bin/python3").symlink_to(sys.executable)
 
     def uv(self, *, outdated: int = 1, seconds: float = 0, code: int = 0) -> None:
@@ -43,7 +43,7 @@ class Checkout:
         program.chmod(0o755)
 
     def has_environment(self) -> None:
-        """Give it an environment whose Python prints what it is to run, and is one otherwise."""
+        """Create an environment whose Python works, but prints the name of a program instead of running it."""
         program = self.root / ".venv/bin/python"
         program.parent.mkdir(parents=True)
         program.write_text(f'#!/bin/sh\n[ "$1" != -c ] || exec {sys.executable} "$@"\necho "$@"\n')
@@ -87,13 +87,13 @@ def test_a_first_start_says_within_a_second_that_it_installs(checkout: Checkout,
 def test_a_later_start_says_nothing_unless_the_environment_is_outdated(checkout: Checkout) -> None:
     checkout.has_environment()
 
-    for outdated, said in ((0, ""), (1, "Updating .venv.\n")):
+    for outdated, message in ((0, ""), (1, "Updating .venv.\n")):
         checkout.uv(outdated=outdated)
 
         with checkout.started("demo") as process:
-            shown = process.communicate(timeout=30)
+            printed = process.communicate(timeout=30)
 
-        assert (process.returncode, shown) == (0, (f"{checkout.root}/scripts/demo.py\n", said))
+        assert (process.returncode, printed) == (0, (f"{checkout.root}/scripts/demo.py\n", message))
 
 
 def test_an_environment_that_cannot_be_built_is_refused_and_nothing_is_run(checkout: Checkout) -> None:
@@ -101,9 +101,9 @@ def test_an_environment_that_cannot_be_built_is_refused_and_nothing_is_run(check
     checkout.uv(code=1)
 
     with checkout.started("demo") as process:
-        shown = process.communicate(timeout=30)
+        printed = process.communicate(timeout=30)
 
-    assert (process.returncode, shown) == (
+    assert (process.returncode, printed) == (
         2,
         ("", "Updating .venv.\nthe environment could not be built: see above\n"),
     )

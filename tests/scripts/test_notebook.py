@@ -1,6 +1,6 @@
-"""The notebook, run as a process of its own against a small server that keeps what it is sent.
+"""The notebook, run as a process of its own against a small server that records the requests.
 
-Long because the notebook is one file, and all of this needs the same server and the same way to run it.
+Long because the notebook is one file, and all of these tests need the same server and the same way to run it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers as told, one after the other; the last answer stays."""
+    """Sends the given responses one after another, and repeats the last one."""
 
     port: int = 0
     answers: list[tuple[int, dict[str, str], str]] = field(default_factory=lambda: [(200, {}, SETTLED)])
@@ -110,7 +110,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def tls_url(tmp_path: Path) -> Iterator[str]:
-    """A server whose certificate for 127.0.0.1 is signed by itself."""
+    """The address of a server with a self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -185,7 +185,7 @@ def run(receiver: Receiver) -> Run:
 
 @pytest.fixture
 def working(tmp_path: Path) -> Callable[[str], Path]:
-    """A copy of the notebook whose work is this code, as a user would edit it."""
+    """A copy of the notebook with this code as its work, as a user would edit it."""
 
     def edited(code: str) -> Path:
         before, _, rest = NOTEBOOK.read_text().partition("# vvvv")
@@ -243,10 +243,10 @@ def test_an_exception_is_reported_with_where_it_was_raised_and_fails_the_run(rec
     assert "in work" in report.json["details"]["traceback"]
 
 
-def test_a_failure_report_holds_no_variables_and_no_token(
+def test_a_failure_report_contains_no_variables_and_no_token(
     receiver: Receiver, run: Run, working: Callable[[str], Path]
 ) -> None:
-    # The code is quoted, so the value must not stand in it.
+    # The code is quoted, so it must not contain the value.
     source = working('password = "hun" + "ter2"\nraise RuntimeError("cannot reach " + parameter("callback_url"))')
 
     run(source, careless=True)
@@ -267,7 +267,7 @@ def test_a_failure_report_holds_no_variables_and_no_token(
         ("deep = []\nfor _ in range(100_000): deep = [deep]\nreturn deep", "nested too deeply"),
     ],
 )
-def test_a_result_that_cannot_be_sent_is_reported_as_the_failure_it_is(
+def test_a_result_that_cannot_be_sent_is_reported_as_a_failure(
     receiver: Receiver, run: Run, working: Callable[[str], Path], code: str, message: str
 ) -> None:
     assert run(working(code)).code != 0
@@ -297,7 +297,7 @@ def test_the_failure_of_the_work_is_shown_even_when_reporting_it_fails(receiver:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again_with_the_same_report(receiver: Receiver, run: Run, status: int) -> None:
+def test_a_temporary_failure_is_retried_with_the_same_report(receiver: Receiver, run: Run, status: int) -> None:
     receiver.answer((status, {}, ""), (status, {}, "{"), (200, {}, SETTLED))
 
     assert run().code == 0
@@ -306,14 +306,14 @@ def test_what_may_pass_is_tried_again_with_the_same_report(receiver: Receiver, r
 
 
 @pytest.mark.parametrize("page", ["<html>sign in</html>", "{}", "[]", '{"state": "pending"}', ""])
-def test_a_200_that_is_no_receipt_is_tried_again(receiver: Receiver, run: Run, page: str) -> None:
+def test_a_200_without_a_receipt_is_retried(receiver: Receiver, run: Run, page: str) -> None:
     receiver.answer((200, {}, page), (200, {}, SETTLED))
 
     assert run().code == 0
     assert len(receiver.received) == 2
 
 
-def test_a_receiver_that_is_away_is_tried_until_the_time_is_up(run: Run) -> None:
+def test_an_unreachable_receiver_is_retried_until_the_time_is_up(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -324,8 +324,8 @@ def test_a_receiver_that_is_away_is_tried_until_the_time_is_up(run: Run) -> None
     assert f"gave up reporting to http://127.0.0.1:{port}/****" in ran.output
 
 
-def test_a_report_whose_answer_was_lost_is_sent_again(receiver: Receiver, run: Run) -> None:
-    # An answer cut off in the middle, after it was acted on.
+def test_a_report_whose_response_was_lost_is_sent_again(receiver: Receiver, run: Run) -> None:
+    # A response that is cut off in the middle, after the report took effect.
     receiver.answer((200, {"Transfer-Encoding": "chunked"}, "ff\r\n{"), (200, {}, SETTLED))
 
     assert run().code == 0
@@ -390,7 +390,7 @@ def test_a_retry_after_beyond_the_time_given_ends_it_at_once(receiver: Receiver,
 
 
 @pytest.mark.parametrize(
-    ("status", "name", "said"),
+    ("status", "name", "meaning"),
     [
         (400, "malformed-body", "malformed-body"),
         (401, "invalid-token", "not accepted"),
@@ -402,7 +402,7 @@ def test_a_retry_after_beyond_the_time_given_ends_it_at_once(receiver: Receiver,
     ],
 )
 def test_a_refusal_ends_it_at_once_and_fails_the_run(
-    receiver: Receiver, run: Run, status: int, name: str, said: str
+    receiver: Receiver, run: Run, status: int, name: str, meaning: str
 ) -> None:
     receiver.answer((status, {}, json.dumps({"type": f"urn:countersign:{name}", "detail": TOKEN})))
 
@@ -411,7 +411,7 @@ def test_a_refusal_ends_it_at_once_and_fails_the_run(
     assert ran.code != 0
     assert len(receiver.received) == 1
     assert f"{status} ({name})" in ran.output
-    assert said in ran.output
+    assert meaning in ran.output
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -442,7 +442,7 @@ def test_a_redirect_is_not_followed(receiver: Receiver, run: Run, status: int) -
         f"https://example.com/callbacks/{TOKEN} x",
     ],
 )
-def test_an_address_that_would_give_the_token_away_or_is_none_stops_the_run_before_it_works(
+def test_an_address_that_is_invalid_or_would_leak_the_token_stops_the_run_before_it_works(
     receiver: Receiver, run: Run, url: str
 ) -> None:
     ran = run(callback_url=url, fail="worked")
@@ -461,7 +461,7 @@ def test_a_time_without_end_stops_the_run_before_it_works(
     assert receiver.received == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tls_url: str, run: Run) -> None:
+def test_an_untrusted_certificate_is_not_accepted(tls_url: str, run: Run) -> None:
     ran = run(callback_url=f"{tls_url}/callbacks/{TOKEN}")
 
     assert ran.code != 0
@@ -475,18 +475,18 @@ SCOPE = {"proof_scope": "jobs", "proof_key": "caller", "proof_origin": "receiver
 
 
 def secrets_of(origin: str, caller: str = PROOF) -> dict[str, str]:
-    """Return the secret scope `jobs`, as a program that is run outside of Databricks finds it."""
+    """Return the secret scope `jobs` as environment variables, for a notebook outside Databricks."""
     return {"COUNTERSIGN_SECRET_JOBS_CALLER": caller, "COUNTERSIGN_SECRET_JOBS_RECEIVER": origin}
 
 
 def check_proof(report: Received, kind: str) -> None:
-    """Check the signature by the official library and the id by the contract."""
+    """Check the signature with the official library, and the form of the id."""
     Webhook(PROOF).verify(report.body, report.headers)
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()[:32]
     assert re.fullmatch(rf"{kind}_{digest}_[A-Za-z0-9_-]{{16,64}}", report.headers["webhook-id"])
 
 
-def test_the_proof_verifies_by_the_official_library_and_is_made_afresh_for_every_try(
+def test_the_proof_verifies_with_the_official_library_and_is_made_anew_for_every_try(
     receiver: Receiver, run: Run
 ) -> None:
     receiver.answer((503, {"Retry-After": "1"}, ""), (200, {}, SETTLED))
@@ -523,7 +523,7 @@ def test_the_receiver_takes_the_proof(receiver: Receiver, run: Run) -> None:
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n {}\t"])
-def test_white_space_around_a_secret_is_nothing(receiver: Receiver, run: Run, around: str) -> None:
+def test_white_space_around_a_secret_is_ignored(receiver: Receiver, run: Run, around: str) -> None:
     environment = secrets_of(around.format(receiver.origin), around.format(PROOF))
 
     assert run(environment=environment, **SCOPE).code == 0
@@ -563,7 +563,7 @@ def test_without_all_of_its_parameters_nothing_is_signed_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize("key", ["CALLER", "RECEIVER"])
-def test_why_a_secret_is_missing_is_said(receiver: Receiver, run: Run, key: str) -> None:
+def test_the_error_says_why_a_secret_is_missing(receiver: Receiver, run: Run, key: str) -> None:
     name = f"COUNTERSIGN_SECRET_JOBS_{key}"
     good = secrets_of(receiver.origin)
     absent, empty, malformed = (
@@ -586,7 +586,7 @@ def test_why_a_secret_is_missing_is_said(receiver: Receiver, run: Run, key: str)
     "secret",
     ["whsec_", "whsec_!!!!", PROOF.removeprefix("whsec_"), f"whsec_{PROOF}", PROOF[:-4], f"{PROOF} {PROOF}"],
 )
-def test_a_secret_that_is_none_stops_the_run_without_showing_it(receiver: Receiver, run: Run, secret: str) -> None:
+def test_an_invalid_secret_stops_the_run_without_being_shown(receiver: Receiver, run: Run, secret: str) -> None:
     ran = run(environment=secrets_of(receiver.origin, secret), **SCOPE)
 
     assert ran.code != 0
@@ -606,7 +606,7 @@ def test_a_secret_that_is_none_stops_the_run_without_showing_it(receiver: Receiv
         ("https://callbacks.example.org:8443", "https://callbacks.example.org:08443/x"),
     ],
 )
-def test_two_spellings_of_an_origin_are_one(one: str, other: str) -> None:
+def test_two_spellings_of_an_origin_are_equal(one: str, other: str) -> None:
     assert notebook.origin(one) == notebook.origin(other)
 
 
@@ -625,7 +625,7 @@ def test_two_spellings_of_an_origin_are_one(one: str, other: str) -> None:
         "https://callbacks.example.org;.evil.example",
     ],
 )
-def test_another_origin_is_another_one_however_it_is_spelt(other: str) -> None:
+def test_another_origin_is_different_however_it_is_spelt(other: str) -> None:
     assert notebook.origin(other) != notebook.origin("https://callbacks.example.org")
 
 
@@ -647,7 +647,7 @@ def test_another_origin_is_another_one_however_it_is_spelt(other: str) -> None:
         "https://callbacks.example.org https://evil.example",
     ],
 )
-def test_what_is_no_origin_is_refused(address: str) -> None:
+def test_an_invalid_origin_is_refused(address: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the library's own for some of them
         notebook.origin(address)
 
@@ -656,7 +656,7 @@ def test_what_is_no_origin_is_refused(address: str) -> None:
 
 
 class Widgets:
-    """What dbutils.widgets does in a job: a widget that is made takes the job parameter's value."""
+    """Does what dbutils.widgets does in a job: a new widget takes the job parameter's value."""
 
     def __init__(self, given: dict[str, str]) -> None:
         self.given = given
@@ -675,7 +675,7 @@ class Metadata:
 
 
 class Secrets:
-    """What dbutils.secrets does: a scope is there or not, may be read or not; the errors say little."""
+    """Does what dbutils.secrets does: a scope may be missing or unreadable, and the errors say little."""
 
     def __init__(self, origin: str) -> None:
         self.readable = {"jobs": {"caller": PROOF + "\n", "receiver": origin + "\n", "hidden": None}}
@@ -716,7 +716,7 @@ def test_in_databricks_parameters_come_from_widgets_and_secrets_from_scopes(
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"proof_scope": "other"}, "the secret scope 'other' does not exist, or the identity of this run has no READ"),
         ({"proof_key": "other"}, "the secret scope 'jobs' has no key 'other'"),
@@ -724,13 +724,13 @@ def test_in_databricks_parameters_come_from_widgets_and_secrets_from_scopes(
         ({"proof_key": "hidden"}, "the secret 'hidden' of the scope 'jobs' cannot be read (RuntimeError)"),
     ],
 )
-def test_in_databricks_why_a_secret_is_missing_is_said_without_what_databricks_says(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], said: str
+def test_in_databricks_the_error_says_why_a_secret_is_missing_without_quoting_databricks(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], message: str
 ) -> None:
     given = Utilities(receiver.origin, callback_url=receiver.url, **(SCOPE | changed))
     monkeypatch.setattr(notebook, "dbutils", given, raising=False)
 
-    with pytest.raises(notebook.ReportFailed, match=re.escape(said)) as caught:
+    with pytest.raises(notebook.ReportFailed, match=re.escape(message)) as caught:
         notebook.main()
 
     assert "Secret does not exist" not in "".join(traceback.format_exception(caught.value))

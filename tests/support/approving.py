@@ -1,4 +1,4 @@
-"""The whole service with a workflow that asks people, on any engine; its mail lands in a list."""
+"""The whole service with a workflow that asks people, on any engine; its mail is collected in a list."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def consult(ctx: Context, request: Consultation) -> dict[str, Any]:
 
 
 class Letters:
-    """Mail that is kept rather than sent; it is away or refuses when told to."""
+    """A mailer that collects messages instead of sending them; a test can make it unavailable or refuse."""
 
     def __init__(self) -> None:
         self.mailer = Mailer(MailAddress(kind="console"))
@@ -84,7 +84,7 @@ class Letters:
     async def send(self, message: Message, *, message_id: str) -> None:
         if self.outages:
             self.outages -= 1
-            raise StepUnavailable("the mail server is away")
+            raise StepUnavailable("the mail server is unavailable")
 
         if self.error is not None:
             raise self.error
@@ -126,7 +126,7 @@ class Desk:
         )
 
     async def letter(self, person: str = ADA, *, number: int = 0) -> Message:
-        """Return the mail that this person got, once it is there."""
+        """Return the mail that this person got, once it has arrived."""
         for _ in range(int(PATIENCE * 50)):
             if len(letters := self.letters.to(person)) > number:
                 return letters[number]
@@ -196,7 +196,7 @@ async def desk(
     working: bool = True,
     **variables: str | None,
 ) -> AsyncIterator[Desk]:
-    """Run the service with a worker in this process, which takes no task where it is not working."""
+    """Run the service with a worker in this process; with `working=False` it takes no tasks."""
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     letters = Letters()
@@ -216,16 +216,16 @@ async def desk(
 
 
 def signer(here: Desk) -> TokenSigner:
-    """Return what signs this service's links."""
+    """Return the signer of this service's links."""
     links: Links = here.engine.resonate._deps.get(Links)
     return links.signer
 
 
 def claims_of(here: Desk, link: str) -> Claims:
-    """Return what this link says."""
+    """Return the claims in this link."""
     return signer(here).verify(link.rpartition("/")[2], audience="approver")
 
 
 def forged(here: Desk, link: str, **changed: Any) -> str:
-    """Return the path of a link that says something else, signed by the service's own key."""
+    """Return the path of a link with changed claims, signed with the service's own key."""
     return f"/approvals/{signer(here).mint(replace(claims_of(here, link), **changed))}"

@@ -1,4 +1,4 @@
-"""A real Chromium over the service on a real socket, wherever there is one."""
+"""A real Chromium against the service on a real socket, if Chromium is installed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def chromium() -> AsyncIterator[Browser]:
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
 
     if program is None:
-        pytest.skip("no Chromium on the PATH")
+        pytest.skip("no Chromium on PATH")
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -55,7 +55,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def served(directory: Path) -> AsyncIterator[tuple[Desk, str]]:
-    """Run the service on a loopback port; yields it and its address."""
+    """Run the service on a loopback port; yield it and its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
 

@@ -1,4 +1,4 @@
-"""Rules that a file keeps by itself, as functions that yield what breaks them."""
+"""Rules for single files, as functions that yield the violations."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from support.source import at_import, called
 
-#: What takes long to import and is not needed by every process, and the files that are imported late for its sake.
+#: Modules that are slow to import and not needed by every process, and the files that are imported late for them.
 HEAVY = {"databricks", "google", "psycopg", "psycopg_pool", "resonate_pg"}
 LATE = {"orchestrator/databricks/sdk.py", "orchestrator/engine/remote/postgres.py"}
 
-#: Calls that do something to the world; at import, nothing may.
+#: Calls with effects outside the process; none may happen at import.
 EFFECTS = {
     *("open", "connect", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "touch", "unlink"),
     *("urlopen", "socket", "create_connection", "run", "Popen", "system", "load_settings", "load_dotenv", "print"),
 }
-#: What would make a request's text into a command, a program or an object of its own choosing.
+#: What could turn a request's text into a command, a program or an arbitrary object.
 DANGEROUS = {
     *("subprocess", "pickle", "marshal", "shelve", "dill", "code", "codeop", "runpy", "ctypes", "multiprocessing"),
     *("xml", "lxml", "yaml", "eval", "exec", "compile", "system", "popen", "spawnv", "execv", "fork", "unsafe_load"),
@@ -75,7 +75,7 @@ def is_empty_container(value: ast.expr | None) -> bool:
 
 def global_state(module: ast.Module) -> Iterator[str]:
     for node in module.body:
-        # What its own type forbids to write to is no state.
+        # A value whose type forbids writing is not state.
         read_only = isinstance(node, ast.AnnAssign) and "Final[Mapping[" in ast.unparse(node.annotation)
 
         if isinstance(node, ast.Assign | ast.AnnAssign) and is_empty_container(node.value) and not read_only:
@@ -98,7 +98,7 @@ def no_docstring(module: ast.Module) -> Iterator[str]:
 
 
 def reads_environment(module: ast.Module) -> Iterator[str]:
-    """Yield the function, or `<module>`, of every look at the process environment."""
+    """Yield the function, or `<module>`, of every read of the process environment."""
 
     def visit(node: ast.AST, function: str) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):

@@ -1,4 +1,4 @@
-"""Settings for tests, with keys made afresh: none of them stands in this repository."""
+"""Settings for tests, with new keys each time: none of them is in this repository."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def fresh_key(size: int = 32) -> str:
 
 
 def environment(engine: str = "memory://", **variables: str | None) -> dict[str, str]:
-    """Return the environment of a process: complete, valid, and changed by the variables (without their prefix).
+    """Return a complete and valid process environment, changed by the variables (named without their prefix).
 
-    None takes a variable away.
+    None removes a variable.
     """
     remote = not engine.startswith(("memory:", "sqlite:"))
     complete = {

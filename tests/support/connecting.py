@@ -1,4 +1,4 @@
-"""Connections that tests hold open, byte by byte, and the limits that they run into soon or never."""
+"""Connections that tests hold open and use byte by byte, with limits that are reached soon or never."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from receiver.http.protocol.limits import Limits
 if TYPE_CHECKING:
     from support.wire import Running
 
-#: What a test does not wait for never happens; what it waits for happens soon.
+#: Limits that a test does not wait for are never reached; those that it waits for are reached soon.
 NEVER = Limits(head_seconds=600, idle_seconds=600, rest_seconds=600, rest_bytes=1 << 30, unsent_seconds=600)
 SOON = 0.2
 
@@ -23,7 +23,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 UPGRADE = b"Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
-#: What an application sends: a response that begins, one of ten bytes, a part of a body and the last one.
+#: What an application sends: the start of a response, the start of one of ten bytes, a part of a body, the last part.
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
 TEN = START | {"headers": [(b"Content-Length", b"10")]}
 PART: dict[str, Any] = {"type": "http.response.body", "body": b"hello", "more_body": True}
@@ -37,7 +37,7 @@ def post(path: str, *headers: bytes, length: int | None = None) -> bytes:
 
 
 class Client:
-    """A connection that stays open, and is read only when that is asked for."""
+    """A connection that stays open and is read only on request."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -48,20 +48,20 @@ class Client:
         await self.writer.drain()
 
     async def answer(self) -> bytes:
-        """Return the next answer."""
+        """Return the next response."""
         async with asyncio.timeout(PATIENCE):
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
             return head + await self.reader.readexactly(length)
 
     async def rest(self) -> bytes:
-        """Return what comes until the server closes; a reset is an error."""
+        """Return everything until the server closes the connection; a reset is an error."""
         async with asyncio.timeout(PATIENCE):
             return await self.reader.read()
 
 
 def reset(client: Client) -> None:
-    """Leave as a process that dies does: whatever is sent to it is refused."""
+    """Disconnect like a process that dies: anything that is sent to it is refused."""
     client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.writer.transport.abort()
 

@@ -1,7 +1,8 @@
-"""Processes that work on an engine file until they are killed, and say on their output what they were answered.
+"""Processes that work on an engine file until they are killed, and print every reply that they get.
 
-Run by the tests, with a line `FILE RUN` on the input for every process. A line of the output is an acknowledged effect
-(`created ID`, `settled ID VALUE`) or what became of the process (`started PID`, `open`, `stopped`, `dead`).
+Tests run this program and write a line `FILE RUN` to its input for every process. A line of the output is an
+acknowledged effect (`created ID`, `settled ID VALUE`) or an event of the process (`started PID`, `open`, `stopped`,
+`dead`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FAR = 1 << 60
 
 
 def say(*words: str) -> None:
-    # One write, straight to the pipe: what was answered is known although the process dies next.
+    # A single write straight to the pipe, so a reply is known even if the process dies next.
     os.write(1, (" ".join(words) + "\n").encode())
 
 
@@ -72,9 +73,9 @@ async def main(path: str, run: str) -> None:
 
 
 def serve() -> None:
-    """Fork a process for every line of the input, one at a time, and say what becomes of it.
+    """Fork a process for every line of the input, one at a time, and print its events.
 
-    Python starts once, which takes longer than everything that the processes do.
+    Forking starts Python only once: a start takes longer than everything that the processes do.
     """
     for line in sys.stdin:
         path, _, run = line.strip().rpartition(" ")

@@ -34,7 +34,7 @@ AUTHORISED = {"Authorization": f"Bearer {API_KEY}"}
 
 
 class Question(BaseModel):
-    """What the tests' workflow is started with."""
+    """The input of the tests' workflow."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class Outbox:
 
 @workflow()
 async def ask(ctx: Context, request: Question) -> dict[str, Any]:
-    """Ask one question and return how it was answered."""
+    """Ask one question and return its outcome."""
     if request.breaks:
         raise RuntimeError(request.breaks)
 
@@ -75,7 +75,7 @@ async def hand_out(ctx: Context, address: Address) -> None:
 
 
 class Edge:
-    """The application, a client of it, and the engine behind."""
+    """The application, a client of it, and its engine."""
 
     def __init__(self, app: Any, engine: Engine, outbox: Outbox) -> None:
         self.app = app
@@ -88,7 +88,7 @@ class Edge:
         return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", timeout=PATIENCE)
 
     async def asked(self, workflow_id: str = "1", **question: Any) -> str:
-        """Start the workflow and return the token that answers it."""
+        """Start the workflow and return the token of its wait."""
         await start_root(
             self.engine,
             name="ask",
@@ -147,13 +147,13 @@ async def edge(
 
 
 def minted(edge: Edge) -> Links:
-    """Return what mints the application's links."""
+    """Return the object that mints the application's links."""
     links: Links = edge.engine.resonate._deps.get(Links)
     return links
 
 
 def problem(answer: httpx2.Response, status: int, name: str) -> dict[str, Any]:
-    """Check that this is that problem document, and return it."""
+    """Check that the response is this problem document, and return it."""
     document: dict[str, Any] = answer.json()
     assert (answer.status_code, document["type"]) == (status, f"urn:countersign:{name}")
     assert answer.headers["content-type"] == "application/problem+json"
@@ -169,7 +169,7 @@ async def put(here: Edge, path: str = ASK, body: Any = None, **headers: str) -> 
 
 
 async def get(here: Edge, path: str = ASK, **headers: str) -> httpx2.Response:
-    """Look at a workflow."""
+    """Read a workflow."""
     return await here.client.get(path, headers=AUTHORISED | headers)
 
 

@@ -1,4 +1,4 @@
-"""The embedded engine under a clock that is moved by hand, and what tests ask of it."""
+"""The embedded engine with a clock that tests move, and requests to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LARGE = {"headers": {}, "data": "x" * 300_000}
 
 
 class Time:
-    """A clock that stands still until it is moved, and a sleeper that then wakes whoever sleeps."""
+    """A clock that stands still until a test moves it, and a sleeper that wakes up then."""
 
     def __init__(self) -> None:
         self.clock = FakeClock(NOW)
@@ -48,7 +48,7 @@ class Time:
         self._naps.clear()
 
     async def pass_(self, connection: EmbeddedConnection, *, seconds: float) -> None:
-        """Move on, and return when the engine has done what there is to do by now."""
+        """Move the clock, and return when the engine has done everything that is due by then."""
         self.clock.advance(seconds=seconds)
 
         for _ in range(2):
@@ -58,7 +58,7 @@ class Time:
 
 
 async def calm(connection: EmbeddedConnection) -> None:
-    """Return when nothing is under way in this process and the journal has nothing to write."""
+    """Return when nothing is running in this process and the journal has nothing to write."""
     commits = connection._durable._commits
 
     for _ in range(3):
@@ -72,7 +72,7 @@ async def turns() -> None:
 
 
 async def true_soon(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds; the journal's thread may have to get there first."""
+    """Return when the condition holds; the journal's thread may need a moment."""
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a thread is at work, which sets no event
             await asyncio.sleep(0.001)
@@ -80,7 +80,7 @@ async def true_soon(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def engine(path: Path | None, time: Time | None = None, **options: Any) -> AsyncIterator[EmbeddedConnection]:
-    """An engine that is open, and has no file to itself any more afterwards."""
+    """An open engine; it releases its file afterwards."""
     seams: dict[str, Any] = {"clock": time.clock, "sleeper": time.sleep} if time is not None else {}
     connection = EmbeddedConnection(path, **seams, **options)
     await connection.open()
@@ -92,7 +92,7 @@ async def engine(path: Path | None, time: Time | None = None, **options: Any) ->
 
 
 async def ask(connection: Network, kind: str, **data: Any) -> Any:
-    """Send a request and return the answer's data, with its status."""
+    """Send a request and return the reply's data, with its status."""
     envelope = {"kind": kind, "head": {"corrId": "c", "version": "1"}, "data": data}
     answer = msgspec.json.decode(await connection.send(msgspec.json.encode(envelope).decode(), {}))
     assert answer["kind"] == kind
@@ -113,12 +113,12 @@ async def state_of(connection: Network, id_: str) -> str:
 
 
 def in_memory(connection: EmbeddedConnection, id_: str) -> str:
-    """Return the state of a promise without asking: asking expires what is due."""
+    """Return the state of a promise without a request: a request would expire what is due."""
     return connection.state.promises[id_].state
 
 
 class Inbox:
-    """A receiver that remembers which tasks were announced to it."""
+    """A receiver that records which tasks were announced to it."""
 
     def __init__(self, connection: Source) -> None:
         self.messages: list[Any] = []
@@ -130,7 +130,7 @@ class Inbox:
 
 
 class Disk:
-    """The journal's `commit`, stopped until it is let go."""
+    """Holds the journal's `commit` until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.free = threading.Event()
@@ -148,8 +148,8 @@ class Disk:
 
 @asynccontextmanager
 async def full(connection: EmbeddedConnection) -> AsyncIterator[None]:
-    """The file may not become larger: SQLite's own limit."""
-    await pragma(connection, "max_page_count = 1")  # taken as: no larger than it is
+    """Forbid the file to grow, with SQLite's own limit."""
+    await pragma(connection, "max_page_count = 1")  # SQLite reads this as: no larger than it is
 
     try:
         yield
@@ -182,4 +182,4 @@ async def until(connection: EmbeddedConnection, time: Time, condition: Callable[
 
         await time.pass_(connection, seconds=0.1)
 
-    pytest.fail("it never came true")
+    pytest.fail("the condition never became true")

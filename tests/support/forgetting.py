@@ -1,4 +1,4 @@
-"""Engines that forget what is over, each in its own way: by retention, by `resonate.gc`, by lost data."""
+"""Engines that forget finished workflows, each in its own way: by retention, by `resonate.gc`, by lost data."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forgetful:
-    """An engine's URL, and how it is made to forget whatever is over; `everything`: what is not over, too."""
+    """An engine's URL, and a way to make it forget finished workflows; with `everything`, unfinished ones too."""
 
     url: str
     _forget: Callable[[], None]
     everything: bool = False
 
     async def forget(self, engine: Engine, root_id: str) -> None:
-        """Return once the engine holds nothing of this workflow, which is over or soon will be."""
+        """Return once the engine has forgotten this workflow, which is over or soon will be."""
         for _ in range(int(PATIENCE * 20)):
             self._forget()
 
@@ -50,10 +50,10 @@ class Forgetful:
 
 @contextlib.contextmanager
 def forgetful(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Forgetful]:
-    """Give an engine of this kind that nobody used before."""
+    """Yield a new engine of this kind."""
     match kind:
         case "memory" | "sqlite":
-            # What only drives something is kept for an hour, as ever: it outlives what it was about.
+            # Transient workflows are kept for an hour as usual, so they outlive the workflows that they serve.
             brief = functools.partial(EmbeddedConnection, retention=timedelta(milliseconds=1))
             request.getfixturevalue("monkeypatch").setattr(connecting, "EmbeddedConnection", brief)
 
@@ -67,7 +67,7 @@ def forgetful(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterat
             with resonate_server(folder) as server:
 
                 def lose() -> None:
-                    with server.away():
+                    with server.outage():
                         for file in folder.glob("resonate.db*"):
                             file.unlink()
 

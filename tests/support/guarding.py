@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: As the contract has them.
+#: The headers that the contract requires.
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 
@@ -85,7 +85,7 @@ class Edge:
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """Serve `app` on a free loopback port, with the server and parser of production."""
+    """Serve `app` on a free loopback port, with the production server and parser."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, http="httptools", ws="none", lifespan="off", interface="asgi3"
@@ -101,7 +101,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
 
 
 async def exchange(port: int, *parts: bytes, hang_up: bool = False) -> bytes:
-    """Send raw bytes and return what came back until the server closed, or the end of the first answer."""
+    """Send raw bytes and return what came back until the server closed, or the end of the first response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for part in parts:

@@ -1,7 +1,7 @@
-"""Pauses that last a tenth, for tests that are about what comes after a pause and not about its length.
+"""Pauses that last a tenth, for tests that are about what follows a pause and not about its length.
 
-What a workflow sleeps, how long a call that is scheduled for later waits, and what the Databricks client sleeps between
-two tries. Deadlines keep their length.
+This shortens the sleeps of workflows, the delays of calls that are scheduled for later, and the pauses of the
+Databricks client between two tries. Deadlines keep their length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows for an engine file, and what is read back from one."""
+"""Rows for an engine file, and what is loaded from one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker in this process, on any engine, with a Databricks workspace beside it; what whole-workflow tests drive."""
+"""A worker in this process, on any engine, with a Databricks workspace: what tests of whole workflows use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 
-#: Settings by engine, so that whoever comes back to one has the keys to it.
+#: Settings by engine, so that a second worker on the same engine has the same keys.
 KNOWN: dict[str, Settings] = {}
 
 
@@ -90,7 +90,7 @@ class Plant:
         raise UnknownPromise(promise_id)
 
     async def triggered(self, count: int) -> list[Any]:
-        """Return the runs of the Databricks workspace once there are so many."""
+        """Return the runs of the Databricks workspace once there are `count` of them."""
         for _ in range(int(PATIENCE * 50)):
             if len(runs := self.emulator.workspace.runs()) >= count:
                 return runs
@@ -108,7 +108,7 @@ class Plant:
 
 
 async def pause(seconds: float) -> None:
-    """Let other processes get on."""
+    """Give other processes time."""
     await anyio.sleep(seconds)
 
 
@@ -121,9 +121,9 @@ async def plant(
     jobs: Mapping[int, Job] | None = None,
     working: bool = True,
 ) -> AsyncIterator[Plant]:
-    """Run a worker over this engine, for one workflow or all that ship, and for no other group than its own.
+    """Run a worker on this engine, for one workflow or all that ship, and only for its own group.
 
-    One that is not working takes no task.
+    With `working=False` it takes no tasks.
     """
     chosen = KNOWN.setdefault(engine_url, settings(directory, engine_url))
     shipped = load_workflows(["orchestrator.workflows"])
@@ -144,7 +144,7 @@ async def worker(
     databricks: Databricks | None = None,
     working: bool = True,
 ) -> AsyncIterator[Engine]:
-    """Run a worker of this group; over an embedded engine it is the only one, and works for all groups."""
+    """Run a worker of this group; on an embedded engine it is the only one, and works for all groups."""
     engine = await connect(chosen, group=group, work=True)
     own = None if engine.embedded else group
     book = OrderBook(directory / "orders.db")

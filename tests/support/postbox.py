@@ -1,4 +1,4 @@
-"""A real SMTP server that keeps what it receives, with TLS, and a mailer that talks to it."""
+"""A real SMTP server with TLS that records what it receives, and a mailer that uses it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSWORD = "a password made for these tests"
 
 @dataclass
 class Postbox:
-    """What an SMTP server received, and how it answers a recipient."""
+    """What an SMTP server received, and its reply to a recipient."""
 
     messages: list[EmailMessage] = field(default_factory=list)
     answer: str = "250 OK"
@@ -74,7 +74,7 @@ def certificate_in(directory: Path) -> Path:
 
 @contextlib.contextmanager
 def server(postbox: Postbox, certificate: Path, *, implicit: bool = False, tls: bool = True) -> Iterator[int]:
-    """Run an SMTP server; yields its port."""
+    """Run an SMTP server; yield its port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     options: dict[str, Any] = {"hostname": "localhost", "port": free_port(), "ready_timeout": 60}

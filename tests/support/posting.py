@@ -1,4 +1,4 @@
-"""Third parties that deliver to the receiver, each signing in its own way."""
+"""Third parties that send deliveries to the receiver, each signing in its own way."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from support.edge import Edge
     from support.senders import Sender
 
-#: How a source says that its tokens stand in the signed body.
+#: The setting by which a source says that its tokens are in the signed body.
 IN_BODY = 'token = "meta.token"'
 
 
 @dataclass
 class Post:
-    """An edge, the senders it knows, and how they deliver."""
+    """An edge and the senders that it knows."""
 
     here: Edge
     known: dict[str, Sender]
@@ -25,7 +25,7 @@ class Post:
     async def deliver(
         self, name: str, body: object, *, token: str | None = None, more: dict[str, str] | None = None, **signing: Any
     ) -> httpx2.Response:
-        """Deliver this body, text as it is and anything else as JSON, with the token in the path if there is one."""
+        """Send this body, a text unchanged and anything else as JSON, with the token in the path if there is one."""
         text = body if isinstance(body, str) else json.dumps(body)
         return await self.send(name, text, self.known[name].sign(text, **signing) | (more or {}), token=token)
 

@@ -1,4 +1,4 @@
-"""The reverse proxies of scripts/deploy, started as the files stand there but for TLS, names and ports."""
+"""The reverse proxies of scripts/deploy, started with the unchanged files except for TLS, names and ports."""
 
 from __future__ import annotations
 

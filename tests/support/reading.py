@@ -1,7 +1,6 @@
-"""A second reading of HTTP/1.1, strict, slow and written to be checked by eye against RFC 9112: the tests' reference.
+"""A second parser of HTTP/1.1, strict, slow and easy to check by eye against RFC 9112: the reference for the tests.
 
-It has all the bytes at once, knows no pieces and no limits, and shares nothing with the reader that it is the measure
-of.
+It gets all bytes at once, has no limits, and shares nothing with the parser that is compared with it.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ HOST = LETTERS | DIGITS | set(b"-._~!$&'()*+;=%")
 
 
 class Wrong(Exception):
-    """These bytes are no request."""
+    """These bytes are not a request."""
 
 
 class Unfinished(Exception):
-    """There may be a request once more has arrived."""
+    """These bytes may become a request once more arrive."""
 
 
 @dataclass
 class Request:
-    """A request; in `arrived` what there is of the body of one that is unfinished."""
+    """A request; `arrived` is the part of an unfinished request's body that is there."""
 
     method: bytes
     path: bytes
@@ -40,7 +39,7 @@ class Request:
 
 
 def read_all(data: bytes) -> tuple[list[Request], str]:
-    """Return the whole requests in these bytes, and whether what follows is "wrong" or "unfinished"."""
+    """Return the complete requests in these bytes, and whether the rest is "wrong" or "unfinished"."""
     requests: list[Request] = []
 
     while True:

@@ -1,6 +1,6 @@
-"""A strict relay: an SMTP server that refuses whatever one of the strict relays out there would refuse, and says why.
+"""A strict relay: an SMTP server that refuses everything that any strict relay in use would refuse, and says why.
 
-It reads bytes and trusts no mail library, so that what a sender got wrong cannot be put right on the way.
+It reads bytes and uses no mail library, so that no library corrects a sender's mistake on the way.
 
 Long because it holds the rules of several relays as one conversation.
 """
@@ -35,7 +35,7 @@ PHRASE = r"(?:\"(?:[^\"\\]|\\[\"\\])*\"|=\?utf-8\?[bq]\?[!->@-~]+\?=(?: =\?utf-8
 
 @dataclass
 class Received:
-    """A message as it came: the envelope, and the bytes with their dots unstuffed."""
+    """A message as it arrived: the envelope, and the bytes after dot-unstuffing."""
 
     sender: str
     recipient: str
@@ -78,7 +78,7 @@ class Relay:
 
     @contextlib.contextmanager
     def running(self, certificate: Path, *, implicit: bool = False) -> Iterator[int]:
-        """Serve on a port of localhost, which is yielded."""
+        """Serve on a port of localhost, and yield the port."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
         relay = self
@@ -283,7 +283,7 @@ def decoded(text: str) -> str:
 
 
 def headers(raw: bytes) -> list[tuple[str, str]]:
-    """Return the header fields, names in lower case, values unfolded and otherwise as they came."""
+    """Return the header fields: names in lower case, values unfolded and otherwise unchanged."""
     head = raw.partition(b"\r\n\r\n")[0].decode()
     fields = [line.partition(":") for line in re.split(r"\r\n(?![ \t])", head)]
 

@@ -1,4 +1,4 @@
-"""Steps for the engine's state machine, drawn so that they get deep, and what two machines are compared by."""
+"""Random steps for the engine's state machine that reach deep states, and the comparison of two machines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXTERNAL = {"resonate:external": "true"}
 
 
 class Scenario:
-    """Draws steps that make sense often enough to get deep: mostly about what is there, in the state it is in."""
+    """Draws steps that are valid often enough to reach deep states: mostly about existing records in their state."""
 
     def __init__(self, random: Random, *, external: float = 0.0) -> None:
         self.random = random
@@ -41,7 +41,7 @@ class Scenario:
         self.external = external
 
     def next(self, state: ServerState) -> tuple[int, dict[str, Any] | None]:
-        """Return how much later the next step is, and its request; None for a tick."""
+        """Return how much later the next step happens, and its request; None for a tick."""
         later = self.random.choice((0, 0, 0, 0, 0, 1, 1, 5, 60, 40_000 if self.random.random() < 0.3 else 0))
 
         if self.random.random() < 0.15:
@@ -50,7 +50,7 @@ class Scenario:
         return later, {"corrId": "c", **self.random.choice(self.KINDS)(self, state)}
 
     def some(self, ids: Iterable[str]) -> str:
-        """Return one of the ids in nine cases of ten, any one otherwise."""
+        """Return one of these ids in nine cases of ten, otherwise any id."""
         known = list(ids)
         return self.random.choice(known if known and self.random.random() < 0.9 else IDS)
 
@@ -141,7 +141,7 @@ class Scenario:
     )
 
 
-# Python's own generator: drawing each choice from hypothesis takes a hundred times as long.
+# Uses Python's own generator: drawing each choice from hypothesis takes a hundred times as long.
 scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed)))  # noqa: S311 - no secret
 external_scenarios = st.integers(0, 2**64).map(lambda seed: Scenario(Random(seed), external=0.5))  # noqa: S311
 lengths = st.integers(1, 250)
@@ -160,7 +160,7 @@ class Ending(ServerState):
 
 
 def plain(value: Any) -> Any:
-    """Return a JSON value as whoever receives it sees it."""
+    """Return a JSON value as its receiver sees it."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

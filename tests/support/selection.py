@@ -1,8 +1,8 @@
-"""Which tests are slow, so that `scripts/test --fast` leaves them out, and which ports each of several workers takes.
+"""Which tests are slow, so that `scripts/test --fast` skips them, and which ports each test process uses.
 
-A test is slow when it is a whole flow (tests/e2e, tests/documents), or runs on an engine or a browser that is a process
-of its own. Others that start a process, or take seconds, carry `pytest.mark.slow`. A test that starts a process without
-being slow fails.
+A test is slow if it is a whole flow (tests/e2e, tests/documents), or uses an engine or a browser that is a process of
+its own. Other tests that start a process or take seconds have `pytest.mark.slow`. A test that starts a process without
+being marked as slow fails.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _quick: list[pytest.Item] = []
 
 
 def is_slow(item: pytest.Item) -> bool:
-    """Return whether a test is slow without saying so itself."""
+    """Return whether a test counts as slow without a mark of its own."""
     chosen = getattr(item, "callspec", None)
     values = chosen.params.values() if chosen else ()
     engines = {value for value in values if isinstance(value, str)} & ENGINES
@@ -38,7 +38,7 @@ def is_slow(item: pytest.Item) -> bool:
 
 @contextlib.contextmanager
 def only_slow_tests_start_processes(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that starts a process meanwhile, unless it is slow."""
+    """Fail a test that starts a process, unless it is slow."""
     if item.get_closest_marker("slow"):
         yield
         return
@@ -56,7 +56,7 @@ def only_slow_tests_start_processes(item: pytest.Item) -> Iterator[None]:
 
 
 def ports_of_this_worker() -> None:
-    """Give each of the processes that run tests side by side ports of its own: a port is picked before it is bound."""
+    """Give each parallel test process its own range of ports, because a port is picked before it is bound."""
     worker, count = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     own = processes._PORTS[int(worker.removeprefix("gw")) :: count]
     processes._given.update(set(processes._PORTS) - set(own))

@@ -1,4 +1,4 @@
-"""Third parties that send webhooks, each signing as its own library does, and the sources file that knows them all."""
+"""Third parties that send webhooks, each signing as its own library does, and a sources file with all of them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ type Headers = dict[str, str]
 
 @dataclass(frozen=True)
 class Sender:
-    """A scheme, a secret of it, and how a request is signed: `sign(secret, body, moment)`.
+    """A scheme, a secret for it, and how a request is signed: `sign(secret, body, moment)`.
 
-    `lines` are the further lines of its table in the sources file.
+    `lines` are the other lines of its table in the sources file.
     """
 
     scheme: str
@@ -86,7 +86,7 @@ def whsec() -> str:
 
 
 def senders() -> dict[str, Sender]:
-    """Return one sender of each kind, with fresh secrets. Those that sign a time come first."""
+    """Return one sender of each kind, with new secrets. Those that sign a time come first."""
     own = 'header = "X-Signature"\nhash = "sha512"\nencoding = "base64"\nprefix = "v="'
     return {
         "standard": Sender("standard", whsec(), as_standard),
@@ -107,7 +107,7 @@ SIGNED = (*TIMED, *BODY_ONLY)
 
 
 def sources_file(folder: Path, known: dict[str, Sender], lines: str = "") -> str:
-    """Write a sources file with these senders, `lines` in each table of one that signs; return its name."""
+    """Write a sources file with these senders and `lines` in each signing sender's table; return its name."""
     tables = []
 
     for name, sender in known.items():

@@ -1,7 +1,7 @@
-"""An event loop that does not wait: its time passes when there is nothing to do, however long the work takes.
+"""An event loop that does not wait: its clock jumps ahead when there is nothing to do, and stands still during work.
 
-For tests of what happens in which order and within which time. A wait for something outside the loop, such as a thread
-or another process, is over at once.
+It is for tests of the order and the times of events. A wait for something outside the loop, such as a thread or another
+process, ends at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Skipping(selectors.DefaultSelector):
-    """Says at once that the time has passed that the loop would wait for."""
+    """Returns at once, as if the time that the loop would wait for had passed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Skipping(selectors.DefaultSelector):
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """The loop, on that time."""
+    """The loop with that clock."""
 
     def __init__(self) -> None:
         self._skipping = Skipping()

@@ -1,4 +1,4 @@
-"""The project's own source, as the tests of its rules read it: files, names, imports, and circles among those."""
+"""The project's own source, for the tests of its rules: files, names, imports, and circular imports."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: Rooms of programs that come with the wheel and are no part of the service.
+#: Rooms of programs that come with the wheel but are not part of the service.
 PROGRAMS = ("receiver/benchmark/", "receiver/commands/", "orchestrator/testing/")
 
-#: Functions that import by a name given as text.
+#: Functions that import a module by its name as a string.
 LOADERS = {"import_module", "__import__"}
 
 type Rule = Callable[[ast.Module], Iterator[str]]
 
 
 def python_files(*folders: str) -> list[Path]:
-    """Return the Python files below these folders, without links to others."""
+    """Return the Python files below these folders, without symbolic links."""
     files = (file for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
     return sorted(file for file in files if not file.is_symlink())
 
 
 def product() -> list[Path]:
-    """Return what serves: no program beside it."""
+    """Return the files of the service, without the other programs."""
     return [file for file in python_files("orchestrator", "receiver") if not name(file).startswith(PROGRAMS)]
 
 
@@ -49,7 +49,7 @@ def violations(rule: Rule, files: list[Path]) -> list[str]:
 
 
 def imported(module: ast.Module) -> Iterator[str]:
-    """Yield the first part of every name that is imported anywhere in the module."""
+    """Yield the top-level package of every import anywhere in the module."""
     for node in ast.walk(module):
         match node:
             case ast.Import(names=names):
@@ -90,7 +90,7 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports_of(module: ast.Module, known: Iterable[str]) -> set[str]:
-    """Return which of the known modules this one names in an import anywhere, those for the type checker included."""
+    """Return which of the known modules this one imports anywhere, including imports for the type checker."""
     modules = set(known)
     found: set[str] = set()
     candidates: list[tuple[str, ...]]
@@ -112,7 +112,7 @@ def imports_of(module: ast.Module, known: Iterable[str]) -> set[str]:
 
 
 def import_graph(sources: Mapping[str, ast.Module]) -> dict[str, set[str]]:
-    """Return for each module, by its dotted name, which others of them it imports."""
+    """Return for each module, by its dotted name, which of the other modules it imports."""
     return {module: imports_of(source, sources) - {module} for module, source in sources.items()}
 
 

@@ -1,4 +1,4 @@
-"""Sources files as text, loaded with secrets that fit."""
+"""Sources files as text, loaded with matching secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUB = 'scheme = "github"\nsecrets = ["env:HUB"]'
 
 
 def load(folder: Path, text: str, environ: dict[str, str] | None = None, **variables: str) -> Sources:
-    """Return the sources of this text; HUB, STANDARD, STRIPE and BRICKS hold secrets that fit."""
+    """Return the sources in this text; HUB, STANDARD, STRIPE and BRICKS contain matching secrets."""
     (folder / "s.toml").write_text(text)
     return Sources(
         settings(folder, SOURCES="s.toml", **variables),
@@ -39,7 +39,7 @@ def load(folder: Path, text: str, environ: dict[str, str] | None = None, **varia
 
 
 def refused(folder: Path, text: str, environ: dict[str, str] | None = None, **variables: str) -> ConfigurationError:
-    """Return the error that this text is refused with: one line."""
+    """Return the one-line error with which this text is refused."""
     with pytest.raises(ConfigurationError) as caught:
         load(folder, text, environ, **variables)
 
@@ -48,7 +48,7 @@ def refused(folder: Path, text: str, environ: dict[str, str] | None = None, **va
 
 
 def one(sources: Sources, name: str = "hub") -> Source:
-    """Return the source of this name."""
+    """Return the source with this name."""
     source = sources.get(name)
     assert source is not None
     return source

@@ -1,6 +1,6 @@
-"""The official webhook libraries with their clocks stopped: they read the time themselves and take none as a parameter.
+"""The official webhook libraries with their clocks stopped: they read the time themselves, not from a parameter.
 
-With a clock that goes on, a request of 299 seconds ago is one of 300 seconds ago before the library has looked at it.
+With a running clock, a request of 299 seconds ago can be one of 300 seconds ago by the time the library checks it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def libraries_at(moment: float) -> Iterator[None]:
-    """Let Stripe's library and that of Standard Webhooks, which is Svix's too, take this for now."""
+    """Stop the clocks of Stripe's library and of the Standard Webhooks library, which Svix uses too, at this moment."""
 
     class Standing(datetime):
         @classmethod

@@ -1,4 +1,4 @@
-"""Somebody who can write to the store and holds no payload key, and workflows that wait for answers."""
+"""An attacker who can write to the store but has no payload key, and workflows that wait for answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def base64_of(text: str) -> str:
 
 
 class Mallory:
-    """A role of the database that may do anything with the store's rows and functions, and holds no key."""
+    """A database role that may do anything with the store's rows and functions, but has no key."""
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(re.sub("//postgres(:[^@]*)?@", "//mallory@", url), autocommit=True)
@@ -41,14 +41,14 @@ class Mallory:
         return cursor.fetchall() if cursor.description else []
 
     def take(self, promise_id: str, column: str) -> str:
-        """Return what a row holds."""
+        """Return the content of a row's column."""
         query = sql.SQL("SELECT {} FROM resonate.promises WHERE id = %s").format(sql.Identifier(column))
         ((value,),) = self.do(query, promise_id)
         assert value is not None
         return str(value)
 
     def write(self, promise_id: str, **columns: Any) -> None:
-        """Change a row as it pleases, behind the engine's back."""
+        """Change a row directly, without the engine."""
         assignments = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in columns]
         query = sql.SQL("UPDATE resonate.promises SET {} WHERE id = %s RETURNING id").format(
             sql.SQL(", ").join(assignments)
@@ -56,7 +56,7 @@ class Mallory:
         assert self.do(query, *columns.values(), promise_id)
 
     def insert(self, promise_id: str, *, like: str, **columns: Any) -> None:
-        """Put a row in the place of this one, or where there is none: a copy of another's, but for the columns."""
+        """Insert or replace this row with a copy of another promise's row, with these columns changed."""
         names = ["state", "param_data", "value_data", "tags", "timeout_at", "created_at", "settled_at"]
         query = sql.SQL("SELECT {} FROM resonate.promises WHERE id = %s").format(
             sql.SQL(", ").join(map(sql.Identifier, names))
@@ -75,7 +75,7 @@ class Mallory:
         )
 
     def settle(self, promise_id: str, state: str, data: str | None) -> None:
-        """Settle a promise by the engine's own procedure, so that its workflow is woken."""
+        """Settle a promise with the engine's own procedure, so that its workflow resumes."""
         ((answer,),) = self.do(
             sql.SQL(
                 "SELECT resonate.promise_settle(%s, %s, %s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -87,7 +87,7 @@ class Mallory:
         assert answer["promise"]["state"] == state, answer
 
     def wake(self, root_id: str) -> None:
-        """Have a workflow that waits be run again."""
+        """Make the engine run a waiting workflow again."""
         query = sql.SQL("UPDATE resonate.tasks SET state = 'pending', timeout_at = 0 WHERE id = %s RETURNING id")
         assert self.do(query, root_id)
 
@@ -96,12 +96,12 @@ class Mallory:
 
 
 def raw_key() -> Secret:
-    """Return the payload key as the cipher takes it."""
+    """Return the payload key in the form that the cipher needs."""
     return Secret(base64.urlsafe_b64decode(KEYS["PAYLOAD_KEYS"] + "="))
 
 
 async def raw(one: Desk, kind: str, **data: Any) -> Any:
-    """Ask the engine as somebody without a key does, and return the record in its answer."""
+    """Send the engine a request as somebody without a key can, and return the record in its reply."""
     request = {"kind": kind, "head": {"corrId": "1", "version": "2026-04-01"}, "data": data}
     answer = json.loads(await one.engine.resonate._network.send(json.dumps(request), {}))
     assert answer["head"]["status"] in {200, 201}, answer
@@ -114,16 +114,16 @@ class Nothing(BaseModel):
 
 @workflow()
 async def relay(ctx: Context, _: Nothing) -> Any:
-    """Have a caller's JSON returned by a step, as a workflow may well do."""
+    """Return a caller's JSON from a step, as a workflow may do."""
     callback = await open_callback(ctx, "report")
-    await ctx.run(told, callback.address)
+    await ctx.run(hand_out_nothing, callback.address)
     outcome = await callback
 
     return await ctx.run(keep, outcome.value)
 
 
-async def told(_: Context, _address: Address) -> None:
-    """Hand nothing out: the test knows the wait."""
+async def hand_out_nothing(_: Context, _address: Address) -> None:
+    """Hand out nothing: the test knows the wait."""
 
 
 async def keep(_: Context, value: Any) -> Any:
@@ -132,7 +132,7 @@ async def keep(_: Context, value: Any) -> Any:
 
 @workflow()
 async def two(ctx: Context, _: Nothing) -> list[Any]:
-    """Wait for two reports, and keep each."""
+    """Wait for two reports, and return each from a step."""
     callbacks = [await open_callback(ctx, "report") for _ in range(2)]
 
     return [await ctx.run(keep, (await callback).value) for callback in callbacks]
@@ -140,7 +140,7 @@ async def two(ctx: Context, _: Nothing) -> list[Any]:
 
 @workflow()
 async def forgiving(ctx: Context, _: Nothing) -> str:
-    """Catch whatever its wait raises."""
+    """Catch everything that its wait raises."""
     callback = await open_callback(ctx, "report")
 
     try:
@@ -159,7 +159,7 @@ def service(directory: Path, url: str, *, working: bool = True) -> AbstractAsync
 
 
 async def suspended(directory: Path, url: str, *workflow_ids: str, **consultation: Any) -> dict[str, list[str]]:
-    """Have workflows ask, and stop the worker; returns everybody's links by workflow."""
+    """Let workflows ask people, then stop the worker; return everybody's links by workflow."""
     links = {}
 
     async with service(directory, url) as one:
@@ -184,14 +184,14 @@ async def until_suspended(one: Desk, root_id: str, url: str) -> None:
 
 
 async def decided(directory: Path, url: str, decisions: dict[str, str]) -> None:
-    """Have people decide while no worker is there to hear it."""
+    """Let people decide while no worker is running."""
     async with service(directory, url, working=False) as one:
         for link, decision in decisions.items():
             assert (await one.post(link, decision)).status_code == 303
 
 
 async def resumed(directory: Path, url: str, workflow_id: str = "1", name: str = "consult") -> dict[str, Any]:
-    """Let the worker go on, and return how the workflow ended."""
+    """Let the worker continue, and return how the workflow ended."""
     async with service(directory, url) as one:
         return await one.ended(workflow_id, name)
 

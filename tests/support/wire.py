@@ -1,4 +1,4 @@
-"""HTTP on the wire, byte by byte: our server over an application that tells what it saw, and answers as they came."""
+"""HTTP on the wire, byte by byte: our server with an application that reports what it got, and the raw responses."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def posted(*headers: bytes, body: bytes = b"") -> bytes:
-    """Return a request with a body, of these header lines."""
+    """Return a request with a body and these header lines."""
     return b"".join([b"POST /a HTTP/1.1\r\n", HOST, *(header + b"\r\n" for header in headers), b"\r\n", body])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A request as the application saw it."""
+    """A request as the application got it."""
 
     method: str
     path: str
@@ -51,8 +51,8 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """An answer as it came."""
+class Response:
+    """A response as it arrived."""
 
     status: int
     headers: dict[str, str]
@@ -60,7 +60,7 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """The name of the problem it is, else nothing."""
+        """The problem's name, or nothing if it is not a problem."""
         if self.headers.get("content-type") != "application/problem+json":
             return ""
 
@@ -71,13 +71,13 @@ class Answer:
 
     @property
     def echo(self) -> dict[str, str]:
-        """What the application saw of the request that this answers."""
+        """What the application reports about the request."""
         document: dict[str, str] = json.loads(self.body)
         return document
 
 
 class Witness:
-    """An application that notes every request and answers with what it saw; below `/refuses` without reading on."""
+    """An application that records every request and reports it; below `/refuses` it does not read the body."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -92,8 +92,8 @@ class Witness:
         body = b"" if refuses else await receive_body(receive, limit=MAX_BODY)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.seen.append(Seen(method=scope["method"], path=path, headers=headers, body=body))
-        told = {"path": path, "marker": headers.get("x-marker", ""), "body": body.decode("latin-1")}
-        content = json.dumps(told).encode()
+        report = {"path": path, "marker": headers.get("x-marker", ""), "body": body.decode("latin-1")}
+        content = json.dumps(report).encode()
         length = (b"content-length", b"%d" % len(content))
         await send({"type": "http.response.start", "status": 401 if refuses else 200, "headers": [length]})
         await send({"type": "http.response.body", "body": content})
@@ -117,7 +117,7 @@ class Running:
                 await pause(0.01)
 
     def shut(self) -> None:
-        """Begin to stop, as SIGTERM does."""
+        """Start to stop, as on SIGTERM."""
         self.server.should_exit = True
 
 
@@ -129,7 +129,7 @@ async def serving(
     *,
     stopping: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Running]:
-    """Serve the application in this loop on a free loopback port, by our connections unless told otherwise."""
+    """Serve the application in this loop on a free loopback port, by default with our own connection class."""
     server = Server(app, stopping=stopping)
     connection: Any = http or partial(Protocol, limits=limits or Limits())
     server.config.http = connection
@@ -148,7 +148,7 @@ async def serving(
 
 
 async def said(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: bool = True) -> bytes:
-    """Send these pieces, end the sending side unless told not to, and return all that comes back until the end."""
+    """Send these pieces, close the sending side unless `hang_up` is false, and return everything that comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", to if isinstance(to, int) else to.port)
 
     async def send() -> None:
@@ -173,21 +173,21 @@ async def said(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: 
             await sending
 
 
-async def told(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: bool = True) -> list[Answer]:
+async def told(to: Running | int, *pieces: bytes, apart: float = 0.01, hang_up: bool = True) -> list[Response]:
     """As `said`, in answers."""
     return answers(await said(to, *pieces, apart=apart, hang_up=hang_up))
 
 
-def answers(data: bytes, *, without_body: Sequence[bool] = ()) -> list[Answer]:
+def answers(data: bytes, *, without_body: Sequence[bool] = ()) -> list[Response]:
     """Return the answers that these bytes are, and nothing else may they be; `without_body` are those to HEAD."""
     return list(_answers(data, [*without_body]))
 
 
-def _answers(data: bytes, without_body: list[bool]) -> Iterator[Answer]:
+def _answers(data: bytes, without_body: list[bool]) -> Iterator[Response]:
 
     while data:
         head, end, data = data.partition(b"\r\n\r\n")
-        assert end, f"a head without end: {head!r}"
+        assert end, f"a head without an end: {head!r}"
         first, *lines = head.decode("latin-1").split("\r\n")
         version, status, _ = first.split(" ", 2)
         assert version == "HTTP/1.1"
@@ -197,12 +197,12 @@ def _answers(data: bytes, without_body: list[bool]) -> Iterator[Answer]:
         empty = int(status) < 200 or (without_body and without_body.pop(0))
         length = 0 if empty else int(headers["content-length"])
         body, data = data[:length], data[length:]
-        assert len(body) == length, "an answer that was cut"
-        yield Answer(status=int(status), headers=headers, body=body)
+        assert len(body) == length, "a response that was cut off"
+        yield Response(status=int(status), headers=headers, body=body)
 
 
 class Reading:
-    """What the reader makes of pieces that arrive one after the other."""
+    """The result of parsing pieces that arrive one after another."""
 
     def __init__(self) -> None:
         self.reader = RequestReader()

@@ -1,4 +1,4 @@
-"""A nap that ends early when there is something to do."""
+"""A sleep that ends early when there is something to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Alarm:
-    """Sleeps by the given sleeper, and wakes when it rings."""
+    """Sleeps with the given sleeper, and wakes up when it is rung."""
 
     def __init__(self, sleeper: Sleeper) -> None:
         self._sleeper = sleeper
@@ -18,22 +18,22 @@ class Alarm:
         self._until = 0
 
     def ring(self) -> None:
-        """End the nap under way, if there is one."""
+        """End the sleep under way, if there is one."""
         self._bell.set()
 
     def ring_before(self, due: int | None) -> None:
-        """Ring when something is due (milliseconds; None for never) before the nap ends."""
+        """Ring if `due` (milliseconds; None means never) is before the end of the sleep."""
         if due is not None and due < self._until:
             self._bell.set()
 
-    async def nap(self, seconds: float, *, until: int) -> None:
-        """Sleep so many seconds, which is until so many milliseconds by the clock, or less."""
+    async def sleep(self, seconds: float, *, until: int) -> None:
+        """Sleep for so many seconds, or less; `until` is the same moment in milliseconds of the clock."""
         self._until = until
         self._bell.clear()
-        naps = (asyncio.ensure_future(self._sleeper(seconds)), asyncio.ensure_future(self._bell.wait()))
+        waits = (asyncio.ensure_future(self._sleeper(seconds)), asyncio.ensure_future(self._bell.wait()))
 
         try:
-            await asyncio.wait(naps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for nap in naps:
-                nap.cancel()
+            for wait in waits:
+                wait.cancel()

@@ -1,11 +1,11 @@
-"""The embedded durable engine: the SDK's in-process state machine, with every effect on disk before it is told.
+"""The embedded durable engine: the SDK's in-process state machine, with every effect on disk before it is reported.
 
-A request is applied to memory at once, and its answer and its messages wait until what it changed is in the journal; a
-request that changed nothing waits for what it could have seen. So whoever has an answer has it for good, across a
-`kill -9` too. When the disk fails, callers get `ConnectorError`, nothing more is answered from memory, and the engine
-goes back to what the disk holds as soon as that can be written again.
+A request is applied to memory at once. Its reply and its messages wait until the changes are in the journal; a request
+that changed nothing waits for the changes that it could have seen. So every reply is permanent, across a `kill -9` too.
+When the disk fails, callers get `ConnectorError` and no reply comes from memory any more. As soon as the disk can be
+written again, the engine goes back to what it holds.
 
-It is one process's engine: a second one is refused. It does not route: every message goes to every receiver.
+The engine belongs to one process: a second process is refused. It does not route: every message goes to every receiver.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _encoder: Final = msgspec.json.Encoder()
 class EmbeddedConnection:
     """An SDK connection (`Network` and `Source`) to an engine in this process, kept in the file at `path`.
 
-    Without a path nothing is kept: for tests. `clock` gives milliseconds, `sleeper` and `tick_interval` take seconds;
-    deadlines fire at their time, and at `tick_interval` the clock is looked at in any case. What is over is deleted
-    after `retention`, lineages whose root is tagged `countersign:transient` after `transient_retention`.
+    Without a path nothing is stored; that is for tests. `clock` returns milliseconds, `sleeper` and `tick_interval`
+    take seconds. Deadlines fire when they are due, and the clock is read at least once per `tick_interval`. A finished
+    lineage is deleted after `retention`, or after `transient_retention` if its root is tagged `countersign:transient`.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are seams with a default
@@ -66,7 +66,7 @@ class EmbeddedConnection:
             path,
             clock=clock,
             retention=Retention(ordinary=retention // _MS, transient=transient_retention // _MS),
-            tell=self._tell,
+            publish=self._publish,
             restored=self._restored,
         )
         self._delivery = MessageDelivery()
@@ -76,38 +76,38 @@ class EmbeddedConnection:
 
     @property
     def state(self) -> IndexedState:
-        """The state in memory, which may be ahead of the disk: to look at, not to answer from."""
+        """The state in memory, which may be ahead of the disk: never reply to a request from it."""
         return self._durable.state
 
     def marks(self, *, seconds: float) -> FileMarks | MemoryMarks:
-        """Return the engine's marks; `seconds` bounds every look at them."""
+        """Return the engine's marks; `seconds` bounds every call on them."""
         return MemoryMarks() if self._path is None else FileMarks(self._durable, seconds=seconds)
 
     @property
     def leases(self) -> dict[str, int]:
-        """Tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
+        """The tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
         return self._durable.leases
 
     # Life
 
     async def open(self) -> None:
-        """Take possession of the file and bring back what it holds; nothing when that has been done.
+        """Lock the file and load what it holds. A second call does nothing.
 
         Raises:
             EngineInUse: another process has the file.
-            JournalUnusable: the file is damaged or not one of ours, and left as it was.
+            JournalUnusable: the file is damaged or not an engine file. It is left as it was.
         """
         await self._durable.open()
 
     async def start(self) -> None:
-        """Begin to fire deadlines and to deliver, first what was left undelivered; opens the file if need be."""
+        """Start firing deadlines and delivering messages, undelivered ones first. Opens the file if it is not open."""
         await self.open()
 
         if not self._stopped:
             self._ticker.start()
 
     async def stop(self) -> None:
-        """Write what is queued and let go of the file; nothing when that has been done. Requests fail afterwards."""
+        """Write what is queued and close the file. A second call does nothing. Requests fail afterwards."""
         if self._stopped:
             return
 
@@ -119,7 +119,7 @@ class EmbeddedConnection:
     # The SDK's two protocols
 
     def unicast(self) -> str:
-        """Return an address of this process."""
+        """Return the address of this process."""
         return f"{SCHEME}://uni@default/default"
 
     def resolve_target(self, target: str) -> str:
@@ -127,16 +127,16 @@ class EmbeddedConnection:
         return f"{SCHEME}://any@{target}"
 
     def recv(self, callback: Callable[[str], None]) -> None:
-        """Deliver to this callback too, undelivered tasks included."""
+        """Deliver messages to this callback too, including the tasks that are still undelivered."""
         self._delivery.add_receiver(callback)
         self._ticker.wake()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:  # noqa: ARG002 - one partition
-        """Apply a request and return the answer, once all that it tells is on disk.
+        """Apply a request and return the reply, once everything that the reply reports is on disk.
 
         Raises:
-            ServerError, DecodingError: the request is not one.
-            ConnectorError: it is unknown whether the request has had an effect, or will; asking again is safe.
+            ServerError, DecodingError: the request is invalid.
+            ConnectorError: it is unknown whether the request has had an effect, or will have one; retrying is safe.
         """
         try:
             request = unwrap_request_envelope(msgspec.json.decode(req))
@@ -159,7 +159,7 @@ class EmbeddedConnection:
             self._note_progress(request, response, now)
             changed = durable.record()
 
-        except Exception as error:  # the state machine stumbled halfway: what memory holds may be anything
+        except Exception as error:  # the state machine failed halfway: memory may be half changed
             durable.step_failed(error)
             raise ConnectorError(error) from error
 
@@ -177,10 +177,10 @@ class EmbeddedConnection:
     # Waiting
 
     async def wait_settled(self, promise_id: str, seconds: float) -> bool:
-        """Return whether a promise is settled, on disk, within so many seconds. Leaves nothing behind.
+        """Wait at most so many seconds; return whether the promise is settled on disk. Leaves nothing behind.
 
         Raises:
-            ConnectorError: the engine is not there.
+            ConnectorError: the engine is unavailable.
         """
         await self._durable.ready_for({"id": promise_id})
         promise = self.state.promises.get(promise_id)
@@ -196,7 +196,7 @@ class EmbeddedConnection:
         await asyncio.wait((written,), timeout=seconds)
         return written.done() and written.exception() is None
 
-    # What there is to say
+    # Progress and messages
 
     def _note_progress(self, request: dict[str, Any], response: dict[str, Any], now: int) -> None:
         if response.get("status") != OK:
@@ -208,7 +208,7 @@ class EmbeddedConnection:
             case "task.suspend" | "task.fulfill":
                 self._delivery.progressed(request["id"])
 
-    def _tell(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
+    def _publish(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         self._delivery.send(messages, self.state, self._durable.time())
         self._waiters.settled(settled)
 

@@ -1,9 +1,9 @@
-"""Outgoing messages: to every receiver of this process, never before their cause is on disk, and not in a storm.
+"""Outgoing messages: to every receiver of this process, never before their cause is on disk, and at a limited rate.
 
 A worker that cannot work on a task (its payload does not decrypt, its function is unknown) releases it, and the state
-machine announces a released task at once: left alone, the two would spin. So the announcement of a task that has been
-released several times in a short while is held back, longer each time. That is all that is decided here; what there is
-to say comes from the state machine.
+machine announces a released task at once. Without a limit the two would loop. So a task that has been released several
+times in a short while is announced later, and later each time. This module decides only when a message goes out; the
+messages themselves come from the state machine.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.embedded.memory.state import IndexedState
 
-#: Milliseconds: how long the second release in a row holds the announcement back, the most that any does (a little less
-#: than the 30 s after which the state machine repeats an announcement by itself), and after what pause a release is the
-#: first again.
+#: For how many milliseconds the second release in a row delays the announcement.
 FIRST_PAUSE: Final = 100
+#: The longest delay: a little less than the 30 s after which the state machine repeats an announcement by itself.
 LONGEST_PAUSE: Final = 29_000
+#: How many milliseconds after its last release the next release of a task counts as the first again.
 FORGIVEN_AFTER: Final = 60_000
 
 _encoder: Final = msgspec.json.Encoder()
 
 
 class MessageDelivery:
-    """Gives messages to receivers. One that comes while there is none is lost, but it is known which tasks it was."""
+    """Gives messages to receivers. Without a receiver a message is lost, but the tasks it announced are remembered."""
 
     def __init__(self) -> None:
         self._receivers: list[Callable[[str], None]] = []
-        #: Tasks whose announcement nobody has received.
+        #: Tasks whose announcement no receiver got.
         self._missed: dict[str, None] = {}
         self._releases: dict[str, tuple[int, int]] = {}
         self._held: dict[str, OutgoingMessage] = {}
         self._times: list[tuple[int, str]] = []
 
     def add_receiver(self, receiver: Callable[[str], None]) -> None:
-        """Give every message from now on to this receiver too."""
+        """Give every later message to this receiver too."""
         self._receivers.append(receiver)
 
     def remove_receivers(self) -> None:
-        """Give no message to anybody any more."""
+        """Deliver no more messages."""
         self._receivers.clear()
 
     @property
     def can_send_missed(self) -> bool:
-        """Whether there is a receiver now for announcements that nobody has received."""
+        """Whether announcements were missed and there is a receiver for them now."""
         return bool(self._missed and self._receivers)
 
     def take_missed(self) -> list[str]:
-        """Return the tasks whose announcement nobody has received, once there is a receiver; they are forgotten."""
+        """Return the tasks whose announcement was missed, and forget them; none while there is no receiver."""
         if not self.can_send_missed:
             return []
 
@@ -64,11 +64,11 @@ class MessageDelivery:
         return missed
 
     def restart(self, task_ids: list[str]) -> None:
-        """Go on with these tasks to announce, in place of all that were missed before."""
+        """Announce these tasks next, in place of all that were missed before."""
         self._missed = dict.fromkeys(task_ids)
 
     def released(self, task_id: str, now: int) -> None:
-        """Take note that a worker gave a task back."""
+        """Record that a worker gave a task back."""
         while self._releases and now - next(iter(self._releases.values()))[1] > FORGIVEN_AFTER:
             del self._releases[next(iter(self._releases))]
 
@@ -76,13 +76,13 @@ class MessageDelivery:
         self._releases[task_id] = (count + 1, now)
 
     def progressed(self, task_id: str) -> None:
-        """Take note that a worker got on with a task: its next release is the first."""
+        """Record that a worker made progress on a task: its next release counts as the first."""
         self._releases.pop(task_id, None)
 
     def send(self, messages: list[OutgoingMessage], state: IndexedState, now: int) -> None:
-        """Deliver the messages in the order given, except announcements of tasks that are held back.
+        """Deliver the messages in the order given, except announcements of tasks that must wait.
 
-        A task whose promise is a timer still running is not announced: there is nothing to run, and workers drop it.
+        A task whose promise is a running timer is not announced: there is nothing to run, and workers drop it.
         """
         for message in messages:
             task_id = _announced(message)
@@ -91,7 +91,7 @@ class MessageDelivery:
                 self._deliver(message)
 
     def send_due(self, now: int) -> None:
-        """Deliver what was held back until now."""
+        """Deliver the held-back announcements that are due."""
         while self._times and self._times[0][0] <= now:
             _, task_id = heapq.heappop(self._times)
             message = self._held.pop(task_id, None)
@@ -100,7 +100,7 @@ class MessageDelivery:
                 self._deliver(message)
 
     def next_due(self) -> int | None:
-        """Return when `send_due` has something to deliver, in milliseconds; None when never."""
+        """Return when `send_due` has something to deliver, in milliseconds; None if nothing is held back."""
         return self._times[0][0] if self._times else None
 
     def _may_go(self, task_id: str, message: OutgoingMessage, state: IndexedState, now: int) -> bool:
@@ -138,7 +138,7 @@ class MessageDelivery:
 
 
 def _announced(message: OutgoingMessage) -> str | None:
-    """Return the task that a message announces, None for another message."""
+    """Return the task that a message announces, None for any other message."""
     if message.message["kind"] != "execute":
         return None
 

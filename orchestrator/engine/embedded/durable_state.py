@@ -1,10 +1,10 @@
-"""The state in memory and the journal on disk, kept as one.
+"""The state in memory and the journal on disk, kept consistent.
 
-A step changes memory at once; what it has to say waits until the change is on disk. When the disk or a step fails,
-memory is ahead of what can be vouched for: nothing is answered from it any more, and as soon as the file can be written
-again it is replaced by what the file holds. What is over moves to the disk, and comes back when it is asked for.
+A step changes memory at once; its messages wait until the change is on disk. When the disk or a step fails, memory is
+ahead of what is certain. Then nothing is read from it any more, and as soon as the file can be written again, memory is
+replaced by what the file holds. Finished lineages move to the disk and are loaded again when a request needs them.
 
-It does not know who asks and who is told: requests are flat dicts, and `tell` is called with what may be said.
+This module knows neither clients nor receivers: requests are flat dicts, and `publish` gets what may be reported.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Deadlines handled in one step.
+#: How many deadlines one step handles.
 DEADLINES: Final = 256
 
 
 class DurableState:
-    """The engine's state. Without a path there is no journal, and nothing waits for a disk.
+    """The engine's state. Without a path there is no journal, and nothing waits for the disk.
 
-    `tell` gets messages and the ids of settled promises, once that is on disk. `restored` gets the ids of tasks that
-    nobody has taken, after the state was read from the file. `leases` are the tasks that run in this process, with the
-    version of their lease: those do not lapse.
+    `publish` gets messages and the ids of settled promises once they are on disk. `restored` gets the ids of tasks that
+    no worker has taken, after the state was loaded from the file. `leases` are the tasks that run in this process, with
+    the version of their lease: these do not lapse.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DurableState:
         *,
         clock: Clock,
         retention: Retention,
-        tell: Callable[[list[OutgoingMessage], list[str]], None],
+        publish: Callable[[list[OutgoingMessage], list[str]], None],
         restored: Callable[[list[str]], None],
     ) -> None:
         self._path = path
@@ -72,7 +72,7 @@ class DurableState:
         self.leases: Final[dict[str, int]] = {}
         self._clock = clock
         self._retention = retention
-        self._tell = tell
+        self._publish = publish
         self._restored = restored
         self._commits: GroupCommit | None = None
         self._housekeeping: Housekeeping | None = None
@@ -84,10 +84,10 @@ class DurableState:
         self._recovery = SharedAttempt()
 
     async def open(self) -> None:
-        """Take possession of the file and bring back what it holds; nothing when that has been done.
+        """Lock the file and load what it holds. A second call does nothing.
 
         Raises:
-            EngineInUse, JournalUnusable: it cannot be had; it is left as it was.
+            EngineInUse, JournalUnusable: the file cannot be opened; it is left as it was.
         """
         async with self._opening:
             if self._opened:
@@ -108,24 +108,24 @@ class DurableState:
             self._opened = True
 
     async def close(self) -> None:
-        """Write what is queued and let go of the file. Nothing is answered from now on."""
+        """Write what is queued and close the file. Every later request fails."""
         self._closed = True
 
         if self._commits is not None:
             await self._commits.close()
 
     def time(self) -> int:
-        """Return the time for the next step, in milliseconds: never before that of the last one."""
+        """Return the time for the next step, in milliseconds. It never goes back."""
         self._at = max(self._at, self._clock())
         return self._at
 
     # Steps
 
     async def ready_for(self, request: Any) -> None:
-        """Return when memory holds the truth, with the lineages that the request is about, and can be acted upon.
+        """Return once memory can be relied on and holds the lineages that the request is about.
 
         Raises:
-            ConnectorError: it cannot be had.
+            ConnectorError: the engine is closed, or the file cannot be read or written.
         """
         while True:
             if self._closed or not self._opened:
@@ -146,13 +146,13 @@ class DurableState:
             await self._bring_back(self._commits, missing)
 
     def record(self) -> bool:
-        """Queue what the last step changed, and after it what it has to say. True when it changed something."""
+        """Queue the changes of the last step, then its messages. Return whether it changed anything."""
         outgoing = self.state.take_outgoing()
         changes = self.state.take_changes()
         settled = changes.settled if changes is not None else []
 
         if self._commits is None:
-            self._tell(outgoing, settled)
+            self._publish(outgoing, settled)
         else:
             if changes is not None:
                 self._commits.add(changes.rows, self._at)
@@ -163,11 +163,14 @@ class DurableState:
         return changes is not None
 
     def written(self, origins: Iterable[str] | None = None) -> asyncio.Future[None] | None:
-        """Return a future for when all changes of these lineages (None: of all) are on disk; None when they are now."""
+        """Return a future that completes when all changes of these lineages (None: of all lineages) are on disk.
+
+        Return None if they are on disk already.
+        """
         return self._commits.written(origins) if self._commits is not None else None
 
     def tick(self) -> bool:
-        """Do a slice of what is due. True when there is more at once."""
+        """Handle a bounded number of due deadlines. Return whether more are due already."""
         if self._commits is not None and self._commits.lost:
             return False
 
@@ -176,7 +179,7 @@ class DurableState:
         try:
             self.state.tick(now, limit=DEADLINES, leases=self.leases)
             self.record()
-        except Exception as error:  # noqa: BLE001 - whatever it was, memory may be half changed
+        except Exception as error:  # noqa: BLE001 - after any error memory may be half changed
             self.step_failed(error)
             return False
 
@@ -189,7 +192,7 @@ class DurableState:
         return due is not None and due <= now
 
     def step_failed(self, error: Exception) -> None:
-        """Give up what memory holds: a step has failed halfway."""
+        """Discard what memory holds, because a step has failed halfway."""
         logger.error("the engine could not finish a step; going back to what is on disk", exc_info=error)
         self.state.take_outgoing()
 
@@ -199,11 +202,11 @@ class DurableState:
     # Upkeep
 
     def has_housekeeping(self) -> bool:
-        """Return whether there is housekeeping left to do."""
+        """Return whether there is housekeeping to do."""
         return self._housekeeping is not None and self._housekeeping.pending(self._at)
 
     async def upkeep(self) -> None:
-        """Go back to what the file holds, if that is due and possible; else delete what has been over for long."""
+        """Go back to what the file holds if that is necessary and possible; otherwise delete expired lineages."""
         if self._commits is None:
             return
 
@@ -240,7 +243,7 @@ class DurableState:
         if self._commits is not None and self._housekeeping is not None and not self._commits.lost:
             self._housekeeping.written(batch.archived)
 
-        self._tell(batch.messages, batch.settled)
+        self._publish(batch.messages, batch.settled)
 
     # From the disk
 
@@ -257,10 +260,10 @@ class DurableState:
             self._housekeeping.bring_back(origin, image, self.time())
 
     async def _reload(self, commits: GroupCommit) -> None:
-        """Go back to what is on disk, if that can be written again.
+        """Go back to what is on disk, if the file can be written again.
 
         Raises:
-            ConnectorError: it cannot be done now.
+            ConnectorError: it cannot be written or read yet.
         """
         try:
             recovered, state = await commits.run(partial(reload_and_rebuild, now=self._at))
@@ -271,7 +274,7 @@ class DurableState:
         logger.warning("the engine's journal can be written again")
 
     def _take(self, commits: GroupCommit, recovered: Recovered, state: IndexedState) -> None:
-        """Go on from what is on disk. A lease is only kept for what still runs here; other tasks are given back."""
+        """Continue from what is on disk. Tasks that still run here keep their lease; all others are given back."""
         before, self.state = self.state, state
         self._at = max(self._at, recovered.at)
         now = self.time()

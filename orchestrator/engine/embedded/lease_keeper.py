@@ -1,4 +1,4 @@
-"""The leases of tasks that run in this process: a step may take longer than its lease, and is not repeated."""
+"""The leases of tasks that run in this process: a step may take longer than its lease without being repeated."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class LeaseKeeper:
-    """A `resonate.heartbeat.Heartbeat` without a beat: the engine is in the same process and looks here.
+    """A `resonate.heartbeat.Heartbeat` that sends nothing: the engine runs in the same process and reads the leases.
 
-    The tasks are those of the connection's `leases`.
+    The tasks are in the connection's `leases`.
     """
 
     def __init__(self, connection: EmbeddedConnection) -> None:
@@ -26,5 +26,5 @@ class LeaseKeeper:
         self.active_tasks.pop(task_id, None)
 
     def shutdown(self) -> None:
-        """Let all of them lapse."""
+        """Let all leases lapse."""
         self.active_tasks.clear()

@@ -1,4 +1,4 @@
-"""The embedded engine's marks, as `orchestrator.engine.marks` describes them: in its file, or only in memory."""
+"""The embedded engine's marks (see `orchestrator.engine.marks`), stored in its file or only in memory."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.embedded.durable_state import DurableState
 
-#: Marks that an engine keeps, in some 60 MB of its file.
-MOST: Final = 1_000_000
+#: How many marks an engine keeps; they take about 60 MB of its file.
+LIMIT: Final = 1_000_000
 
 _BYTES: Final = 16
 
 
 class FileMarks:
-    """Marks in the engine's file. `seconds` bounds every look at them."""
+    """Marks in the engine's file. `seconds` bounds every call."""
 
-    def __init__(self, durable: DurableState, *, most: int = MOST, seconds: float = 5.0) -> None:
+    def __init__(self, durable: DurableState, *, limit: int = LIMIT, seconds: float = 5.0) -> None:
         self._durable = durable
-        self._most = most
+        self._limit = limit
         self._seconds = seconds
 
     async def has(self, digest: bytes) -> bool:
-        """Return whether the table has the digest."""
+        """Return whether the table contains the digest."""
         return await self._run(partial(Journal.has_mark, digest=digest[:_BYTES]))
 
     async def put(self, digest: bytes) -> None:
-        """Write the digest to the table; it is on disk when this returns."""
-        await self._run(partial(Journal.put_mark, digest=digest[:_BYTES], most=self._most))
+        """Write the digest to the table. It is on disk when this returns."""
+        await self._run(partial(Journal.put_mark, digest=digest[:_BYTES], limit=self._limit))
 
     async def _run[T](self, step: Callable[[Journal], T]) -> T:
         try:
@@ -49,10 +49,10 @@ class FileMarks:
 
 
 class MemoryMarks:
-    """Marks of an engine that keeps nothing."""
+    """Marks of an engine without a file."""
 
-    def __init__(self, *, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self, *, limit: int = LIMIT) -> None:
+        self._limit = limit
         self._digests: dict[bytes, None] = {}
 
     async def has(self, digest: bytes) -> bool:
@@ -63,5 +63,5 @@ class MemoryMarks:
         """Remember the digest until the process ends."""
         self._digests.setdefault(digest[:_BYTES])
 
-        if len(self._digests) > self._most:
+        if len(self._digests) > self._limit:
             del self._digests[next(iter(self._digests))]

@@ -1,4 +1,4 @@
-"""Going on from what the file holds: after a restart, and after memory could not be trusted any more."""
+"""Continuing from what the file holds, after a restart or after memory became unreliable."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ if TYPE_CHECKING:
 
 
 class SharedAttempt:
-    """One attempt at a time: whoever wants one while it is under way shares it, and may give up without ending it."""
+    """One attempt at a time. Callers that come while it is under way share it, and may give up without ending it."""
 
     def __init__(self) -> None:
         self._attempt: asyncio.Future[None] | None = None
 
     async def make(self, attempt: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Return when an attempt has succeeded; raises what it raises."""
+        """Return once an attempt has succeeded; raise what it raises."""
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.ensure_future(attempt())
-            self._attempt.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to ask
+            self._attempt.add_done_callback(
+                lambda it: it.cancelled() or it.exception()
+            )  # the callers may have given up
 
         await asyncio.shield(self._attempt)
 
 
 def open_and_rebuild(journal: Journal, clock: Clock) -> tuple[Recovered, IndexedState]:
-    """Open the file, and return what is in it and the state made of that.
+    """Open the file, and return what it holds and the state built from that.
 
     Raises:
         EngineInUse, JournalUnusable: as `Journal.open`.
@@ -45,11 +47,11 @@ def open_and_rebuild(journal: Journal, clock: Clock) -> tuple[Recovered, Indexed
         return recovered, rebuilt(recovered, max(recovered.at, clock()))
     except (KeyError, ValueError) as error:
         journal.close(checkpoint=False)
-        raise JournalUnusable(f"{journal.path} is damaged: its records do not fit together") from error
+        raise JournalUnusable(f"{journal.path} is damaged: its records contradict each other") from error
 
 
 def reload_and_rebuild(journal: Journal, now: int) -> tuple[Recovered, IndexedState]:
-    """Read the open file again, and return what is in it and the state made of that.
+    """Read the open file again, and return what it holds and the state built from that.
 
     Raises:
         sqlite3.Error, ImageError: as `Journal.reload`.
@@ -59,7 +61,7 @@ def reload_and_rebuild(journal: Journal, now: int) -> tuple[Recovered, IndexedSt
 
 
 def rebuilt(recovered: Recovered, now: int) -> IndexedState:
-    """Return the state that the file's lineages make; takes them out of `recovered`, to hold them once."""
+    """Return the state built from the file's lineages. They are removed from `recovered`, to be in memory only once."""
     state = IndexedState()
 
     while recovered.lineages:
@@ -70,9 +72,9 @@ def rebuilt(recovered: Recovered, now: int) -> IndexedState:
 
 
 def settle_leases(state: IndexedState, before: IndexedState, leases: Mapping[str, int], now: int) -> None:
-    """Give back the tasks that nobody works on any more, and keep those that run on in this process.
+    """Give back the tasks that nobody works on any more, and keep the tasks that still run in this process.
 
-    A lease taken is not in the file: so a task that `before` had leased, and that still runs, is leased anew.
+    The file does not hold leases that were taken. So a task that was leased in `before` and still runs is leased again.
     """
     for task in state.tasks.values():
         runs = leases.get(task.id) == task.version
@@ -83,9 +85,9 @@ def settle_leases(state: IndexedState, before: IndexedState, leases: Mapping[str
         elif task.state == "acquired" and not runs:
             state.apply(now, {"kind": "task.release", "id": task.id})
 
-        state.take_outgoing()  # tasks that nobody has taken are announced all together
+        state.take_outgoing()  # untaken tasks are announced later, all together
 
 
 def untaken(state: IndexedState) -> list[str]:
-    """Return the tasks that nobody has taken."""
+    """Return the tasks that no worker has taken."""
     return [task.id for task in state.tasks.values() if task.state == "pending"]

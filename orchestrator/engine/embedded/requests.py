@@ -1,4 +1,4 @@
-"""What a request is about, and what the reply to it tells something of."""
+"""Which promises a request is about, and which lineages its reply reports on."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def ids_in_request(request: Any) -> list[str]:
 
 
 def lineages_in_reply(request: dict[str, Any], response: dict[str, Any]) -> set[str] | None:
-    """Return the lineages that the reply to a request without effect tells something of, None when it may be any.
+    """Return the lineages that the reply to a request without effect reports on, None if it may be any.
 
-    Taking a lease is such a request: nothing on disk depends on it, for leases end with the process, and whatever is
-    done under it is written after everything that the reply tells.
+    Taking a lease counts as a request without effect: leases end with the process, so nothing on disk depends on them,
+    and everything done under the lease is written after all that the reply reports.
     """
     if response.get("kind") not in {"promise.get", "promise.create", "promise.settle", "task.acquire"}:
         return None
@@ -35,7 +35,7 @@ def lineages_in_reply(request: dict[str, Any], response: dict[str, Any]) -> set[
 
 
 def first_of(origins: AbstractSet[str], request: Any) -> str | None:
-    """Return a lineage that a request is about and that is among these, None when there is none."""
+    """Return one of these lineages that the request is about, None if it is about none of them."""
     if not origins:
         return None
 

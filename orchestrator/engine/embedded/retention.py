@@ -1,8 +1,8 @@
-"""Keeping memory and file from growing, in slices small enough for the event loop.
+"""Keeping memory and the file from growing, in slices small enough for the event loop.
 
-Three rules. A lineage whose rows hold up the end of a journal grown long is written whole, so that the rows can go. A
-lineage that is over is written whole and then lives on disk only. A lineage that has been over for its retention is
-deleted. What is to be done is decided on the loop, between two transactions; it rides in the next one.
+There are three rules. When the journal is too long, the lineages that need its oldest rows are written whole, so that
+the rows can be deleted. A finished lineage is written whole and then kept on disk only. A lineage that has been over
+for its retention is deleted. The loop decides between two transactions what to do; the next transaction does it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from orchestrator.engine.embedded.disk.images import LineageImage
     from orchestrator.engine.embedded.memory.state import IndexedState
 
-#: Lineages handled in one slice: about two milliseconds of the loop.
+#: How many lineages one slice handles; that takes the loop about two milliseconds.
 SLICE: Final = 64
-#: Milliseconds for which a finished lineage stays in memory: who started it is likely to ask for it now.
+#: For how many milliseconds a finished lineage stays in memory: the client that started it is likely to read it now.
 LINGER: Final = 10_000
-#: The journal may have this many rows, or so many per lineage in memory, whichever is more.
+#: How many rows the journal may have in any case.
 SHORTEST_JOURNAL: Final = 20_000
+#: How many rows per lineage in memory the journal may have, if that is more.
 ROWS_PER_LINEAGE: Final = 8
-#: Milliseconds between two looks for archived lineages whose retention is over, and how many are deleted at a time.
+#: Milliseconds between two searches for archived lineages whose retention is over.
 SWEEP: Final = 30_000
+#: How many archived lineages one search deletes at most.
 DELETIONS: Final = 512
 
 
@@ -47,7 +49,7 @@ class Retention:
 
 
 def drop_expired(state: IndexedState, retention: Retention, now: int) -> list[str]:
-    """Drop a slice of the lineages in memory whose retention is over at `now` (milliseconds); return them."""
+    """Drop a slice of the lineages in memory whose retention is over at `now` (milliseconds), and return their ids."""
     dropped: list[str] = []
 
     for transient in (False, True):
@@ -58,9 +60,9 @@ def drop_expired(state: IndexedState, retention: Retention, now: int) -> list[st
 
 
 class Housekeeping:
-    """Decides what moves from memory to disk, and what is deleted there, until memory is read from the file again.
+    """Decides what moves from memory to disk and what is deleted there. Made anew each time memory is loaded.
 
-    `archived` are the lineages that are over and on disk only; asking for one brings it back.
+    `archived` are the finished lineages that are on disk only; a request that needs one brings it back.
     """
 
     def __init__(self, state: IndexedState, commits: GroupCommit, *, archived: set[str], retention: Retention) -> None:
@@ -68,7 +70,7 @@ class Housekeeping:
         self._commits = commits
         self._archived = archived
         self._retention = retention
-        #: Lineages in memory that came back unchanged, so that they need not be written again.
+        #: Lineages that were brought back into memory and have not changed, so they need not be written again.
         self._unchanged: set[str] = set()
 
     @property
@@ -77,8 +79,8 @@ class Housekeeping:
         return self._archived
 
     def bring_back(self, origin: str, image: LineageImage | None, now: int) -> None:
-        """Take an archived lineage into memory again; None: it is not on disk after all."""
-        if origin not in self._archived:  # deleted meanwhile
+        """Load an archived lineage into memory again. Without an image it is only forgotten: it is not on disk."""
+        if origin not in self._archived:  # deleted in the meantime
             return
 
         self._archived.discard(origin)
@@ -100,7 +102,7 @@ class Housekeeping:
         self._shorten()
 
     def written(self, archived: list[str]) -> None:
-        """Forget lineages that are on disk now, unless they have changed meanwhile."""
+        """Drop lineages that are on disk now from memory, unless they have changed since."""
         for origin in archived:
             if not self._commits.is_covered(origin) or self._state.finished_at(origin) is None:
                 continue
@@ -112,7 +114,7 @@ class Housekeeping:
                 self._unchanged.add(origin)
 
     def delete(self, origins: list[str], now: int) -> None:
-        """Have archived lineages deleted; those that are back in memory are not."""
+        """Queue the deletion of archived lineages, except those that are back in memory."""
         gone = [origin for origin in origins if origin in self._archived]
         self._archived.difference_update(gone)
         self._commits.drop(gone, now)
@@ -162,9 +164,9 @@ class Housekeeping:
 
 
 class Sweeper:
-    """Looks for archived lineages whose retention is over, and has them deleted.
+    """Finds archived lineages whose retention is over, and passes them to `delete`.
 
-    `since` is when it last looked, in milliseconds. `delete` gets what was found: it may be in memory again by then.
+    `since` is the time of the last search, in milliseconds. A lineage passed to `delete` may be in memory again.
     """
 
     def __init__(
@@ -176,7 +178,7 @@ class Sweeper:
         self._swept_at = since
 
     async def sweep(self, now: int) -> None:
-        """Look, if it is time to at `now` (milliseconds); again at the next call where there was too much for one.
+        """Search if a search is due at `now` (milliseconds). If it found too many for one call, the next one continues.
 
         Raises:
             sqlite3.Error: the file cannot be read.

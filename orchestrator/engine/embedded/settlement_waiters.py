@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class SettlementWaiters:
-    """Who waits for which promise. Nothing is held for anybody who has stopped waiting."""
+    """The waiters of each promise. A waiter that has given up leaves nothing behind."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     async def wait(self, promise_id: str, seconds: float) -> bool:
-        """Return whether `settled` was told of the promise within so many seconds."""
+        """Wait at most so many seconds; return whether `settled` was called with the promise."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(promise_id, [])
         waiting.append(future)
@@ -32,7 +32,7 @@ class SettlementWaiters:
         return future.done()
 
     def settled(self, promise_ids: Iterable[str]) -> None:
-        """Wake those who wait for these promises."""
+        """Wake the waiters of these promises."""
         for promise_id in promise_ids:
             for future in self._waiting.pop(promise_id, ()):
                 if not future.done():

@@ -1,4 +1,4 @@
-"""What the engine does by itself: deadlines at their time, announcements that were held back, housekeeping."""
+"""What the engine does by itself: firing deadlines, sending delayed announcements, and housekeeping."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from orchestrator.engine.embedded.delivery import MessageDelivery
     from orchestrator.engine.embedded.durable_state import DurableState
 
-#: Seconds: the shortest nap between two ticks, and that between two slices of housekeeping.
+#: The shortest pause between two ticks, in seconds.
 RESOLUTION: Final = 0.005
+#: The pause between two slices of housekeeping, in seconds.
 PACE: Final = 0.02
 
 
 class Ticker:
-    """Ticks at the next deadline, and after `interval` seconds in any case."""
+    """Ticks at the next deadline, and at least every `interval` seconds."""
 
     def __init__(
         self, durable: DurableState, delivery: MessageDelivery, *, clock: Clock, sleeper: Sleeper, interval: float
@@ -34,12 +35,12 @@ class Ticker:
         self._ticking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to tick; nothing when that has been done."""
+        """Start ticking. A second call does nothing."""
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Tick no more."""
+        """Stop ticking."""
         if self._ticking is not None:
             self._ticking.cancel()
 
@@ -51,7 +52,7 @@ class Ticker:
         self._alarm.ring()
 
     def step_done(self) -> None:
-        """Tick earlier than intended where a step has set an earlier deadline."""
+        """Tick earlier than planned if a step has set an earlier deadline."""
         self._alarm.ring_before(self._durable.state.next_due())
 
     async def _run(self) -> None:
@@ -66,12 +67,12 @@ class Ticker:
                 more = False
 
             if not more:
-                await self._nap()
+                await self._sleep()
 
             await asyncio.sleep(0)
 
     async def _announce_missed(self) -> None:
-        """Announce the tasks that nobody has taken: from before a restart, or before there was a receiver."""
+        """Announce the tasks whose announcement was missed, before a restart or before there was a receiver."""
         missed = self._delivery.take_missed()
 
         if not missed:
@@ -83,19 +84,19 @@ class Ticker:
             await asyncio.wait((written,))
 
             if written.exception() is not None:
-                return  # the state that is read back brings its own
+                return  # the state loaded from the file announces its own tasks
 
         for start in range(0, len(missed), DEADLINES):
             now, state = self._durable.time(), self._durable.state
             self._delivery.send(state.announce(missed[start : start + DEADLINES], now), state, now)
             await asyncio.sleep(0)
 
-    async def _nap(self) -> None:
-        """Return at the next deadline, or when one has been set that is earlier, or after the interval."""
+    async def _sleep(self) -> None:
+        """Sleep until the next deadline, an earlier one that is set in the meantime, or the end of the interval."""
         if self._delivery.can_send_missed:
             return
 
-        # The clock itself: were it set back, the engine's time would stand still until it has caught up.
+        # Read from the clock, not from the engine: the engine's time stands still while a clock set back catches up.
         now = self._clock()
         times = [at for at in (self._durable.state.next_due(), self._delivery.next_due()) if at is not None]
         seconds = min(self._interval, max(RESOLUTION, (min(times) - now) / 1000)) if times else self._interval
@@ -103,4 +104,4 @@ class Ticker:
         if self._durable.has_housekeeping():
             seconds = min(seconds, PACE)
 
-        await self._alarm.nap(seconds, until=now + int(seconds * 1000))
+        await self._alarm.sleep(seconds, until=now + int(seconds * 1000))

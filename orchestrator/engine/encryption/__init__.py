@@ -1,1 +1,1 @@
-"""Payloads encrypted on their way to the engine, and bound to their place."""
+"""Payloads that are encrypted on their way to the engine and bound to their place."""

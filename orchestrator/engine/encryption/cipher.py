@@ -1,11 +1,11 @@
 """The cipher of promise payloads: AES-256-GCM under a list of keys, bound to the place where a payload belongs.
 
 A payload is `VERSION KEY-ID NONCE CIPHERTEXT` (1, 4, 12 bytes and the rest) with a random nonce (NIST SP 800-38D). The
-first five bytes and the place are authenticated with it, so a payload that was copied elsewhere does not open. A key
+first five bytes and the place are authenticated too, so a payload that was copied to another place does not open. A key
 may encrypt 2**32 payloads.
 
-Version 1 had no place. Its payloads can still be opened, by a method of their own; who may call that, and when, is
-decided by the caller (see `sealing`). This file does not know what a place is, and does not hide how long a payload is.
+Version 1 had no place. Its payloads can still be opened, by a separate method; `unbound` decides when they may be. This
+module does not know what a place is, and does not hide the length of a payload.
 """
 
 from __future__ import annotations
@@ -31,33 +31,32 @@ _HEADER_BYTES: Final = 1 + _ID_BYTES
 
 
 class PayloadRefused(SerializationError):
-    """A payload that none of our keys wrote for this place."""
+    """None of the keys encrypted this payload for this place."""
 
     def __init__(self) -> None:
-        super().__init__(ValueError("none of the payload keys wrote this payload for this place"))
+        super().__init__(ValueError("none of the payload keys encrypted this payload for this place"))
 
 
 class PayloadKeyUnknown(SerializationError):
-    """A payload in our format under a key that is not in the list: perhaps taken out, or not yet handed to us."""
+    """A payload in our format under a key that is not in the list: it was removed, or not added yet."""
 
     def __init__(self) -> None:
         super().__init__(ValueError("the payload was encrypted with a key that is not among the payload keys"))
 
 
 class PayloadCipher:
-    """Encrypts under the last of the keys and decrypts under any of them."""
+    """Encrypts with the last key and decrypts with any of the keys."""
 
     def __init__(self, keys: Sequence[Secret], *, random: Callable[[int], bytes] = os.urandom) -> None:
         if not keys:
-            msg = "a payload cipher needs at least one key"
-            raise ValueError(msg)
+            raise ValueError("a payload cipher needs at least one key")
 
         self._random = random
         self._ciphers = {_key_id(key): AESGCM(key.reveal()) for key in keys}
         self._current = _key_id(keys[-1])
 
     def encrypt(self, data: bytes, place: bytes) -> bytes:
-        """Return the payload of these bytes for this place; a different one every time."""
+        """Return the payload of these bytes for this place. It is different every time."""
         header = _BOUND + self._current
         nonce = self._random(_NONCE_BYTES)
 
@@ -67,13 +66,13 @@ class PayloadCipher:
         """Return the bytes of a payload that was encrypted for this place.
 
         Raises:
-            PayloadKeyUnknown: it is in our format, under a key that is not in the list.
-            PayloadRefused: not a payload of ours, changed since, or encrypted for another place.
+            PayloadKeyUnknown: the payload is in our format, under a key that is not in the list.
+            PayloadRefused: it is not in our format, was changed, or was encrypted for another place.
         """
         return self._decrypt(_BOUND, payload, place)
 
     def decrypt_unbound(self, payload: bytes) -> bytes:
-        """Return the bytes of a payload of version 1, which says nothing of the place where it was written.
+        """Return the bytes of a payload of version 1, which does not prove the place where it was written.
 
         Raises:
             PayloadKeyUnknown, PayloadRefused: as for `decrypt`.
@@ -81,7 +80,7 @@ class PayloadCipher:
         return self._decrypt(_UNBOUND, payload, b"")
 
     def knows(self, payload: bytes) -> bool:
-        """Whether this is in a format of ours and under a key of the list; it may not open nevertheless."""
+        """Return whether this is in one of our formats and under a key of the list. It may still fail to open."""
         return payload[:1] in {_UNBOUND, _BOUND} and payload[1:_HEADER_BYTES] in self._ciphers
 
     def _decrypt(self, version: bytes, payload: bytes, place: bytes) -> bytes:
@@ -103,7 +102,7 @@ class PayloadCipher:
 
 
 def is_unbound(payload: bytes) -> bool:
-    """Whether this claims to be a payload of version 1."""
+    """Return whether this claims to be a payload of version 1."""
     return payload.startswith(_UNBOUND)
 
 

@@ -1,7 +1,7 @@
-"""What is known of records: the tasks that run here, and what the value of a promise is bound to.
+"""What is known about records: the tasks that run here, and what the value of a promise is bound to.
 
-It remembers what it was told and asks the engine for the rest. It opens no payload, except to tell which workflows were
-started under the form before this one.
+It remembers the records it was given and fetches the others from the engine. It opens payloads only to find out which
+workflows were started under the old form, where payloads were not bound to a place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.encryption.cipher import PayloadCipher
 
-#: For how long a record that was read says where a settlement goes, in seconds.
+#: For how many seconds a record that was read may be used to bind a settlement.
 _FRESH: Final = 1.0
 
 _REMEMBERED: Final = 4096
@@ -30,7 +30,7 @@ _NOT_FOUND: Final = 404
 
 
 class Send(Protocol):
-    """The SDK's way of asking an engine."""
+    """The SDK's function for a request to an engine."""
 
     async def __call__(self, kind: str, data: Any, *, allow_409: bool, routes_by: str | None = None) -> tuple[int, Any]:
         """Return the status and the data of the engine's reply."""
@@ -38,9 +38,9 @@ class Send(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownTask:
-    """A task that runs here: the life that its promises are tied to, and whether it is of the form before this one.
+    """A task that runs here: the life that its promises are tied to, and whether it was started under the old form.
 
-    `anchors` says of each promise that the task has met what a value of it is bound to.
+    `anchors` has, for each promise that the task has met, what the promise's value is bound to.
     """
 
     life: str
@@ -49,10 +49,10 @@ class KnownTask:
 
 
 class KnownRecords:
-    """Tasks and anchors, as many as fit.
+    """The latest tasks and anchors, a limited number of each.
 
-    Where it asks the engine, it raises what `send` raises. Where only an absent key could tell, `key_unknown` gets the
-    record and PayloadKeyUnknown is raised.
+    Methods that fetch from the engine raise what `send` raises. When only a missing key could decide, `key_unknown`
+    gets the record and PayloadKeyUnknown is raised.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class KnownRecords:
         self._anchors: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
     def running(self, task_id: str) -> KnownTask | None:
-        """Return a task that this process was given, None where it is unknown."""
+        """Return a task that this process was given, None if it is unknown."""
         return self._tasks.get(task_id)
 
     async def task(self, task_id: str) -> KnownTask:
-        """Return a task that this process runs; asks the engine for its promise where it is unknown."""
+        """Return a task that this process runs; fetch its promise from the engine if it is unknown."""
         task = self._tasks.get(task_id)
 
         return task if task is not None else await self.take(await self._fetch(task_id))
 
     async def take(self, record: dict[str, Any]) -> KnownTask:
-        """Take note of a task that this process runs, given the record of its promise as the engine has it."""
+        """Remember a task that this process runs, given the record of its promise as the engine has it."""
         promise_id = record["id"]
         anchor = anchor_of(record)
         task = KnownTask(life=anchor, old=await self.is_old(record), anchors={promise_id: anchor})
@@ -90,15 +90,15 @@ class KnownRecords:
         return task
 
     def drop(self, task_id: str) -> None:
-        """Forget a task that does not run here any more."""
+        """Forget a task that no longer runs here."""
         self._tasks.pop(task_id, None)
 
     def saw(self, record: dict[str, Any]) -> None:
-        """Take note of a record that was read just now."""
+        """Remember a record that was read just now."""
         remember(self._anchors, record["id"], (self._clock(), anchor_of(record)))
 
     async def anchor(self, promise_id: str) -> str:
-        """Return what a value of this promise is bound to; asks the engine unless the record was read just now."""
+        """Return what a value of this promise is bound to; fetch the record unless it was read just now."""
         read_at, anchor = self._anchors.pop(promise_id, (0.0, ""))
 
         if anchor and self._clock() - read_at < _FRESH:
@@ -107,7 +107,7 @@ class KnownRecords:
         return anchor_of(await self._fetch(promise_id))
 
     async def is_old(self, record: dict[str, Any]) -> bool:
-        """Return whether this promise belongs to a workflow that was started under the form before this one."""
+        """Return whether this promise belongs to a workflow that was started under the old form."""
         if not may_be_unbound(record):
             return False
 
@@ -133,16 +133,16 @@ class KnownRecords:
             raise
 
     async def _fetch(self, promise_id: str) -> dict[str, Any]:
-        _, answer = await self._send("promise.get", {"id": promise_id}, allow_409=False, routes_by=promise_id)
+        _, reply = await self._send("promise.get", {"id": promise_id}, allow_409=False, routes_by=promise_id)
 
-        for record in records_in(answer):
+        for record in records_in(reply):
             return record
 
-        raise DecodingError(f"the engine's answer holds no record of {promise_id}")
+        raise DecodingError(f"the engine's reply contains no record of {promise_id}")
 
 
 def remember[T](memory: OrderedDict[str, T], key: str, value: T) -> None:
-    """Put a value where the latest ones are kept."""
+    """Store a value as the latest one, and forget the oldest when there are too many."""
     memory[key] = value
     memory.move_to_end(key)
 

@@ -1,6 +1,6 @@
-"""Records of promises as an engine tells them, and the place in a record that a payload is bound to.
+"""Records of promises as an engine returns them, and the place in a record that a payload is bound to.
 
-These are dicts off the wire, their payloads still sealed; nothing here opens one.
+The records are dicts from the wire with sealed payloads. Nothing here opens a payload.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Ties a promise to the one life of the workflow that created it; readable, and nothing secret.
+#: Ties a promise to one life of the workflow that created it. Its value is readable and not secret.
 LIFE_TAG: Final = "countersign:life"
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -32,12 +32,12 @@ def param_place_of(record: dict[str, Any]) -> bytes:
 
 
 def value_place(promise_id: str, state: str, anchor: str) -> bytes:
-    """Return what the value of a promise is bound to, given the state it settles and the anchor of the record."""
+    """Return what the value of a promise is bound to, given the state it settles in and the anchor of the record."""
     return _encoder.encode(["value", promise_id, state, anchor])
 
 
 def anchor_of(record: dict[str, Any]) -> str:
-    """Return what tells this record from any other that ever had its id: its sealed param and its mark."""
+    """Return a digest of the sealed param and the life tag: it differs from that of any other record with this id."""
     param = held(record, "param") or ""
     text = f"{len(param)}:{param}{record['tags'].get(LIFE_TAG, '')}"
 
@@ -45,7 +45,7 @@ def anchor_of(record: dict[str, Any]) -> str:
 
 
 def held(record: dict[str, Any], slot: str) -> str | None:
-    """Return the payload that rests in the `param` or the `value` of a record, None where there is none."""
+    """Return the payload in the `param` or the `value` of a record as text, None if there is none."""
     found = record.get(slot)
     text = found.get("data") if isinstance(found, dict) else None
 
@@ -53,7 +53,7 @@ def held(record: dict[str, Any], slot: str) -> str | None:
 
 
 def payload_of(text: str) -> bytes:
-    """Return the bytes of a payload, none where its text is no base64."""
+    """Return the bytes of a payload, or no bytes if its text is not base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -61,42 +61,42 @@ def payload_of(text: str) -> bytes:
 
 
 def is_over(record: dict[str, Any]) -> bool:
-    """Whether a record says that it was settled no earlier than at its deadline."""
+    """Return whether a record says that it was settled at its deadline or later."""
     settled_at = record.get("settledAt")
 
     return isinstance(settled_at, int) and settled_at >= record["timeoutAt"]
 
 
 def is_timer(record: dict[str, Any]) -> bool:
-    """Whether an engine resolves this promise by itself at its deadline."""
+    """Return whether an engine resolves this promise by itself at its deadline."""
     return bool(record["tags"].get("resonate:timer") == "true")
 
 
 def is_below(promise_id: str, task_id: str) -> bool:
-    """Whether the task of this id, or a step that it runs, is what creates a promise of that id."""
+    """Return whether a promise of this id is created by this task or by a step that it runs."""
     return promise_id.startswith(f"{task_id}." if ":" in task_id else f"{task_id}:")
 
 
-def records_in(answer: object) -> Iterator[dict[str, Any]]:
-    """Yield the records in the data of an engine's answer, whatever was asked.
+def records_in(reply: object) -> Iterator[dict[str, Any]]:
+    """Yield the records in the data of an engine's reply, whatever the request was.
 
-    What has not the form of a record is passed over; the SDK refuses it.
+    Anything that does not have the form of a record is skipped; the SDK refuses it.
     """
-    if not isinstance(answer, dict):
+    if not isinstance(reply, dict):
         return
 
-    action = answer.get("action")
+    action = reply.get("action")
     inner = action.get("data") if isinstance(action, dict) else None
-    found = [part.get("promise") for part in (answer, inner) if isinstance(part, dict)]
+    found = [part.get("promise") for part in (reply, inner) if isinstance(part, dict)]
 
-    for several in (answer.get("preload"), answer.get("promises")):
+    for several in (reply.get("preload"), reply.get("promises")):
         found += several if isinstance(several, list) else []
 
     yield from (record for record in found if is_record(record))
 
 
 def is_record(record: object) -> TypeGuard[dict[str, Any]]:
-    """Whether this has the form of a record; one without tags gets an empty set of them."""
+    """Return whether this has the form of a record. A record without tags gets empty ones."""
     if not isinstance(record, dict):
         return False
 

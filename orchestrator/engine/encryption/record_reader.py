@@ -1,6 +1,6 @@
-"""Opening what rests in a record, and knowing that it was opened here.
+"""Opening the payloads of a record, and marking them as opened here.
 
-Pure but for the cipher: what is known of a record's workflow comes from the caller.
+Nothing here asks the engine: the caller passes what is known about a record's workflow.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from orchestrator.engine.encryption.places import (
 if TYPE_CHECKING:
     from orchestrator.engine.encryption.cipher import PayloadCipher
 
-#: The function that the task of a tampered promise names. It is registered and never runs: a task whose promise is
-#: settled is only wound up.
+#: The function that the task of a tampered promise names. It is registered but never runs: a task whose promise is
+#: settled is only closed.
 TAMPERED: Final = "countersign.tampered"
 
 
-class Inside:
-    """What the SDK takes for its encryptor: marks payloads that were opened here, and accepts no others.
+class PayloadMarker:
+    """The encryptor that the SDK gets: it marks payloads that were opened here, and accepts no others.
 
-    So a payload that reaches the SDK on another way than through `Seal` is refused.
+    So a payload that reaches the SDK in any other way than through `Seal` is refused.
     """
 
     def __init__(self) -> None:
         self._mark: Final = os.urandom(16)
 
     def encrypt(self, data: bytes) -> bytes:
-        """Mark bytes that have not left yet."""
+        """Mark bytes that have not left this process yet."""
         return self._mark + data
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return bytes that were marked here.
+        """Return bytes without their mark.
 
         Raises:
-            PayloadRefused: these were not.
+            PayloadRefused: the bytes were not marked here.
         """
         if not data.startswith(self._mark):
             raise PayloadRefused
@@ -57,7 +57,7 @@ class Inside:
 
 
 class RecordReader:
-    """Opens the payloads of records, and refuses records that do not fit."""
+    """Opens the payloads of records, and refuses records that were changed."""
 
     def __init__(self, cipher: PayloadCipher) -> None:
         self._cipher = cipher
@@ -65,14 +65,14 @@ class RecordReader:
     def read(
         self, record: dict[str, Any], life: str | None, *, runs: bool, old: bool
     ) -> tuple[bytes | None, bytes | None]:
-        """Return what the param and the value of a record hold.
+        """Return the opened param and value of a record.
 
-        `life` is that of the workflow whose promise this must be, None where that is not known; `runs` says that the
-        record is that of a task, `old` that payloads of the form before this one are taken.
+        `life` is the life of the workflow that must have created the promise, None if that is not known. `runs` says
+        that the record belongs to a task, `old` that payloads of the old form are accepted.
 
         Raises:
             PayloadRefused: the record does not hold what one of our processes wrote there.
-            PayloadKeyUnknown: that cannot be told.
+            PayloadKeyUnknown: a key is missing, so that cannot be decided.
         """
         found = record["tags"].get(LIFE_TAG)
         strange = life is not None and found != life and not (old and found is None)
@@ -99,7 +99,7 @@ class RecordReader:
                 raise PayloadRefused
 
     def param_of_changed(self, record: dict[str, Any]) -> bytes:
-        """Return the param of a record that was refused, or where it is the param that does not fit, a task's."""
+        """Return the param of a refused record, or a task that never runs if the param itself was changed."""
         try:
             param = held(record, "param")
             opened = None if param is None else self._opened(param, param_place_of(record), old=False)

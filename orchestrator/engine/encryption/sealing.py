@@ -1,16 +1,16 @@
 """Payloads sealed for their place on the way to the engine, and opened on the way back.
 
-Everything the SDK asks of an engine goes through one function of its sender; the one here takes its place. A payload is
-bound to its promise and to what it is there:
+Every request of the SDK to an engine goes through one function of its sender; `Seal` replaces that function. A payload
+is bound to its promise and to its role there:
 
-- a param to the promise's id, deadline and tags. A workflow marks what it creates with a tag that is derived from its
-  own sealed param, so it takes nothing from an earlier life of the same id;
-- a value to the promise's id, to the state it settles, and to the param and the mark of that very record. A settlement
-  without a value is sealed as well.
+- a param is bound to the promise's id, deadline and tags. A workflow tags what it creates with a value derived from its
+  own sealed param, so it accepts nothing from an earlier life of the same id;
+- a value is bound to the promise's id, to the state it settles in, and to the param and the life tag of that record. A
+  settlement without a value is sealed as well.
 
-A record that does not fit is handed on as rejected, with a failure that says so: whoever awaits it gets
-`StoreTampered`, and nobody gets what it holds. Without us only the engine settles, at a deadline that the record says
-is reached. Payloads of the form before this one are taken only where `unbound` says so.
+A record that does not match is passed on as rejected, with a failure that says so. Its awaiters get `StoreTampered`,
+and nobody gets its content. An unsealed settlement is accepted only if the engine can have made it: at the deadline,
+which the record must say has passed. Payloads of the old form are accepted only where `unbound` allows it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from orchestrator.engine.encryption.places import (
     records_in,
     value_place,
 )
-from orchestrator.engine.encryption.record_reader import Inside, RecordReader
+from orchestrator.engine.encryption.record_reader import PayloadMarker, RecordReader
 from orchestrator.errors import StoreTampered
 from orchestrator.failures import failure_of
 from orchestrator.sdk_internals import replace_send
@@ -53,42 +53,42 @@ _CONTINUED: Final = 300
 _NOTHING: Final = b"null"
 
 
-def seal(resonate: Resonate, cipher: PayloadCipher, inside: Inside) -> None:
-    """Have all that this client asks of its engine sealed and opened under the cipher.
+def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> None:
+    """Make this client seal and open all its payloads with the cipher.
 
-    `inside` is what the client was given for its encryptor.
+    `marker` is the encryptor that the client was created with.
     """
-    replace_send(resonate, lambda send: Seal(send, cipher, inside))
+    replace_send(resonate, lambda send: Seal(send, cipher, marker))
 
 
 class Seal:
-    """Stands in for the SDK's way of asking an engine: seals and opens what passes.
+    """Replaces the SDK's function for requests to an engine: seals and opens the payloads that pass through it.
 
-    Raises, besides what the SDK's own raises:
-        PayloadKeyUnknown: a payload under a key that is not in the list. Nothing is decided by it: the same request can
-            be made again once the key is there.
+    Raises, besides what the SDK's own function raises:
+        PayloadKeyUnknown: a payload is under a key that is not in the list. Nothing is decided by that: the same
+            request can be repeated once the key has been added.
     """
 
     def __init__(
-        self, send: Send, cipher: PayloadCipher, inside: Inside, *, clock: Callable[[], float] = time.monotonic
+        self, send: Send, cipher: PayloadCipher, marker: PayloadMarker, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._send = send
         self._cipher = cipher
         self._reader = RecordReader(cipher)
-        self._inside = inside
+        self._marker = marker
         self._known = KnownRecords(send, cipher, key_unknown=self._log_unknown_key, clock=clock)
         self._logged: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, kind: str, data: Any, *, allow_409: bool, routes_by: str | None = None) -> tuple[int, Any]:
-        """Ask the engine, and return its answer with every payload opened."""
+        """Send the request sealed, and return the engine's reply with every payload opened."""
         sealed = await self._sealed(kind, data)
-        status, answer = await self._send(kind, sealed, allow_409=allow_409, routes_by=routes_by)
-        await self._open_all(kind, data, answer)
+        status, reply = await self._send(kind, sealed, allow_409=allow_409, routes_by=routes_by)
+        await self._open_all(kind, data, reply)
 
         if kind in {"task.fulfill", "task.release"} or (kind == "task.suspend" and status != _CONTINUED):
             self._known.drop(data["id"])
 
-        return status, answer
+        return status, reply
 
     # Sealing
 
@@ -133,23 +133,23 @@ class Seal:
         return msgspec.structs.replace(request, value=Value(data=self._payload(request.value.data, place)))
 
     def _payload(self, data: str | None, place: bytes) -> str:
-        plain = _NOTHING if data is None else self._inside.decrypt(base64.b64decode(data))
+        plain = _NOTHING if data is None else self._marker.decrypt(base64.b64decode(data))
 
         return base64.b64encode(self._cipher.encrypt(plain, place)).decode("ascii")
 
     # Opening
 
-    async def _open_all(self, kind: str, data: Any, answer: Any) -> None:
+    async def _open_all(self, kind: str, data: Any, reply: Any) -> None:
         task_id = data.get("id") if kind.startswith("task.") else None
         task = None if task_id is None else self._known.running(task_id)
 
-        if kind in {"task.acquire", "task.create"} and isinstance(answer, dict) and is_record(answer.get("promise")):
-            task_id = answer["promise"]["id"]
-            task = await self._known.take(answer["promise"])
+        if kind in {"task.acquire", "task.create"} and isinstance(reply, dict) and is_record(reply.get("promise")):
+            task_id = reply["promise"]["id"]
+            task = await self._known.take(reply["promise"])
 
-        for record in records_in(answer):
+        for record in records_in(reply):
             promise_id = record["id"]
-            # A branch that comes along may be that of the workflow whose wait this task stands for.
+            # The reply may include a branch of another workflow: the one whose wait this task stands for.
             own = task is not None and task_id is not None and is_below(promise_id, task_id)
 
             if task is not None and (own or promise_id == task_id):
@@ -160,7 +160,7 @@ class Seal:
             await self._open(record, parent=task if own else None, runs=promise_id == task_id)
 
     async def _open(self, record: dict[str, Any], *, parent: KnownTask | None, runs: bool) -> None:
-        """Put plain payloads in the record, or make a failure of it where it does not fit."""
+        """Put the opened payloads into the record, or turn it into a failure if it was changed."""
         try:
             param, value = await self._read_in_either_form(record, parent, runs=runs)
         except PayloadRefused:
@@ -192,13 +192,13 @@ class Seal:
             raise
 
     def _plain(self, data: bytes | None) -> dict[str, str]:
-        return {} if data is None else {"data": base64.b64encode(self._inside.encrypt(data)).decode("ascii")}
+        return {} if data is None else {"data": base64.b64encode(self._marker.encrypt(data)).decode("ascii")}
 
     def _log_unknown_key(self, record: dict[str, Any]) -> None:
         self._log_once(record, "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS")
 
     def _log_once(self, record: dict[str, Any], what: str) -> None:
-        """Log what is wrong with a promise, unless that has been said of it."""
+        """Log what is wrong with a promise, once per promise."""
         if record["id"] not in self._logged:
             logger.error("promise %s %s", record["id"], what)
             remember(self._logged, record["id"], None)

@@ -1,9 +1,9 @@
-"""Payloads of the form before payloads were bound to their place: where they are still taken.
+"""Payloads of the old form, which were not bound to a place, and where they are still accepted.
 
-Nothing in such a payload proves where it was written. So they are taken only below a workflow that was itself started
-under that form: its root holds an input of that form, which names that very root. One that is copied anywhere else, and
-above all into a workflow that was started since, is refused. When no such workflow is left, taking the old payload key
-out of the list ends the form for good.
+Nothing in such a payload proves where it was written. So one is accepted only below a workflow that was itself started
+under the old form: its root holds an input of that form, and the input names the same root. A payload that was copied
+anywhere else is refused, above all in a workflow that was started later. When no old workflow is left, removing the old
+payload key from the list ends the old form permanently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def may_be_unbound(record: dict[str, Any]) -> bool:
-    """Whether a record holds a payload of the old form, or none where the new form has one: look at its workflow."""
+    """Return whether a record may be of the old form, so that its workflow must be checked.
+
+    It may be if it holds a payload of the old form, or no value where the new form always has one.
+    """
     param, value = held(record, "param"), held(record, "value")
     settled_without = record["state"] in {"resolved", "rejected", "rejected_canceled"} and value is None
 
@@ -29,10 +32,10 @@ def may_be_unbound(record: dict[str, Any]) -> bool:
 
 
 def unbound_param(record: dict[str, Any], cipher: PayloadCipher) -> Any:
-    """Return what the param of a record holds under the old form, None where it holds nothing under it.
+    """Return the param of a record, opened under the old form; None if it is not of that form.
 
     Raises:
-        PayloadKeyUnknown: it cannot be told.
+        PayloadKeyUnknown: a key is missing, so that cannot be decided.
     """
     try:
         return msgspec.json.decode(cipher.decrypt_unbound(payload_of(held(record, "param") or "")))
@@ -41,9 +44,9 @@ def unbound_param(record: dict[str, Any], cipher: PayloadCipher) -> Any:
 
 
 def workflow_of(promise_id: str, param: Any) -> str:
-    """Return the root of the workflow that a promise of the old form belongs to, given its param, by its id.
+    """Return the id of the root of the workflow that a promise of the old form belongs to, given its param.
 
-    The binding of a webhook's delivery belongs to the workflow of the wait that it names, under an id that it names.
+    The binding of a webhook delivery belongs to the workflow of the wait that it names, if its id matches its param.
     """
     match param:
         case {"source": str(source), "key": str(key), "wait": str(wait)} if (
@@ -55,7 +58,7 @@ def workflow_of(promise_id: str, param: Any) -> str:
 
 
 def starts(param: Any, root_id: str) -> bool:
-    """Whether this is the param of this very root."""
+    """Return whether this is the param of this root."""
     match param:
         case {"func": str(name), "args": [{"countersign": stored_names.FORMAT, "root": str(root), "request": str()}]}:
             return root == root_id and root_id.startswith(f"{name}.")

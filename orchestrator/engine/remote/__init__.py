@@ -1,1 +1,1 @@
-"""Engines in processes of their own: a Postgres database and a Resonate server."""
+"""Engines that run in a process of their own: a Postgres database and a Resonate server."""

@@ -1,7 +1,7 @@
 """Resonate on a Postgres database that holds the resonate-pg schema.
 
-The connector's own session pool runs every request in a transaction of three round trips. A request is one stored
-procedure, so a pool in autocommit mode does the same in one.
+The connector's own session pool runs every request in a transaction, which takes three round trips. A request is one
+stored procedure, so a pool in autocommit mode does the same in one round trip.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Connections of one process. A request holds one for about a millisecond, and eight running tasks plus the pump need
-#: no more; Postgres' own `max_connections` is the scarcer thing.
+#: How many connections one process opens. A request holds one for about a millisecond, so eight running tasks and the
+#: pump need no more. Postgres' own `max_connections` is the scarcer resource.
 _POOL_SIZE: Final = 12
 
-#: What libpq is told unless the address says otherwise. A host that vanished without a word is noticed within half a
-#: minute instead of hours, and an operator finds our sessions in pg_stat_activity by their name.
+#: libpq's options, unless the address sets them. They detect a host that vanished silently within half a minute instead
+#: of hours, and let an operator find our sessions in pg_stat_activity by name.
 _DEFAULTS: Final = {
     "application_name": "countersign",
     "connect_timeout": "5",
@@ -42,23 +42,23 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "25000",
 }
 
-#: Seconds between two looks at what is due: sleeps, deadlines, leases. The connector's own rhythm.
+#: Seconds between two checks for due sleeps, deadlines and leases; the connector's own interval.
 _TICK: Final = 0.25
 
-_HELD: Final = "SELECT to_regprocedure('resonate.resonate_rpc(jsonb)') IS NOT NULL"
+_SCHEMA_QUERY: Final = "SELECT to_regprocedure('resonate.resonate_rpc(jsonb)') IS NOT NULL"
 
 
 class _MaskedConnection(psycopg.AsyncConnection):
-    """A connection whose failure to connect is told without the password, to the pool's own log as well."""
+    """A connection whose errors on connecting never contain the password, also in the pool's own log."""
 
     @classmethod
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:
-        """Return a connection, or raise what libpq said in one line."""
+        """Return a connection, or raise libpq's error with its message on one line."""
         try:
             return await super().connect(conninfo, **options)
         except psycopg.ProgrammingError as error:
-            # Said before anything was sent, and quoting what the address says: a secret, where one was misplaced.
-            raise type(error)("COUNTERSIGN_ENGINE has an option with a value that libpq does not take") from None
+            # libpq raises this before it sends anything, and quotes the address, where a secret may be misplaced.
+            raise type(error)("COUNTERSIGN_ENGINE has an option with a value that libpq does not accept") from None
         except psycopg.Error as error:
             text = " ".join(str(error).split()) or type(error).__name__
             password = conninfo_to_dict(conninfo).get("password")
@@ -73,11 +73,13 @@ class AutocommitSessions:
         try:
             given = conninfo_to_dict(url.text())
         except psycopg.Error:
-            # What it says quotes the address.
-            raise ConfigurationError("COUNTERSIGN_ENGINE", "holds what libpq does not know or take") from None
+            # The error's message quotes the address.
+            raise ConfigurationError(
+                "COUNTERSIGN_ENGINE", "has an option that libpq does not know, or a value that it does not accept"
+            ) from None
 
-        unsaid = {name: value for name, value in _DEFAULTS.items() if name not in given}
-        self._conninfo = make_conninfo(url.text(), **unsaid)
+        defaults = {name: value for name, value in _DEFAULTS.items() if name not in given}
+        self._conninfo = make_conninfo(url.text(), **defaults)
         self._seconds = seconds
         self._pool: AsyncConnectionPool[_MaskedConnection] | None = None
         self._opening = asyncio.Lock()
@@ -123,11 +125,11 @@ class AutocommitSessions:
 
 
 class TimedConnection(PostgresConnection):
-    """The connector, with timers that outlive an absence of the database.
+    """The connector, with timers that survive an outage of the database.
 
-    The connector gives up its timers for good at the first error, so that after a restart of Postgres no sleep, no
-    deadline and no lease of a dead worker would ever be over. Here only a database that does not let us is left alone:
-    pg_cron then drives them, as resonate-pg arranges it.
+    The connector stops its timers permanently at the first error. After a restart of Postgres no sleep, no deadline and
+    no lease of a dead worker would ever end. Here the timers stop only if the database denies permission to drive them:
+    pg_cron drives them then, as resonate-pg sets it up.
     """
 
     def __init__(self, sessions: AutocommitSessions, *, group: str, pid: str, work: bool) -> None:
@@ -137,7 +139,7 @@ class TimedConnection(PostgresConnection):
         self._timers: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to take tasks and to drive timers; a send-only process does neither."""
+        """Start taking tasks and driving timers. A send-only process does neither."""
         await super().start()
 
         if self._work and self._timers is None:
@@ -162,16 +164,17 @@ class TimedConnection(PostgresConnection):
                 logger.info("this user may not run resonate.process_timeouts(): timers are left to pg_cron")
                 return
             except psycopg.Error as error:
-                # The connector's pump says so as well, and more.
+                # Only at debug level: the connector's pump logs the same outage in more detail.
                 logger.debug("timers are late: %s", error)
 
             await asyncio.sleep(_TICK)
 
 
 class SchemaProbe:
-    """Tells whether the database answers and holds the schema.
+    """Checks that the database replies and has the schema.
 
-    Until it was seen to, by a connection of its own: that fails at once and with a reason, where a pool goes on trying.
+    Until the first success it uses a connection of its own, which fails at once and with a reason. A pool would keep
+    trying.
     """
 
     def __init__(self, sessions: AutocommitSessions) -> None:
@@ -179,20 +182,20 @@ class SchemaProbe:
         self._seen = False
 
     async def __call__(self) -> None:
-        """Return when all is well.
+        """Return if the database is ready.
 
         Raises:
-            SchemaMissing: with the command that installs it.
-            EngineUnavailable: the database cannot be reached or asked; `detail` says why.
+            SchemaMissing: the schema is not installed; the message has the command that installs it.
+            EngineUnavailable: the database cannot be reached or queried; `detail` says why.
         """
         try:
-            held = await (self._by_pool() if self._seen else self._by_hand())
+            has_schema = await (self._by_pool() if self._seen else self._by_own_connection())
         except psycopg.Error as error:
             raise EngineUnavailable(
-                f"the database could not be asked ({type(error).__name__})", detail=str(error)
+                f"the database could not be queried ({type(error).__name__})", detail=str(error)
             ) from error
 
-        if not held:
+        if not has_schema:
             raise SchemaMissing(
                 "COUNTERSIGN_ENGINE names a database without the resonate-pg schema; install it, as a user who may "
                 'create roles, with: psql "$COUNTERSIGN_ENGINE" -v ON_ERROR_STOP=1 -f resonate.sql'
@@ -202,18 +205,18 @@ class SchemaProbe:
 
     async def _by_pool(self) -> bool:
         async with self._sessions.session() as connection:
-            return await _holds_schema(connection)
+            return await _has_schema(connection)
 
-    async def _by_hand(self) -> bool:
+    async def _by_own_connection(self) -> bool:
         connection = await self._sessions.dedicated()
 
         try:
-            return await _holds_schema(connection)
+            return await _has_schema(connection)
         finally:
             await connection.close()
 
 
-async def _holds_schema(connection: PgConn) -> bool:
-    row = await (await connection.execute(_HELD)).fetchone()
+async def _has_schema(connection: PgConn) -> bool:
+    row = await (await connection.execute(_SCHEMA_QUERY)).fetchone()
 
     return bool(row[0])

@@ -1,8 +1,7 @@
-"""Requests of a worker that outlive a short absence of the engine.
+"""Requests of a worker that survive a short outage of the engine.
 
-A worker that gave up at once would throw away the steps it has under way, and do them again when the engine is back.
-One that waited for ever, as the SDK's own client does, would hold tasks whose lease is long over and has been given to
-another worker.
+A worker that gave up at once would lose its steps under way and run them again after the outage. A worker that retried
+forever, as the SDK's own client does, would hold tasks whose lease lapsed long ago and that another worker runs now.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _SLOWEST: Final = 2.0
 
 
 class RetryingNetwork:
-    """A network to an engine whose requests are bounded: each try by `seconds`, all by `retry_seconds`.
+    """A network to an engine whose requests are bounded: each try by `seconds`, all tries by `retry_seconds`.
 
-    The inner network is never started, only used and stopped: started, it might retry by itself. Asking again is safe
+    The inner network is used and stopped but never started: once started, it might retry by itself. Retrying is safe
     because every request of the protocol either changes nothing the second time or is refused by its version.
     """
 
@@ -49,15 +48,15 @@ class RetryingNetwork:
         """Do nothing: the first request connects."""
 
     async def stop(self) -> None:
-        """Let go of the connection; requests that wait for the engine give up."""
+        """Close the connection. Requests that are waiting for the engine give up."""
         self._stopped = True
         await self._inner.stop()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:
-        """Return the engine's answer to this request.
+        """Return the engine's reply to this request.
 
         Raises:
-            ConnectorError: none came in time. Whether the engine acted is unknown.
+            ConnectorError: no reply came in time. It is unknown whether the engine acted.
         """
         end = self._clock() + self._retry_seconds
         pause = _FIRST_PAUSE

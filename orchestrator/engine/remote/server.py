@@ -1,8 +1,8 @@
-"""Listening for tasks at a Resonate server.
+"""Listening for tasks from a Resonate server.
 
-The SDK's own listener lives under the five minutes that its HTTP client allows a request in all; when they are over it
-ends for good, and its worker hears of no further task. This one has no such end, takes silence for a dead connection,
-and connects again until it is stopped.
+The SDK's own listener is limited to the five minutes that its HTTP client allows for a whole request. Then it ends
+permanently, and its worker gets no further tasks. This listener has no such limit. It treats silence as a dead
+connection, and reconnects until it is stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The server says nothing while there is no task, so silence may mean anything; after so many seconds we ask anew.
+#: The server sends nothing while there is no task, so silence may also mean a dead connection. After so many seconds of
+#: silence the listener reconnects.
 _SILENCE: Final = 60.0
 
 _CONNECT: Final = 10.0
@@ -33,9 +34,9 @@ _SLOWEST: Final = 5.0
 
 
 class ServerListener:
-    """Where a worker hears of its tasks: an SDK `Source` over server-sent events.
+    """How a worker gets its tasks: an SDK `Source` over server-sent events.
 
-    `silence` is in seconds. What the server sends while nobody listens it sends again: the task is still due.
+    `silence` is in seconds. The server repeats what it sent while nobody was listening, because the task is still due.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ServerListener:
         self._listening: asyncio.Task[None] | None = None
 
     def unicast(self) -> str:
-        """Return the address of this one process."""
+        """Return the address of this process."""
         return self._unicast
 
     def resolve_target(self, target: str) -> str:
@@ -57,15 +58,15 @@ class ServerListener:
         return resolve_target(target)
 
     def recv(self, callback: Callable[[str], None]) -> None:
-        """Hand every message to this function too; to be called before `start`."""
+        """Pass every message to this callback too. Call it before `start`."""
         self._receivers.append(callback)
 
     async def start(self) -> None:
-        """Begin to listen. A server that is away is asked again until it is there."""
+        """Start listening. An unreachable server is retried until it is reachable."""
         self._listening = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._receivers.clear()
 
         if self._listening is not None:
@@ -86,37 +87,37 @@ class ServerListener:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             while True:
                 try:
-                    async with session.get(self._address, allow_redirects=False) as answer:
-                        _require_ok(answer)
+                    async with session.get(self._address, allow_redirects=False) as response:
+                        _require_ok(response)
                         logger.info("listening for tasks")
                         pause = _FIRST_PAUSE
-                        await self._hear(answer)
+                        await self._receive(response)
                 except aiohttp.ServerTimeoutError:
                     continue
                 except (aiohttp.ClientError, OSError) as error:
                     logger.warning("not listening for tasks, trying again: %s", _reason(error))
 
-                # Spread, so that a server that comes back is not met by all workers at once.
+                # Jittered, so that a server that comes back does not get all workers at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
                 pause = min(pause * 2, _SLOWEST)
 
-    async def _hear(self, answer: aiohttp.ClientResponse) -> None:
+    async def _receive(self, response: aiohttp.ClientResponse) -> None:
         framer = SseFramer()
 
-        async for chunk in answer.content.iter_any():
+        async for chunk in response.content.iter_any():
             for message in framer.feed(chunk):
                 for receive in tuple(self._receivers):
                     receive(message)
 
 
-def _require_ok(answer: aiohttp.ClientResponse) -> None:
-    """Return if this is the stream that was asked for; a redirection is none, for nobody named where it leads."""
-    if answer.status != HTTPStatus.OK:
-        raise aiohttp.ClientResponseError(answer.request_info, answer.history, status=answer.status)
+def _require_ok(response: aiohttp.ClientResponse) -> None:
+    """Refuse anything but the requested stream. A redirection is refused too: its target is not in the settings."""
+    if response.status != HTTPStatus.OK:
+        raise aiohttp.ClientResponseError(response.request_info, response.history, status=response.status)
 
 
 def _reason(error: Exception) -> str:
-    """Return why, without the request: its headers hold the token."""
+    """Return the reason for an error without the request, whose headers contain the token."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the server answers {error.status}"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orchestrator.testing.emulator") -> int:
-    """Serve until told to stop; the address is the first line of the output. Return the exit code, 2 if refused."""
+    """Serve until SIGTERM or SIGINT. The first line printed is the address. Return the exit code, 2 if refused."""
     given = _parser(prog).parse_args(arguments)
     declared = None if given.declare is None else dict(given.declare)
     jobs = {
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orche
 
         return 2
 
-    # uvicorn takes signals only while it serves, and raises them again in the end: told to stop is no failure.
+    # uvicorn handles signals only while it serves, and raises them again at the end. Being stopped is not a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: emulator.end())
 
@@ -51,20 +51,29 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="A Databricks workspace on loopback: the part of the Jobs API that one job needs. "
         "Its address is the first line that it prints: set DATABRICKS_HOST to it, and DATABRICKS_TOKEN to the token.",
     )
-    parser.add_argument("--port", type=int, default=0, help="0: any free one (default)")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0, the default, takes any free one")
     parser.add_argument("--token", default="emulator-token", help="what clients must present (default: %(default)s)")
     parser.add_argument(
-        "--job", action="append", type=_job, metavar="ID=FATE", help=f"{', '.join(get_args(Fate))}; default 1=notebook"
+        "--job",
+        action="append",
+        type=_job,
+        metavar="ID=FATE",
+        help=f"a job and what becomes of its runs: {', '.join(get_args(Fate))} (default: 1=notebook)",
     )
-    parser.add_argument("--notebook", type=Path, default=NOTEBOOK, help="what jobs of fate notebook run")
+    parser.add_argument("--notebook", type=Path, default=NOTEBOOK, help="the file that jobs of fate notebook run")
     parser.add_argument(
-        "--declare", action="append", type=_pair, metavar="NAME=DEFAULT", help="a parameter of the jobs"
+        "--declare", action="append", type=_pair, metavar="NAME=DEFAULT", help="a parameter that the jobs declare"
     )
     parser.add_argument(
-        "--environment", action="append", type=_pair, default=[], metavar="NAME=VALUE", help="for the notebook"
+        "--environment",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="NAME=VALUE",
+        help="an environment variable of the notebook",
     )
     parser.add_argument("--startup", type=float, default=0.0, metavar="SECONDS", help="how long a run is PENDING")
-    parser.add_argument("--state", type=Path, help="a file that runs are kept in")
+    parser.add_argument("--state", type=Path, help="a file that stores the runs")
 
     return parser
 
@@ -73,7 +82,7 @@ def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
 
     if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} has no NAME= in front")
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with NAME=")
 
     return name, value
 

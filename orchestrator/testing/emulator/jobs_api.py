@@ -2,20 +2,21 @@
 
     countersign emulator --port 0 --job 1=notebook --job 2=hold
 
-prints its address as the first line and serves until SIGTERM. In a test: `with Emulator(jobs={1: Job()}) as emulator:`,
-then `emulator.url`, `emulator.token` and the methods of `emulator.workspace`. The same from another process, as JSON:
+prints its address as the first line and serves until SIGTERM. In a test, write
+`with Emulator(jobs={1: Job()}) as emulator:` and use `emulator.url`, `emulator.token` and the methods of
+`emulator.workspace`. Another process can do the same over HTTP, with JSON:
 
     GET    /emulator/state            every run and request; runs created and asked for per token; cancels per run
-    PUT    /emulator/jobs/{job_id}    a job: the fields of `Job`
+    PUT    /emulator/jobs/{job_id}    add or change a job: the fields of `Job`
     POST   /emulator/runs/{run_id}    move a run without a process: {"life_cycle_state", "result_state", "message"}
-    POST   /emulator/faults           something to go wrong: the fields of `Fault`; DELETE takes all back
+    POST   /emulator/faults           make requests fail: the fields of `Fault`; DELETE removes all faults
 
-It is as strict as the real thing where the real thing is known: idempotency tokens, undeclared parameters, bearer
-tokens, error shapes. It refuses fields it does not know, where Databricks would ignore them, so that nothing passes
-here by being ignored. What an error says beyond its code is a guess where the documentation is silent. With a state
+It is as strict as Databricks where the behaviour of Databricks is known: idempotency tokens, undeclared parameters,
+bearer tokens, error shapes. It refuses fields that it does not know. Databricks would ignore them, and a mistake would
+pass unnoticed here. Where the documentation is silent, the text of an error beyond its code is a guess. With a state
 file, runs outlive the emulator, but their processes do not: those runs come back as failed.
 
-Long because it holds every call of the API beside the server that answers them.
+Long because it holds every call of the API next to the server for them.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def create_app(workspace: Workspace, token: str) -> Starlette:
 def _endpoint(
     workspace: Workspace, token: str, path: str, act: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> Callable[[Request], Awaitable[Response]]:
-    async def answered(request: Request, fault: Fault | None, seen: dict[str, Any]) -> Response:
+    async def respond(request: Request, fault: Fault | None, seen: dict[str, Any]) -> Response:
         try:
             _authorised(request, token)
 
@@ -99,21 +100,21 @@ def _endpoint(
         if fault is not None and fault.seconds:
             await asyncio.sleep(fault.seconds)
 
-        answer = Response()
+        response = Response()
 
         if kind != "refused":
-            answer = await answered(request, fault, seen)
-            seen["answer"] = answer.status_code
+            response = await respond(request, fault, seen)
+            seen["answer"] = response.status_code
 
-        # Starlette cannot do without a response; nobody gets this one.
+        # Starlette needs a response, but nobody receives this one.
         if kind in {"lost", "refused"}:
             request.state.transport.abort()
-            return answer
+            return response
 
         if fault is not None and kind == "status" and fault.body is not None:
             return PlainTextResponse(fault.body, fault.status)
 
-        return PlainTextResponse(fault.message) if fault is not None and kind == "garbage" else answer
+        return PlainTextResponse(fault.message) if fault is not None and kind == "garbage" else response
 
     return endpoint
 
@@ -182,12 +183,12 @@ class Emulator:
         self._server.run(sockets=[self._socket])
 
     def start(self) -> Self:
-        """Serve from a thread. The socket listens already, so a client may connect at once."""
+        """Serve from a thread. The socket is listening already, so a client can connect at once."""
         self._thread.start()
         return self
 
     def end(self) -> None:
-        """Let `serve` return, now or as soon as it is called, once the notebooks that still run are killed."""
+        """Make `serve` return, now or as soon as it is called. It kills the notebooks that still run first."""
         self._server.should_exit = True
 
     def stop(self) -> None:
@@ -203,7 +204,7 @@ class Emulator:
 
 
 class _Abortable(H11Protocol):
-    """Lets an endpoint reach its connection, to close it without an answer."""
+    """Lets an endpoint close its connection without a response."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

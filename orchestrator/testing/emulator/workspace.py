@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
     from pathlib import Path
 
-#: What becomes of a job's runs: the notebook as a process; RUNNING or BLOCKED until moved; or over at once, without a
-#: callback: TERMINATED/SUCCESS, TERMINATED/FAILED, INTERNAL_ERROR, SKIPPED.
+#: What becomes of a job's runs. "notebook" runs the notebook as a process. "hold" and "blocked" stay RUNNING or BLOCKED
+#: until they are moved. The others are over at once, without a callback: TERMINATED/SUCCESS, TERMINATED/FAILED,
+#: INTERNAL_ERROR and SKIPPED.
 Fate = Literal["notebook", "hold", "blocked", "succeeds", "fails", "dies", "skipped"]
 
 OVER: Final = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
@@ -37,25 +38,26 @@ _SCRIPTED: Final[Mapping[str, tuple[str, str | None, str]]] = {
     "skipped": ("SKIPPED", "MAXIMUM_CONCURRENT_RUNS_REACHED", "A previous run of the job was active"),
 }
 
-# What the newer `status` says where it says it differently, and why a run ended.
+#: The states that the newer `status` names differently.
 _STATUS: Final = {"WAITING_FOR_RETRY": "WAITING", "SKIPPED": "TERMINATED", "INTERNAL_ERROR": "TERMINATED"}
 
+#: Why a run ended, in the words of the newer `status`.
 _TERMINATION: Final = {
     "FAILED": "RUN_EXECUTION_ERROR",
     "CANCELED": "USER_CANCELED",
     "MAXIMUM_CONCURRENT_RUNS_REACHED": "MAX_CONCURRENT_RUNS_EXCEEDED",
 }
 
-#: Seconds a cancelled notebook has before it is killed.
+#: How many seconds a cancelled notebook has before it is killed.
 CANCEL_GRACE: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job of the workspace. `parameters` are the declared ones with their defaults; None takes any.
+    """A job of the workspace. `parameters` are the declared ones with their defaults; None accepts any parameter.
 
-    `environment` is added to the notebook's process: it stands for the cluster's configuration and secrets. With
-    `max_concurrent_runs`, a run that would be one too many is SKIPPED, as in a job whose queueing is off.
+    `environment` is added to the environment of the notebook's process, in place of the cluster's configuration and
+    secrets. With `max_concurrent_runs`, a run above that number is SKIPPED, as in a job without queueing.
     """
 
     fate: Fate = "notebook"
@@ -70,9 +72,10 @@ class Job:
 class Fault:
     """What goes wrong with the next `count` requests to `on` (run-now, runs/get, runs/cancel, runs/delete or *).
 
-    lost: acted on, then the connection is closed without an answer. refused: closed without acting. status: not acted
-    on, answered with `status`, `error_code`, `message` and, where given, Retry-After; or with the text `body` alone.
-    garbage: acted on, then answered with 200 and `message`. slow: acted on and answered, `seconds` late.
+    lost: the request takes effect, then the connection is closed without a response. refused: the connection is closed
+    without any effect. status: no effect; the response has `status`, `error_code`, `message` and Retry-After if
+    `retry_after` is given, or only the text `body`. garbage: the request takes effect; the response is 200 with the
+    text `message`. slow: the request takes effect and is answered normally, `seconds` late.
     """
 
     kind: Literal["lost", "refused", "status", "garbage", "slow"]
@@ -88,7 +91,7 @@ class Fault:
 
 @dataclass(kw_only=True)
 class Run:
-    """A run of a job. `pid`, `exit_code` and `output`, as far as it came, are its notebook's, where it has one."""
+    """A run of a job. `pid`, `exit_code` and `output` (so far) are those of its notebook, if it has one."""
 
     run_id: int
     job_id: int
@@ -108,7 +111,7 @@ class Run:
 
 
 class ApiError(Exception):
-    """A refusal in the shape of the real API's."""
+    """A refusal in the form of the real API."""
 
     def __init__(self, status: int, error_code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -118,12 +121,12 @@ class ApiError(Exception):
 
 
 def invalid(message: str) -> ApiError:
-    """Return the refusal that the Jobs API answers most things with."""
+    """Return the refusal that the Jobs API gives for most mistakes."""
     return ApiError(400, "INVALID_PARAMETER_VALUE", message)
 
 
 class Workspace:
-    """The jobs, their runs and what was asked: everything but HTTP. Every method may be called from any thread."""
+    """The jobs, their runs and the requests so far: everything but HTTP. Every method may be called from any thread."""
 
     def __init__(
         self, jobs: Mapping[int, Job], *, startup: float = 0.0, state: Path | None = None, url: str = ""
@@ -141,38 +144,38 @@ class Workspace:
         self._stopping = threading.Event()
         self._load()
 
-    # What a test or the demo asks
+    # For tests and the demo
 
     def add_job(self, job_id: int, job: Job) -> None:
-        """Add a job, or change one for runs to come."""
+        """Add a job, or change one for its later runs."""
         with self._lock:
             self._jobs[job_id] = job
 
     def fail_next(self, fault: Fault) -> None:
-        """Let the next requests that match go wrong; several faults come one after the other."""
+        """Make the next matching requests go wrong. Several faults happen one after another."""
         with self._lock:
             self._faults.append((fault, fault.count))
 
     def heal(self) -> None:
-        """Take back every fault that has not happened yet."""
+        """Remove every fault that has not happened yet."""
         with self._lock:
             self._faults.clear()
 
     def runs(self) -> list[Run]:
-        """Return all runs, in the order they were created, deleted ones too."""
+        """Return all runs in order of creation, deleted ones included."""
         with self._lock:
             return list(self._runs.values())
 
     def runs_created(self, token: str | None = None) -> int:
-        """Return how many runs were created, deleted ones too: all, or those of this idempotency token."""
+        """Return how many runs were created in total or with this idempotency token, deleted ones included."""
         return sum(token is None or run.idempotency_token == token for run in self.runs())
 
     def cancels(self, run_id: int) -> int:
-        """Return how many requests asked for the end of this run."""
+        """Return how many requests asked to cancel this run."""
         return sum(each["path"] == "runs/cancel" and each.get("run_id") == run_id for each in list(self.requests))
 
     def move(self, run_id: int, life_cycle_state: str, result_state: str | None = None, message: str = "") -> None:
-        """Put a run into any state, one that does not exist included."""
+        """Put a run into any state, even one that Databricks does not have."""
         with self._lock:
             run = self._runs[run_id]
             run.life_cycle_state, run.result_state, run.message = life_cycle_state, result_state, message
@@ -181,11 +184,11 @@ class Workspace:
             self._save()
 
     def wait_over(self, run_id: int, timeout: float = 30.0) -> Run:
-        """Return the run when it is over; raises TimeoutError after `timeout` seconds."""
+        """Return the run once it is over; raise TimeoutError after `timeout` seconds."""
         return self.wait_until(run_id, OVER, timeout)
 
     def wait_until(self, run_id: int, states: Container[str], timeout: float = 30.0) -> Run:
-        """Return the run when it is in one of these states; raises TimeoutError after `timeout` seconds."""
+        """Return the run once it is in one of these states; raise TimeoutError after `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._runs[run_id].life_cycle_state in states, timeout):
                 raise TimeoutError(f"run {run_id} is {self._runs[run_id].life_cycle_state}")
@@ -193,7 +196,7 @@ class Workspace:
             return self._runs[run_id]
 
     def stop(self) -> None:
-        """Kill every notebook that still runs, and start none any more."""
+        """Kill every notebook that still runs, and start no more."""
         self._stopping.set()
 
         with self._lock:
@@ -206,7 +209,7 @@ class Workspace:
             process.wait()
 
     def describe(self) -> dict[str, Any]:
-        """Return all there is to know as a JSON object."""
+        """Return the whole state as a JSON object."""
         with self._lock:
             tokens = [run.idempotency_token for run in self._runs.values()]
             asked = [each.get("idempotency_token") for each in self.requests if each["path"] == "run-now"]
@@ -219,10 +222,10 @@ class Workspace:
                 "cancels": Counter(map(str, cancelled)),
             }
 
-    # What the Jobs API asks
+    # For the Jobs API
 
     def fault(self, path: str) -> Fault | None:
-        """Return the fault that is this request's, and use it up."""
+        """Return the fault for this request, if there is one, and count it as used."""
         with self._lock:
             for index, (fault, left) in enumerate(self._faults):
                 if fault.on in {path, "*"}:
@@ -253,8 +256,8 @@ class Workspace:
                 message = f"User emulator@example.com does not have Manage Run or Owner permissions on job {job_id}"
                 raise ApiError(403, "PERMISSION_DENIED", message)
 
-            # As documented: the run of this token is returned whatever its state, and a deleted one is an error. An
-            # empty token is none.
+            # As documented: the run of this token is returned whatever its state is, and a deleted run is an error. An
+            # empty token counts as no token.
             for run in self._runs.values():
                 if token and run.idempotency_token == token:
                     if run.deleted:
@@ -291,7 +294,7 @@ class Workspace:
             self.move(run.run_id, *_SCRIPTED[job.fate])
 
     def get(self, run_id: int) -> dict[str, Any]:
-        """Answer runs/get: the old `state` and the newer `status`, as the API gives both."""
+        """Answer runs/get with the old `state` and the newer `status`: the API returns both."""
         with self._lock:
             run = self._run(run_id)
             details = {
@@ -331,7 +334,7 @@ class Workspace:
             }
 
     def cancel(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Cancel a run. One that is over stays as it is; that is no error."""
+        """Cancel a run. A run that is over does not change; that is not an error."""
         _only(body, "run_id")
 
         with self._lock:
@@ -382,10 +385,10 @@ class Workspace:
             if self._stopping.is_set() or run.life_cycle_state != "PENDING":
                 return
 
-            # In the environment and not in argv: the process list is everybody's.
+            # In the environment, because everybody can read the arguments in the process list.
             given = {f"COUNTERSIGN_PARAM_{name.upper()}": value for name, value in run.parameters.items()}
             inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
-            process = subprocess.Popen(  # noqa: S603 - the notebook this emulator was told to run
+            process = subprocess.Popen(  # noqa: S603 - the notebook that this emulator is given
                 [sys.executable, job.notebook],
                 env={**inherited, **job.environment, **given},
                 stdin=subprocess.DEVNULL,

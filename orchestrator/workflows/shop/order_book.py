@@ -1,7 +1,7 @@
-"""The order history, in a database that only the worker group `db` opens: a SQLite file unless it is given another.
+"""The order history, in a database that only the worker group `db` opens: a SQLite file.
 
-All workers of the group must see the same file. Where they run on several machines, put a database server behind
-`OrderBook`; nothing else knows what is in there.
+All workers of the group must see the same file. If they run on several machines, put a database server behind
+`OrderBook`; nothing else knows where orders are stored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WHERE orders.number < this.number
 class OrderBook:
     """Every order, once.
 
-    The file is made when the first order is entered, for this user alone; nothing is held open in between.
+    The file is made when the first order is entered, and only this user can read it. It is not kept open in between.
     """
 
     def __init__(self, path: Path = DEFAULT_PLACE) -> None:
@@ -45,10 +45,10 @@ class OrderBook:
     async def enter(self, key: str, *, order_id: str, customer: str, total_cents: int) -> int:
         """Enter the order unless this key was entered, and return how many the customer had made before it.
 
-        The same key gets the same answer, whatever came in since.
+        The same key gets the same number, whatever was entered since.
 
         Raises:
-            sqlite3.Error, OSError: raised in a step, they let the step be tried again.
+            sqlite3.Error, OSError: raised in a step, they make the SDK try the step again.
         """
         return await anyio.to_thread.run_sync(self._entered, (key, order_id, customer, total_cents))
 

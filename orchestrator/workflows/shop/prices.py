@@ -1,4 +1,4 @@
-"""What things cost: a stand-in for a price list, which gives every article a price that never changes."""
+"""What articles cost: a stand-in for a price list, which gives every article a price that never changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 _CHEAPEST: Final = 100
 _RANGE: Final = 9_900
 
-#: Per cent off from so many pieces on, the most first.
+#: From how many pieces on there is a discount of how many per cent, the largest first.
 _DISCOUNTS: Final = ((100, 10), (10, 5))
 
 
@@ -18,7 +18,7 @@ def unit_cents(sku: str) -> int:
 
 
 def total_cents(sku: str, quantity: int) -> int:
-    """Return the price of so many pieces in cents, the discount for their number taken off and rounded down."""
+    """Return the price of `quantity` pieces in cents, less the discount for that quantity, rounded down."""
     off = next((per_cent for least, per_cent in _DISCOUNTS if quantity >= least), 0)
 
     return unit_cents(sku) * quantity * (100 - off) // 100

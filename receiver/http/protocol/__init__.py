@@ -1,1 +1,1 @@
-"""The server, and HTTP/1.1 on its connections: read in one way only, answered once, with an end to every wait."""
+"""The server, and HTTP/1.1 on its connections: one reading of each request, one response to it, no endless wait."""

@@ -1,9 +1,9 @@
-"""One connection: its requests one after the other, and an end to everything that it may wait for (`limits`).
+"""One connection: its requests one after the other, with a deadline for everything that it waits for (`limits`).
 
-At most one request of a connection is with the application. What follows it rests unread: `_AHEAD` bytes and what one
-read brings, and everything beyond that stays in the network. Where a connection ends, the client is left a while to
-read its answer and to stop sending: closing at once would have the network throw that answer away (RFC 9112, section
-9.6).
+The application handles at most one request of a connection at a time. What follows that request is buffered unread:
+`_AHEAD` bytes and what one more read returns. Everything beyond that stays in the network. Before a connection is
+closed, the client has some time to read its response and to stop sending: if it was closed at once, the network could
+discard the response (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from receiver.http.protocol.heads import Head
 
-#: Bytes that may rest unread while the application is busy.
+#: Bytes that may be buffered unread while the application is busy.
 _AHEAD: Final = 64 * 1024
 
 
 class Protocol(asyncio.Protocol):
-    """What uvicorn runs for each connection."""
+    """The protocol that uvicorn runs for each connection."""
 
     def __init__(
         self,
@@ -56,41 +56,41 @@ class Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._exchange: Exchange | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._unsent: asyncio.TimerHandle | None = None
+        self._send_deadline: asyncio.TimerHandle | None = None
         self._writable: Final = asyncio.Event()
-        self._thrown_away = 0
-        self._in_head = self._paused = self._closing = self._has_answered = False
+        self._discarded = 0
+        self._in_head = self._paused = self._closing = self._has_responded = False
         self.ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         self._transport = transport
         self._local, self._peer = get_local_addr(transport), get_remote_addr(transport)
-        # uvicorn asks of a connection that it can be told to shut down, and names its own kinds only.
+        # uvicorn only calls `shutdown` on its connections, but its types allow only its own classes.
         self._server.connections.add(self)  # type: ignore[arg-type]
         self._writable.set()
-        transport.set_write_buffer_limits(high=0)  # so `pause_writing` tells that anything at all is unsent
+        transport.set_write_buffer_limits(high=0)  # so that `pause_writing` is called as soon as anything is unsent
         self._in_head = True
-        self._wait(self._limits.head_seconds, self._late)
+        self._set_deadline(self._limits.head_seconds, self._head_timed_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits, and wait no more."""
+        """Cancel all deadlines, and wake the exchange that is under way."""
         del exc
         self._server.connections.discard(self)
         self._closing = True
-        self._wait_no_more()
-        self._all_taken()
+        self._cancel_deadline()
+        self._all_sent()
 
         if self._exchange is not None:
             self._exchange.gone = True
-            self._exchange.look_again()
+            self._exchange.wake()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Take in what has arrived."""
         if self._closing:
-            self._thrown_away += len(data)
+            self._discarded += len(data)
 
-            if self._thrown_away > self._limits.rest_bytes:
+            if self._discarded > self._limits.rest_bytes:
                 self._close()
 
             return
@@ -100,34 +100,34 @@ class Protocol(asyncio.Protocol):
         if self._exchange is None:
             self._next()
         elif self._exchange.complete:
-            self._thrown_away += len(data)
-            self._skip_rest()
+            self._discarded += len(data)
+            self._discard_rest()
         else:
-            self._exchange.look_again()
-            self.read_on()
+            self._exchange.wake()
+            self.adjust_reading()
 
     def eof_received(self) -> bool:
-        """Go on with the request that is under way: its client may still listen. Close otherwise."""
+        """Continue the request that is under way, since its client may still be reading. Close otherwise."""
         self.ended = True
 
         if self._closing or self._exchange is None or self._exchange.complete:
             return False
 
-        self._exchange.look_again()
+        self._exchange.wake()
 
         return True
 
     def pause_writing(self) -> None:
-        """Give the client some time to take what was sent."""
+        """Start the deadline for the client to receive what was sent."""
         self._writable.clear()
-        self._unsent = self._loop.call_later(self._limits.unsent_seconds, self.cut)
+        self._send_deadline = self._loop.call_later(self._limits.unsent_seconds, self.abort)
 
     def resume_writing(self) -> None:
-        """Take note that it was taken."""
-        self._all_taken()
+        """Cancel that deadline: everything was sent."""
+        self._all_sent()
 
         if self._closing:
-            self._wait(self._limits.rest_seconds, self._close)
+            self._set_deadline(self._limits.rest_seconds, self._close)
 
     def shutdown(self) -> None:
         """Close after the request that is under way, or now."""
@@ -141,11 +141,11 @@ class Protocol(asyncio.Protocol):
         self._transport.write(data)
 
     async def drain(self) -> None:
-        """Return once everything written was taken over by the network, or the connection is lost."""
+        """Return once the network has taken everything that was written, or the connection is lost."""
         await self._writable.wait()
 
-    def read_on(self) -> None:
-        """Let more arrive, unless as much rests unread as may."""
+    def adjust_reading(self) -> None:
+        """Pause reading while the buffer is full, and resume it otherwise."""
         busy = self._exchange is not None and not self._exchange.complete
         full = busy and self.reader.buffered > _AHEAD
 
@@ -153,31 +153,31 @@ class Protocol(asyncio.Protocol):
             self._paused = full
             (self._transport.pause_reading if full else self._transport.resume_reading)()
 
-    def bears_rest(self) -> bool:
-        """Whether the rest of the body, as far as its length is known, may be received only to be thrown away."""
+    def may_discard_rest(self) -> bool:
+        """Whether the rest of the body is short enough, as far as its length is known, to be received and discarded."""
         return self.reader.left <= self._limits.rest_bytes
 
-    def answered(self) -> None:
-        """Go on after an answer, or close."""
+    def responded(self) -> None:
+        """Continue after a complete response, or close."""
         self._server.total_requests += 1
-        self._has_answered = True
+        self._has_responded = True
 
         if self._exchange is not None and self._exchange.keep_alive:
-            self._skip_rest()
+            self._discard_rest()
         else:
             self._finish()
 
     def refuse(self, problem: Problem, *, without_body: bool = False) -> None:
-        """Answer with a problem, and close."""
+        """Respond with a problem, and close."""
         self.write(refusal(problem, self._server.default_headers, without_body=without_body))
         self._finish()
 
-    def cut(self) -> None:
-        """Break off, so that what was sent is not taken for a whole answer."""
+    def abort(self) -> None:
+        """Drop the connection, so that the client does not mistake what was sent for a complete response."""
         self._transport.abort()
 
     def _next(self) -> None:
-        """Begin with the next request if its head is there."""
+        """Start the next request if its head has arrived."""
         try:
             head = self.reader.head()
         except HeadTooLarge:
@@ -195,18 +195,18 @@ class Protocol(asyncio.Protocol):
             return
         elif self.reader.begun:
             self._in_head = True
-            self._wait(self._limits.head_seconds, self._late)
+            self._set_deadline(self._limits.head_seconds, self._head_timed_out)
         else:
-            self._wait(self._limits.idle_seconds, self._close)
+            self._set_deadline(self._limits.idle_seconds, self._close)
 
     def _begin(self, head: Head) -> None:
-        self._wait_no_more()
+        self._cancel_deadline()
         self._in_head = False
         self._exchange = Exchange(self, head, self._server.default_headers)
         task = self._loop.create_task(self._exchange.run(self._app, self._scope(head)))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
-        self.read_on()
+        self.adjust_reading()
 
     def _scope(self, head: Head) -> Scope:
         path = head.path.decode("ascii")
@@ -227,8 +227,8 @@ class Protocol(asyncio.Protocol):
             "state": self._app_state.copy(),
         }
 
-    def _skip_rest(self) -> None:
-        """Throw away what has arrived of an answered request's body; go on where that was the rest of it."""
+    def _discard_rest(self) -> None:
+        """Discard what has arrived of the body after the response; start the next request if the body is complete."""
         try:
             self.reader.body()
         except MalformedRequest:
@@ -237,61 +237,61 @@ class Protocol(asyncio.Protocol):
 
         if self.reader.complete:
             self._exchange = None
-            self._thrown_away = 0
-            self._wait_no_more()
+            self._discarded = 0
+            self._cancel_deadline()
             self._next()
-        elif self.ended or self.reader.more or self._thrown_away > self._limits.rest_bytes:
+        elif self.ended or self.reader.more or self._discarded > self._limits.rest_bytes:
             self._finish()
             return
         elif self._deadline is None:
-            self._wait(self._limits.rest_seconds, self._close)
+            self._set_deadline(self._limits.rest_seconds, self._close)
 
-        self.read_on()
+        self.adjust_reading()
 
     def _finish(self) -> None:
-        """Close once the client has had a while to read its answer and to stop sending."""
+        """Close after the client has had some time to read its response and to stop sending."""
         if self._closing or self._transport.is_closing():
             return
 
         self._closing = True
-        self._thrown_away = 0
-        self._wait_no_more()
+        self._discarded = 0
+        self._cancel_deadline()
 
         if self.ended:
             self._close()
             return
 
-        with contextlib.suppress(OSError):  # it is lost already, and we hear of it next
+        with contextlib.suppress(OSError):  # the connection is lost, and `connection_lost` is called next
             self._transport.write_eof()
 
         self._transport.resume_reading()
 
         if self._writable.is_set():
-            self._wait(self._limits.rest_seconds, self._close)
+            self._set_deadline(self._limits.rest_seconds, self._close)
 
     def _close(self) -> None:
         self._transport.close()
 
-    def _all_taken(self) -> None:
+    def _all_sent(self) -> None:
         self._writable.set()
 
-        if self._unsent is not None:
-            self._unsent.cancel()
-            self._unsent = None
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
 
-    def _late(self) -> None:
-        if self._has_answered and not self.reader.buffered:  # blank lines are no request, so nobody waits for an answer
+    def _head_timed_out(self) -> None:
+        if self._has_responded and not self.reader.buffered:  # only blank lines came, so no response is expected
             self._close()
             return
 
         detail = f"The headers did not arrive within {self._limits.head_seconds:g} seconds."
         self.refuse(Problem("request-timeout", detail))
 
-    def _wait(self, seconds: float, over: Callable[[], None]) -> None:
-        self._wait_no_more()
-        self._deadline = self._loop.call_later(seconds, over)
+    def _set_deadline(self, seconds: float, timed_out: Callable[[], None]) -> None:
+        self._cancel_deadline()
+        self._deadline = self._loop.call_later(seconds, timed_out)
 
-    def _wait_no_more(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

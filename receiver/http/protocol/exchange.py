@@ -1,7 +1,8 @@
-"""One request and its answer, as ASGI has them.
+"""One request and its response, as ASGI messages.
 
-A body is read when the application asks for it and no sooner, so what nobody asks for is not kept. One request gets one
-answer, head and body in as few writes as they came in parts; what an application sends beyond that is an error of its.
+A body is read only when the application asks for it, so a body that is not needed is not kept in memory. Each request
+gets exactly one response; the head is sent in one write with the first part of the body. If the application sends
+anything more, that is an error.
 """
 
 from __future__ import annotations
@@ -32,45 +33,45 @@ class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     reader: RequestReader
+    #: Whether the client has stopped sending.
     ended: bool
-    """Whether the client sends nothing more."""
 
     def write(self, data: bytes) -> None:
         """Send these bytes."""
 
     async def drain(self) -> None:
-        """Return once everything written was taken over by the network, or the connection is lost."""
+        """Return once the network has taken everything that was written, or the connection is lost."""
 
-    def read_on(self) -> None:
-        """Let more of the request arrive."""
+    def adjust_reading(self) -> None:
+        """Pause reading while the buffer is full, and resume it otherwise."""
 
-    def bears_rest(self) -> bool:
-        """Whether the rest of the body, as far as its length is known, may be received only to be thrown away."""
+    def may_discard_rest(self) -> bool:
+        """Whether the rest of the body is short enough, as far as its length is known, to be received and discarded."""
 
-    def answered(self) -> None:
-        """Take note that the answer is complete."""
+    def responded(self) -> None:
+        """Continue after a complete response, or close."""
 
     def refuse(self, problem: Problem, *, without_body: bool = False) -> None:
-        """Answer with a problem, and close."""
+        """Respond with a problem, and close."""
 
-    def cut(self) -> None:
-        """Break off, so that what was sent is not taken for a whole answer."""
+    def abort(self) -> None:
+        """Drop the connection, so that the client does not mistake what was sent for a complete response."""
 
 
 class Exchange:
-    """The ASGI side of one request. `keep_alive` may be taken back until the answer begins."""
+    """The ASGI side of one request. `keep_alive` may be set to False until the response begins."""
 
     __slots__ = (
         "_awaits_continue",
         "_body_given",
+        "_changed",
         "_chunked",
         "_connection",
         "_defaults",
-        "_kept_back",
+        "_http_1_0",
         "_left",
-        "_news",
-        "_old",
         "_started",
+        "_unsent_head",
         "_without_body",
         "_written",
         "complete",
@@ -81,13 +82,13 @@ class Exchange:
     def __init__(self, connection: Connection, head: Head, defaults: list[tuple[bytes, bytes]]) -> None:
         self._connection: Final = connection
         self._defaults: Final = defaults
-        self._news: Final = asyncio.Event()
-        self._old: Final = head.version == "1.0"
+        self._changed: Final = asyncio.Event()
+        self._http_1_0: Final = head.version == "1.0"
         self._awaits_continue = head.expects_continue
         self._body_given = False
         self._without_body = head.method == "HEAD"
         self._started = self._written = False
-        self._kept_back = b""
+        self._unsent_head = b""
         self._chunked = False
         self._left: int | None = None
         self.keep_alive = head.keep_alive
@@ -95,24 +96,24 @@ class Exchange:
         self.gone = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Have the application answer. Whatever it does, there is a whole answer or the connection ends."""
+        """Run the application. Whatever it does, the client gets a complete response or the connection is dropped."""
         try:
             await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
-            self._connection.cut()
+            self._connection.abort()
             raise
         except Problem as problem:
-            self._fail(problem)  # the body is malformed, and this application has no answer of its own to that
-        except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote a request
+            self._fail(problem)  # the body is malformed, and this application did not handle that itself
+        except Exception as error:  # noqa: BLE001 - its text may quote the request, so nobody else may log it
             logger.error("the application failed: %s", describe_crash(error))  # noqa: TRY400 - the same
             self._fail(Problem("internal-error"))
         else:
             if not (self.complete or self.gone):
-                logger.error("the application returned before its answer was complete")
+                logger.error("the application returned before its response was complete")
                 self._fail(Problem("internal-error"))
 
     async def receive(self) -> Message:
-        """Return the next part of the body; after its end wait until there is nobody to answer any more.
+        """Return the next part of the body. After its end, wait for the end of the response or of the connection.
 
         Raises:
             Problem: `malformed-body`: the body is not framed as the headers say.
@@ -123,13 +124,13 @@ class Exchange:
 
             if body or self._body_given:
                 if self._connection.reader.more:
-                    await asyncio.sleep(0)  # there are very many chunks: others get on in between
+                    await asyncio.sleep(0)  # there are very many chunks: let other connections run in between
 
                 return {"type": "http.request", "body": body, "more_body": not self._body_given}
 
             if self._connection.ended:
                 self.gone = True
-                self._connection.cut()
+                self._connection.abort()
                 break
 
             if self._awaits_continue and not self._started:
@@ -144,27 +145,27 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; nothing where nobody is there any more.
+        """Send a part of the response; do nothing if the client is gone.
 
         Raises:
-            RuntimeError: it is not this part's turn, or the body has another length than announced.
-            ValueError: a header is none.
+            RuntimeError: the parts are out of order, or the body has another length than announced.
+            ValueError: a header is malformed.
         """
         if self.gone:
             return
 
         if not self._started and message["type"] == "http.response.start":
-            self._kept_back = self._head(message["status"], message.get("headers", ()))
+            self._unsent_head = self._head(message["status"], message.get("headers", ()))
             self._started = True
         elif self._started and not self.complete and message["type"] == "http.response.body":
             more = message.get("more_body", False)
             await self._write(self._framed(message.get("body", b""), more=more), more=more)
         else:
-            raise RuntimeError(f"a part of an answer out of turn: {message['type']}")
+            raise RuntimeError(f"a part of the response is out of order: {message['type']}")
 
-    def look_again(self) -> None:
-        """Take note that more of the request has arrived, or that the client is gone."""
-        self._news.set()
+    def wake(self) -> None:
+        """Wake `receive`: more of the request has arrived, the response is complete, or the client is gone."""
+        self._changed.set()
 
     def _read(self) -> bytes:
         try:
@@ -173,13 +174,13 @@ class Exchange:
             detail = "The body is not framed as its headers say."
             raise Problem("malformed-body", detail, {"Connection": "close"}) from None
 
-        self._connection.read_on()
+        self._connection.adjust_reading()
 
         return body
 
     async def _wait(self) -> None:
-        self._news.clear()
-        await self._news.wait()
+        self._changed.clear()
+        await self._changed.wait()
 
     async def _write(self, data: bytes, *, more: bool) -> None:
         await self._connection.drain()
@@ -188,13 +189,13 @@ class Exchange:
             return
 
         self._written = True
-        self._connection.write(self._kept_back + data)
-        self._kept_back = b""
+        self._connection.write(self._unsent_head + data)
+        self._unsent_head = b""
 
         if not more:
             self.complete = True
-            self.look_again()
-            self._connection.answered()
+            self.wake()
+            self._connection.responded()
 
     def _head(self, status: int, given: Headers) -> bytes:
         length: bytes | None = None
@@ -207,9 +208,10 @@ class Exchange:
                 case b"connection" if value.lower() == b"close":
                     closes, self.keep_alive = True, False
 
-        # Whoever waits for our word may send its body after this answer, or not: nobody could tell it from a request.
+        # A client that waits for `100 Continue` may or may not send its body after this response. The body could not
+        # be told apart from the next request, so the connection must not be used for another one.
         unread = not self._connection.reader.complete
-        if unread and (self._awaits_continue or not self._connection.bears_rest()):
+        if unread and (self._awaits_continue or not self._connection.may_discard_rest()):
             self.keep_alive = False
 
         headers = [*self._defaults, *given]
@@ -221,7 +223,7 @@ class Exchange:
             self._without_body = True
         elif length is not None:
             self._left = int(length)
-        elif not self._old:  # to an old client, the end of the connection is the end of the body
+        elif not self._http_1_0:  # for HTTP/1.0, the end of the connection is the end of the body
             self._chunked = True
             headers.append((b"transfer-encoding", b"chunked"))
 
@@ -238,7 +240,7 @@ class Exchange:
             self._left -= len(body)
 
             if self._left < 0 or (self._left and not more):
-                raise RuntimeError("a body of another length than the answer's head says")
+                raise RuntimeError("the response's body has another length than its Content-Length")
 
         return body
 
@@ -247,6 +249,6 @@ class Exchange:
             return
 
         if self._written:
-            self._connection.cut()
+            self._connection.abort()
         else:
             self._connection.refuse(problem, without_body=self._without_body)

@@ -1,8 +1,8 @@
-"""Where one request ends and the next one begins: the bytes of a connection, read as HTTP/1.1 and in one way only.
+"""Where one request ends and the next one begins: splits the bytes of a connection into HTTP/1.1 requests.
 
-Whatever two readers could read differently is refused (RFC 9112, sections 2.2 and 7), and nothing after it is read.
-Everything is bounded: a head, a chunk's size line, what a chunked body carries beside its data. This file is pure:
-bytes go in, requests come out. It knows no socket and no clock, and its caller says when enough was waited for.
+Whatever two parsers could read differently is refused (RFC 9112, sections 2.2 and 7), and nothing after it is read.
+Everything is bounded: a head, a chunk's size line, and the extensions and trailers of a chunked body. This file is
+pure: bytes go in, requests come out. It has no socket and no clock; the caller is responsible for timeouts.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from receiver.http.protocol.heads import TOKEN, VALUE, MalformedRequest, check_r
 if TYPE_CHECKING:
     from receiver.http.protocol.heads import Head
 
-#: Bytes of a request's head, blank lines before it included. The application accepts less.
+#: The most bytes of a request's head, blank lines before it included. The application accepts less.
 HEAD_BYTES: Final = 64 * 1024
 
-#: Lines of a request's head. The application accepts fewer; very many short ones take long to look at.
+#: The most lines of a request's head. The application accepts fewer; very many short lines take long to parse.
 HEAD_LINES: Final = 200
 
 _SIZE_LINE_BYTES: Final = 256
+#: The most bytes of extensions and trailers in one chunked body.
 _EXTRA_BYTES: Final = 8 * 1024
 #: Chunks that one call reads, so that it returns within a few milliseconds.
 _CHUNKS_AT_ONCE: Final = 4096
@@ -36,7 +37,7 @@ class HeadTooLarge(MalformedRequest):
 
 
 class _Step(Enum):
-    """What a chunked body goes on with."""
+    """What comes next in a chunked body."""
 
     SIZE = auto()
     DATA = auto()
@@ -46,7 +47,7 @@ class _Step(Enum):
 class RequestReader:
     """The requests of one connection, in order: `head`, then `body` until it is `complete`, then `head` again.
 
-    After it has raised `MalformedRequest` it reads nothing any more: every further call raises it again.
+    After it has raised `MalformedRequest` it reads nothing more: every further call raises it again.
     """
 
     def __init__(self) -> None:
@@ -58,11 +59,11 @@ class RequestReader:
         self._left = 0
         self._extra = 0
         self._step: _Step | None = None
+        #: Whether the last `body` left more chunks that may have arrived already.
         self.more = False
-        """Whether `body` has left something that it could return at once."""
 
     def feed(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Add bytes that have arrived."""
         if self._refused is None:
             self._buffer += data
 
@@ -87,12 +88,12 @@ class RequestReader:
         return self._left
 
     def head(self) -> Head | None:
-        """Return the next request's head, or None until it has arrived whole.
+        """Return the next request's head, or None until it has arrived completely.
 
         Raises:
-            MalformedRequest: it is none, however it goes on. `HeadTooLarge`: it is too large.
+            MalformedRequest: it is malformed, whatever the missing part is. `HeadTooLarge`: it is too large.
         """
-        self._go_on()
+        self._raise_if_refused()
         try:
             return self._head()
         except MalformedRequest as refused:
@@ -100,12 +101,12 @@ class RequestReader:
             raise
 
     def body(self) -> bytes:
-        """Return what has arrived of the body since the last call; it may return less than that of very many chunks.
+        """Return what has arrived of the body since the last call; of very many chunks it may return only some.
 
         Raises:
-            MalformedRequest: its chunks are no chunks.
+            MalformedRequest: its chunks are malformed.
         """
-        self._go_on()
+        self._raise_if_refused()
 
         if self._step is None:
             return self._take() if self._left else b""
@@ -116,7 +117,7 @@ class RequestReader:
             self._refuse(refused)
             raise
 
-    def _go_on(self) -> None:
+    def _raise_if_refused(self) -> None:
         if self._refused is not None:
             raise self._refused
 
@@ -137,7 +138,7 @@ class RequestReader:
             raise HeadTooLarge("the head is too large")
 
         if end < 0:
-            self._check_begun()
+            self._check_partial_head()
             return None
 
         if buffer.count(b"\r\n", 0, end + 2) > HEAD_LINES:
@@ -151,8 +152,8 @@ class RequestReader:
 
         return head
 
-    def _check_begun(self) -> None:
-        """Refuse what is no head, however it goes on: nobody needs to wait for its end."""
+    def _check_partial_head(self) -> None:
+        """Refuse a head that is malformed already, so that nobody waits for its end."""
         buffer = self._buffer
         check_stray(buffer, max(0, self._searched - 1))
 
@@ -186,7 +187,7 @@ class RequestReader:
                     break
 
                 if not self._buffer.startswith(b"\r\n"):
-                    raise MalformedRequest("a chunk that is longer than its size")
+                    raise MalformedRequest("a chunk is longer than its size")
 
                 del self._buffer[:2]
                 self._step = _Step.SIZE
@@ -199,7 +200,7 @@ class RequestReader:
         return b"".join(parts)
 
     def _read_line(self) -> bool:
-        """Read a chunk's size line, or a trailer, which is thrown away; return whether it has arrived."""
+        """Read a chunk's size line, or a trailer, which is discarded; return whether the line has arrived."""
         end = self._buffer.find(b"\r\n", 0, _SIZE_LINE_BYTES if self._step is _Step.SIZE else _EXTRA_BYTES)
 
         if end < 0:
@@ -216,7 +217,7 @@ class RequestReader:
         elif not line:
             self._step = None
         else:
-            self._pass_over(line, _TRAILER.fullmatch(line) is not None)
+            self._discard_extra(line, _TRAILER.fullmatch(line) is not None)
 
         return True
 
@@ -224,16 +225,16 @@ class RequestReader:
         size = _SIZE_LINE.fullmatch(line)
 
         if size is None:
-            raise MalformedRequest("no chunk size")
+            raise MalformedRequest("a chunk's size line is malformed")
 
         self._left = int(size[1], 16)
         self._step = _Step.DATA if self._left else _Step.TRAILERS
 
         if size[2]:
-            self._pass_over(size[2], well_formed=True)
+            self._discard_extra(size[2], well_formed=True)
 
-    def _pass_over(self, extra: bytes, well_formed: bool) -> None:  # noqa: FBT001 - read beside its argument
+    def _discard_extra(self, extra: bytes, well_formed: bool) -> None:  # noqa: FBT001 - read beside its argument
         self._extra += len(extra)
 
         if not well_formed or self._extra > _EXTRA_BYTES:
-            raise MalformedRequest("what the chunked body carries beside its data is malformed, or too much")
+            raise MalformedRequest("the extensions or trailers of the chunked body are malformed or too long")

@@ -1,7 +1,7 @@
-"""The head of a request: a line and headers, read in one way only.
+"""The head of a request: the request line and the headers.
 
-Whatever two readers could read differently is refused: RFC 9112, sections 3, 5 and 6. Where the body ends is decided
-here and nowhere else. An offer to change the protocol is dropped, so that it decides nothing.
+Whatever two parsers could read differently is refused: RFC 9112, sections 3, 5 and 6. The body's length is decided
+here and nowhere else. An offer to change the protocol (`Upgrade`) is dropped, so that it has no effect.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 _AUTHORITY: Final = (
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2}){1,255})(?::[0-9]{0,5})?"
 )
-#: All registered methods are spelt so; what is left of something else in front of one mostly is not.
+#: All registered methods are upper case; leftover bytes of another request in front of a method mostly are not.
 _REQUEST_LINE: Final = re.compile(rb"([A-Z][A-Z\-]*+) ([!\"$-~]++) HTTP/1\.([01])\r\n")
 _FIELDS: Final = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+")
 _HOST: Final = re.compile(_AUTHORITY)
 _ABSOLUTE: Final = re.compile(rb"https?://" + _AUTHORITY + rb"(/[^?]*+)?+(\?.*+)?+", re.IGNORECASE)
-#: What no head holds: control characters, and half a line's end.
+#: What no head may contain: control characters, and a CR or LF without the other.
 _STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-#: The digits of a length that no request here comes near.
+#: The most digits of a length that are read: no request here is that long.
 _DIGITS: Final = 18
 
-#: Headers that decide something here, and the offers that are dropped.
+#: Headers that have a meaning here, the dropped offers included.
 _CONCERNED: Final = frozenset(
     (b"connection", b"content-length", b"expect", b"host", b"http2-settings", b"transfer-encoding", b"upgrade")
 )
@@ -34,11 +34,11 @@ _OFFERS: Final = frozenset((b"http2-settings", b"upgrade"))
 
 
 class MalformedRequest(ValueError):
-    """These bytes are no request, or one that two readers could read differently. Its text quotes none of them."""
+    """These bytes are not a request, or two parsers could read them differently. The text quotes none of them."""
 
 
 class Head(NamedTuple):
-    """The head of a request. `path` and `query` are as they were sent, `length` is None for a chunked body."""
+    """The head of a request. `path` and `query` are raw, as they were sent; `length` is None for a chunked body."""
 
     method: str
     path: bytes
@@ -51,28 +51,28 @@ class Head(NamedTuple):
 
 
 def check_stray(begun: bytearray, start: int) -> None:
-    """Refuse what no head may hold, from this place on: nobody needs to wait for the end of it."""
+    """Refuse a partial head with characters that no head may contain; bytes before `start` are checked already."""
     if _STRAY.search(begun, start):
-        raise MalformedRequest("a control character, or half a line's end, in the head")
+        raise MalformedRequest("the head contains a control character, or a CR or LF alone")
 
 
 def check_request_line(begun: bytearray) -> None:
-    """Refuse what does not begin with a whole request line."""
+    """Refuse a partial head that does not begin with a complete request line."""
     if _REQUEST_LINE.match(begun) is None:
-        raise MalformedRequest("no request line")
+        raise MalformedRequest("the request line is malformed")
 
 
 def parse_head(head: bytes) -> Head:
-    """Return the head that these bytes are, up to and with the end of its last header, or raise `MalformedRequest`."""
+    """Parse a head, up to and including the end of its last header, or raise `MalformedRequest`."""
     line = _REQUEST_LINE.match(head)
 
     if line is None:
-        raise MalformedRequest("no request line")
+        raise MalformedRequest("the request line is malformed")
 
     method, target, minor = line.groups()
 
     if _FIELDS.fullmatch(head, line.end()) is None:
-        raise MalformedRequest("a line that is no header")
+        raise MalformedRequest("a header is malformed")
 
     headers: list[tuple[bytes, bytes]] = []
     concerned: dict[bytes, list[bytes]] = {}
@@ -109,7 +109,7 @@ def parse_head(head: bytes) -> Head:
 def _split(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     """Return path and query of a request's target: in origin form, in absolute form, or `*` for OPTIONS."""
     if method == b"CONNECT":
-        raise MalformedRequest("there is no tunnel here")
+        raise MalformedRequest("CONNECT is not supported")
 
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
@@ -121,7 +121,7 @@ def _split(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     absolute = _ABSOLUTE.fullmatch(target)
 
     if absolute is None:
-        raise MalformedRequest("no target")
+        raise MalformedRequest("the target is malformed")
 
     return absolute[1] or b"/", (absolute[2] or b"?")[1:]
 
@@ -131,17 +131,17 @@ def _check_host(hosts: list[bytes], *, old: bool) -> None:
         return
 
     if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
-        raise MalformedRequest("there must be one Host")
+        raise MalformedRequest("there must be exactly one well-formed Host")
 
 
 def _length(concerned: dict[bytes, list[bytes]], *, old: bool) -> int | None:
-    """Return the body's length, None for a chunked one."""
+    """Return the body's length, None for a chunked body."""
     lengths = concerned.get(b"content-length", [])
     encodings = concerned.get(b"transfer-encoding", [])
 
     if encodings:
         if old or lengths or len(encodings) > 1 or encodings[0].lower() != b"chunked":
-            raise MalformedRequest("a body's length is given by one Content-Length, or as chunked")
+            raise MalformedRequest("a body needs either one Content-Length or the Transfer-Encoding chunked")
 
         return None
 
@@ -149,12 +149,12 @@ def _length(concerned: dict[bytes, list[bytes]], *, old: bool) -> int | None:
         return 0
 
     if len(lengths) > 1 or not lengths[0].isdigit():
-        raise MalformedRequest("a body's length is given by one Content-Length, or as chunked")
+        raise MalformedRequest("a body needs either one Content-Length or the Transfer-Encoding chunked")
 
-    # int() of very many digits is neither free nor allowed, and so long a body never ends.
+    # int() of very many digits is slow, and Python refuses it. So long a body would never end, so the digits are cut.
     return int(lengths[0].lstrip(b"0")[:_DIGITS] or b"0")
 
 
 def _members(values: list[bytes]) -> list[bytes]:
-    """Return the members of a comma-separated header, in lower case, however many lines it came in."""
+    """Return the members of a comma-separated header, in lower case; the header may be repeated."""
     return [member.strip(b" \t").lower() for value in values for member in value.split(b",")]

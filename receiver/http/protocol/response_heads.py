@@ -1,4 +1,4 @@
-"""The bytes of a response's head, and of a refusal that no application makes."""
+"""The bytes of a response's head, and of a refusal that the connection itself makes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
     type Headers = Iterable[tuple[bytes, bytes]]
 
-#: Without a control character, so that nothing ends it early.
+#: It contains no control character, so that nothing in it can end the header early.
 _HEADER: Final = re.compile(TOKEN + rb": " + VALUE)
 _END: Final = b"\r\n"
 
 
 def response_head(status: int, headers: Headers) -> bytes:
-    """Return the head of a response, with its end; names are written in lower case.
+    """Return the head of a response, including the blank line at its end; names are written in lower case.
 
     Raises:
-        ValueError: a header would not arrive as the one header that it is.
+        ValueError: a header is malformed, so that it could be read as something else.
     """
     lines = [name.lower() + b": " + value for name, value in headers]
 
     if not all(map(_HEADER.fullmatch, lines)):
-        raise ValueError("a header that is none")
+        raise ValueError("a header is malformed")
 
     return _END.join([_STATUS_LINES[status], *lines, _END])
 
 
 def refusal(problem: Problem, defaults: Headers, *, without_body: bool) -> bytes:
-    """Return the whole response that refuses a request with this problem and ends its connection."""
+    """Return the complete response that refuses a request with this problem and closes the connection."""
     response = problem.response()
     headers = dict([*response.raw_headers, *ALWAYS, (b"connection", b"close")])
 

@@ -1,7 +1,7 @@
-"""The HTTP server under the application: uvicorn's life of a server over connections of our own.
+"""The HTTP server under the application: uvicorn's server with our own implementation of connections.
 
-uvicorn's connections wait without end and hand what follows an offer to change the protocol to the next request. Its
-server ends a process that was asked to stop with that very signal.
+uvicorn's connections wait without a limit, and they treat what follows an offer to change the protocol as the next
+request. Its server ends the process with the signal that asked it to stop, instead of with exit code 0.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-#: Seconds that SIGTERM leaves requests that are under way; running steps get a few more.
+#: Seconds that requests under way have after SIGTERM; running steps get a few more.
 _DRAIN: Final = 4
 
-#: Connections that one process can bear, where the operating system lets it.
+#: The open files, and so the connections, that one process asks the operating system for.
 _FILES: Final = 65_536
 
 
 class Server(uvicorn.Server):
-    """Serves an application until `stop`, and then returns.
+    """Serves an application until `stop` is called, and then returns.
 
-    `stopping` is called at once then, before anything is drained.
+    `stop` calls `stopping` at once, before it drains requests.
     """
 
     def __init__(self, app: ASGIApp, *, stopping: Callable[[], None]) -> None:
@@ -43,16 +43,16 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=_DRAIN,
-                # Its reading of them believes anything a proxy passes on; `receiver.http.client_addresses` has ours.
+                # uvicorn trusts everything that a proxy passes on; `receiver.http.client_addresses` does not.
                 proxy_headers=False,
             )
         )
         self._stopping = stopping
 
     def stop(self, number: int) -> None:
-        """Begin to stop, for this signal; a second SIGINT waits for nobody any more.
+        """Begin to stop, for this signal; a second SIGINT stops without draining.
 
-        The connections hear of it first, so that every answer from now on says that it is the last one of its own.
+        The connections are shut down first, so that every response from now on says that it is the connection's last.
         """
         for connection in tuple(self.server_state.connections):
             connection.shutdown()
@@ -62,12 +62,12 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: whoever serves calls `stop`. uvicorn's own way ends the process by the signal."""
+        """Leave signals alone: the process calls `stop`. uvicorn's own handling would end the process by the signal."""
         yield
 
 
 def allow_many_connections() -> None:
-    """Raise this process's limit of open files as far as it may by itself."""
+    """Raise this process's soft limit of open files as far as its hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
 

@@ -1,1 +1,1 @@
-"""Signatures over request bodies: who really sent it, besides who holds the link. One scheme family per file."""
+"""Signatures over request bodies, which prove who sent a request. One family of schemes per file."""

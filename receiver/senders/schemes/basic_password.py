@@ -1,6 +1,6 @@
-"""Basic authentication (RFC 7617), all that Databricks' job notifications offer: it signs nothing.
+"""Basic authentication (RFC 7617), the only authentication of Databricks' job notifications. It signs nothing.
 
-So whoever holds the password, or reads one request, can send any body. What comes this way may only be a hint.
+Anybody who has the password, or sees one request, can send any body. So these deliveries may only be hints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BasicPassword:
     timestamped: bool = False
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:  # noqa: ARG002 - a Scheme
-        """Return that nothing is signed, or raise `SignatureRefused`: the credentials are not ours."""
+        """Return an empty `Signed`, since nothing is signed, or raise `SignatureRefused` for wrong credentials."""
         kind, _, credentials = single_headers(headers, {_HEADER})[_HEADER].partition(b" ")
 
         if kind.lower() != b"basic":

@@ -1,6 +1,6 @@
 """One HMAC in one header, over the body or over a timestamp and the body: GitHub, Shopify, Slack, and your own.
 
-What the scheme does not sign (event names, delivery ids) travels in headers too, and is never looked at.
+These senders also send event names and delivery ids in headers. They are not signed, so they are never read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ type Encoding = Literal["hex", "base64"]
 class HeaderSignature:
     """A signature in `header`, written as `prefix` and the digest in lower case hex or padded standard base64.
 
-    Names are in lower case. With a `timestamp_header`, what is signed is the timestamp and the body in `layout`. `text`
-    is set where the sender signs text only.
+    Header names are in lower case. With a `timestamp_header`, the timestamp and the body are signed, put together by
+    `layout`. `text` means that the sender signs only text in UTF-8.
     """
 
     secrets: tuple[Secret, ...]
@@ -49,17 +49,20 @@ class HeaderSignature:
 
     @classmethod
     def github(cls, secrets: tuple[Secret, ...]) -> Self:
-        """Return GitHub's (https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries)."""
+        """Return GitHub's scheme.
+
+        See https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries.
+        """
         return cls(secrets=secrets, header=b"x-hub-signature-256", prefix=b"sha256=")
 
     @classmethod
     def shopify(cls, secrets: tuple[Secret, ...]) -> Self:
-        """Return Shopify's (https://shopify.dev/docs/apps/build/webhooks/subscribe/https)."""
+        """Return Shopify's scheme (https://shopify.dev/docs/apps/build/webhooks/subscribe/https)."""
         return cls(secrets=secrets, header=b"x-shopify-hmac-sha256", encoding="base64")
 
     @classmethod
     def slack(cls, secrets: tuple[Secret, ...]) -> Self:
-        """Return Slack's (https://docs.slack.dev/authentication/verifying-requests-from-slack)."""
+        """Return Slack's scheme (https://docs.slack.dev/authentication/verifying-requests-from-slack)."""
         return cls(
             secrets=secrets,
             header=b"x-slack-signature",
@@ -71,11 +74,11 @@ class HeaderSignature:
 
     @property
     def timestamped(self) -> bool:
-        """Whether a captured request stops to be good by itself."""
+        """Whether a captured request expires by itself."""
         return self.timestamp_header is not None
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
-        """Return what is signed: the moment, where there is one."""
+        """Return what is signed: the timestamp, if there is one."""
         names = {self.header} if self.timestamp_header is None else {self.header, self.timestamp_header}
         found = single_headers(headers, names)
         moment = b"" if self.timestamp_header is None else found[self.timestamp_header]

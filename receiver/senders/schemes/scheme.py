@@ -1,7 +1,7 @@
-"""What all signature schemes share: one spelling of every header, a window in time, comparison in constant time.
+"""What all signature schemes share: one spelling of every header, a time window, comparison in constant time.
 
-Everything here works on bytes as they came. A header that could be read in two ways is refused rather than read, since
-frameworks take the first of a repeated header and webhook libraries the last.
+Everything here works on the raw bytes. A header that could be read in two ways is refused: of a repeated header,
+frameworks read the first value and webhook libraries the last.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 type Headers = Iterable[tuple[bytes, bytes]]
 
-#: Seconds that a timestamp may lie in the past or the future.
+#: The most seconds that a timestamp may be in the past or in the future.
 WINDOW: Final = 300
 
 MAX_HEADER_BYTES: Final = 2048
@@ -26,20 +26,20 @@ _TIMESTAMP: Final = re.compile(rb"[1-9][0-9]{0,11}")
 
 
 class SignatureRefused(ValueError):
-    """The body is not signed, or not by a key we know, or not now. Quotes nothing of the request."""
+    """The body is not signed, not by a known key, or not recently. The message quotes nothing of the request."""
 
 
 class SignatureRepeated(SignatureRefused):
-    """A header that the signature needs is there more than once."""
+    """A header that the signature needs is repeated."""
 
 
 class SignedNoText(SignatureRefused):
-    """The signature holds, but the body is not UTF-8, and the sender's official library signs text only."""
+    """The signature is valid, but the body is not UTF-8, and the sender's official library signs only text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """What a good signature vouches for besides the body: the delivery's id and the moment, empty where it does not."""
+    """What a valid signature covers besides the body: the delivery's id and the timestamp, empty if it does not."""
 
     identity: bytes = b""
     moment: bytes = b""
@@ -50,26 +50,26 @@ class Scheme(Protocol):
 
     @property
     def challenge(self) -> str:
-        """What an answer 401 says in `WWW-Authenticate`."""
+        """The `WWW-Authenticate` header of a 401 response."""
 
     @property
     def timestamped(self) -> bool:
-        """Whether a captured request stops to be good by itself, after `WINDOW` seconds."""
+        """Whether a captured request expires by itself, after `WINDOW` seconds."""
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
-        """Return what is signed, or raise `SignatureRefused` whatever the bytes are.
+        """Return what is signed, or raise `SignatureRefused`. No input raises anything else.
 
-        A signature does not prove that a request is not a replay: whoever calls this must settle once for other
-        reasons.
+        A valid signature does not prove that a request is not a replay: the caller must make sure that it has its
+        effect only once.
         """
 
 
 def single_headers(headers: Headers, names: set[bytes]) -> dict[bytes, bytes]:
-    """Return the headers of these names, in lower case; each must be there once, and short.
+    """Return the headers of these names, which are in lower case. Each must occur once and be short.
 
     Raises:
-        SignatureRepeated: one is there twice, even if both say the same.
-        SignatureRefused: one is missing, or absurdly long.
+        SignatureRepeated: one is repeated, even if the values are equal.
+        SignatureRefused: one is missing, or longer than `MAX_HEADER_BYTES`.
     """
     found: dict[bytes, bytes] = {}
     for raw_name, value in headers:
@@ -92,27 +92,27 @@ def single_headers(headers: Headers, names: set[bytes]) -> dict[bytes, bytes]:
 
 
 def check_moment(timestamp: bytes, now: Callable[[], float]) -> None:
-    """Return if this is a number of seconds since the epoch in its one spelling, and now."""
+    """Return if this is seconds since the epoch, in decimal without leading zeros, and within `WINDOW` of now."""
     if not _TIMESTAMP.fullmatch(timestamp):
         raise SignatureRefused("the timestamp is not a number of seconds")
 
     if not abs(now() - int(timestamp)) <= WINDOW:
-        raise SignatureRefused("the timestamp is not now")
+        raise SignatureRefused(f"the timestamp is more than {WINDOW} seconds from now")
 
 
 def check_text(body: bytes) -> None:
     """Return if the body is UTF-8: the official libraries of these senders sign and verify text.
 
-    To be called once the signature holds: whoever sent these bytes is known then, and is told what is wrong with them.
+    Call it only after the signature was verified: the sender is authentic then, and may learn what is wrong.
     """
     try:
         body.decode()
     except UnicodeDecodeError:
-        raise SignedNoText("the signature holds, but the body is not UTF-8") from None  # the original carries the body
+        raise SignedNoText("the signature is valid, but the body is not UTF-8") from None  # the original has the body
 
 
 def check_any(candidates: Sequence[bytes], expected: Iterable[bytes]) -> None:
-    """Return if one of the signatures given is one of those expected; all are compared, each in constant time."""
+    """Return if one of the candidates is one of those expected; all are compared, each in constant time."""
     good = False
     for right in expected:
         for candidate in candidates:

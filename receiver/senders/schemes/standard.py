@@ -1,8 +1,7 @@
 """Standard Webhooks (https://www.standardwebhooks.com, version 1.0.0), symmetric signatures only.
 
-The official library is lenient with what it parses and raises whatever its parsing raises; here every header has one
-spelling, and everything that is not exactly a good signature is `SignatureRefused`. Asymmetric signatures (`v1a`) are
-passed over, never taken.
+The official library parses leniently and raises various errors. Here every header has one spelling, and everything but
+a valid signature raises `SignatureRefused`. Asymmetric signatures (`v1a`) are ignored, never accepted.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ if TYPE_CHECKING:
     from orchestrator.config.secret import Secret
     from receiver.senders.schemes.scheme import Headers
 
-# Without a full stop: it separates id, timestamp and body in what is signed, and a body that is a number could
-# otherwise be moved across the border, `a` + `T1` + `T2.5` read as `a.T1` + `T2` + `5`.
+# An id has no full stop, because full stops separate id, timestamp and body in what is signed. Otherwise the parts
+# could be divided differently: `a` + `T1` + `T2.5` could be read as `a.T1` + `T2` + `5`.
 _ID: Final = re.compile(rb"[!-\-/-~]{1,255}")
 _SIGNATURE: Final = re.compile(rb"[A-Za-z0-9+/]{43}=")
 
-#: What the headers' names begin with: the standard's own, and that of the service it grew out of.
+#: The prefixes of the header names: the standard's own, and that of Svix, from which the standard comes.
 _FAMILIES: Final = (b"webhook", b"svix")
 
 
@@ -49,12 +48,10 @@ def verify_standard_webhook(
     now: Callable[[], float] = time.time,
     family: bytes = b"webhook",
 ) -> Signed:
-    """Return what is signed if one of `secrets` signed the raw `body` and its id, now.
-
-    Now is at most `WINDOW` seconds ago or ahead.
+    """Return what is signed if one of `secrets` signed the raw `body` and its id at most `WINDOW` seconds from now.
 
     Raises:
-        SignatureRefused: in every other case, and nothing else whatever the bytes are.
+        SignatureRefused: in every other case. No input raises anything else.
     """
     identity, timestamp, signatures = _values(headers, family)
 
@@ -75,7 +72,7 @@ def verify_standard_webhook(
 class StandardWebhooks:
     """Standard Webhooks from a third party, under the header names of the standard or those of Svix.
 
-    The secrets are what follows `whsec_`, base64-decoded.
+    The secrets are what follows `whsec_`, decoded from base64.
     """
 
     secrets: tuple[Secret, ...]
@@ -83,7 +80,7 @@ class StandardWebhooks:
     timestamped: bool = True
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
-        """Return what is signed. Svix sends both families of headers: they must say the same, or count as repeated."""
+        """Return what is signed. Svix sends both families of headers; if they differ, they count as repeated."""
         given = list(headers)
         names = {name.lower() for name, _ in given}
         families = [family for family in _FAMILIES if family + b"-signature" in names] or [_FAMILIES[0]]
@@ -98,7 +95,7 @@ class StandardWebhooks:
 
 
 def _values(headers: Headers, family: bytes) -> tuple[bytes, ...]:
-    """Return the id, the timestamp and the signatures that this family of headers gives.
+    """Return the id, the timestamp and the signatures in this family of headers.
 
     Raises:
         SignatureRefused: one of them is missing or repeated.
@@ -110,7 +107,7 @@ def _values(headers: Headers, family: bytes) -> tuple[bytes, ...]:
 
 
 def _candidates(header: bytes) -> list[bytes]:
-    """Return the base64 texts of the v1 signatures; compared as text, so only the canonical spelling can match."""
+    """Return the base64 texts of the v1 signatures, which are compared as text: only the canonical spelling matches."""
     parts = header.split(b" ")
     if len(parts) > MAX_SIGNATURES:
         raise SignatureRefused("there are too many signatures")

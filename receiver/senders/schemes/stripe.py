@@ -1,7 +1,7 @@
 """Stripe's signatures (https://docs.stripe.com/webhooks/signature): `t=TIMESTAMP,v1=HEX` over `TIMESTAMP.BODY`.
 
-The key is the endpoint secret as it is written, `whsec_` included. A Standard Webhooks key looks the same and means
-what follows the prefix, base64-decoded; no key is ever tried in both ways.
+The key is the text of the endpoint secret, including `whsec_`. A Standard Webhooks secret looks the same, but there the
+key is what follows the prefix, decoded from base64. No secret is ever tried in both ways.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _SIGNATURE: Final = re.compile(rb"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class StripeSignature:
-    """Stripe, with an endpoint's secrets: while one is rolled, Stripe signs with the old and the new one."""
+    """Stripe, with an endpoint's secrets: while a secret is rolled, Stripe signs with the old and the new one."""
 
     secrets: tuple[Secret, ...]
     challenge: str = "Signature"
     timestamped: bool = True
 
     def verify(self, headers: Headers, body: bytes, *, now: Callable[[], float]) -> Signed:
-        """Return what is signed: the moment. Other versions than v1 are passed over, as Stripe asks."""
+        """Return what is signed: the timestamp. Only signatures of version v1 are read, as Stripe requires."""
         timestamp, candidates = _read(single_headers(headers, {_HEADER})[_HEADER])
         check_moment(timestamp, now)
         signed = b"%b.%b" % (timestamp, body)

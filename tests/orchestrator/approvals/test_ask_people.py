@@ -1,4 +1,4 @@
-"""Asking people, on every engine: who is asked, what stands, and what becomes of the links that are left over."""
+"""Asking people, on every engine: who is asked, which decision counts, and what the links that are left over say."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def who(ended: dict[str, Any]) -> list[tuple[str, str]]:
     return [(answer["person"], answer["decision"]) for answer in ended["result"]["answers"]]
 
 
-async def test_of_several_people_the_first_answer_stands_and_the_others_links_say_so(here: Desk) -> None:
+async def test_of_several_people_the_first_answer_counts_and_the_links_of_the_others_say_so(here: Desk) -> None:
     await here.ask(people=EVERYBODY)
     ada, bob, cat = [await here.link(person) for person in EVERYBODY]
     assert len({ada, bob, cat}) == 3
@@ -49,7 +49,7 @@ async def test_of_several_people_the_first_answer_stands_and_the_others_links_sa
     assert "Already decided: Rejected" in seen(await here.post(cat, "approve"), 409)
 
 
-async def test_of_two_people_at_the_same_instant_one_wins_and_the_other_is_told_what_stands(here: Desk) -> None:
+async def test_of_two_people_at_the_same_instant_one_wins_and_the_other_sees_what_was_decided(here: Desk) -> None:
     await here.ask(people=[ADA, BOB])
     links = [await here.link(ADA), await here.link(BOB)]
 
@@ -118,7 +118,7 @@ async def test_where_all_must_agree_what_a_step_has_counted_decides_nothing(tmp_
 
 
 @pytest.mark.parametrize("first", ["hold", "closed"])
-async def test_of_what_stands_against_agreement_the_first_decision_counts_before_a_wait_that_was_closed(
+async def test_where_agreement_fails_a_decision_has_priority_over_a_wait_that_was_closed(
     tmp_path: Path, first: str
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.approvals.decision import Decision
 from orchestrator.callbacks.outcomes import Outcome
 
-#: As releases have stored it since there are decisions.
+#: The form in which all releases have stored a decision.
 STORED = '{"comment": "ca\\u00e7a\\nb", "digest": "ab12", "client": "192.0.2.1", "at": "2026-11-21T08:00:00.000Z"}'
 
 DECISION = Decision(comment="caça\nb", digest="ab12", client="192.0.2.1", at="2026-11-21T08:00:00.000Z")

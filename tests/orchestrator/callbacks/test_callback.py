@@ -1,4 +1,4 @@
-"""Waits in a workflow of one's own, on every engine: opened, answered, expired, withdrawn, cancelled."""
+"""Waits in workflows of the tests' own, on every engine: opened, answered, expired, withdrawn, cancelled."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_waits_opened_together_are_answered_in_any_order(works: Plant) -> 
     assert await works.ended("a") == ("succeeded", ["succeeded"] * 3)
 
 
-async def test_a_wait_closes_at_its_deadline_by_itself_and_a_late_answer_is_told(works: Plant) -> None:
+async def test_a_wait_closes_at_its_deadline_by_itself_and_a_late_answer_finds_it_closed(works: Plant) -> None:
     await works.start("a", deadline=1.5)
 
     assert await works.ended("a") == ("succeeded", ["expired"])

@@ -140,7 +140,7 @@ async def test_what_settles_is_bound_to_the_wait_of_the_token() -> None:
     assert [(value["promise"], value["opened"], value["ikey"]) for value in store.resolved] == [("w.1:1", 4, "k")]
 
 
-async def test_a_wait_that_somebody_settles_meanwhile_is_theirs() -> None:
+async def test_a_wait_that_somebody_else_settles_first_is_reported_as_theirs() -> None:
     store = Store(PENDING)
     promises = cast("Promises", store)
     wait = await wait_of(promises, FRESH)

@@ -1,4 +1,4 @@
-"""Questions as values, and the form in which they rest in the record of their wait."""
+"""Questions as values, and the form in which they are stored in the record of their wait."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def test_a_token_is_good_up_to_its_expiry_and_expired_after_it() -> None:
     assert caught.value.claims == CLAIMS
 
 
-def test_whoever_asks_for_it_is_told_what_an_expired_token_says() -> None:
+def test_the_claims_of_an_expired_token_can_be_read_on_request() -> None:
     for now, expired in ((CLAIMS.expires_at, False), (CLAIMS.expires_at + 1, True)):
         presented = signer(now=now).verify_even_expired(TOKEN, audience="machine")
         assert (presented.claims, presented.expired) == (CLAIMS, expired)

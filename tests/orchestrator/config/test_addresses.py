@@ -1,4 +1,4 @@
-"""Addresses of the configuration: what is taken, and what is refused before anything is waited for.
+"""Addresses of the configuration: what is accepted, and what is refused at the start.
 
 Long because it is made of tables, one for each kind of address.
 """

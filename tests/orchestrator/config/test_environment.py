@@ -39,7 +39,7 @@ def test_a_name_with_control_characters_stays_one_line() -> None:
     assert len(str(caught.value)) < 250
 
 
-def test_names_of_others_are_none_of_our_business() -> None:
+def test_names_of_other_programs_are_accepted() -> None:
     assert "COUNTERSIGNATURE" in Given({"COUNTERSIGNATURE": "", "PATH": "\n"})
 
 
@@ -72,11 +72,11 @@ def test_a_line_that_is_no_setting_is_refused_by_its_number(tmp_path: Path) -> N
         read_file(file)
 
 
-def test_a_variable_of_ours_stands_once_in_the_file(tmp_path: Path) -> None:
+def test_a_variable_of_ours_is_set_once_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(f"OTHER=1\nOTHER=2\n{VARIABLES[0]}=memory://\n{VARIABLES[0]}=memory://\n")
 
-    with pytest.raises(ConfigurationError, match=f"^{VARIABLES[0]} stands twice"):
+    with pytest.raises(ConfigurationError, match=f"^{VARIABLES[0]} is set twice"):
         read_file(file)
 
 

@@ -1,4 +1,4 @@
-"""Keys of every purpose: what is taken, and what is refused as too weak, repeated or published.
+"""Keys for every purpose: what is accepted, and what is refused as too weak, repeated or published.
 
 Long because it is made of tables, one for each kind of key, and of all the keys that this repository prints.
 """
@@ -160,7 +160,7 @@ def test_an_api_key_prints_its_role_and_not_its_digest() -> None:
     assert repr(ApiKey(digest=b"0123456789", role="read")) == "ApiKey(role='read')"
 
 
-def test_an_api_key_name_stands_once() -> None:
+def test_an_api_key_name_is_used_once() -> None:
     entries = [f"ops:{sha256(str(n))}" for n in range(2)]
 
     assert "name twice" in refused(Admission().api_keys, *entries)

@@ -1,4 +1,4 @@
-"""How mail leaves: by SMTP with TLS, or printed where nobody else can read it."""
+"""How mail is sent: by SMTP with TLS, or printed where nobody else can read it."""
 
 from __future__ import annotations
 

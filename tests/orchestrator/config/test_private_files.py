@@ -1,4 +1,4 @@
-"""Whatever a worker writes is its user's alone, from its first byte on, under any umask."""
+"""Only the worker's user can read what the worker writes, from the first byte on, under any umask."""
 
 from __future__ import annotations
 

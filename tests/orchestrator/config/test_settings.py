@@ -1,4 +1,4 @@
-"""Settings from the environment: each variable is taken or refused by its name, never with its value.
+"""Settings from the environment: each variable is accepted or refused by its name, and no refusal shows its value.
 
 Long because every variable has its rows of accepted and of refused values.
 """
@@ -284,7 +284,7 @@ def test_a_control_character_in_any_value_is_refused(name: str, value: str) -> N
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n {}\t"])
-def test_white_space_around_a_value_is_nothing(around: str, tmp_path: Path) -> None:
+def test_white_space_around_a_value_is_removed(around: str, tmp_path: Path) -> None:
     plain = fresh()
     padded = {name: around.format(value) for name, value in plain.items()}
 

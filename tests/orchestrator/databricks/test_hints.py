@@ -1,4 +1,4 @@
-"""Hints, without the receiver before them: which waits a run answers for, and what is asked of a worker."""
+"""Hints, without the receiver in front of them: which waits a run answers for, and what a worker gets to do."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def databricks(emulator: Emulator) -> Databricks:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that moves by being slept on, and what it was asked to sleep."""
+    """A clock that a sleep moves forward, and the sleeps that were requested."""
     now, naps = [1_000.0], list[float]()
 
     def sleep(_: RealClock, seconds: float) -> None:
@@ -148,7 +148,7 @@ def test_a_wait_that_was_opened_before_keeps_the_idempotency_token_that_found_it
     assert idempotency_token("databricks_pipeline.nightly:1", None) == before
 
 
-# Refused for good
+# Refused permanently
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def named(emulator: Emulator, **others: str) -> dict[str, Secret]:
     return {name: Secret(value) for name, value in variables.items()}
 
 
-async def test_a_host_and_a_token_that_stand_in_the_variables_alone_are_used(emulator: Emulator) -> None:
+async def test_a_host_and_a_token_that_only_the_variables_have_are_used(emulator: Emulator) -> None:
     databricks = Databricks(variables=named(emulator))
 
     await databricks.trigger(HELD, idempotency_token="t", parameters={})
@@ -438,7 +438,7 @@ def test_the_address_of_a_workspace_is_its_host_and_its_id(given: str, understoo
 
 
 @pytest.mark.parametrize("given", ["https://", "ftp://adb-1.azuredatabricks.net", "two words", "https://[1"])
-async def test_a_host_that_is_none_is_refused_and_its_variable_named(emulator: Emulator, given: str) -> None:
+async def test_an_invalid_host_is_refused_and_its_variable_named(emulator: Emulator, given: str) -> None:
     databricks = Databricks(variables=named(emulator) | {"DATABRICKS_HOST": Secret(given)})
 
     with pytest.raises(StepRefused, match="DATABRICKS_HOST is not the address"):
@@ -647,14 +647,18 @@ async def test_a_message_is_one_short_line_without_what_it_echoes(emulator: Emul
 
 
 @pytest.mark.parametrize("page", ["javascript:alert(1)", "https://host/\ud800", "https://host/\n"])
-async def test_a_page_that_is_no_web_page_is_none(emulator: Emulator, databricks: Databricks, page: str) -> None:
+async def test_an_address_that_is_not_of_a_web_page_is_left_out(
+    emulator: Emulator, databricks: Databricks, page: str
+) -> None:
     answer = json.dumps({"run_id": 7, "run_page_url": page})
     emulator.workspace.fail_next(Fault(kind="garbage", on="runs/get", message=answer))
 
     assert (await databricks.read(7)).page_url is None
 
 
-async def test_a_run_that_is_gone_is_told_from_other_refusals(emulator: Emulator, databricks: Databricks) -> None:
+async def test_a_run_that_is_gone_is_distinguished_from_other_refusals(
+    emulator: Emulator, databricks: Databricks
+) -> None:
     run_id = await databricks.trigger(FAILING, idempotency_token="t", parameters={})
     emulator.workspace.delete({"run_id": run_id})
 

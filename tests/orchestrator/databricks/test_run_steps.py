@@ -1,4 +1,4 @@
-"""What became of a trigger, in the form in which its step's record keeps it. The steps run in the pipeline's tests."""
+"""The result of a trigger, in the form in which its step's record stores it. The pipeline's tests run the steps."""
 
 from __future__ import annotations
 

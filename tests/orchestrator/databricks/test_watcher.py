@@ -76,7 +76,7 @@ async def test_a_callback_that_arrives_before_the_watcher_wins(works: Plant) -> 
         (None, "", "(SKIPPED)"),
     ],
 )
-def test_why_a_run_was_skipped_is_said_whichever_way_the_api_tells_it(
+def test_why_a_run_was_skipped_is_said_in_whichever_form_the_api_gives_it(
     result_state: str | None, message: str, said: str
 ) -> None:
     run = JobRun(

@@ -119,7 +119,7 @@ async def test_only_the_promise_of_a_wait_is_one() -> None:
     assert len(records) == 6
 
 
-async def test_a_wait_is_else_a_timer_that_nobody_is_told_of_before_its_deadline() -> None:
+async def test_a_wait_is_otherwise_a_timer_that_calls_no_worker_before_its_deadline() -> None:
     async def body(ctx: Context) -> Any:
         return await ctx.wait("approval", deadline=timedelta(seconds=60))
 

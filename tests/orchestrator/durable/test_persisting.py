@@ -1,4 +1,4 @@
-"""Waiting out an outside system: how long, how often, and what a step says of it."""
+"""Waiting for an outside system that is unavailable: how long, how often, and with which result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEVER: Tried = {"again": False, "why": "no such address"}
 
 
 class Context:
-    """A workflow's context whose step ends as told, one try after the other, and whose sleeps are written down."""
+    """A workflow's context whose step ends as given, one try after the other, and whose sleeps are recorded."""
 
     def __init__(self, *results: Tried) -> None:
         self.results = list(results)

@@ -1,4 +1,4 @@
-"""Calls that are scheduled about a wait: each once, at its time, for one wait and no other of its id."""
+"""Calls that are scheduled about a wait: each once, at its time, for one wait and no other with its id."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_a_call_that_is_due_after_the_wait_outlives_it(tmp_path: Path) -> 
 
 
 class Context:
-    """The context of a scheduled call, whose sleeps are written down."""
+    """The context of a scheduled call, whose sleeps are recorded."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []

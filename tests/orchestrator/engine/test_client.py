@@ -1,4 +1,4 @@
-"""Waiting for an engine that is asked again and again: how often, and by whom."""
+"""Waiting by polling an engine: how often, and when it ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Counting:
-    """Promises that stay pending, and how often they were asked for."""
+    """Promises that stay pending, and how often they were read."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -35,7 +35,7 @@ def remote(promises: Counting) -> Engine:
     return Engine(resonate, embedded=False, seconds=5, address_of=str)
 
 
-async def test_a_receiver_full_of_waiters_asks_no_more_often_than_the_engine_bears() -> None:
+async def test_many_waiters_together_stay_below_the_read_limit_of_the_engine() -> None:
     promises = Counting()
     engine = remote(promises)
     waiters = 900
@@ -45,14 +45,14 @@ async def test_a_receiver_full_of_waiters_asks_no_more_often_than_the_engine_bea
     assert waiters * 2 < promises.asked <= waiters * 2 + 2 * 220 * 1.3
 
 
-async def test_one_waiter_is_told_soon() -> None:
+async def test_a_single_waiter_learns_of_the_settlement_soon() -> None:
     promises = Counting()
     await remote(promises).wait_settled("p", seconds=1)
 
     assert promises.asked >= 5
 
 
-async def test_nobody_waits_in_a_process_that_is_about_to_end() -> None:
+async def test_nothing_waits_in_a_process_that_is_about_to_end() -> None:
     promises = Counting()
     engine = remote(promises)
 

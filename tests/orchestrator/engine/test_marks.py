@@ -16,7 +16,7 @@ def digest(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest()
 
 
-async def test_a_mark_is_there_once_it_was_put_and_no_other_is(tmp_path: Path, engine_url: str) -> None:
+async def test_a_mark_exists_once_it_was_put_and_no_other_does(tmp_path: Path, engine_url: str) -> None:
     async with plant(tmp_path, engine_url) as one:
         marks = one.engine.marks
         assert not await marks.has(digest(1))
@@ -40,7 +40,7 @@ async def test_a_remote_engine_keeps_a_mark_as_a_promise_for_a_year(tmp_path: Pa
 
 
 @pytest.mark.parametrize("param", [None, {}, {"countersign": 1, "mark": digest(2)[:16].hex()}, "x"])
-async def test_a_promise_that_somebody_else_put_in_the_place_of_a_mark_is_none(tmp_path: Path, param: object) -> None:
+async def test_a_foreign_promise_in_the_place_of_a_mark_does_not_count(tmp_path: Path, param: object) -> None:
     async with plant(tmp_path, "memory://") as one:
         promise_id = f"countersign~mark.{digest(1)[:16].hex()}"
         await one.engine.promises.create(promise_id, timeout_at=2**42, param=param, tags={"countersign:mark": "true"})

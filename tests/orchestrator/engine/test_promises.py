@@ -1,4 +1,4 @@
-"""The engine's promises behind a deadline: an answer, an unknown promise, or an engine that is not available."""
+"""Every call on the engine's promises ends in time: with a record, UnknownPromise or EngineUnavailable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Sender:
-    """An engine that answers every request with the same thing, or raises it."""
+    """An engine that returns the same reply to every request, or raises it."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
@@ -85,7 +85,7 @@ async def test_a_fault_of_our_own_is_not_hidden() -> None:
         await promises(ZeroDivisionError()).get("a")
 
 
-async def test_an_error_says_nothing_of_what_the_engine_said() -> None:
+async def test_an_error_does_not_quote_the_engine() -> None:
     with pytest.raises(EngineUnavailable) as caught:
         await promises(ServerError(500, "the token eyJh.secret")).get("a")
 
@@ -93,7 +93,7 @@ async def test_an_error_says_nothing_of_what_the_engine_said() -> None:
 
 
 class Crowded:
-    """The SDK's promises over an engine that is silent; it notes what it was asked."""
+    """The SDK's promises with an engine that never replies; it records the requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -106,7 +106,7 @@ class Crowded:
         return request
 
 
-async def test_a_crowd_at_one_promise_leaves_the_engine_to_all_others() -> None:
+async def test_many_requests_about_one_promise_do_not_delay_those_about_others() -> None:
     engine = Crowded()
     client = Promises(engine, seconds=0.2)  # type: ignore[arg-type]
     crowd = [asyncio.ensure_future(call) for _ in range(100) for call in calls(client)]
@@ -116,6 +116,6 @@ async def test_a_crowd_at_one_promise_leaves_the_engine_to_all_others() -> None:
 
     assert engine.asked == ["a"] * AT_ONCE + ["b"]
 
-    # The wait for a turn is part of the time that an answer may take.
-    told = await asyncio.gather(*crowd, other, return_exceptions=True)
-    assert {type(one) for one in told} == {EngineUnavailable}
+    # The wait for a turn counts towards the limit of a call.
+    results = await asyncio.gather(*crowd, other, return_exceptions=True)
+    assert {type(one) for one in results} == {EngineUnavailable}

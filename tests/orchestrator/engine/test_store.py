@@ -1,4 +1,4 @@
-"""What rests in a shared engine's store, and what somebody who can write to it achieves."""
+"""What a shared engine's store contains, and what somebody who can write to it can achieve."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Store:
         self._content = content
 
     def readable(self) -> bytes:
-        """Return the content as it is, and whatever looks like base64 in it decoded, wherever that may begin."""
+        """Return the content, and everything in it that looks like base64 decoded, wherever it begins."""
         content = self._content()
         decoded = [
             base64.b64decode(found[start : start + (len(found) - start) // 4 * 4])
@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 async def answered(one: Edge) -> str:
-    """Have a workflow answered with the marker, and another one break over it; return the first one's token."""
+    """Settle a workflow's wait with the marker, and let another workflow raise it; return the first one's token."""
     token = await one.asked("1", name="a-question")
     await one.post(token, {"secret": MARKER})
     assert (await one.ended("1"))["result"]["value"] == {"secret": MARKER}
@@ -87,7 +87,7 @@ async def test_without_payload_keys_a_dump_holds_payloads_and_still_no_token(tmp
 
 
 class Creates:
-    """Unpickled, it creates a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Turns: a crowd at one key leaves room for all others, and those who only read share what one of them reads."""
+"""Turns: many calls for one key leave room for other keys, and readers that wait share one call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Calls:
-    """Calls that end when they are told to; each answers with its number."""
+    """Calls that end when the test lets them; each returns its number."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -55,7 +55,7 @@ async def calls() -> Calls:
     return Calls()
 
 
-async def test_no_more_than_the_width_run_at_once_and_all_in_the_end(calls: Calls) -> None:
+async def test_no_more_than_the_width_run_at_once_and_all_run_eventually(calls: Calls) -> None:
     turns = Turns(3)
     asked = [asyncio.create_task(turns.take("a", calls)) for _ in range(100)]
     await pause(0.01)
@@ -66,7 +66,7 @@ async def test_no_more_than_the_width_run_at_once_and_all_in_the_end(calls: Call
     assert calls.most == 3
 
 
-async def test_a_crowd_at_one_key_does_not_hold_up_another(calls: Calls) -> None:
+async def test_many_calls_for_one_key_do_not_delay_another_key(calls: Calls) -> None:
     turns, other = Turns(3), Calls()
     crowd = [asyncio.create_task(turns.take("a", calls)) for _ in range(100)]
     await pause(0.01)
@@ -78,7 +78,7 @@ async def test_a_crowd_at_one_key_does_not_hold_up_another(calls: Calls) -> None
     await asyncio.gather(*crowd)
 
 
-async def test_those_who_wait_for_a_turn_to_read_share_one(calls: Calls) -> None:
+async def test_readers_that_wait_for_a_turn_share_one_call(calls: Calls) -> None:
     turns = Turns(3)
     asked = [asyncio.create_task(turns.share("a", calls)) for _ in range(1000)]
     await pause(0.01)
@@ -87,7 +87,7 @@ async def test_those_who_wait_for_a_turn_to_read_share_one(calls: Calls) -> None
     assert await asyncio.gather(*asked) == [1, 2, 3, *[4] * 997]
 
 
-async def test_nobody_is_told_what_was_read_before_they_asked(calls: Calls) -> None:
+async def test_no_reader_gets_a_result_from_before_its_own_request(calls: Calls) -> None:
     turns = Turns(1)
     early = asyncio.create_task(turns.share("a", calls))
     await pause(0.01)
@@ -99,7 +99,7 @@ async def test_nobody_is_told_what_was_read_before_they_asked(calls: Calls) -> N
     assert await asyncio.gather(*late) == [2, 2]
 
 
-async def test_one_who_gives_up_leaves_the_call_to_the_others(calls: Calls) -> None:
+async def test_a_reader_that_gives_up_leaves_the_call_to_the_others(calls: Calls) -> None:
     turns = Turns(1)
     held = asyncio.create_task(turns.take("a", calls))
     await pause(0.01)
@@ -114,11 +114,11 @@ async def test_one_who_gives_up_leaves_the_call_to_the_others(calls: Calls) -> N
     assert leader.cancelled()
 
 
-async def test_one_who_gives_up_during_the_call_leaves_it_to_the_others(calls: Calls) -> None:
+async def test_a_reader_that_gives_up_during_the_call_leaves_it_to_the_others(calls: Calls) -> None:
     turns = Turns(1)
     leader = asyncio.create_task(turns.share("a", calls))
     await pause(0.01)
-    # These wait for a call of their own, whose leader then leaves in the middle of it.
+    # These wait for a shared call, and the reader that makes it gives up in the middle.
     second, third = (asyncio.create_task(turns.share("a", calls)) for _ in range(2))
     await pause(0.01)
     leader.cancel()
@@ -131,15 +131,15 @@ async def test_one_who_gives_up_during_the_call_leaves_it_to_the_others(calls: C
     assert await third == 3
 
 
-async def test_what_goes_wrong_goes_wrong_for_all_who_share_it(calls: Calls) -> None:
+async def test_an_error_reaches_all_readers_that_share_the_call(calls: Calls) -> None:
     turns = Turns(1)
     calls.error = LookupError("gone")
     asked = [asyncio.create_task(turns.share("a", calls)) for _ in range(50)]
     await pause(0.01)
     calls.end()
-    told = await asyncio.gather(*asked, return_exceptions=True)
+    results = await asyncio.gather(*asked, return_exceptions=True)
 
-    assert {type(one) for one in told} == {LookupError}
+    assert {type(one) for one in results} == {LookupError}
     assert calls.begun == 2
 
 

@@ -127,7 +127,7 @@ async def test_the_steps_come_in_pages_and_none_is_left_out(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("param", [None, "x", {"func": CANCEL, "args": []}, {"func": CANCEL, "args": [{"root": "b"}]}])
-async def test_a_promise_in_the_place_of_a_cancel_that_asks_for_none_is_none(tmp_path: Path, param: object) -> None:
+async def test_a_promise_under_a_cancels_id_that_records_no_cancel_is_ignored(tmp_path: Path, param: object) -> None:
     async with edge(tmp_path) as here:
         await here.asked("1")
         root = await here.engine.promises.get("ask.1")

@@ -1,4 +1,4 @@
-"""What a workflow or a step ends with: checked where it ends, and told without a text that quotes a body.
+"""What a workflow or a step ends with: it is checked where it ends, and shown without a text that quotes a body.
 
 Long because each ending is a workflow of its own, with the same checks on all of them.
 """
@@ -101,7 +101,7 @@ async def test_a_result_that_json_cannot_hold_fails_the_workflow_at_once(
         (WorkflowFailed("deep", details=[[[1]]]), "failed", {"message": "deep", "details": [[[1]]]}),
     ],
 )
-async def test_a_reason_is_kept_whatever_stands_beside_it(
+async def test_a_reason_is_kept_whatever_is_beside_it(
     tmp_path: Path, error: Exception, state: str, shown: object
 ) -> None:
     assert await ended(tmp_path, ending(raising(error))) == (state, shown)
@@ -124,7 +124,7 @@ def of_a_model() -> object:
         (raising(OSError([BODY], BODY)), "OSError", "fail"),
     ],
 )
-async def test_an_unexpected_error_is_told_by_type_and_place_and_never_by_its_text(
+async def test_an_unexpected_error_is_shown_by_type_and_place_and_never_by_its_text(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, fail: Callable[[], object], kind: str, function: str
 ) -> None:
     with caplog.at_level(logging.DEBUG, "orchestrator"):
@@ -138,7 +138,7 @@ async def test_an_unexpected_error_is_told_by_type_and_place_and_never_by_its_te
     assert BODY not in str(error) + caplog.text
 
 
-async def test_an_error_of_ours_is_told_by_its_text_with_what_looks_like_a_secret_masked(tmp_path: Path) -> None:
+async def test_an_error_of_ours_is_shown_by_its_text_with_what_looks_like_a_secret_masked(tmp_path: Path) -> None:
     _, error = await ended(tmp_path, ending(raising(StepRefused("the service did not take Bearer s3cret"))))
 
     assert error["message"] == "StepRefused: the service did not take Bearer [redacted]"

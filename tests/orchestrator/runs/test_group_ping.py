@@ -1,4 +1,4 @@
-"""Asking whether anybody works for a group, on every engine. The order tests ask for a group that comes later."""
+"""Whether a group has a worker, on every engine. The order tests cover a group whose worker starts later."""
 
 from __future__ import annotations
 

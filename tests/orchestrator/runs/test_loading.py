@@ -135,5 +135,5 @@ def test_two_steps_of_one_name_are_refused() -> None:
 
     impostor = GroupStep(name="stamp", group="forgers", body=other.body)
 
-    with pytest.raises(ConfigurationError, match="two group steps of the name stamp"):
+    with pytest.raises(ConfigurationError, match="two group steps with the same name: stamp"):
         steps_called([letter, elsewhere(impostor)])

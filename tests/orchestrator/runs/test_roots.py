@@ -1,4 +1,4 @@
-"""Root promises: what a workflow is started with, and what its root says of it, whatever somebody else wrote there."""
+"""Root promises: what a workflow is started with, and what its root shows even if somebody else wrote to it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_an_input_that_is_incomplete_or_of_another_form_starts_nothing(name: str
     missing = {key: held for key, held in stored.items() if key != name}
 
     for other in (missing, stored | {name: None}, stored | {name: 2}, stored | {name: {"n": 1}}):
-        with pytest.raises(WorkflowFailed, match="not one that was started under this id"):
+        with pytest.raises(WorkflowFailed, match="not one that a workflow was started with under this id"):
             Start.read(other, root_id="plain.a")
 
 

@@ -1,6 +1,6 @@
-"""The emulator, asked in plain HTTP: it must be as strict as the API that it stands for.
+"""The emulator over plain HTTP: it must be as strict as the API that it replaces.
 
-Long because each call of the API has its rows of refusals.
+Long because each call of the API has its own table of refusals.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 
 
 def ask(emulator: Emulator, path: str, body: object = None, method: str | None = None, token: str | None = None) -> Any:
-    """Return the status and the JSON of the answer, None where there is none."""
+    """Return the status and the JSON of the response, None if it has none."""
     api = path if path.startswith("/") else f"/api/2.2/jobs/{path}"
     request = urllib.request.Request(  # noqa: S310 - loopback
         emulator.url + api,
@@ -83,7 +83,7 @@ def state(emulator: Emulator, run_id: int) -> tuple[str, str | None]:
     return answer["life_cycle_state"], answer.get("result_state")
 
 
-# Who may ask
+# Access
 
 
 @pytest.mark.parametrize(("token", "status"), [("", 401), ("Basic abc", 401), ("Bearer other", 403)])
@@ -128,7 +128,7 @@ def test_an_unknown_job_or_run_is_named_as_databricks_names_it(emulator: Emulato
 # Idempotency tokens
 
 
-def test_a_token_stands_for_one_run_whatever_its_state(emulator: Emulator) -> None:
+def test_a_token_means_one_run_whatever_its_state(emulator: Emulator) -> None:
     run_id = run_now(emulator, HELD, idempotency_token="t" * 64)
     emulator.workspace.move(run_id, "TERMINATED", "FAILED")
 
@@ -145,7 +145,7 @@ def test_many_requests_at_once_with_one_token_start_one_run(emulator: Emulator) 
     assert emulator.workspace.runs_created("t") == 1
 
 
-def test_the_token_of_a_deleted_run_is_an_error_for_good(emulator: Emulator) -> None:
+def test_the_token_of_a_deleted_run_stays_an_error(emulator: Emulator) -> None:
     run_id = run_now(emulator, HELD, idempotency_token="t")
     assert ask(emulator, "runs/delete", {"run_id": run_id})[1]["error_code"] == "INVALID_STATE"
 
@@ -195,7 +195,7 @@ def test_a_run_cancelled_before_it_started_never_starts() -> None:
         assert ask(emulator, "runs/cancel", {"run_id": run_id}) == (200, {})
         (run,) = emulator.workspace.runs()
 
-        # What its thread does when its time has come.
+        # What the run's thread does when its turn comes.
         emulator.workspace._startup = 0
         emulator.workspace._execute(run, Job())
 
@@ -213,7 +213,7 @@ def test_stopping_the_emulator_leaves_no_notebook_behind(emulator: Emulator) -> 
     assert not alive(run.pid)
 
 
-# What a run tells
+# What a run shows
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_fate_shows_in_the_old_and_the_new_state(
     assert ask(emulator, f"runs/get?run_id={run_id}")[1]["status"]["state"] == new
 
 
-def test_a_run_tells_every_declared_parameter(emulator: Emulator) -> None:
+def test_a_run_shows_every_declared_parameter(emulator: Emulator) -> None:
     run_id = run_now(emulator, DECLARING, job_parameters={"callback_url": "here"})
 
     assert ask(emulator, f"runs/get?run_id={run_id}")[1]["job_parameters"] == [
@@ -249,7 +249,7 @@ def test_a_run_tells_every_declared_parameter(emulator: Emulator) -> None:
 # Faults
 
 
-def test_a_lost_answer_was_acted_on_and_a_refused_one_was_not(emulator: Emulator) -> None:
+def test_a_lost_request_takes_effect_and_a_refused_one_does_not(emulator: Emulator) -> None:
     for kind, created in (("refused", 0), ("lost", 1)):
         ask(emulator, "/emulator/faults", {"kind": kind, "on": "run-now"})
 
@@ -346,11 +346,11 @@ def test_as_a_program_it_prints_its_address_first_and_ends_on_sigterm() -> None:
         (["--job", "1"], "'1' is not ID=FATE"),
         (["--job", "1=lives"], "'1=lives' is not ID=FATE"),
         (["--job", "one=hold"], "'one=hold' is not ID=FATE"),
-        (["--declare", "day"], "'day' has no NAME= in front"),
-        (["--environment", "=x"], "'=x' has no NAME= in front"),
+        (["--declare", "day"], "'day' does not begin with NAME="),
+        (["--environment", "=x"], "'=x' does not begin with NAME="),
     ],
 )
-def test_as_a_program_it_refuses_what_it_cannot_use(
+def test_as_a_program_it_refuses_invalid_arguments(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -366,8 +366,11 @@ def test_as_a_program_it_says_in_one_line_that_its_port_is_taken(capsys: pytest.
 
         assert main(["--port", str(port)], prog="countersign emulator") == 2
 
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", f"countersign emulator: port {port} cannot be bound: Address already in use\n")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (
+        "",
+        f"countersign emulator: port {port} cannot be bound: Address already in use\n",
+    )
 
 
 @pytest.mark.slow  # it starts a process

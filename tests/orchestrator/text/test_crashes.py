@@ -1,4 +1,4 @@
-"""What is told of an exception nobody expected: never its text, and never without an end."""
+"""What is shown of an unexpected exception: never its text, and never more than a limit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_suppressed_context_is_not_described() -> None:
     assert "KeyError" not in describe_crash(error)
 
 
-def test_notes_and_the_input_of_a_model_are_not_told() -> None:
+def test_notes_and_the_input_of_a_model_are_not_shown() -> None:
     with pytest.raises(ValueError, match="cents") as caught:
         Price.model_validate({"cents": SECRET})
 
@@ -64,7 +64,7 @@ def test_notes_and_the_input_of_a_model_are_not_told() -> None:
     assert "pydantic_core._pydantic_core.ValidationError at " in describe_crash(caught.value)
 
 
-def test_the_code_of_a_library_is_told() -> None:
+def test_the_code_of_a_library_is_shown() -> None:
     with pytest.raises(sqlite3.OperationalError) as caught:
         sqlite3.connect("/nowhere/at/all")
 
@@ -73,7 +73,7 @@ def test_the_code_of_a_library_is_told() -> None:
     assert name_of_kind(SystemExit(SECRET)) == "builtins.SystemExit"
 
 
-def test_what_stands_in_the_place_of_a_code_and_is_none_is_not_told() -> None:
+def test_an_attribute_named_like_a_code_that_holds_something_else_is_not_shown() -> None:
     for text in (SECRET, [SECRET], 10**5000, None):
         assert name_of_kind(OSError(text, SECRET)) == "builtins.OSError"
         assert name_of_kind(SystemExit(text)) == "builtins.SystemExit"

@@ -1,4 +1,4 @@
-"""JSON that we write: what any strict reader reads as it was, or an error that names the place and not the value."""
+"""A strict reader reads back what we write as JSON; otherwise an error names the place and not the value."""
 
 from __future__ import annotations
 

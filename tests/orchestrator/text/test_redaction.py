@@ -1,4 +1,4 @@
-"""What a secret looks like, in logs and in other people's messages; and that looking for it is never slow."""
+"""Secrets are masked in logs and in messages from other systems, and looking for them is never slow."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ PIECES = (
     *("http://", "https%3a%2f%2f", "Config: ", "Env: ", '"\\', '\\"', "[{", "wait=1", "q=0.", "a=1,"),
 )
 
-#: Patterns that look for something anywhere in any text. The others are matched against the whole of one, and the one
-#: for JSON strings in `deliveries` looks into a text that was read as JSON before.
+#: Patterns that search anywhere in any text. The others are matched against a whole text, and the one for JSON strings
+#: in `deliveries` searches a text that was already read as JSON.
 SEARCHING = {"_ADDRESS", "_TOKEN", "_DEBUG_INFO", "_BRACKET_OR_STRING", "_NO_SENTENCE"}
 
 
@@ -147,7 +147,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
 
 
 def seconds_of(pattern: re.Pattern[str], text: str, *, searches: bool) -> float:
-    """Return what a pattern costs on this text, in seconds of this thread alone, however busy the machine is."""
+    """Return the seconds of this thread alone that a pattern takes on this text, however busy the machine is."""
     began = time.thread_time()
     pattern.fullmatch(text)
 
@@ -157,7 +157,7 @@ def seconds_of(pattern: re.Pattern[str], text: str, *, searches: bool) -> float:
     return time.thread_time() - began
 
 
-#: Six times what the slowest pattern takes; one that is quadratic takes longer than this already.
+#: Six times what the slowest pattern takes. A quadratic pattern takes longer than this.
 TOO_LONG = 0.5
 LENGTH = 40_000
 

@@ -15,12 +15,12 @@ def test_milliseconds_since_the_epoch_become_a_moment_to_the_second() -> None:
     assert utc(1_793_520_309_987) == MOMENT.replace(microsecond=0)
 
 
-def test_programs_are_told_a_time_to_the_millisecond() -> None:
+def test_programs_get_a_time_to_the_millisecond() -> None:
     assert rfc3339(1_793_520_309_007) == "2026-11-01T08:05:09.007Z"
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
 
 
-def test_people_are_told_a_moment_in_utc() -> None:
+def test_people_see_a_moment_in_utc() -> None:
     elsewhere = MOMENT.astimezone(timezone(timedelta(hours=9)))
 
     assert to_the_minute(elsewhere) == to_the_minute(MOMENT) == "1 November 2026, 08:05 UTC"
@@ -40,7 +40,7 @@ def test_people_are_told_a_moment_in_utc() -> None:
         (3 * 86_400 - 1, "2 days"),
     ],
 )
-def test_the_time_left_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
+def test_the_time_left_is_shown_in_its_largest_unit(seconds: float, text: str) -> None:
     assert time_left(seconds) == text
 
 
@@ -58,5 +58,5 @@ def test_the_time_left_is_told_in_its_largest_unit(seconds: float, text: str) ->
         (90_061, "1 d 1 h"),
     ],
 )
-def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(timedelta(seconds=seconds)) == text

@@ -313,7 +313,7 @@ async def test_a_refusal_for_good_ends_it_at_once_with_the_reason(works: Plant, 
     ],
     ids=["forbidden", "no such job", "parameters", "died", "expired"],
 )
-async def test_however_it_ends_notify_is_told(
+async def test_however_it_ends_notify_gets_a_mail(
     works: Plant, capsys: pytest.CaptureFixture[str], request_fields: dict[str, Any], what: str
 ) -> None:
     await works.start("a", notify="ops@example.org", **QUICK, **request_fields)
@@ -325,7 +325,7 @@ async def test_however_it_ends_notify_is_told(
     assert error["message"] in mail
 
 
-async def test_notify_is_told_of_success_of_a_cancel_and_of_the_jobs_own_failure(
+async def test_notify_gets_a_mail_about_success_a_cancel_and_the_jobs_own_failure(
     works: Plant, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b", "c", "d"):

@@ -92,7 +92,7 @@ async def test_a_cancel_while_the_group_is_absent_gives_the_money_back(
 
 
 @pytest.mark.slow
-async def test_doctor_tells_which_group_nobody_works_for(
+async def test_doctor_says_which_group_has_no_worker(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "_SECONDS", 2.0)
@@ -120,7 +120,7 @@ async def test_a_worker_serves_its_own_group_and_nothing_else(tmp_path: Path, re
         ]
 
 
-async def test_a_quote_stands_under_its_id(tmp_path: Path, engine_url: str) -> None:
+async def test_an_id_keeps_its_quote(tmp_path: Path, engine_url: str) -> None:
     async with plant(tmp_path, engine_url, price_quote) as one:
         await one.start("a", sku="cup", quantity=10)
         state, result = await one.ended("a")

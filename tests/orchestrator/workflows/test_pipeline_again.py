@@ -105,7 +105,7 @@ async def test_the_first_one_s_cancel_is_not_its_cancel(
         *_, cancel = cancel_ids(await works.engine.promises.get(root_id))
         await request_cancel(works.engine, root_id)
         assert (await works.ended("a"))[0] == "cancelled"
-        # The pursuit of the cancel is still asleep when the workflow is forgotten.
+        # The task that drives the cancel is still asleep when the workflow is forgotten.
         await forgets.forget(works.engine, root_id)
 
         await works.start("a", job_id=HOLDS, notify="ops@example.org")
@@ -126,7 +126,7 @@ async def test_a_cancel_of_the_form_before_counts_for_the_workflow_that_it_was_a
 
     async with plant(tmp_path, "memory://", jobs=JOBS) as works:
         root_id = works.root("a")
-        # An earlier life of the id has left it behind.
+        # An earlier workflow with the same id has left it behind.
         await create_task(
             works.engine,
             f"{root_id}~cancel",
@@ -164,7 +164,7 @@ async def test_a_wait_that_the_release_before_opened_keeps_its_idempotency_token
         while not await is_triggered(works):
             await pause(0.02)
 
-        # The watch as it rests in an engine that the release before has used.
+        # The watch as an engine that the previous release has used stores it.
         works.emulator.workspace.move(run.run_id, "TERMINATED", "FAILED")
         watch = {"promise_id": wait_id, "callback": "run-1", "run_id": run.run_id, "interval": 3600.0, "looks": 7}
         await create_task(

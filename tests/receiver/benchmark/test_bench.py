@@ -17,7 +17,7 @@ from receiver.benchmark.table import table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: They start programs.
+#: These tests start programs.
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     process.wait()
 
 
-@pytest.mark.timeout(900)  # so much work, and nobody else's
+@pytest.mark.timeout(900)  # a whole benchmark takes minutes on a busy machine
 def test_a_small_run_measures_everything_and_finds_nothing_wrong(tmp_path: Path) -> None:
     file = tmp_path / "samples.json"
     ended = subprocess.run(

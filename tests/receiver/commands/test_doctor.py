@@ -23,7 +23,7 @@ from receiver.commands import doctor
 
 
 class FakeDatabricks(Databricks):
-    """A workspace whose answer to any question is known beforehand."""
+    """A workspace with one fixed response."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class FakeDatabricks(Databricks):
 
 @contextmanager
 def site(status: int) -> Iterator[str]:
-    """Serve one status for every path; a 302 points to itself."""
+    """Serve one status on every path; a 302 redirects to itself."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""Whatever fails, and wherever a secret was put: not a piece of it reaches the terminal."""
+"""Whatever fails, and wherever a secret was put: no part of it reaches the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.config.secret_fragments import Fragments
 from orchestrator.databricks import sdk as databricks_sdk
 from receiver.commands import doctor
 
-#: Every character beyond ASCII in it stands nowhere in our own texts; € is in no single-byte codec of old.
+#: Its characters beyond ASCII do not occur in the doctor's own texts, and € is missing in old single-byte codecs.
 PLANTED = "Zwölf-Hüñte®-Ωκ-€-qxjzvk"
 QUOTED = quote(PLANTED, safe="")
 ODD = "öüñ®Ωκ€"
@@ -30,7 +30,7 @@ ODD = "öüñ®Ωκ€"
 def examined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], **variables: str
 ) -> str:
-    """Run the doctor in this environment and return all that it wrote, to either stream."""
+    """Run the doctor in this environment, and return everything that it wrote to both streams."""
     monkeypatch.chdir(tmp_path)
 
     for name, value in (environment(ENGINE_TIMEOUT="1", PAYLOAD_KEYS="off") | variables).items():
@@ -54,7 +54,7 @@ def assert_nothing_of_it_in(text: str) -> None:
 
 @contextlib.contextmanager
 def echo() -> Iterator[str]:
-    """Serve refusals that repeat what they were asked with, as JSON and as text."""
+    """Serve refusals that repeat the request, as JSON and as text."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -72,7 +72,7 @@ def echo() -> Iterator[str]:
 
     class Server(HTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            if not isinstance(sys.exception(), ConnectionError):  # a client may hang up before it is answered
+            if not isinstance(sys.exception(), ConnectionError):  # a client may disconnect before the response
                 super().handle_error(request, client_address)
 
     server = Server(("127.0.0.1", 0), Handler)
@@ -134,7 +134,7 @@ PLACES: dict[str, dict[str, str]] = {
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that hold the secret where it does not belong."""
+    """Files that contain the secret in a wrong place."""
     (tmp_path / "s.toml").write_text(SOURCE.format("env:HUB"))
     (tmp_path / "clear.toml").write_text(SOURCE.format(PLANTED))
     (tmp_path / "broken.toml").write_text(SOURCE.format("env:HUB") + PLANTED)
@@ -142,7 +142,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "planted_workflows.py").write_text(f"raise RuntimeError({PLANTED!r})  # {PLANTED}\n")
     (tmp_path / "planted_exit.py").write_text(f"raise SystemExit({PLANTED!r})\n")
     monkeypatch.syspath_prepend(tmp_path)
-    # The library's own retries would be waited for.
+    # Otherwise the test would wait for the library's own retries.
     monkeypatch.setattr(databricks_sdk, "RETRY_TIMEOUT", 1)
 
 
@@ -177,7 +177,7 @@ def test_a_mail_server_that_repeats_a_password_does_not_get_it_shown(
         mail = f"smtp://ada:{QUOTED}@localhost:{port}?from=a@example.org"
         written = examined(tmp_path, monkeypatch, capfd, COUNTERSIGN_MAIL=mail, SSL_CERT_FILE=str(certificate))
 
-    assert "mail          failed  the mail server did not take the user and password of COUNTERSIGN_MAIL" in written
+    assert "mail          failed  the mail server did not accept the user and password of COUNTERSIGN_MAIL" in written
     assert_nothing_of_it_in(written)
 
 

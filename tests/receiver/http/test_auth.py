@@ -1,4 +1,4 @@
-"""API keys: one header, one key, one answer to all others."""
+"""API keys: one header, one key, and the same response to everything else."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_the_token_is_the_word_after_the_scheme() -> None:
     assert bearer_token(["bEaReR  abc.DEF_-~+/= "]) == "abc.DEF_-~+/="
 
 
-# A refusal is one of these sentences, so it repeats nothing. To look for the value in the refusal would prove less, and
-# sometimes fail: a generated value may be a word of our own, such as "Authorization".
+# A refusal is one of these sentences, so it repeats nothing. Looking for the value in the refusal would prove less, and
+# would sometimes fail: a generated value may be a word of the sentence, such as "Authorization".
 REFUSALS = {
     "the Authorization header is repeated",
     "the Authorization header is not a bearer token",

@@ -1,4 +1,4 @@
-"""Bad tokens are counted by address, within bounds, and never limit anybody else."""
+"""Bad tokens are counted by address, in bounded memory, and never limit anybody else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_sixty_bad_tokens_a_minute_are_borne_and_further_ones_are_not() -> None:
+def test_sixty_bad_tokens_a_minute_are_allowed_and_further_ones_are_not() -> None:
     clock = Clock()
     tokens = BadTokens(clock=clock)
 
@@ -41,7 +41,7 @@ def test_after_the_minute_the_address_begins_anew() -> None:
     assert tokens.count("192.0.2.1") > 0
 
 
-def test_the_wait_that_is_named_is_never_less_than_a_second() -> None:
+def test_retry_after_is_never_less_than_a_second() -> None:
     clock = Clock()
     tokens = BadTokens(limit=0, clock=clock)
     tokens.count("192.0.2.1")

@@ -1,4 +1,4 @@
-"""Bodies are read with a limit and a deadline and taken as strict JSON."""
+"""Bodies are read with a limit and a deadline, and parsed as strict JSON."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_is_not_answered_and_its_piece_of_a_body_not_
         (b"NaN", "The text holds NaN or Infinity."),
     ],
 )
-def test_a_malformed_body_is_told_what_is_wrong_with_it(data: bytes, detail: str) -> None:
+def test_the_refusal_of_a_malformed_body_says_what_is_wrong(data: bytes, detail: str) -> None:
     with pytest.raises(Problem) as refused:
         parse_json(data)
 

@@ -1,4 +1,4 @@
-"""The client's address: what trusted proxies report, read from its end, and nothing that anybody else says."""
+"""The client's address: what trusted proxies report, read from the end, and nothing that anybody else reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROXY, CLIENT = "10.0.0.1", "203.0.113.9"
 
 
 async def seen(peer: str | None, *lines: str | bytes, proxies: Any = INSIDE, **headers: str) -> Any:
-    """Return what the application takes for its client."""
+    """Return what the application sees as its client's address."""
     found: list[Any] = []
 
     async def app(scope: Any, *_: object) -> None:
@@ -102,7 +102,7 @@ async def test_what_is_no_address_makes_nobody_else_the_client(reported: str | b
     text = reported if isinstance(reported, bytes) else reported.encode()
 
     assert await address(PROXY, text) == PROXY
-    # What precedes it was passed on by somebody unknown.
+    # What precedes it came from an unknown sender.
     assert await address(PROXY, b"192.0.2.1, " + text) == PROXY
     assert await address(PROXY, b"192.0.2.1, " + text + b", 10.0.0.2") == "10.0.0.2"
     assert await address(PROXY, text + b", " + CLIENT.encode()) == CLIENT
@@ -150,7 +150,7 @@ def test_nothing_on_the_left_changes_who_the_client_is(left: list[str]) -> None:
 
 
 async def relay(client: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass one request on as a proxy does that appends a header of its own."""
+    """Forward one request like a proxy that appends a header of its own."""
     head = await reader.readuntil(b"\r\n\r\n")
     upstream, onward = await asyncio.open_connection("127.0.0.1", port)
     onward.write(head[:-2] + f"X-Forwarded-For: {client}\r\nConnection: close\r\n\r\n".encode())
@@ -160,7 +160,7 @@ async def relay(client: str, port: int, reader: asyncio.StreamReader, writer: as
 
 
 async def through(port: int, head: str) -> str:
-    """Return the answer that comes from this port, all of it."""
+    """Return the complete response from this port."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"{head}\r\nHost: x\r\n\r\n".encode())
     answer = (await reader.read()).decode()
@@ -188,7 +188,7 @@ async def test_behind_a_proxy_each_client_is_limited_and_logged_by_its_own_addre
         for client in (CLIENT, "2001:db8::1"):
             async with await asyncio.start_server(partial(relay, client, port), "127.0.0.1", 0) as proxy:
                 address = proxy.sockets[0].getsockname()[1]
-                # The client says something else each time, in vain.
+                # The client reports another address each time, without effect.
                 answers[client] = [
                     (await through(address, f"GET /callbacks/bad HTTP/1.1\r\nX-Forwarded-For: 192.0.2.{n}"))[9:12]
                     for n in range(62)

@@ -1,4 +1,4 @@
-"""What a form posts: taken strictly, and only from a page of our own."""
+"""Forms: parsed strictly, and accepted only from our own pages."""
 
 from __future__ import annotations
 

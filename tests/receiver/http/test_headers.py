@@ -1,4 +1,4 @@
-"""What every answer tells a browser, whatever it was asked for and however it ended."""
+"""Headers for browsers, on every response to every request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client would rather have, and that headers nobody can read say nothing."""
+"""What a client prefers; headers that cannot be parsed are ignored."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_wait_is_asked_for_in_whole_seconds_and_at_most_thirty(prefer: list[st
         (["text/html;q=2"], True),
     ],
 )
-def test_a_page_is_preferred_by_whoever_names_it_and_likes_json_less(accept: list[str], page: bool) -> None:  # noqa: FBT001 - a table
+def test_a_page_is_preferred_if_it_is_named_and_ranked_above_json(accept: list[str], page: bool) -> None:  # noqa: FBT001 - a table
     assert prefers_page(accept) is page
 
 

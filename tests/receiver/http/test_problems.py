@@ -1,4 +1,4 @@
-"""Every refusal is a problem document, and no answer or log holds the text of an exception."""
+"""Every refusal is a problem document, and no response or log contains the text of an exception."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_401_says_how_to_authenticate() -> None:
         assert client_of(Problem(name)).get("/").headers["www-authenticate"] == "Bearer"
 
 
-def test_what_may_be_asked_again_says_when() -> None:
+def test_a_refusal_that_may_be_retried_says_when() -> None:
     for name in ("rate-limited", "engine-unavailable"):
         assert int(client_of(Problem(name)).get("/").headers["retry-after"]) > 0
 

@@ -1,4 +1,4 @@
-"""What every request passes first, tried over a real server on a loopback socket.
+"""What surrounds every request, tested over a real server on a loopback socket.
 
 Long because all of it needs the same server, on a real socket.
 """
@@ -20,7 +20,7 @@ from receiver.http.telemetry import Metrics
 if TYPE_CHECKING:
     from starlette.types import Message, Scope
 
-#: As the contract has them.
+#: The numbers in the contract.
 
 
 async def test_an_honest_request_passes_and_gets_the_headers_of_every_answer() -> None:
@@ -247,7 +247,7 @@ async def test_an_answer_that_breaks_off_is_an_error_to_whatever_server_without_
         await asyncio.sleep(0)
 
     scope: Scope = {"type": "http", "method": "GET", "path": "/breaks", "headers": [], "query_string": b""}
-    with pytest.raises(RuntimeError, match=r"^an answer was cut short$") as cut:
+    with pytest.raises(RuntimeError, match=r"^a response was cut short$") as cut:
         await Edge().app(scope, nothing, nothing)
 
     assert cut.value.__cause__ is None

@@ -1,4 +1,4 @@
-"""An encoded slash separates nothing: what holds one is no token, no id and no name, and never another route."""
+"""An encoded slash is not a separator: a path with one has no valid token, id or name, and reaches no other route."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Edge]:
 
 
 @pytest.mark.parametrize("slash", ["%2F", "%2f", "%252F", "%5C", "%00", "/%2e%2e/", "%ff", "%c0%af", "%E2%88%95", ";"])
-async def test_what_is_no_slash_ends_no_token(here: Edge, slash: str) -> None:
+async def test_only_a_slash_ends_a_token(here: Edge, slash: str) -> None:
     token = await here.asked()
     body = {"message": "a failure"}
     json = {"Content-Type": "application/json"}
@@ -36,7 +36,7 @@ async def test_what_is_no_slash_ends_no_token(here: Edge, slash: str) -> None:
     assert (await here.post(token, 1)).json()["duplicate"] is False
 
 
-async def test_an_encoded_slash_is_part_of_a_token_and_makes_it_none(here: Edge) -> None:
+async def test_a_token_with_an_encoded_slash_is_invalid(here: Edge) -> None:
     token = await here.asked()
     json = {"Content-Type": "application/json"}
 
@@ -53,7 +53,7 @@ async def test_an_encoded_slash_is_part_of_a_token_and_makes_it_none(here: Edge)
     assert (await here.client.get("/healthz%2F")).status_code == 404
 
 
-async def test_what_need_not_be_encoded_means_the_same_encoded(here: Edge) -> None:
+async def test_characters_that_need_no_encoding_mean_the_same_encoded(here: Edge) -> None:
     token = await here.asked()
     encoded = "".join(f"%{ord(letter):02X}" for letter in token)
 
@@ -95,7 +95,7 @@ def test_a_server_that_does_not_say_how_the_path_was_sent_is_believed() -> None:
 
 
 def test_a_path_in_front_that_a_server_says_only_decoded_stays_as_it_is() -> None:
-    """Some put the path that they serve below in front of `path`, and some in front of `raw_path` too."""
+    """Some servers put their mount path in front of `path`, and some in front of `raw_path` too."""
     whole = {"path": "/be low/a/b", "raw_path": b"/be%20low/a%2Fb", "root_path": "/be low"}
     alone = {"path": "/be low/a/b", "raw_path": b"/a%2Fb", "root_path": "/be low"}
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document holds together and says what the contract says."""
+"""The OpenAPI document is consistent and says what the contract says."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def test_every_problem_appears_under_its_status(described: dict[str, Any]) -> No
     for _, operation, _ in operations(described):
         for status, answer in operation["responses"].items():
             kinds = [name for node in nodes(answer) for name in node.get("enum", []) if name.startswith("urn:")]
-            # People are answered with pages.
+            # Responses to people are pages.
             assert bool(kinds) == (int(status) >= 400 and "text/html" not in answer["content"])
             for kind in kinds:
                 name = kind.removeprefix("urn:countersign:")
                 assert PROBLEMS[name][0] == int(status)
                 seen.add(name)
 
-    # What has no operation to stand under: no route, or no method there.
+    # Problems that belong to no operation: there is no such route, or no such method.
     assert set(PROBLEMS) - seen == {"not-found", "method-not-allowed"}
 
 

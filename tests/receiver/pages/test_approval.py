@@ -1,4 +1,4 @@
-"""The page of a question: whole, escaped, and leading back to itself."""
+"""The page of a question: complete, escaped, and posting to its own path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The organisation that asks: its name is on every page, as text and never as markup."""
+"""The organisation's name is on every page, as text and never as markup."""
 
 from __future__ import annotations
 

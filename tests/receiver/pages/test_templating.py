@@ -1,4 +1,4 @@
-"""What all pages have in common: headers that keep a page to itself, and templates that escape."""
+"""What all pages share: headers that isolate a page, and templates that escape."""
 
 from __future__ import annotations
 

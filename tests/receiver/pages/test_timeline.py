@@ -51,7 +51,7 @@ def page(
 
 
 class Page(HTMLParser):
-    """What a browser would find: elements, attributes, and the text outside the style."""
+    """What a browser sees: elements, attributes, and the text outside the style."""
 
     VOID = frozenset({"meta", "rect", "circle", "path"})
 

@@ -1,4 +1,4 @@
-"""The signed body of a delivery: strict JSON, or a form of its sender's, stored without its token."""
+"""The signed body of a delivery: strict JSON, or a form from Slack, stored without its token."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_signed_body_that_is_not_strict_json_is_malformed(post: Post, co
 
 
 def signed_bytes(sender: Sender, body: bytes) -> dict[str, str]:
-    """Sign bytes that the senders' own libraries would not."""
+    """Sign bytes that the senders' own libraries refuse to sign."""
     now = str(int(time.time()))
 
     match sender.scheme:

@@ -1,4 +1,4 @@
-"""JMESPath expressions: refused when they are written, and never a crash on what strangers send."""
+"""JMESPath expressions: faults are found when they are compiled, and no data makes them crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets of senders: read from where the file says, refused where they are weak, shared or ours, never repeated."""
+"""Secrets of senders: read from where the file says; refused if they are weak, shared or our own; never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sources file: taken whole or refused whole, with the source and the setting named and no secret ever."""
+"""The sources file: accepted or refused as a whole; errors name the source and the setting, and never a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access over HTTP: what each role may do, what the log says of it, and how wrong guesses are limited."""
+"""Access over HTTP: what each role may do, what the log says about it, and how wrong guesses are limited."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bearer(name: str) -> dict[str, str]:
 
 
 def from_address(here: Edge, address: str | None) -> httpx2.AsyncClient:
-    """Return a client of that address."""
+    """Return a client with that address."""
     transport = httpx2.ASGITransport(app=here.app, client=None if address is None else (address, 4711))  # type: ignore[arg-type]
 
     return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
@@ -62,7 +62,7 @@ async def test_a_key_may_do_what_its_role_says_and_nothing_else(here: Edge, name
         return
 
     document = problem(answer, 403, "forbidden")
-    assert f"the role of yours is {ROLES[name].removeprefix(':')}." in document["detail"]
+    assert f"your key has the role {ROLES[name].removeprefix(':')}." in document["detail"]
     assert "www-authenticate" not in answer.headers
 
 
@@ -109,7 +109,7 @@ async def test_the_log_says_who_started_cancelled_and_looked_and_from_where(here
     assert not any(key in log.getvalue() for key in KEYS.values())
 
 
-async def test_a_cancel_that_cancels_nothing_is_not_said_to(here: Edge, start: Start) -> None:
+async def test_a_cancel_that_cancels_nothing_is_not_logged_as_one(here: Edge, start: Start) -> None:
     await here.post(await here.asked(), 1)
     await here.client.get("/workflows/ask/1", headers=bearer("viewer") | {"Prefer": "wait=20"})
     log = start("info")
@@ -121,7 +121,7 @@ async def test_a_cancel_that_cancels_nothing_is_not_said_to(here: Edge, start: S
 
 
 @pytest.mark.parametrize(("call", "method"), [("create", "PUT"), ("resolve", "DELETE")])
-async def test_what_was_done_though_the_answer_was_lost_is_said_to_be_maybe_done(
+async def test_an_action_whose_confirmation_was_lost_is_logged_with_maybe(
     here: Edge, start: Start, monkeypatch: pytest.MonkeyPatch, call: str, method: str
 ) -> None:
     deed = {"PUT": "started", "DELETE": "cancelled"}[method]
@@ -214,7 +214,7 @@ async def test_wrong_api_keys_are_limited_on_every_path_together_and_right_ones_
     for _ in range(100):
         assert (await client.get("/metrics", headers=bearer("viewer"))).status_code == 200
 
-    # Another address, and another kind of guess, are counted by themselves.
+    # Another address, and another kind of guess, have counters of their own.
     assert await wrong(from_address(here, "203.0.113.10")) == 401
     assert (await client.get("/callbacks/bad")).status_code == 401
 
@@ -276,7 +276,7 @@ async def test_wrong_signatures_are_limited_by_source_and_address_and_right_ones
         assert [await deliver(headers) for headers in (forged, {}, forged)] == [429] * 3
         assert len(log.getvalue().splitlines()) == 2 * 60
 
-        # What is genuine is looked into; without a token it is 400, and a hint of Databricks' is taken.
+        # A genuine delivery is parsed: without a token it gets 400, and a hint from Databricks is accepted.
         assert {await deliver(genuine) for _ in range(70)} == {200 if name == "databricks" else 400}
         assert await deliver({}, "stripe" if name != "stripe" else "github") in {400, 401}
         assert await deliver(forged, sender=from_address(here, "203.0.113.10")) in {400, 401}
@@ -289,5 +289,5 @@ async def test_wrong_proofs_are_limited(tmp_path: Path) -> None:
 
         assert told == [401] * 60 + [429] * 2
         assert (await here.client.get(f"/callbacks/{token}")).json()["state"] == "pending"
-        # A bad token is counted by itself.
+        # Bad tokens have a counter of their own.
         problem(await here.post("bad", 1), 401, "invalid-token")

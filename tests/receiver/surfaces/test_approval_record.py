@@ -1,4 +1,4 @@
-"""What is told of a question to people: whom it was put to, by which digest it was sent, and what was decided."""
+"""The record of a question to people: who was asked, the digest in the links, and what was decided."""
 
 from __future__ import annotations
 

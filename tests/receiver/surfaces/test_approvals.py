@@ -1,4 +1,4 @@
-"""Approval pages over HTTP: what is recorded by whom, and that looking decides nothing."""
+"""Approval pages over HTTP: who records what, and that opening a page decides nothing."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_who_decided_what_from_where_over_which_text_is_told_by_the_workfl
     assert "approval" not in document["steps"][1]
 
 
-# -- an engine that is away ---------------------------------------------------
+# -- an unreachable engine ----------------------------------------------------
 
 
 async def test_with_the_engine_away_nothing_is_lost_and_the_page_says_try_again(here: Desk) -> None:
@@ -181,7 +181,7 @@ async def test_with_the_engine_away_nothing_is_lost_and_the_page_says_try_again(
     assert (await here.post(link, "reject", comment='so "far"')).status_code == 303
 
 
-async def test_looking_with_the_engine_away_is_a_page(tmp_path: Path) -> None:
+async def test_with_an_unreachable_engine_the_question_is_still_a_page(tmp_path: Path) -> None:
     async with desk(tmp_path) as here:
         link = await here.ask()
 

@@ -1,4 +1,4 @@
-"""Questions that ask for a code: the link alone decides nothing, and codes cannot be guessed."""
+"""Questions that need a code: the link alone decides nothing, and codes cannot be guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Approval pages in a real Chromium: looked at, decided by mouse and by keyboard, and readable for everybody."""
+"""Approval pages in a real Chromium: opened, decided with mouse and keyboard, and accessible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links of questions that are not good, or no longer: one page, whatever is wrong with them."""
+"""Links that are not valid, or not any more: the same page, whatever is wrong with them."""
 
 from __future__ import annotations
 

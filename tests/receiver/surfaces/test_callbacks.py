@@ -1,4 +1,4 @@
-"""Machine callbacks over HTTP: what each caller is told, and what is settled by it.
+"""Machine callbacks over HTTP: the response to each caller, and what it settles.
 
 Long because the surface has many statuses, and each has its cases.
 """
@@ -197,7 +197,7 @@ async def test_anything_else_is_not_found_and_never_redirected(here: Edge, path:
     assert "evil" not in answer.text
 
 
-# -- the engine away ----------------------------------------------------------
+# -- an unreachable engine ----------------------------------------------------
 
 
 async def test_an_engine_that_says_nothing_is_503_in_time_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The bodies of machine callbacks: strict JSON of one media type, within the limit, and never more than data."""
+"""The bodies of machine callbacks: strict JSON with the right media type, within the limit, treated only as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokens of machine callbacks: one per request, genuine, of a wait, for this outcome, and in time."""
+"""The tokens of machine callbacks: one per request, genuine, for a wait, for this outcome, and not expired."""
 
 from __future__ import annotations
 

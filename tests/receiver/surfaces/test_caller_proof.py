@@ -1,4 +1,4 @@
-"""The caller's proof: a second factor that is good for one report of one kind under one token."""
+"""The caller's proof: a second factor that is valid for one report of one kind under one token."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Edge]:
 
 
 def named(kind: str, token: str, nonce: str = NONCE) -> str:
-    """Return the `webhook-id` of this report, as the contract spells it."""
+    """Return the `webhook-id` of this report, as the contract defines it."""
     return f"{kind}_{hashlib.sha256(token.encode()).hexdigest()[:32]}_{nonce}"
 
 
@@ -270,7 +270,7 @@ async def test_a_body_that_is_proved_and_malformed_is_malformed(here: Edge, body
 async def test_a_body_that_is_proved_and_no_utf_8_is_malformed(here: Edge) -> None:
     token, body = await here.asked(), b'"\xff"'
     identity, sent = named("succeeded", token), str(int(datetime.now(UTC).timestamp()))
-    # The official library signs text alone, so this is made by hand.
+    # The official library signs only text, so this signature is made by hand.
     mac = hmac.digest(key_of(SECRET).reveal(), f"{identity}.{sent}.".encode() + body, "sha256")
     digest = base64.b64encode(mac).decode()
     headers = {"webhook-id": identity, "webhook-timestamp": sent, "webhook-signature": f"v1,{digest}"}

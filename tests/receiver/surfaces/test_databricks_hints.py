@@ -1,4 +1,4 @@
-"""Databricks' notifications as hints, on every engine: a dead job is noticed at once, and nothing is believed."""
+"""Databricks' notifications as hints, on every engine: a dead job is noticed at once, and nothing else is trusted."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from receiver.app import create_app
 HOLDS, OTHER = 1, 2
 JOBS = {HOLDS: Job(fate="hold"), OTHER: Job(fate="hold")}
 
-#: The watcher's next look is far away: what is noticed in these tests, a hint has told.
+#: The watcher's next poll is far away, so whatever these tests notice is due to a hint.
 FAR = {"watch_interval": 86400}
 
 
 @dataclass
 class Bricks:
-    """A workspace with its worker, and the receiver that is told of its runs."""
+    """A workspace with its worker, and the receiver that gets its notifications."""
 
     works: Plant
     client: httpx2.AsyncClient
@@ -123,7 +123,7 @@ async def test_a_notification_that_overtakes_the_jobs_api_is_followed_for_a_whil
     assert (await here.works.ended("a"))[1]["outcome"] == "died"
 
 
-async def test_a_look_that_could_not_be_had_is_repeated(here: Bricks) -> None:
+async def test_a_failed_poll_is_repeated(here: Bricks) -> None:
     run = await here.started()
     here.works.emulator.workspace.fail_next(Fault(kind="garbage", on="runs/get", count=1))
     here.dies(run.run_id)
@@ -212,7 +212,7 @@ async def test_a_hint_takes_no_token(here: Bricks) -> None:
 
 
 async def looked(here: Bricks, run_id: int, times: int) -> None:
-    """Return once the run was asked for so often since its trigger."""
+    """Return once the run was read so often since its trigger."""
     for _ in range(1500):
         asked = [one for one in here.works.emulator.workspace.requests if one["path"] == "runs/get"]
 
@@ -221,4 +221,4 @@ async def looked(here: Bricks, run_id: int, times: int) -> None:
 
         await pause(0.02)
 
-    pytest.fail("nobody looked at the run")
+    pytest.fail("the run was not polled")

@@ -1,6 +1,6 @@
-"""A link is good for the one wait it was made for: not for a later one of the same id, on any engine and surface.
+"""A link is valid only for the wait that it was made for, never for a later one of the same id, on any engine.
 
-Long because every surface is tried in the same way, on every engine.
+Long because every surface is tested in the same way, on every engine.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def test_an_expired_link_of_an_earlier_wait_repeats_nothing_of_the_later_o
         assert (await here.post(of_later, 1, headers=key)).json()["duplicate"] is True
 
 
-async def test_a_settlement_that_meets_a_later_wait_than_it_has_looked_at_answers_nothing(
+async def test_a_settlement_that_meets_a_later_wait_than_it_read_settles_nothing(
     tmp_path: Path, forgets: Forgetful
 ) -> None:
     async with edge(tmp_path, forgets.url) as here:
@@ -216,7 +216,7 @@ async def test_a_reminder_of_an_earlier_wait_mails_nobody_a_link_to_the_later_on
         await here.post(await here.link(BOB))
         await asked_people_anew(here, forgets, people=[ADA], remind_after=2)
 
-        # Her own reminder comes, although the engine may still hold the one that was meant for him.
+        # Her own reminder is sent, although the engine may still hold the one for him.
         reminder = await here.letter(ADA, number=1)
         assert link_in(reminder.text) == await here.link(ADA)
         assert here.letters.to(BOB) == []
@@ -246,7 +246,7 @@ async def test_a_reminder_that_the_release_before_has_stored_is_not_for_a_later_
 
 
 async def arranged(here: Desk, *, address: dict[str, Any]) -> str:
-    """Store a reminder that is due, as the release before stored it; return its id."""
+    """Store a reminder that is due, in the format of the previous release; return its id."""
     wait = await here.engine.promises.get("consult.1:1")
     fields = {**address, "audience": "approver", "outcomes": ["approve", "reject"]}
     reminder = {"address": fields, "place": 0, "every": 3600.0, "number": 1}
@@ -286,7 +286,7 @@ async def test_a_delivery_for_an_earlier_wait_is_over_and_settles_nothing(
         assert await pending(here)
 
         if not forgets.everything:
-            # Captured, and presented with the later wait's own token: it is bound to the wait that it has answered.
+            # A captured delivery, with the later wait's own token: it is bound to the wait that it settled.
             assert await deliver(later, '{"n": 1}') == "over"
             assert await pending(here)
 

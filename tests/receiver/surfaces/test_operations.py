@@ -1,4 +1,4 @@
-"""What operators and clients' tools ask for: whether it lives, its metrics, and the description of its API."""
+"""Endpoints for operators and tools: liveness, readiness, metrics, and the OpenAPI document."""
 
 from __future__ import annotations
 

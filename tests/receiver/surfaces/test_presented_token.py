@@ -35,7 +35,7 @@ REFUSAL = Problem("invalid-token")
 
 
 class Door:
-    """A surface that takes tokens, and what it counted."""
+    """A surface that accepts tokens, and what it counted."""
 
     def __init__(self) -> None:
         self.signer = TokenSigner((Secret(b"key-of-the-presented-token-tests"),))
@@ -53,7 +53,7 @@ class Door:
         self.guesses += 1
 
     def take(self, token: str, *, outcome: str | None = None, counted: bool = True) -> Presented | str:
-        """Return what the token says, or the name of the refusal."""
+        """Return the claims of the token, or the name of the refusal."""
         try:
             return verify_token(
                 self.edge,

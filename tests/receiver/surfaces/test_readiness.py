@@ -1,4 +1,4 @@
-"""Readiness: one probe for everybody at once, remembered for a second, and bounded whatever the engine does."""
+"""Readiness: one probe for all who ask at once, remembered for a second, with a time limit whatever the engine does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """An engine that is asked; it answers when told to, and its time is moved by hand."""
+    """An engine that responds only when the test says so; its clock is moved by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -38,7 +38,7 @@ class Engine:
             raise self.error
 
     async def outcomes(self, number: int = 1) -> set[str]:
-        """Return what so many askers at once are told."""
+        """Return the results of so many simultaneous requests."""
         told = await asyncio.gather(*(self.readiness.wait() for _ in range(number)), return_exceptions=True)
 
         return {"ready" if one is None else str(one) for one in told}

@@ -1,4 +1,4 @@
-"""What a delivery that settled a wait is told, and that the OpenAPI document describes just that."""
+"""The response to a delivery that settled a wait, and that the OpenAPI document describes exactly that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Third-party deliveries over HTTP, signed by the senders' own libraries: what is settled, and what is said of it.
+"""Third-party deliveries over HTTP, signed by the senders' own libraries: what they settle, and what is logged.
 
 Long because every scheme signs the same deliveries.
 """
@@ -193,7 +193,7 @@ async def test_a_body_over_the_limit_is_refused(post: Post) -> None:
     assert await untouched(post.here)
 
 
-# -- the engine away ----------------------------------------------------------
+# -- an unreachable engine ----------------------------------------------------
 
 
 @pytest.mark.parametrize("lines", ["", IN_BODY])
@@ -223,7 +223,7 @@ async def test_while_the_engine_is_away_senders_are_told_to_come_back_and_the_re
 
 
 def failing_after(send: Any, calls: int) -> Any:
-    """Return a transport that answers so many requests, then is silent; the workers' own requests count too."""
+    """Return a transport that replies to so many requests and is then silent; the workers' own requests count too."""
     left = calls
 
     async def sending(*request: Any) -> Any:
@@ -251,7 +251,7 @@ async def test_no_log_line_holds_a_token_a_secret_or_a_body(post: Post, caplog: 
     await post.send("github", "body-of-it", {"X-Hub-Signature-256": "marker-of-a-signature"}, token=first)
     text = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("receiver"))
 
-    assert "that answered another wait came again for ask.2:1" in text
+    assert "that is bound to another wait came again for ask.2:1" in text
     assert "was refused" in text
     assert not any(one in text for one in (first, second, post.known["github"].secret, "body-of-it", "marker-of"))
 

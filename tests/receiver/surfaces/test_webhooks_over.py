@@ -1,4 +1,4 @@
-"""Deliveries for waits that are over: taken, so that the sender stops, and without effect."""
+"""Deliveries for waits that are over: acknowledged, so that the sender stops, and without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A captured delivery: good for the one wait that it answered, at the one source that it was sent to."""
+"""A captured delivery is valid only for the wait that it settled, and only at the source that it was sent to."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_the_identity_in_the_signed_body_tells_deliveries_apart(tmp_path: 
         first, second = await here.asked("1"), await here.asked("2")
         assert (await post.deliver("stripe", {"id": "evt_1", "n": 1}, token=first)).json()["duplicate"] is False
 
-        # Stripe counts its tries in the body.
+        # Stripe counts its attempts in the body.
         assert (await post.deliver("stripe", {"id": "evt_1", "n": 2}, token=first)).json()["duplicate"] is True
         assert (await post.deliver("stripe", {"id": "evt_1", "n": 3}, token=second)).json()["state"] == "over"
         assert (await post.deliver("stripe", {"id": 7}, token=second)).json()["state"] == "settled"

@@ -1,4 +1,4 @@
-"""The signatures of deliveries over HTTP: nothing is looked into before one of them holds."""
+"""The signatures of deliveries over HTTP: nothing is parsed before one of them is verified."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_delivery_with_both_families_of_headers_as_svix_sends_it_settles
     both = as_standard(secret, "{}", moment) | as_svix(secret, "{}", moment)
 
     assert (await post.send("standard", "{}", both, token=token)).json()["duplicate"] is False
-    # The other family may be left out when the sender tries again.
+    # The sender may leave out the other family when it tries again.
     assert (await post.send("standard", "{}", as_svix(secret, "{}", moment), token=token)).json()["duplicate"] is True
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Anything(BaseModel):
-    """An input of any form."""
+    """An input of any structure."""
 
     name: Any = None
     more: Any = None
@@ -36,7 +36,7 @@ class Anything(BaseModel):
 
 @workflow()
 async def note(_ctx: Context, _request: Anything) -> None:
-    """Take anything and do nothing."""
+    """Accept anything and do nothing."""
 
 
 @pytest.fixture

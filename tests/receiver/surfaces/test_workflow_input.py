@@ -1,4 +1,4 @@
-"""Whether a value is the input of a workflow, and how what does not fit is named without quoting it."""
+"""Whether a value is a valid input of a workflow, and how faults are named without quoting the value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Line(BaseModel):
 
 
 class Order(BaseModel):
-    """What the workflow of these tests is started with."""
+    """The input of the workflow in these tests."""
 
     number: int
     lines: list[Line] = Field(default_factory=list)
@@ -69,4 +69,4 @@ def test_very_many_faults_are_cut() -> None:
 def test_a_field_with_two_faults_is_named_once_in_a_sentence() -> None:
     faults = [{"field": "b", "message": "x"}, {"field": "a", "message": "x"}, {"field": "b", "message": "y"}]
 
-    assert describe_faults(faults) == "These fields do not fit: b, a."
+    assert describe_faults(faults) == "These fields are not valid: b, a."

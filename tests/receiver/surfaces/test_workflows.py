@@ -1,4 +1,4 @@
-"""The workflow API over HTTP: started once per id, looked at, waited for, cancelled.
+"""The workflow API over HTTP: a workflow is started once per id, shown, waited for, cancelled.
 
 Long because the API has four methods, and each has its cases.
 """
@@ -72,7 +72,7 @@ async def test_a_bad_id_is_refused(here: Edge, workflow_id: str) -> None:
 
 @pytest.mark.parametrize("workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a.."])
 async def test_a_good_id_is_taken(here: Edge, workflow_id: str) -> None:
-    # A client would fold dot segments away; the application gets what is sent.
+    # An HTTP client would resolve dot segments, so the raw path is passed to the application.
     assert (await put(here, f"/workflows/ask/{workflow_id.replace('.', '%2E')}")).status_code == 201
 
 
@@ -138,7 +138,7 @@ async def test_a_malformed_preference_is_ignored(here: Edge, preference: str) ->
     assert (await put(here, Prefer=preference)).json()["state"] == "running"
 
 
-async def test_a_hundred_waiters_are_all_told(here: Edge) -> None:
+async def test_a_hundred_waiters_all_get_the_result(here: Edge) -> None:
     await put(here)
     held = [asyncio.create_task(get(here, Prefer="wait=30")) for _ in range(100)]
     await here.post(await here.token(), 7)
@@ -199,7 +199,7 @@ async def test_a_callback_that_failed_or_expired_is_no_step_that_succeeded(here:
 
 
 @pytest.mark.parametrize("accept", ["TEXT/HTML", "application/json;q=0.1, text/html;q=0.2", "text/html, */*;q=0.1"])
-async def test_whoever_likes_pages_better_gets_one(here: Edge, accept: str) -> None:
+async def test_a_client_that_prefers_pages_gets_one(here: Edge, accept: str) -> None:
     await put(here)
 
     assert (await get(here, Accept=accept)).headers["content-type"].startswith("text/html")

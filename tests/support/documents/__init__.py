@@ -1,1 +1,1 @@
-"""Reads the documents, and does what they say to do."""
+"""Reads the documents and follows their instructions."""

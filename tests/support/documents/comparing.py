@@ -1,7 +1,7 @@
 """Whether a program printed what a document shows.
 
-`...` in a line stands for any text, and as a line of its own for any lines. Moments, ids, measured seconds and
-the ports that a program chose for itself differ from run to run, so any of them matches any other.
+`...` in a line stands for any text, and as a line of its own for any lines. Times, ids, measured seconds and the ports
+that a program chose differ from run to run, so any of these matches any other of its kind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a test needs of a Markdown document: its fenced blocks, its headings and its links."""
+"""The parts of a Markdown document that tests need: its fenced blocks, its headings and its links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMMENT: Final = re.compile(r"^(?:#|//) (\S*[./]\S*)(?:[,;:] .*)?$")
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced block: the line its text starts at, its language and its text."""
+    """A fenced block: the line where its text starts, its language and its text."""
 
     line: int
     language: str
@@ -43,7 +43,7 @@ def blocks(text: str) -> list[Block]:
     """Return the fenced blocks in order.
 
     Raises:
-        ValueError: a fence that this reader does not know, or one that is not closed.
+        ValueError: a fence of an unknown kind, or one that is not closed.
     """
     found: list[Block] = []
     start = 0
@@ -61,7 +61,7 @@ def blocks(text: str) -> list[Block]:
             fence = _FENCE.match(line)
 
             if fence is None:
-                raise ValueError(f"line {number}: {line!r} is not a fence of this reader's kind")
+                raise ValueError(f"line {number}: {line!r} is not a fence that this parser knows")
 
             language, start = fence[1], number
 

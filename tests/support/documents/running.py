@@ -1,8 +1,8 @@
-"""Does what a document says, block after block, and tells where it is not so.
+"""Follows a document block by block, and reports where the document is wrong.
 
-Every block is dealt with. A command in a `console` block is typed into a terminal, has to end well, and has to print
-what the document shows and nothing else. A block whose first line names a file is written to that file, unless the
-repository has the file: then the block is an excerpt of it. What cannot be run is named by the caller, with a reason.
+No block is ignored. A command in a `console` block is typed into a terminal, must succeed, and must print what the
+document shows and nothing else. A block whose first line names a file is written to that file. If the repository has
+the file, the block must be an excerpt of it. The caller names what cannot be run, with a reason.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     from support.documents.terminal import Terminal
 
-#: Languages of files that a reader writes, or that the repository has.
+#: Languages of files that the reader writes, or that are in the repository.
 _FILES: Final = {"python", "toml", "ini", "sh", "nginx", "caddy"}
 
 
 class NotAsWritten(AssertionError):
-    """The document says something that is not so."""
+    """The document says something that is not true."""
 
 
 @dataclass
 class Run:
-    """One document under way: what was run, what was left out and why, and what was only written."""
+    """The run of one document: what was run, what was skipped and why, and what was only written."""
 
     document: Path
     terminal: Terminal
@@ -41,11 +41,11 @@ class Run:
     written: dict[str, int] = field(default_factory=dict)
 
     def all(self) -> None:
-        """Do everything.
+        """Follow the whole document.
 
         Raises:
-            NotAsWritten: a command failed or printed something else, a block is of no known kind, a file was written
-                and never used, or a reason is given for something that the document does not say.
+            NotAsWritten: a command failed or printed something else, a block is of an unknown kind, a file was written
+                but never used, or a reason is given for a command that the document does not contain.
         """
         for block in blocks(self.document.read_text("utf-8")):
             self._block(block)
@@ -58,7 +58,7 @@ class Run:
         stale = set(self.not_run) - set(self.left_out)
 
         if stale:
-            raise self._fault(1, f"nothing in the document is left out for the reason given for {sorted(stale)}")
+            raise self._fault(1, f"a reason is given for {sorted(stale)}, which the document does not contain")
 
     def _block(self, block: Block) -> None:
         key = block.text.splitlines()[0] if block.file else f"{FENCE}{block.language}"
@@ -71,7 +71,7 @@ class Run:
         elif block.language in _FILES and block.file is not None and not block.file.startswith("/"):
             self._file(block, block.file)
         else:
-            raise self._fault(block.line, f"nobody knows how to run this {block.language or 'plain'} block")
+            raise self._fault(block.line, f"there is no way to run this {block.language or 'plain'} block")
 
     def _command(self, line: int, command: str, shown: str) -> None:
         if command in self.not_run:
@@ -109,7 +109,7 @@ class Run:
 
 
 def _without_indent(text: str, excerpt: str) -> str:
-    """Return the text with as little indent as an excerpt of it may have."""
+    """Return the text with as much indent removed as an excerpt of it may lack."""
     first = excerpt.partition("\n")[0].strip()
     found = next((line for line in text.splitlines() if line.strip().startswith(first)), "")
     indent = " " * (len(found) - len(found.lstrip()) - (len(excerpt) - len(excerpt.lstrip())))
@@ -118,7 +118,7 @@ def _without_indent(text: str, excerpt: str) -> str:
 
 
 def _commands(block: Block) -> Iterator[tuple[int, str, str]]:
-    """Yield each command of a console block with its line and with what the document shows that it prints.
+    """Yield each command of a console block with its line and the output that the document shows.
 
     Raises:
         NotAsWritten: there is text before the first command.
@@ -127,7 +127,7 @@ def _commands(block: Block) -> Iterator[tuple[int, str, str]]:
     starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
 
     if not starts or starts[0] != 0:
-        raise NotAsWritten(f"line {block.line}: a console block begins with a command")
+        raise NotAsWritten(f"line {block.line}: a console block must begin with a command")
 
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         rest = start + 1
@@ -140,5 +140,5 @@ def _commands(block: Block) -> Iterator[tuple[int, str, str]]:
 
 
 def _without_remark(command: str) -> str:
-    """Return the command without what stands behind two spaces and a number sign, which explains it."""
+    """Return the command without its remark, which begins with two spaces and a number sign."""
     return "\n".join(line.partition("   # ")[0].rstrip() for line in command.split("\n"))

@@ -1,7 +1,7 @@
-"""A terminal in an empty folder, in which the commands of a document are typed one after the other.
+"""A terminal in an empty folder, in which the commands of a document are typed one after another.
 
-One shell runs them all, so that variables and programs in the background last from one command to the next. Ports of
-the document become free ones in what is typed, and themselves again in what was printed.
+One shell runs them all, so variables and background programs last from one command to the next. The document's ports
+are replaced by free ones in what is typed, and restored in what was printed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Ran:
 
 
 class Terminal:
-    """The shell. Leaving it ends everything that was started in it."""
+    """The shell. Leaving the context ends everything that was started in it."""
 
     def __init__(self, folder: Path, *, ports: tuple[int, ...], environment: Mapping[str, str]) -> None:
         self.home: Final = folder / "home"
@@ -73,18 +73,18 @@ class Terminal:
         self._output.close()
 
     def typed(self, text: str) -> str:
-        """Return a text of the document as it is typed here: with ports that are free."""
+        """Return a text of the document as it is typed here, with free ports."""
         return self._with_ports(text, self._ports)
 
     def shown(self, text: str) -> str:
-        """Return what was printed here as the document would have it: with its own ports."""
+        """Return what was printed here as the document shows it, with the document's ports."""
         return self._with_ports(text, {ours: theirs for theirs, ours in self._ports.items()})
 
     def run(self, command: str) -> Ran:
         """Type a command and wait for the next prompt.
 
         Raises:
-            TimeoutError: it does not come.
+            TimeoutError: the prompt does not come in time.
         """
         assert self._shell.stdin is not None
         self._count += 1
@@ -106,13 +106,13 @@ class Terminal:
         return Ran(printed=self.shown(self._since(begin)), code=int(code.read_text()))
 
     def write(self, name: str, text: str) -> None:
-        """Make this file in the folder that the shell is in, as a reader with an editor would."""
+        """Create this file in the shell's folder, as a reader would with an editor."""
         place = self._shell_folder() / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(self.typed(text), "utf-8")
 
     def logs(self) -> str:
-        """Return the ends of the logs that the commands so far have written, for a person who looks for a fault."""
+        """Return the ends of the logs that the commands have written so far, for debugging."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.home.rglob("*.log")))
 
     def _shell_folder(self) -> Path:

@@ -1,1 +1,1 @@
-"""What the embedded engine writes: its file, the journal in it, one process per file."""
+"""What the embedded engine writes: its file and the journal in it, with one process per file."""

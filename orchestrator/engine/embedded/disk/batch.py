@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """What goes to disk together, who waits for it, and what is said once it is there."""
+    """What is written to disk together, the futures that wait for it, and the messages to send once it is written."""
 
     __slots__ = ("archived", "messages", "settled", "waiting", "writes")
 
     def __init__(self) -> None:
         self.writes = Writes()
         self.messages: list[OutgoingMessage] = []
-        #: Promises that it settles.
+        #: The promises that it settles.
         self.settled: list[str] = []
         #: Lineages that may leave memory.
         self.archived: list[str] = []
         self.waiting: list[asyncio.Future[None]] = []
 
     def done(self, error: Exception | None = None) -> None:
-        """Answer everybody who waits."""
+        """Complete every waiting future, with `ConnectorError` when there is an error."""
         for future in self.waiting:
             if not future.done():
                 if error is None:

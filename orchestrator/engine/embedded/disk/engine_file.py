@@ -1,6 +1,6 @@
-"""Taking possession of the engine's file: the lock, the check that it is ours, and its making.
+"""Taking the engine's file: locking it, checking that it is an engine file, and creating it.
 
-Nothing here changes a file that is there.
+Nothing here changes a file that exists already.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PRAGMA journal_mode = WAL;
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a file that belongs to the one at `path`."""
+    """Return the path of a file that accompanies the one at `path`."""
     return path.with_name(path.name + suffix)
 
 
@@ -58,13 +58,13 @@ def lock(path: Path) -> int:
 
 
 def create(path: Path) -> None:
-    """Make an empty engine file, under another name first: under its own it is either absent or whole.
+    """Create an empty engine file. It is made under another name first, so `path` is either absent or complete.
 
     Raises:
-        JournalUnusable: there is no file, but what belongs to one.
+        JournalUnusable: the file is missing, but its write-ahead log exists.
     """
     if beside(path, "-wal").exists():
-        raise JournalUnusable(f"{path} is missing, but its write-ahead log is there")
+        raise JournalUnusable(f"{path} is missing, but its write-ahead log exists")
 
     new = beside(path, ".new")
 
@@ -86,10 +86,10 @@ def create(path: Path) -> None:
 
 
 def check_header(path: Path) -> None:
-    """Look at the first bytes before SQLite does: it may change a file merely by opening it.
+    """Check the first bytes before SQLite sees the file: SQLite may change a file merely by opening it.
 
     Raises:
-        JournalUnusable: this is not an engine file of a format we know.
+        JournalUnusable: this is not an engine file, or not of a format that this version knows.
     """
     with path.open("rb") as file:
         header = file.read(100)

@@ -1,8 +1,8 @@
-"""Group commit: what is waiting when the disk is free goes there in one transaction, and only then is it answered.
+"""Group commit: what waits while the disk is busy is written in the next transaction, and reported only after that.
 
-The event loop never waits for the disk; one thread does. Whoever must not answer before something is on disk holds a
-future of the batch it is in. After a failed transaction everything that was waiting fails, and nothing is accepted
-until the owner has gone back to what the file holds (`restart`): memory is ahead of the disk, and must not be shown.
+The event loop never waits for the disk; one thread does. A caller that must not reply before something is on disk holds
+a future of its batch. After a failed transaction everything that was waiting fails, and nothing is accepted until the
+owner has gone back to what the file holds (`restart`): memory is ahead of the disk then, and must not be shown.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ LONGEST_REASON: Final = 500
 
 
 class GroupCommit:
-    """Numbers changes and writes them in groups, in order; knows which rows of the journal are still needed.
+    """Numbers changes and writes them in groups, in order. Knows which rows of the journal are still needed.
 
-    `fill` may queue housekeeping just before a batch is written; `committed` gets each batch that is on disk.
+    `fill` is called just before a batch is written, to queue housekeeping. `committed` gets each batch once it is on
+    disk.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class GroupCommit:
         self._unwritten: dict[str, Batch] = {}
         self._first = 1
         self._last = 0
-        #: Lineages with rows that no snapshot covers, and the first such row; in order of that row.
+        #: Lineages with rows that no snapshot covers, each with its first such row, in order of that row.
         self._uncovered: dict[str, int] = {}
 
     @property
@@ -70,16 +71,16 @@ class GroupCommit:
 
     @property
     def length(self) -> int:
-        """How many rows the journal has beside the newest. That one stays: it has the last number and time."""
+        """How many rows the journal has besides the newest, which must stay: it holds the last number and time."""
         return self._last - self._first
 
     @property
     def removable(self) -> int:
-        """How many of the oldest rows no lineage needs."""
+        """How many of the oldest rows are not needed by any lineage."""
         return next(iter(self._uncovered.values()), self._last) - self._first
 
     async def run[T](self, step: Callable[[Journal], T]) -> T:
-        """Run a blocking step on the journal, on its thread, after everything handed to it before.
+        """Run a blocking step on the journal, on its thread, after everything submitted earlier.
 
         Raises:
             ConnectorError: the file has been closed.
@@ -90,15 +91,15 @@ class GroupCommit:
         return await self._loop.run_in_executor(self._thread, step, self._journal)
 
     def restart(self, recovered: Recovered) -> None:
-        """Go on from what the file holds, and accept changes again."""
+        """Continue from what the file holds, and accept changes again."""
         self._first, self._last = recovered.first, recovered.last
         self._uncovered = dict(recovered.uncovered)
         self._lost = False
 
-    # What is to be written. While `lost`, nothing is queued: it would be numbered after rows that are not on disk.
+    # What to write. While `lost`, nothing is queued: it would be numbered after rows that are not on disk.
 
     def add(self, rows: Iterable[tuple[str, bytes | None]], at: int) -> None:
-        """Queue changes of lineages (None: it was dropped), made at `at`, in milliseconds."""
+        """Queue changes of lineages, made at `at` (milliseconds). None instead of images means it was dropped."""
         if self._lost:
             return
 
@@ -115,37 +116,37 @@ class GroupCommit:
         self._schedule()
 
     def drop(self, origins: list[str], at: int) -> None:
-        """Queue the deletion of lineages, at `at`, in milliseconds."""
+        """Queue the deletion of lineages, at `at` (milliseconds)."""
         if origins and not self._lost:
             self.add([(origin, None) for origin in origins], at)
             self._open.writes.gone += origins
 
     def snapshot(self, origin: str, state: bytes, *, transient: bool = False, finished_at: int | None = None) -> None:
-        """Queue a whole lineage as it is now, in place of all its rows so far; see `Snapshot`. For `fill` only."""
+        """Queue a whole lineage as it is now, which replaces all its rows so far; see `Snapshot`. For `fill` only."""
         self._open.writes.snapshots.append(Snapshot(origin, self._last, transient, finished_at, state))
         self._uncovered.pop(origin, None)
 
     def archive(self, origin: str) -> None:
-        """Name this lineage to `committed` once what has been queued is on disk. For `fill` only."""
+        """Pass this lineage to `committed` once everything queued is on disk. For `fill` only."""
         self._open.archived.append(origin)
 
     def trim(self) -> None:
-        """Queue the deletion of the rows that no lineage needs. For `fill` only."""
+        """Queue the deletion of the oldest rows, which no lineage needs. For `fill` only."""
         if self.removable:
             self._open.writes.trim = self._first + self.removable - 1
 
     def is_covered(self, origin: str) -> bool:
-        """Return whether a snapshot, on disk or queued, has all of this lineage."""
+        """Return whether a snapshot, on disk or queued, holds all of this lineage."""
         return origin not in self._uncovered
 
     def oldest_uncovered(self) -> str | None:
         """Return the lineage that needs the oldest row, None when no row is needed."""
         return next(iter(self._uncovered), None)
 
-    # Who waits for it
+    # Waiting for it
 
     def announce(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
-        """Say these things once all that has been added is on disk; never, where that cannot be written."""
+        """Publish these once everything added so far is on disk; never, if that cannot be written."""
         if self._lost:
             return
 
@@ -159,9 +160,9 @@ class GroupCommit:
         batch.settled += settled
 
     def written(self, origins: Iterable[str] | None = None) -> asyncio.Future[None] | None:
-        """Return a future for when what has been added of these lineages (or of all) is on disk; None: it is now.
+        """Return a future that completes when all changes of these lineages (None: of all lineages) are on disk.
 
-        It raises `ConnectorError` when that cannot be written.
+        Return None if they are on disk already. The future raises `ConnectorError` when they cannot be written.
         """
         if origins is None:
             batch = self._newest()
@@ -177,16 +178,16 @@ class GroupCommit:
         return future
 
     def nudge(self) -> None:
-        """Call `fill` soon although nothing is waiting to be written."""
+        """Call `fill` soon, even if nothing is waiting to be written."""
         if self._running is None:
             self._schedule()
 
     def lose(self, error: BaseException) -> None:
-        """Fail everybody whose change is not being written yet: memory holds what the disk does not."""
+        """Fail every change that is not being written yet, because memory is ahead of the disk."""
         self._fail([], error)
 
     async def close(self) -> None:
-        """Write what is queued, and let go of the file. Nothing may be added afterwards."""
+        """Write what is queued, and close the file. Nothing may be added afterwards."""
         while not self._lost and (everything := self.written()) is not None:
             await asyncio.wait((everything,))
             everything.exception()
@@ -196,7 +197,7 @@ class GroupCommit:
         await closing
         self._thread.shutdown(wait=False)
 
-    # One batch after the other
+    # One batch after another
 
     def _newest(self) -> Batch | None:
         return self._open if self._open.writes.rows or self._open.messages else self._running
@@ -214,7 +215,7 @@ class GroupCommit:
 
         try:
             self._fill()
-        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it was, the waiting futures must fail
             self._fail([], error)
             return
 

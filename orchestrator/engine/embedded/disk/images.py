@@ -1,10 +1,9 @@
-"""What the journal holds of promises and tasks: images of the records a request changed, as JSON.
+"""What the journal stores of promises and tasks: images of the records that a request changed, as JSON.
 
-Images rather than the requests: reading them back needs neither the state machine nor its order across lineages, so
-one lineage can be folded, archived or deleted without the others, and a later version of the state machine cannot give
-old requests another meaning. The fixed part of a promise (its parameter, tags and times) is written once, when it is
-created.
-Nothing here decides what has changed.
+It stores images instead of requests. Reading images back needs neither the state machine nor the order across lineages,
+so one lineage can be folded, archived or deleted without the others, and a later version of the state machine cannot
+give old requests another meaning. The fixed part of a promise (its parameter, tags and times) is written once, when the
+promise is created. Nothing here decides what has changed.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class NewPromise(msgspec.Struct, array_like=True, tag="P", frozen=True, gc=False
 
 
 class ChangedPromise(msgspec.Struct, array_like=True, tag="p", frozen=True, gc=False):
-    """The part of a promise that changes after it was created."""
+    """The part of a promise that can change after its creation."""
 
     id: str
     state: PromiseState
@@ -59,7 +58,7 @@ class TaskImage(msgspec.Struct, array_like=True, tag="t", frozen=True, gc=False)
 
 
 class ScheduleImage(msgspec.Struct, array_like=True, tag="s", frozen=True, gc=False):
-    """A schedule, or None where it was deleted."""
+    """A schedule, or None if it was deleted."""
 
     id: str
     schedule: ScheduleStub | None
@@ -76,7 +75,7 @@ class ImageError(ValueError):
 
 
 def packed(value: Any) -> msgspec.Raw | None:
-    """Return a JSON value as its text, in one object that is sent and stored as it is; None is left alone."""
+    """Return a JSON value encoded, as one object that is sent and stored unchanged; return None for None."""
     if value is None or isinstance(value, msgspec.Raw):
         return value
 
@@ -117,28 +116,26 @@ def task_image(task: Task) -> TaskImage:
 
 
 def encode(images: list[Image]) -> bytes:
-    """Return the images as one checksummed piece of bytes."""
+    """Return the images as bytes that begin with a checksum."""
     body = _encoder.encode(images)
     return zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "big") + body
 
 
 def decode(data: bytes) -> list[NewPromise | ChangedPromise | TaskImage | ScheduleImage]:
-    """Return the images in what `encode` gave.
+    """Return the images that `encode` encoded.
 
     Raises:
-        ImageError: the bytes are not what was written.
+        ImageError: these bytes are not what was written.
     """
     body = data[CHECKSUM_BYTES:]
 
     if zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "big") != data[:CHECKSUM_BYTES]:
-        msg = "the checksum does not fit"
-        raise ImageError(msg)
+        raise ImageError("the checksum does not match")
 
     try:
         return _decoder.decode(body)
     except msgspec.MsgspecError as error:
-        msg = "the record is not one of ours"
-        raise ImageError(msg) from error
+        raise ImageError("the record has a form that this version does not know") from error
 
 
 class LineageImage:
@@ -155,7 +152,7 @@ class LineageImage:
         """Bring the records up to date.
 
         Raises:
-            ImageError: a change of a promise that was never created.
+            ImageError: an image changes a promise that was never created.
         """
         for image in images:
             if isinstance(image, TaskImage):
@@ -180,8 +177,7 @@ class LineageImage:
         promise = self.promises.get(image.id)
 
         if promise is None:
-            msg = "a promise is changed before it was created"
-            raise ImageError(msg)
+            raise ImageError("a promise is changed before it was created")
 
         promise.state = image.state
         promise.value = _own(image.value)
@@ -206,5 +202,5 @@ def _promise(image: NewPromise) -> DurablePromise:
 
 
 def _own(value: msgspec.Raw) -> msgspec.Raw | None:
-    """Return the value without the buffer it was decoded from; None where there is none."""
+    """Return a copy of the value that does not keep the decoded buffer alive; None for JSON null."""
     return None if value == _NULL else value.copy()

@@ -1,13 +1,13 @@
 """The embedded engine's file: SQLite in WAL mode, one transaction per group of requests.
 
-Four things are in it. `journal` has, per change of a lineage, the images of what changed, numbered without a gap.
-`lineages` has whole lineages as they were after some number, so that old journal rows can go. `finished` has those that
-are over, which are kept only here until their time has come. `marks` has digests that outlive all that. Reading back
-is: the snapshots, then the later rows.
+It has four tables of data. `journal` holds one row per change of a lineage, with the images of what changed, numbered
+without gaps. `lineages` holds snapshots: whole lineages as they were after some row, so that older rows can be deleted.
+`finished` holds the finished lineages, which stay only on disk until their retention is over. `marks` holds digests
+that outlive all of these. Loading reads the snapshots, then the later rows.
 
-Everything here blocks, and belongs on one thread; only `open` and `reload` may take long. One process has the file (a
-lock beside it), and a file that is not understood is refused and left as it is. SQLite itself drops what a crash left
-half written at the end; damage in the middle is found by checksums, not repaired.
+Everything here blocks and belongs on one thread; only `open` and `reload` may take long. One process has the file, by a
+lock next to it. A file that is not understood is refused and left as it is. SQLite itself drops what a crash left half
+written at the end. Damage in the middle is detected by checksums, not repaired.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 PROBE_BYTES: Final = 256 * 1024
 SPARE_PAGES: Final = 1024
-#: Characters of what SQLite says that go into an error.
+#: How many characters of SQLite's message go into an error.
 LONGEST_REASON: Final = 500
 
 
 class Journal:
-    """The file at `path`; nothing is touched before `open`."""
+    """The file at `path`. Nothing is read or written before `open`."""
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
@@ -45,11 +45,11 @@ class Journal:
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> Recovered:
-        """Lock the file, create it if there is none, and return what it holds.
+        """Lock the file, create it if it does not exist, and return what it holds.
 
         Raises:
             EngineInUse: another process has it.
-            JournalUnusable: it is not ours, damaged, or cannot be had; nothing in it was changed.
+            JournalUnusable: it is not an engine file, is damaged, or cannot be opened; nothing in it was changed.
         """
         try:
             make_folder(self.path.parent)
@@ -73,15 +73,15 @@ class Journal:
         return recovered
 
     def commit(self, writes: Writes) -> None:
-        """Write all of it, or nothing; on disk when this returns.
+        """Write all of it or nothing. It is on disk when this returns.
 
         Raises:
-            sqlite3.Error: nothing of it is to be relied on, and nothing of it is to be shown to anybody.
+            sqlite3.Error: it is unknown whether it was written, so none of it may be reported to anybody.
         """
         statements.write(self._connection(), writes)
 
     def read(self, origin: str) -> LineageImage | None:
-        """Return a finished lineage, None when it is not there.
+        """Return a finished lineage, None if the file does not have it.
 
         Raises:
             sqlite3.Error, ImageError: it cannot be read.
@@ -89,7 +89,7 @@ class Journal:
         return loading.read_finished(self._connection(), origin)
 
     def expired(self, cutoff: int, *, transient: bool, limit: int) -> list[str]:
-        """Return finished lineages that were over before `cutoff` (milliseconds), `limit` of them, oldest first."""
+        """Return at most `limit` lineages that finished before `cutoff` (milliseconds), the oldest first."""
         query = "SELECT origin FROM finished WHERE transient = ? AND at < ? ORDER BY at LIMIT ?"
         return [origin for (origin,) in self._connection().execute(query, (transient, cutoff, limit))]
 
@@ -97,12 +97,12 @@ class Journal:
         """Return whether this digest is among the marks."""
         return mark_table.has_mark(self._connection(), digest)
 
-    def put_mark(self, digest: bytes, *, most: int) -> None:
-        """Add the digest to the marks, of which the newest `most` are kept; it is on disk when this returns."""
-        mark_table.put_mark(self._connection(), digest, most=most)
+    def put_mark(self, digest: bytes, *, limit: int) -> None:
+        """Add the digest to the marks and keep the newest `limit` of them. It is on disk when this returns."""
+        mark_table.put_mark(self._connection(), digest, limit=limit)
 
     def shrink(self) -> None:
-        """Give a bounded number of unused pages back to the file system, when there are many."""
+        """Return a bounded number of unused pages to the file system, if there are many."""
         db = self._connection()
         (unused,) = db.execute("PRAGMA freelist_count").fetchone()
 
@@ -110,7 +110,7 @@ class Journal:
             db.execute(f"PRAGMA incremental_vacuum({SPARE_PAGES})").fetchall()
 
     def reload(self) -> Recovered:
-        """Return what the file holds, after a failed `commit`, once there is room to write again.
+        """Return what the file holds, after a failed `commit`, if it can be written again.
 
         Raises:
             sqlite3.Error: it still cannot be written.
@@ -127,7 +127,7 @@ class Journal:
         return loading.load(self._connection())
 
     def close(self, *, checkpoint: bool = True) -> None:
-        """Close the file and let go of the lock; nothing when that has been done."""
+        """Close the file and release the lock. A second call does nothing."""
         db, self._db = self._db, None
         held, self._lock = self._lock, None
 
@@ -138,7 +138,7 @@ class Journal:
 
             wal = beside(self.path, "-wal")
 
-            if wal.exists() and wal.stat().st_size == 0:  # SQLite leaves an empty one when it may not tidy up
+            if wal.exists() and wal.stat().st_size == 0:  # SQLite leaves it behind without a checkpoint
                 wal.unlink()
 
         if held is not None:
@@ -159,7 +159,7 @@ class Journal:
         db.execute("PRAGMA journal_size_limit = 16777216")
 
     def _checked(self) -> Recovered:
-        """Return what the file holds. Finished lineages are checked when they are read: there may be very many."""
+        """Check the file and return what it holds. Finished lineages may be many; each is checked when it is read."""
         db = self._connection()
 
         for table in ("meta", "journal", "lineages"):

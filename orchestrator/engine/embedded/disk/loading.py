@@ -1,4 +1,4 @@
-"""Reading the engine's file back: the snapshots, then the rows of the journal that they do not cover."""
+"""Loading the engine's file: the snapshots, then the rows of the journal that they do not cover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load(db: sqlite3.Connection) -> Recovered:
-    """Return what the file holds. Finished lineages are only named: there may be very many.
+    """Return what the file holds, of finished lineages only the ids: there may be very many.
 
     Raises:
         sqlite3.Error, ImageError: it cannot be read.
@@ -37,7 +37,7 @@ def load(db: sqlite3.Connection) -> Recovered:
 
 
 def read_finished(db: sqlite3.Connection, origin: str) -> LineageImage | None:
-    """Return a finished lineage, None when it is not there.
+    """Return a finished lineage, None if the file does not have it.
 
     Raises:
         sqlite3.Error, ImageError: it cannot be read.

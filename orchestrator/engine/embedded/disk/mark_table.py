@@ -1,4 +1,4 @@
-"""The table of marks in the engine's file: digests in the order in which they came, the newest ones."""
+"""The table of marks in the engine's file: the newest digests, in the order in which they were added."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TABLE: Final = "CREATE TABLE IF NOT EXISTS marks(n INTEGER PRIMARY KEY, digest 
 
 
 def create_mark_table(db: sqlite3.Connection) -> None:
-    """Make the table if there is none: files of the first versions have no marks yet."""
+    """Create the table if it does not exist: files of the first versions have none."""
     db.execute(_TABLE)
 
 
@@ -20,7 +20,7 @@ def has_mark(db: sqlite3.Connection, digest: bytes) -> bool:
     return db.execute("SELECT 1 FROM marks WHERE digest = ?", (digest,)).fetchone() is not None
 
 
-def put_mark(db: sqlite3.Connection, digest: bytes, *, most: int) -> None:
-    """Add the digest unless it is there, and delete all but the newest `most`."""
+def put_mark(db: sqlite3.Connection, digest: bytes, *, limit: int) -> None:
+    """Add the digest unless the table has it, and delete all but the newest `limit`."""
     db.execute("INSERT OR IGNORE INTO marks(digest) VALUES (?)", (digest,))
-    db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (most,))
+    db.execute("DELETE FROM marks WHERE n <= (SELECT max(n) FROM marks) - ?", (limit,))

@@ -1,6 +1,6 @@
 """The SQL that writes to the engine's file: many rows in each statement, all of a commit in one transaction.
 
-One statement is one call into SQLite, so the writer's thread gives the interpreter away only once.
+One statement is one call into SQLite, so the writer's thread releases the interpreter lock only once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ROWS_PER_STATEMENT: Final = 64
 
 
 def write(db: sqlite3.Connection, writes: Writes) -> None:
-    """Write all of it, or nothing.
+    """Write all of it or nothing.
 
     Raises:
-        sqlite3.Error: whether it was written is unknown.
+        sqlite3.Error: it is unknown whether it was written.
     """
     if len(writes.rows) <= ROWS_PER_STATEMENT and not (writes.gone or writes.snapshots or writes.trim):
         _insert_rows(db, writes.rows)
@@ -70,19 +70,19 @@ def _delete(db: sqlite3.Connection, table: str, origins: list[str]) -> None:
 def _replace(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
     for start in range(0, len(snapshots), ROWS_PER_STATEMENT):
         some = snapshots[start : start + ROWS_PER_STATEMENT]
-        going = [it for it in some if it.finished_at is None]
-        over = [it for it in some if it.finished_at is not None]
+        running = [it for it in some if it.finished_at is None]
+        finished = [it for it in some if it.finished_at is not None]
 
-        if going:
-            sql = f"INSERT OR REPLACE INTO lineages VALUES {_placeholders(len(going), 3)}"  # noqa: S608 - as above
-            db.execute(sql, [value for it in going for value in (it.origin, it.seq, it.state)])
-            _delete(db, "finished", [it.origin for it in going])
+        if running:
+            sql = f"INSERT OR REPLACE INTO lineages VALUES {_placeholders(len(running), 3)}"  # noqa: S608 - as above
+            db.execute(sql, [value for it in running for value in (it.origin, it.seq, it.state)])
+            _delete(db, "finished", [it.origin for it in running])
 
-        if over:
-            sql = f"INSERT OR REPLACE INTO finished VALUES {_placeholders(len(over), 5)}"  # noqa: S608 - as above
-            fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in over]
+        if finished:
+            sql = f"INSERT OR REPLACE INTO finished VALUES {_placeholders(len(finished), 5)}"  # noqa: S608 - as above
+            fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in finished]
             db.execute(sql, [value for row in fields for value in row])
-            _delete(db, "lineages", [it.origin for it in over])
+            _delete(db, "lineages", [it.origin for it in finished])
 
 
 def _placeholders(rows: int, columns: int) -> str:

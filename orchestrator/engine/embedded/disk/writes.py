@@ -1,4 +1,4 @@
-"""What goes into the engine's file, and what comes out of it."""
+"""What is written to the engine's file, and what is loaded from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """A change of one lineage at a time (milliseconds). No images: the lineage was dropped."""
+    """A change of one lineage, made at `at` (milliseconds). Without images it says that the lineage was dropped."""
 
     seq: int
     origin: str
@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A whole lineage as it was after row `seq`; `finished_at` where it is over and wants to be kept only on disk."""
+    """A whole lineage as it was after row `seq`. With `finished_at` it is over, and will be kept on disk only."""
 
     origin: str
     seq: int
@@ -31,7 +31,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Writes:
-    """What one transaction writes: new rows, lineages to delete, snapshots, and the last row that can go."""
+    """What one transaction writes: new rows, lineages to delete, snapshots, and the last row that may be deleted."""
 
     rows: list[Row] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Writes:
 
 @dataclass(slots=True)
 class Recovered:
-    """What the file holds: open lineages with the first row that no snapshot covers, the ids of those kept on disk."""
+    """What the file holds: open lineages, their first rows that no snapshot covers, and the ids of archived ones."""
 
     lineages: dict[str, LineageImage] = field(default_factory=dict)
     uncovered: dict[str, int] = field(default_factory=dict)

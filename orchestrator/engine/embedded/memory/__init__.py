@@ -1,1 +1,1 @@
-"""What the embedded engine holds: the SDK's state with indexes, kept small."""
+"""What the embedded engine keeps in memory: the SDK's state with indexes, in compact form."""

@@ -1,4 +1,4 @@
-"""What a step of the state machine has changed, for the journal."""
+"""The changes that a step of the state machine made, for the journal."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What changed: the images per lineage, encoded, and the ids of promises that are settled now."""
+    """What changed: the encoded images per lineage, and the ids of promises that are settled now."""
 
     rows: list[tuple[str, bytes]]
     settled: list[str]
 
 
 class ChangeLog:
-    """The ids of what has changed, each once, until they are taken."""
+    """The ids of everything that has changed, each once, until `take`."""
 
     __slots__ = ("_promises", "_schedules", "tasks")
 
@@ -40,29 +40,29 @@ class ChangeLog:
         self._schedules: dict[str, None] = {}
 
     def created(self, promise_id: str) -> None:
-        """Take note of a new promise."""
+        """Record a new promise."""
         self._promises[promise_id] = True
 
     def promise(self, promise_id: str) -> None:
-        """Take note of a promise."""
+        """Record a changed promise."""
         self._promises.setdefault(promise_id, False)
 
     def task(self, task_id: str) -> None:
-        """Take note of a task."""
+        """Record a new or changed task."""
         self.tasks[task_id] = None
 
     def schedule(self, schedule_id: str) -> None:
-        """Take note of a schedule, there or not."""
+        """Record a schedule that was created or deleted."""
         self._schedules[schedule_id] = None
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Forget all changes."""
         self._promises = {}
         self.tasks = {}
         self._schedules = {}
 
     def take(self, state: ServerState) -> Changes | None:
-        """Return what has changed as the state has it now, None when nothing has, and forget it."""
+        """Return everything that has changed, as it is in the state now, and forget it; None if nothing has changed."""
         if not (self._promises or self.tasks or self._schedules):
             return None
 

@@ -1,8 +1,9 @@
-"""Promises and tasks that take little memory and are no business of the garbage collector's.
+"""Promises and tasks in a form that takes little memory and that the garbage collector does not track.
 
-Tens of thousands of them are held for days. Upstream's records have two or three sets each, nearly always empty: here
-the empty ones are all the same object, which is frozen, so that an addition nobody prepared for is an error and not
-everybody's. The records form no cycles, so the collector need not look at them, which would halt everything.
+Tens of thousands of them are held for days. Upstream's records have two or three sets each, and nearly all of these are
+empty. Here all empty sets are one shared object. It is frozen, so an addition that was not prepared with `own` raises
+an error instead of changing every record. The records form no cycles, so the collector need not scan them; a scan would
+stop the whole process for a moment.
 """
 
 from __future__ import annotations
@@ -21,35 +22,35 @@ SHARED_STRINGS: Final = 4096
 
 
 class _NoIds(frozenset[str]):
-    """The empty set, for good. Emptying it changes nothing, so that it may be done; nothing can be put into it."""
+    """A permanently empty set. Nothing can be added; clearing and discarding are allowed, because they do nothing."""
 
     __slots__ = ()
 
     def clear(self) -> None:
-        """Leave it as empty as it is."""
+        """Do nothing."""
 
     def discard(self, _: str) -> None:
-        """Leave it as empty as it is."""
+        """Do nothing."""
 
 
 NO_IDS: Final = cast("set[str]", _NoIds())
 
 
 class CompactPromise(DurablePromise, kw_only=True, gc=False):
-    """A promise as it is held."""
+    """A promise in compact form."""
 
 
 class CompactTask(Task, kw_only=True, gc=False):
-    """A task as it is held."""
+    """A task in compact form."""
 
 
 def own(ids: set[str]) -> set[str]:
-    """Return a set that may be added to."""
+    """Return this set, or a new one in place of the shared empty set, so that ids can be added."""
     return set() if ids is NO_IDS else ids
 
 
 def compact_task(task: Task) -> CompactTask:
-    """Return a task as it is held."""
+    """Return a task in compact form."""
     return CompactTask(
         id=task.id,
         state=task.state,
@@ -61,14 +62,14 @@ def compact_task(task: Task) -> CompactTask:
 
 
 class Compactor:
-    """Makes promises compact. Tags repeat ids, addresses and names thousands of times: each text is held once."""
+    """Makes promises compact. Tags repeat ids, addresses and names thousands of times; each string is kept once."""
 
     def __init__(self, held: Mapping[str, DurablePromise]) -> None:
         self._held = held
         self._strings = {word: word for word in ("true", "false", "global", "local")}
 
     def promise(self, promise: DurablePromise) -> CompactPromise:
-        """Return a promise as it is held."""
+        """Return a promise in compact form."""
         return CompactPromise(
             id=promise.id,
             state=promise.state,

@@ -1,8 +1,8 @@
-"""Deadlines by id, with the next one at hand.
+"""Deadlines by id, with quick access to the next one.
 
-The engine asks "what is due?" many times a second while nothing is: a heap answers from its top. Changing or removing
-an entry leaves the old one in the heap, where it is skipped once it comes up, and the heap is rebuilt when such
-leftovers outnumber the entries. It knows no clock and fires nothing.
+The engine checks many times a second what is due, and nearly always nothing is; a heap makes that check cheap. Changing
+or removing an entry leaves the old one in the heap. It is skipped when it reaches the top, and the heap is rebuilt when
+such leftovers outnumber the entries. This class has no clock and fires nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 SLACK = 1000
 
 
-#: When (milliseconds), its place in the order of insertion, whose it is, a kind the caller chooses. A plain tuple: the
-#: garbage collector need not look at those.
+#: The time (milliseconds), the position in the order of insertion, the id, and a kind that the caller chooses. A plain
+#: tuple, because the garbage collector does not track those.
 type Deadline = tuple[int, int, str, int]
 
 
 class Deadlines:
-    """One deadline at most per id; `due` gives those that have come, in the order in which their ids were added."""
+    """At most one deadline per id. `due` returns those that have passed, in the order in which their ids were added."""
 
     __slots__ = ("_entries", "_heap", "_order")
 
@@ -32,7 +32,7 @@ class Deadlines:
         self._order = 0
 
     def set(self, id_: str, kind: int, at: int) -> bool:
-        """Add or move the deadline of an id; True when it had none. A moved one keeps its place in the order."""
+        """Add or move the deadline of an id. Return True if it had none. A moved deadline keeps its position."""
         old = self._entries.get(id_)
 
         if old is None:
@@ -49,11 +49,11 @@ class Deadlines:
         return old is None
 
     def remove(self, id_: str) -> bool:
-        """Remove the deadline of an id; True when it had one."""
+        """Remove the deadline of an id. Return True if it had one."""
         return self._entries.pop(id_, None) is not None
 
     def next(self) -> int | None:
-        """Return when the earliest deadline is, None when there is none."""
+        """Return the time of the earliest deadline, None if there is none."""
         while self._heap:
             top = self._heap[0]
 
@@ -65,9 +65,9 @@ class Deadlines:
         return None
 
     def due(self, now: int, limit: int | None = None) -> list[Deadline]:
-        """Return the entries that have come, `limit` of the earliest at most, in order of insertion.
+        """Return the entries that are due, at most the `limit` earliest, in order of insertion.
 
-        They are not given twice, yet stay known to `set` until they are moved, removed or given to `forget`.
+        Each entry is returned once. `set` still knows its id until it is moved, removed or passed to `forget`.
         """
         due: list[Deadline] = []
 
@@ -78,7 +78,7 @@ class Deadlines:
         return due
 
     def forget(self, due: Iterable[Deadline]) -> None:
-        """Remove those entries that nobody has moved since `due` gave them."""
+        """Remove those entries that have not been moved since `due` returned them."""
         for entry in due:
             if self._entries.get(entry[2]) is entry:
                 del self._entries[entry[2]]

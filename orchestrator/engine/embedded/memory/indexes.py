@@ -1,11 +1,11 @@
-"""The SDK's in-process state machine, with indexes where it scans, and a note of whatever it changes.
+"""The SDK's in-process state machine, with indexes in place of its scans, and a record of everything that it changes.
 
-The rules are upstream's own code, inherited: only what reads every promise, task or timeout to find a few is replaced,
-and what changes a record is wrapped. One reply says less: a fenced request's (see `preload`). This is the half of
-`IndexedState` that upstream's code calls into.
+The rules are upstream's own code, inherited. Only the methods that read every promise, task or timeout to find a few
+are replaced, and the methods that change a record are wrapped. One reply is shorter than upstream's: that to a fenced
+request (see `preload`). This is the half of `IndexedState` that upstream's code calls.
 
-Not noted as changed, because a restart loses nothing by them: a lease taken or prolonged (leases die with the process),
-and when an undelivered task is announced again (a restart announces all of them).
+Two changes are not recorded, because a restart loses nothing by them: a lease that is taken or prolonged (leases end
+with the process), and the time when an undelivered task is announced again (a restart announces all of them).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ CREATED = 201
 _FOUND, _REDIRECT = 200, 300
 
 
-class _Held[T](dict[str, T]):
-    """A dict that holds what is made of the value assigned; upstream adds its records to it."""
+class _Converting[T](dict[str, T]):
+    """A dict that converts each value assigned to it; upstream adds its records to it."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_convert",)
 
-    def __init__(self, made: Callable[[T], T]) -> None:
+    def __init__(self, convert: Callable[[T], T]) -> None:
         super().__init__()
-        self._made = made
+        self._convert = convert
 
     def __setitem__(self, key: str, value: T) -> None:
-        super().__setitem__(key, self._made(value))
+        super().__setitem__(key, self._convert(value))
 
 
 class Indexed(ServerState):
@@ -44,8 +44,8 @@ class Indexed(ServerState):
 
     def __init__(self) -> None:
         super().__init__()
-        self.promises = _Held(self._promise_added)
-        self.tasks = _Held(self._task_added)
+        self.promises = _Converting(self._promise_added)
+        self.tasks = _Converting(self._task_added)
         self._lineages = Lineages()
         self._changed = ChangeLog()
         self._branches: dict[str, list[str]] = {}
@@ -53,20 +53,20 @@ class Indexed(ServerState):
         self._promise_deadlines = Deadlines()
         self._task_deadlines = Deadlines()
         self._executes: dict[str, OutgoingMessage] = {}
-        #: Tasks that are announced again in the step under way.
+        #: Tasks that the step under way announces again.
         self._unreported: frozenset[str] | set[str] = frozenset()
         self._compactor = Compactor(self.promises)
-        #: Whether the step under way does what a lease allows.
+        #: Whether the step under way is a fenced request.
         self._fenced = False
         self._now = 0
 
     # Overridden: what upstream finds by scanning
 
     def preload(self, promise_id: str) -> list[dict[str, Any]]:
-        """Return the records of the other promises of the same branch, which the reply to a fenced request leaves out.
+        """Return the records of the other promises of the same branch; none in the reply to a fenced request.
 
-        A worker gets all of them with its task. To repeat them at each step made a workflow cost the square of its
-        steps. No worker counts on it: on Postgres no reply holds any.
+        A worker gets all of them with its task. Repeating them in every reply would make a workflow's cost grow with
+        the square of its steps. No worker relies on them: on Postgres no reply contains any.
         """
         if self._fenced:
             return []
@@ -80,7 +80,7 @@ class Indexed(ServerState):
         return [self.promises[id_].to_record() for id_ in self._branches[branch] if id_ != promise_id]
 
     def enqueue_settle(self, promise_id: str) -> None:
-        """Fulfil the task of a settled promise; upstream's rules, without its scan for what the task awaited."""
+        """Fulfil the task of a settled promise: upstream's rules, without its scan for what the task awaited."""
         task = self.tasks.get(promise_id)
 
         if task is None or task.state == "fulfilled":
@@ -103,7 +103,7 @@ class Indexed(ServerState):
                 self._changed.promise(awaited)
 
     def send_execute_message(self, address: str, task_id: str, version: int) -> None:
-        """Queue the announcement of a task, in place of one already queued."""
+        """Queue the announcement of a task; it replaces one that is already queued."""
         message = {"kind": "execute", "data": {"task": {"id": task_id, "version": version}}}
         queued = self._executes.get(task_id)
 
@@ -116,7 +116,7 @@ class Indexed(ServerState):
             queued.message = message
 
     def set_p_timeout(self, promise_id: str, timeout: int) -> None:
-        """Set the deadline of a promise; from now on its lineage is not over."""
+        """Set the deadline of a promise. Its lineage is not over then."""
         if self._promise_deadlines.set(promise_id, 0, timeout):
             origin = origin_of(promise_id)
             self._lineages.of(origin).running += 1
@@ -145,7 +145,7 @@ class Indexed(ServerState):
         self._task_deadlines.remove(task_id)
         self._changed.task(task_id)
 
-    # Overridden: upstream's code, and a note of what it changed
+    # Overridden: upstream's code, and a record of what it changed
 
     def resume_awaiters(self, promise_id: str, now: int) -> None:
         """Resume the tasks that awaited a settled promise."""
@@ -172,7 +172,7 @@ class Indexed(ServerState):
         promise.awaiters = NO_IDS
 
     def notify_subscribers(self, promise_id: str) -> None:
-        """Tell the listeners of a settled promise, and forget them."""
+        """Notify the listeners of a settled promise, and forget them."""
         promise = self.promises.get(promise_id)
 
         if promise is not None and promise.subscribers:
@@ -192,15 +192,15 @@ class Indexed(ServerState):
         return super().promise_register_listener(corr_id, req)
 
     def task_acquire(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
-        """Lease a task; see upstream. Not a change that is reported: a lease does not outlive the process."""
-        return self._without_report(super().task_acquire, now, corr_id, req)
+        """Lease a task; see upstream. Not recorded as a change: a lease does not outlive the process."""
+        return self._unrecorded(super().task_acquire, now, corr_id, req)
 
     def task_heartbeat(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
-        """Prolong leases; see upstream. Not reported either."""
-        return self._without_report(super().task_heartbeat, now, corr_id, req)
+        """Prolong leases; see upstream. Not recorded as a change either."""
+        return self._unrecorded(super().task_heartbeat, now, corr_id, req)
 
     def task_fence(self, now: int, corr_id: Any, req: Any) -> dict[str, Any]:
-        """Do what a lease allows; see upstream, and `preload` for what the reply does not repeat."""
+        """Act under a lease; see upstream, and `preload` for what the reply leaves out."""
         self._fenced = True
 
         try:
@@ -277,7 +277,7 @@ class Indexed(ServerState):
         self._changed.task(task.id)
         return compact_task(task)
 
-    def _without_report(
+    def _unrecorded(
         self, step: Callable[[int, Any, Any], dict[str, Any]], now: int, corr_id: object, req: object
     ) -> dict[str, Any]:
         before = dict(self._changed.tasks)

@@ -1,8 +1,8 @@
-"""Which lineages there are, what belongs to each, and since when it is over.
+"""Which lineages exist, what belongs to each, and since when each is over.
 
-A lineage is a root promise and everything whose id extends its id. It is over when its root is settled and no promise
-with a task in it is pending: a plain promise that nobody will settle any more does not keep it. It drops nothing by
-itself.
+A lineage is a root promise and everything whose id extends its id. It is over when its root is settled and none of its
+promises with a task is pending; a plain promise that nobody will settle any more does not keep it open. Nothing is
+dropped here.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def origin_of(promise_id: str) -> str:
 
 
 def is_transient(root: DurablePromise | None) -> bool:
-    """Return whether the root of a lineage asks to be dropped soon after it is over."""
+    """Return whether the root of a lineage is tagged to be dropped soon after the lineage is over."""
     return root is not None and root.tags.get(TRANSIENT_TAG) == "true"
 
 
 class Lineage(msgspec.Struct, gc=False):
-    """One lineage: its promises in order of creation, how many tasks may still run, how many schedules it has."""
+    """One lineage: its promises in order of creation, how many tasks may still run, and how many schedules it has."""
 
     promises: list[str]
     running: int = 0
@@ -51,7 +51,7 @@ class Lineages:
         return len(self._held)
 
     def of(self, origin: str) -> Lineage:
-        """Return a lineage, a new one where there is none."""
+        """Return a lineage, and create it if it is unknown."""
         lineage = self._held.get(origin)
 
         if lineage is None:
@@ -65,7 +65,7 @@ class Lineages:
         self.reopen(origin)
 
     def close(self, origin: str, root: DurablePromise | None, at: int) -> None:
-        """Take note that a lineage is over, if it is."""
+        """Record that a lineage is over, if it is."""
         lineage = self._held.get(origin)
 
         if root is None or root.state == "pending" or lineage is None or lineage.running or lineage.schedules:
@@ -74,12 +74,12 @@ class Lineages:
         self._finished[is_transient(root)].setdefault(origin, at)
 
     def reopen(self, origin: str) -> None:
-        """Take note that a lineage is not over."""
+        """Record that a lineage is not over."""
         self._finished[0].pop(origin, None)
         self._finished[1].pop(origin, None)
 
     def finished_before(self, cutoff: int, *, transient: bool) -> Iterator[str]:
-        """Give the lineages that were over before `cutoff`, longest first. Change none while iterating."""
+        """Yield the lineages that were over before `cutoff`, the earliest first. Change none while iterating."""
         for origin, at in self._finished[transient].items():
             if at >= cutoff:
                 return
@@ -87,5 +87,5 @@ class Lineages:
             yield origin
 
     def finished_at(self, origin: str) -> int | None:
-        """Return since when a lineage is over, None when it is not or is unknown."""
+        """Return since when a lineage is over, None if it is open or unknown."""
         return self._finished[0].get(origin, self._finished[1].get(origin))

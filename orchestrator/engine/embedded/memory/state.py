@@ -1,7 +1,7 @@
-"""The state of the embedded engine: the SDK's state machine for very many lineages, which can be dropped and taken in.
+"""The state of the embedded engine: the SDK's state machine for very many lineages, which can be dropped and adopted.
 
-Answers and messages are upstream's; what a step costs does not grow with what is held. It does no I/O, reads no clock
-and forgets nothing by itself.
+Replies and messages are upstream's. The cost of a step does not grow with the number of lineages. Nothing here does
+I/O, reads a clock or forgets anything by itself.
 
 One rule differs. Upstream ends a promise at its deadline only where a task stands behind it. Here a promise that
 somebody outside settles ends at its deadline too, as on resonate-pg and on Resonate servers.
@@ -28,15 +28,15 @@ _NO_LEASES: Final[Mapping[str, int]] = {}
 
 
 class IndexedState(Indexed):
-    """`ServerState` for many lineages: same answers, same messages; the cost of a step does not grow with their number.
+    """`ServerState` for many lineages: the same replies and messages, at a cost per step that does not grow with them.
 
-    `outgoing` must be taken with `take_outgoing`, not replaced.
+    Take `outgoing` with `take_outgoing`; do not replace it.
     """
 
     # Steps
 
     def apply(self, now: int, req: Any) -> dict[str, Any]:
-        """Apply one flat request at `now` (milliseconds) and return the flat answer; see `ServerState.apply`."""
+        """Apply one flat request at `now` (milliseconds) and return the flat reply; see `ServerState.apply`."""
         self._now = now
         self._executes.clear()
         return super().apply(now, req)
@@ -44,8 +44,8 @@ class IndexedState(Indexed):
     def tick(self, now: int, *, limit: int | None = None, leases: Mapping[str, int] = _NO_LEASES) -> None:
         """Do what is due at `now`: deadlines, lapsed leases, repeated announcements.
 
-        `limit` bounds how many deadlines of either sort one call handles, earliest first. `leases` (task id to version)
-        are kept: they are prolonged, as by a heartbeat, rather than let lapse.
+        `limit` bounds how many deadlines of either sort one call handles, the earliest first. The leases in `leases`
+        (task id to version) do not lapse: they are prolonged, as by a heartbeat.
         """
         self._now = now
         promises = self._promise_deadlines.due(now, limit)
@@ -68,7 +68,7 @@ class IndexedState(Indexed):
         self._task_deadlines.forget(tasks)
 
     def next_due(self) -> int | None:
-        """Return when `tick` next has something to do, in milliseconds; None when never."""
+        """Return when `tick` next has something to do, in milliseconds; None if there is no deadline."""
         times = [at for at in (self._promise_deadlines.next(), self._task_deadlines.next()) if at is not None]
         return min(times, default=None)
 
@@ -79,11 +79,11 @@ class IndexedState(Indexed):
         return outgoing
 
     def take_changes(self) -> Changes | None:
-        """Return what has changed since the last call, None when nothing has."""
+        """Return what has changed since the last call, None if nothing has."""
         return self._changed.take(self)
 
     def announce(self, task_ids: Iterable[str], now: int) -> list[OutgoingMessage]:
-        """Return an announcement of those of the tasks that nobody has taken and whose time has come."""
+        """Return announcements of those tasks that no worker has taken and whose delay is over."""
         for task_id in task_ids:
             task = self.tasks.get(task_id)
 
@@ -128,19 +128,19 @@ class IndexedState(Indexed):
         return len(self._lineages)
 
     def finished_before(self, cutoff: int, *, transient: bool = False) -> Iterator[str]:
-        """Give the lineages that were over before `cutoff` (milliseconds), longest first. Drop none while iterating."""
+        """Yield the lineages over before `cutoff` (milliseconds), the earliest first. Drop none while iterating."""
         return self._lineages.finished_before(cutoff, transient=transient)
 
     def finished_at(self, origin: str) -> int | None:
-        """Return since when a lineage is over, None when it is not or is unknown."""
+        """Return since when a lineage is over, None if it is open or unknown."""
         return self._lineages.finished_at(origin)
 
     def is_transient(self, origin: str) -> bool:
-        """Return whether the root of a lineage asks to be dropped soon."""
+        """Return whether the root of a lineage is tagged to be dropped soon after the lineage is over."""
         return is_transient(self.promises.get(origin))
 
     def snapshot(self, origin: str) -> bytes:
-        """Return the images of everything in a lineage, encoded."""
+        """Return the encoded images of everything in a lineage."""
         images: list[Image] = []
         lineage = self._lineages.of(origin)
 
@@ -157,9 +157,9 @@ class IndexedState(Indexed):
         return encode(images)
 
     def adopt(self, image: LineageImage, now: int, *, finished_at: int | None = None) -> None:
-        """Take in the records of a lineage that is not held; none of it is reported as changed.
+        """Take in the records of a lineage that is not in memory. None of it is recorded as changed.
 
-        `finished_at` is when it counts as over, should it be; by default when its last promise was settled.
+        If the lineage is over, it counts as over since `finished_at`; by default since its last promise was settled.
         """
         settled = [promise.settled_at for promise in image.promises.values() if promise.settled_at is not None]
         self._now = max(settled, default=now) if finished_at is None else finished_at
@@ -184,7 +184,7 @@ class IndexedState(Indexed):
         self._changed.clear()
 
     def drop(self, origin: str) -> bool:
-        """Forget a finished lineage. False, and nothing forgotten, when another one's task awaits something in it."""
+        """Forget a finished lineage. Return False, and forget nothing, if another lineage's task awaits part of it."""
         lineage = self._lineages.of(origin)
 
         if any(self.promises[promise_id].awaiters for promise_id in lineage.promises):
@@ -237,7 +237,7 @@ class IndexedState(Indexed):
 
 
 def _delay(promise: DurablePromise) -> int:
-    """Return before when, in milliseconds, the task of a promise is not announced; 0 for no such time."""
+    """Return the time in milliseconds before which the task of a promise is not announced; 0 if it has no delay."""
     try:
         return int(promise.tags.get("resonate:delay", 0))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What tests of the embedded engine share: a file, an engine with or without one, and a disk that can be stopped."""
+"""Fixtures for tests of the embedded engine: a file, an engine with or without one, and a disk that can be stopped."""
 
 from __future__ import annotations
 

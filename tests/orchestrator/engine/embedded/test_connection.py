@@ -1,4 +1,4 @@
-"""The embedded engine: a network and a source as the SDK wants them, open once and closed for good."""
+"""The embedded engine is a network and a source as the SDK needs them; it opens once and closes permanently."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_it_is_a_network_and_a_source() -> None:
 
 
 @pytest.mark.parametrize("request_", ["", "{", "3", "[]", "{}", '{"kind": "promise.fly"}', '{"kind": "promise.get"}'])
-async def test_what_is_no_request_is_answered_as_by_the_sdk(either: Path | None, request_: str) -> None:
+async def test_an_invalid_request_gets_the_same_error_as_from_the_sdk(either: Path | None, request_: str) -> None:
     async with engine(either) as connection:
         with pytest.raises((ServerError, DecodingError)) as theirs:
             await LocalConnection().send(request_)
@@ -40,7 +40,7 @@ async def test_what_is_no_request_is_answered_as_by_the_sdk(either: Path | None,
         assert str(ours.value) == str(theirs.value)
 
 
-async def test_it_answers_nothing_before_it_is_open_and_after_it_has_stopped(either: Path | None) -> None:
+async def test_requests_fail_before_it_is_open_and_after_it_has_stopped(either: Path | None) -> None:
     connection = EmbeddedConnection(either)
 
     with pytest.raises(ConnectorError, match="not open"):

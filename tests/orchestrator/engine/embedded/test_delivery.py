@@ -1,4 +1,4 @@
-"""Announcements reach every receiver, late ones included, and never in a storm."""
+"""Announcements reach every receiver, late receivers included, and at a limited rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.embedded import NOW, TARGET, Inbox, Time, ask, calm, create, engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 
 
-async def test_a_task_announced_to_nobody_is_announced_to_the_first_that_comes(either: Path | None) -> None:
+async def test_a_task_announced_without_a_receiver_is_announced_to_the_first_receiver(either: Path | None) -> None:
     async with engine(either) as connection:
         await connection.start()
         await create(connection, "a", TARGET)
@@ -54,7 +54,7 @@ async def release(connection: EmbeddedConnection, id_: str) -> None:
     await calm(connection)
 
 
-async def test_a_task_given_back_again_and_again_is_announced_ever_later(either: Path | None) -> None:
+async def test_a_task_that_is_released_again_and_again_is_announced_later_each_time(either: Path | None) -> None:
     time = Time()
 
     async with engine(either, time) as connection:
@@ -80,7 +80,7 @@ async def test_a_task_given_back_again_and_again_is_announced_ever_later(either:
         assert pauses[10] == pauses[11] == 29_000
 
 
-async def test_a_task_given_back_once_is_announced_at_once_and_so_is_one_that_got_on(either: Path | None) -> None:
+async def test_a_task_released_once_or_after_progress_is_announced_at_once(either: Path | None) -> None:
     time = Time()
 
     async with engine(either, time) as connection:

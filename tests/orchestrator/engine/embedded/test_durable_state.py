@@ -1,4 +1,4 @@
-"""What the embedded engine has answered is true for good, and nothing else is ever told."""
+"""Everything that the embedded engine reports is permanent, and nothing else is ever reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from orchestrator.engine.embedded.disk.writes import Writes
 from orchestrator.engine.embedded.memory.state import IndexedState
 
 
-async def test_what_was_answered_is_there_after_a_restart(path: Path) -> None:
+async def test_every_reported_change_is_there_after_a_restart(path: Path) -> None:
     async with engine(path) as connection:
         await create(connection, "a", {"x": "y"})
         first = await resolve(connection, "a", {"headers": {}, "data": "aGk="})
@@ -45,7 +45,7 @@ async def test_what_was_answered_is_there_after_a_restart(path: Path) -> None:
     assert again["promise"]["value"] == {"headers": {}, "data": "aGk="}
 
 
-async def test_nothing_is_answered_or_announced_before_it_is_on_disk(path: Path, disk: Disk) -> None:
+async def test_nothing_is_reported_or_announced_before_it_is_on_disk(path: Path, disk: Disk) -> None:
     async with engine(path) as connection:
         inbox = Inbox(connection)
         disk.free.clear()
@@ -62,7 +62,7 @@ async def test_nothing_is_answered_or_announced_before_it_is_on_disk(path: Path,
         assert inbox.tasks == ["a"]
 
 
-async def test_a_question_waits_for_what_its_answer_tells_and_for_nothing_else(path: Path, disk: Disk) -> None:
+async def test_a_read_waits_only_for_the_changes_that_its_reply_reports(path: Path, disk: Disk) -> None:
     async with engine(path) as connection:
         await create(connection, "a", TARGET)
         await create(connection, "b", TARGET)
@@ -86,7 +86,7 @@ async def test_a_question_waits_for_what_its_answer_tells_and_for_nothing_else(p
         await asyncio.gather(settling, *same)
 
 
-async def test_a_lease_waits_for_what_comes_with_it_from_another_lineage(path: Path, disk: Disk) -> None:
+async def test_a_lease_waits_for_the_records_of_another_lineage_in_its_reply(path: Path, disk: Disk) -> None:
     async with engine(path) as connection:
         await create(connection, "a", TARGET | {"resonate:branch": "x"})
         await create(connection, "b", {"resonate:branch": "x"})
@@ -118,7 +118,7 @@ async def test_a_step_that_fails_halfway_is_undone(path: Path, monkeypatch: pyte
         assert (await resolve(connection, "a"))["promise"]["state"] == "resolved"
 
 
-async def test_time_never_goes_back_for_it(path: Path) -> None:
+async def test_its_time_never_goes_back(path: Path) -> None:
     time = Time()
 
     async with engine(path, time) as connection:
@@ -135,7 +135,7 @@ async def test_time_never_goes_back_for_it(path: Path) -> None:
     assert expired["promise"]["state"] == "rejected_timedout"
 
 
-async def test_a_full_disk_refuses_everything_and_shows_nothing_that_is_not_on_it(path: Path) -> None:
+async def test_on_a_full_disk_every_request_fails_and_nothing_unwritten_is_shown(path: Path) -> None:
     async with engine(path) as connection:
         inbox = Inbox(connection)
         await create(connection, "a", TARGET)
@@ -213,7 +213,7 @@ async def test_a_limit_of_the_file_system_is_survived_as_well(path: Path) -> Non
         assert await state_of(connection, "a") == "resolved"
 
 
-async def test_a_disk_that_fails_now_and_then_never_makes_a_false_answer(
+async def test_a_disk_that_fails_now_and_then_never_causes_a_wrong_reply(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - no secret

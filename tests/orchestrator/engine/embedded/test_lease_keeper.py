@@ -1,4 +1,4 @@
-"""A step may take longer than its lease: it runs once, as long as this process runs it."""
+"""A step may take longer than its lease: it runs once while this process is running it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 
 
 async def long_step(path: Path | None, keeper: Callable[[EmbeddedConnection], Heartbeat]) -> int:
-    """Run a step for three minutes on a lease of one; return how often it was begun."""
+    """Run a step for three minutes on a lease of one minute; return how often it began."""
     time, begun, done = Time(), 0, asyncio.Event()
 
     async with engine(path, time) as connection:
@@ -64,7 +64,7 @@ async def test_a_step_longer_than_its_lease_would_run_again_if_nobody_kept_the_l
     assert await long_step(None, lambda _: NoopHeartbeat()) > 1
 
 
-def test_a_keeper_that_is_shut_down_keeps_nothing() -> None:
+def test_a_keeper_that_is_shut_down_keeps_no_lease() -> None:
     connection = EmbeddedConnection(None)
     keeper = LeaseKeeper(connection)
     keeper.start("a", 1)
@@ -78,7 +78,7 @@ def test_a_keeper_that_is_shut_down_keeps_nothing() -> None:
     assert not connection.leases
 
 
-async def test_a_step_under_way_goes_on_undisturbed_when_the_disk_was_full_meanwhile(path: Path) -> None:
+async def test_a_step_under_way_is_not_disturbed_by_a_full_disk(path: Path) -> None:
     begun, done = 0, asyncio.Event()
 
     async with engine(path) as connection:

@@ -1,4 +1,4 @@
-"""Marks of the embedded engine outlive its process, and take no more room than they may."""
+"""Marks of the embedded engine outlive its process, and their number is limited."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def digest(number: int) -> bytes:
 
 def engine_state(path: Path | None) -> DurableState:
     retention = Retention(ordinary=1000, transient=1000)
-    return DurableState(path, clock=now_ms, retention=retention, tell=lambda *_: None, restored=lambda _: None)
+    return DurableState(path, clock=now_ms, retention=retention, publish=lambda *_: None, restored=lambda _: None)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_the_oldest_marks_make_room_for_new_ones(tmp_path: Path, kind: str) -> None:
     state = engine_state(tmp_path / "engine.db")
     await state.open()
-    marks: Marks = MemoryMarks(most=3) if kind == "memory" else FileMarks(state, most=3)
+    marks: Marks = MemoryMarks(limit=3) if kind == "memory" else FileMarks(state, limit=3)
 
     for number in (0, 1, 2, 0, 3, 4):
         await marks.put(digest(number))
@@ -59,7 +59,7 @@ async def test_marks_outlive_the_process_and_a_file_of_a_version_without_them_ge
     await state.close()
 
 
-async def test_a_mark_that_cannot_be_had_is_never_taken_for_none(tmp_path: Path) -> None:
+async def test_a_mark_that_cannot_be_read_is_an_error_and_never_counts_as_missing(tmp_path: Path) -> None:
     state = engine_state(tmp_path / "engine.db")
     marks = FileMarks(state)
 

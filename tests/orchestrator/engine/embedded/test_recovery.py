@@ -1,4 +1,4 @@
-"""Going on from the file: after a `kill -9`, with the tasks that nobody works on any more."""
+"""Recovery from the file after a `kill -9`, and the tasks that nobody works on any more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class Victims:
-    """Processes under load, one after the other, and what they were answered."""
+    """Processes under load, one after another, and the replies that they got."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -39,7 +39,7 @@ class Victims:
         self._rest = b""
 
     async def start(self, path: Path, run: int) -> None:
-        """Start another one, and return when it works on the file."""
+        """Start another process, and return when it is working on the file."""
         self._said, self._lines = {}, []
         os.write(self._input.fileno(), f"{path} {run}\n".encode())
         await self.says("started")
@@ -52,7 +52,7 @@ class Victims:
             await self.says("stopped")
 
     def read(self) -> list[bytes]:
-        """Return every acknowledgement so far; no more than the process had written."""
+        """Return every acknowledgement so far: exactly what the process has written."""
         while chunk := os.read(self._output.fileno(), 1 << 20) if self._ready() else b"":
             *lines, self._rest = (self._rest + chunk).split(b"\n")
 
@@ -66,15 +66,15 @@ class Victims:
         return list(self._lines)
 
     async def says(self, word: str) -> None:
-        """Return when this was said of the process."""
+        """Return when the output says this about the process."""
         await true_soon(lambda: self.read() is not None and word in self._said)
 
     async def answered(self, count: int) -> None:
-        """Return when it was answered so often: the moment of its death is one of its work, not one of the clock."""
+        """Return after so many replies, so that the process dies at a point of its work and not of the clock."""
         await true_soon(lambda: len(self.read()) >= count)
 
     async def kill(self) -> list[bytes]:
-        """Kill it, and return all that it was answered."""
+        """Kill the process, and return all its acknowledgements."""
         await self.signal(signal.SIGKILL)
         await self.says("dead")
         return self.read()
@@ -97,7 +97,7 @@ def victims() -> Iterator[Victims]:
 
 
 async def untrue(path: Path, lines: list[bytes]) -> list[bytes]:
-    """Return those of the acknowledgements that an engine opened on the file knows nothing of."""
+    """Return those acknowledgements that an engine opened on the file does not know."""
     wrong = []
 
     async with engine(path) as connection:
@@ -114,7 +114,7 @@ async def untrue(path: Path, lines: list[bytes]) -> list[bytes]:
 
 
 @pytest.mark.slow
-async def test_nothing_that_was_answered_is_lost_when_the_process_is_killed(
+async def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
     path: Path, tmp_path: Path, victims: Victims
 ) -> None:
     answered: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What is over moves to the disk, comes back when it is asked for, and is deleted in the end; nothing else goes."""
+"""Finished lineages move to the disk, come back when they are needed, and are deleted in the end; no others are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from support.scenarios import entries
 from orchestrator.engine.embedded import retention
 
 
-async def test_what_is_over_leaves_memory_and_is_there_when_it_is_asked_for(path: Path) -> None:
+async def test_a_finished_lineage_leaves_memory_and_comes_back_when_it_is_needed(path: Path) -> None:
     time = Time()
 
     async with engine(path, time) as connection:
@@ -57,7 +57,7 @@ async def test_what_is_over_leaves_memory_and_is_there_when_it_is_asked_for(path
         assert await state_of(connection, "w7") == "resolved"
 
 
-async def test_what_was_over_and_is_changed_after_all_keeps_the_change(path: Path) -> None:
+async def test_a_finished_lineage_that_changes_again_keeps_the_change(path: Path) -> None:
     time = Time()
 
     async with engine(path, time) as connection:
@@ -127,7 +127,7 @@ async def test_a_change_made_while_it_moves_to_the_disk_is_kept(
         assert await state_of(connection, "a:2") == "pending"
 
 
-async def test_what_is_over_is_deleted_after_its_retention(either: Path | None) -> None:
+async def test_a_finished_lineage_is_deleted_after_its_retention(either: Path | None) -> None:
     time = Time()
     hours = {"retention": timedelta(hours=3), "transient_retention": timedelta(minutes=1)}
 
@@ -199,9 +199,7 @@ async def test_the_journal_stays_short_under_load_and_nothing_is_lost(
         assert {id_: await state_of(connection, id_) for id_ in expected} == expected
 
 
-async def test_memory_and_file_do_not_grow_with_what_has_come_and_gone(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_memory_and_file_do_not_grow_with_deleted_lineages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "SHORTEST_JOURNAL", 500)
     time = Time()
     sizes = []

@@ -1,4 +1,4 @@
-"""Waiting for a settlement ends with it or with the time, and leaves nothing behind."""
+"""Waiting ends at the settlement or after the given time, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines fire at their time although nobody asks, and leave the event loop to others."""
+"""Deadlines fire on time without any request, and do not block the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.scenarios import EXTERNAL
 
 
 @pytest.mark.parametrize("tags", [TARGET, EXTERNAL])
-async def test_a_deadline_fires_although_nobody_asks(either: Path | None, tags: Mapping[str, str]) -> None:
+async def test_a_deadline_fires_without_any_request(either: Path | None, tags: Mapping[str, str]) -> None:
     time = Time()
 
     async with engine(either, time) as connection:
@@ -30,7 +30,7 @@ async def test_a_deadline_fires_although_nobody_asks(either: Path | None, tags: 
         assert await watching
 
 
-async def test_it_sleeps_until_the_next_deadline_even_one_set_meanwhile(either: Path | None) -> None:
+async def test_it_sleeps_until_the_next_deadline_even_if_that_is_set_during_the_sleep(either: Path | None) -> None:
     time = Time()
 
     async with engine(either, time, tick_interval=60) as connection:
@@ -51,7 +51,7 @@ async def test_it_sleeps_until_the_next_deadline_even_one_set_meanwhile(either: 
 
 
 @pytest.mark.parametrize("tags", [TARGET, EXTERNAL])
-async def test_a_deadline_that_passed_while_it_was_away_fires_when_it_is_back(
+async def test_a_deadline_that_passed_while_it_was_stopped_fires_after_the_restart(
     path: Path, tags: Mapping[str, str]
 ) -> None:
     time = Time()

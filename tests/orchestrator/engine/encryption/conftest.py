@@ -1,4 +1,4 @@
-"""A store of its own, and somebody in it who holds no key."""
+"""A store for each test, and an attacker who can write to it but has no key."""
 
 from __future__ import annotations
 

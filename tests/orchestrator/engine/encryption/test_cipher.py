@@ -1,4 +1,4 @@
-"""Promise payloads: unreadable, unforgeable and immovable without one of the keys."""
+"""Without one of the keys, promise payloads cannot be read, forged or moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OLD, NEW, FOREIGN = (Secret(bytes([n]) * 31 + b"k") for n in (1, 2, 3))
 CIPHER = PayloadCipher([OLD, NEW])
 HERE, THERE = b"here", b"there"
 
-#: As it was written before payloads were bound to a place, under `OLD`, with a nonce of zeros.
+#: A payload from before payloads were bound to a place, under `OLD`, with a nonce of zeros.
 UNBOUND = bytes.fromhex(
     "010354c4c90000000000000000000000004cf397cbcbcfcbe05943f386c915d6338d0ec66ee1134bd25365de319559"
 )
@@ -25,7 +25,7 @@ def test_a_payload_gives_back_its_bytes_at_its_place(data: bytes, place: bytes) 
     assert CIPHER.decrypt(CIPHER.encrypt(data, place), place) == data
 
 
-def test_a_payload_does_not_show_what_it_holds_and_is_never_twice_the_same() -> None:
+def test_a_payload_hides_its_content_and_is_different_every_time() -> None:
     payload = CIPHER.encrypt(b"customer data", HERE)
 
     assert b"customer" not in payload
@@ -46,7 +46,7 @@ def test_every_key_in_the_list_reads_and_the_last_one_writes() -> None:
     assert PayloadCipher([NEW]).decrypt(CIPHER.encrypt(b"x", HERE), HERE) == b"x"
 
 
-def test_a_payload_of_a_key_outside_the_list_is_told_from_one_that_was_changed() -> None:
+def test_a_payload_under_an_unknown_key_and_a_changed_one_raise_different_errors() -> None:
     payload = CIPHER.encrypt(b"x", HERE)
 
     with pytest.raises(PayloadKeyUnknown):
@@ -78,7 +78,7 @@ def test_a_readable_payload_is_refused_under_a_cipher() -> None:
         CIPHER.decrypt(b'{"__py_pickle": "gASV"}', HERE)
 
 
-def test_a_payload_of_the_form_without_a_place_opens_as_such_alone() -> None:
+def test_a_payload_without_a_place_opens_only_by_its_own_method() -> None:
     assert is_unbound(UNBOUND)
     assert CIPHER.decrypt_unbound(UNBOUND) == b"an old payload"
 
@@ -90,5 +90,5 @@ def test_a_payload_of_the_form_without_a_place_opens_as_such_alone() -> None:
 
 
 @pytest.mark.parametrize("error", [PayloadRefused(), PayloadKeyUnknown()])
-def test_the_sdk_takes_a_refusal_for_an_error_of_its_own_and_so_lets_go_of_the_task(error: Exception) -> None:
+def test_the_sdk_treats_a_refusal_as_its_own_error_and_releases_the_task(error: Exception) -> None:
     assert isinstance(error, ResonateError)

@@ -17,7 +17,7 @@ from support.tampering import KEYS, assert_tampered, raw, raw_key
 from orchestrator.engine import connect
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, PayloadRefused
 from orchestrator.engine.encryption.places import LIFE_TAG
-from orchestrator.engine.encryption.record_reader import Inside
+from orchestrator.engine.encryption.record_reader import PayloadMarker
 from orchestrator.engine.encryption.sealing import Seal
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.errors import ConfigurationError, EngineUnavailable
@@ -25,7 +25,7 @@ from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel
 
 
 @pytest.mark.parametrize("state", ["resolved", "rejected", "rejected_canceled"])
-async def test_a_settlement_by_somebody_without_a_key_is_told_on_every_engine(
+async def test_a_settlement_by_somebody_without_a_key_is_detected_on_every_engine(
     tmp_path: Path, engine_url: str, state: str
 ) -> None:
     async with desk(tmp_path, engine_url, **KEYS) as one:
@@ -40,9 +40,7 @@ async def test_a_settlement_by_somebody_without_a_key_is_told_on_every_engine(
         assert_tampered(await one.ended("2"), "consult.2:1")
 
 
-async def test_what_rests_in_an_engine_is_bound_and_marked_and_holds_a_value_for_each_step(
-    tmp_path: Path, engine_url: str
-) -> None:
+async def test_stored_payloads_are_bound_and_tagged_and_every_step_has_a_value(tmp_path: Path, engine_url: str) -> None:
     async with desk(tmp_path, engine_url, **KEYS) as one:
         link = await one.ask(deadline=60)
         await one.post(link)
@@ -57,7 +55,7 @@ async def test_what_rests_in_an_engine_is_bound_and_marked_and_holds_a_value_for
             assert (LIFE_TAG in record["tags"]) == (":" in promise_id)
 
 
-async def test_a_deadline_and_a_cancel_are_no_tampering(
+async def test_a_deadline_and_a_cancel_do_not_count_as_tampering(
     tmp_path: Path, engine_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with desk(tmp_path, engine_url, **KEYS) as one:
@@ -72,7 +70,7 @@ async def test_a_deadline_and_a_cancel_are_no_tampering(
     assert not [each for each in caplog.records if each.name == "orchestrator.engine.encryption.sealing"]
 
 
-async def test_a_mark_and_a_cancel_by_somebody_without_a_key_are_none(tmp_path: Path) -> None:
+async def test_a_mark_and_a_cancel_by_somebody_without_a_key_have_no_effect(tmp_path: Path) -> None:
     async with desk(tmp_path, **KEYS) as one:
         link = await one.ask()
         root = await one.engine.promises.get("consult.1")
@@ -94,7 +92,7 @@ async def test_a_mark_and_a_cancel_by_somebody_without_a_key_are_none(tmp_path: 
         assert (await one.ended())["result"]["decision"] == "approve"
 
 
-async def test_a_payload_under_a_key_that_is_not_there_decides_nothing(tmp_path: Path) -> None:
+async def test_a_payload_under_a_missing_key_decides_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
     newer = fresh_key()
 
@@ -115,7 +113,7 @@ async def test_a_payload_under_a_key_that_is_not_there_decides_nothing(tmp_path:
         assert (await one.ended())["result"]["decision"] == "approve"
 
 
-async def test_a_start_that_is_refused_for_a_key_that_is_not_there_lets_go_of_the_file(tmp_path: Path) -> None:
+async def test_a_start_that_is_refused_for_a_missing_key_releases_the_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
 
     async with desk(tmp_path, url, **KEYS) as one:
@@ -128,14 +126,14 @@ async def test_a_start_that_is_refused_for_a_key_that_is_not_there_lets_go_of_th
         assert await one.state() == "pending"
 
 
-def test_a_payload_that_came_by_another_way_is_refused() -> None:
-    inside = Inside()
+def test_a_payload_that_bypassed_the_seal_is_refused() -> None:
+    marker = PayloadMarker()
 
-    assert inside.decrypt(inside.encrypt(b"x")) == b"x"
+    assert marker.decrypt(marker.encrypt(b"x")) == b"x"
 
-    for data in (b"", b"x", Inside().encrypt(b"x"), PayloadCipher([raw_key()]).encrypt(b"x", b"")):
+    for data in (b"", b"x", PayloadMarker().encrypt(b"x"), PayloadCipher([raw_key()]).encrypt(b"x", b"")):
         with pytest.raises(PayloadRefused):
-            inside.decrypt(data)
+            marker.decrypt(data)
 
 
 async def test_every_request_of_the_sdk_goes_through_the_seal(tmp_path: Path) -> None:
@@ -165,7 +163,7 @@ async def test_a_schedule_cannot_carry_a_payload(tmp_path: Path) -> None:
     await engine.stop()
 
 
-async def test_a_settlement_asks_for_its_record_only_when_that_was_not_read_just_now() -> None:
+async def test_a_settlement_fetches_its_record_unless_that_was_read_just_now() -> None:
     asked: list[str] = []
     now = [100.0]
     record = {"id": "w.1:1", "state": "pending", "timeoutAt": 9, "tags": {LIFE_TAG: "one"}, "param": {}, "value": {}}
@@ -174,8 +172,8 @@ async def test_a_settlement_asks_for_its_record_only_when_that_was_not_read_just
         asked.append(kind)
         return 200, {"promise": {**record}}
 
-    inside = Inside()
-    seal = Seal(send, PayloadCipher([raw_key()]), inside, clock=lambda: now[0])
+    marker = PayloadMarker()
+    seal = Seal(send, PayloadCipher([raw_key()]), marker, clock=lambda: now[0])
     settle = PromiseSettleReq(id="w.1:1", state="resolved", value=Value())
     await seal("promise.get", {"id": "w.1:1"}, allow_409=False)
     await seal("promise.settle", settle, allow_409=False)
@@ -194,7 +192,7 @@ async def test_garbage_from_an_engine_is_handed_on_as_it_is(answer: Any) -> None
     async def send(*_: Any, **__: Any) -> tuple[int, Any]:
         return 200, answer
 
-    seal = Seal(send, PayloadCipher([raw_key()]), Inside())
+    seal = Seal(send, PayloadCipher([raw_key()]), PayloadMarker())
 
     assert await seal("promise.get", {"id": "w"}, allow_409=False) == (200, answer)
 

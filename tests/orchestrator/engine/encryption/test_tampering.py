@@ -1,4 +1,4 @@
-"""What somebody achieves with answers who can write to the store and holds no payload key: a failure that says so."""
+"""Somebody who can write to the store but has no payload key tampers with answers: the workflow fails and says so."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from orchestrator.callbacks.settlement import resolve
 
 
 class Creates:
-    """Unpickled, it creates a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,9 +72,7 @@ async def test_two_decisions_that_are_swapped_decide_nothing(tmp_path: Path, url
     assert_tampered(await resumed(tmp_path, url, "2"), "consult.2:1")
 
 
-async def test_two_answers_to_one_workflow_that_are_swapped_are_told(
-    tmp_path: Path, url: str, mallory: Mallory
-) -> None:
+async def test_two_swapped_answers_to_one_workflow_are_detected(tmp_path: Path, url: str, mallory: Mallory) -> None:
     async with service(tmp_path, url) as one:
         await one.start(two, "1")
         await until_suspended(one, "two.1", url)
@@ -107,7 +105,7 @@ async def test_everybodys_agreement_cannot_be_copied(tmp_path: Path, url: str, m
 
 
 @pytest.mark.parametrize("state", ["resolved", "rejected"])
-async def test_what_a_promise_was_opened_with_is_no_answer_to_it(
+async def test_the_param_of_a_promise_is_not_accepted_as_its_value(
     tmp_path: Path, url: str, mallory: Mallory, state: str
 ) -> None:
     await suspended(tmp_path, url, "1")
@@ -116,7 +114,7 @@ async def test_what_a_promise_was_opened_with_is_no_answer_to_it(
     assert_tampered(await resumed(tmp_path, url), "consult.1:1")
 
 
-async def test_an_answer_under_another_state_is_none(tmp_path: Path, url: str, mallory: Mallory) -> None:
+async def test_an_answer_under_another_state_is_refused(tmp_path: Path, url: str, mallory: Mallory) -> None:
     links = await suspended(tmp_path, url, "1")
     await decided(tmp_path, url, {links["1"][0]: "approve"})
     mallory.write("consult.1:1", state="rejected")
@@ -158,7 +156,7 @@ async def test_a_decision_of_an_earlier_life_of_the_same_id_decides_nothing(
         base64_of(json.dumps({"countersign": 1, "promise": "consult.1:1", "outcome": "approve"})),
     ],
 )
-async def test_a_settlement_without_a_key_is_told(
+async def test_a_settlement_without_a_key_is_detected(
     tmp_path: Path, url: str, mallory: Mallory, state: str, data: str | None
 ) -> None:
     async with service(tmp_path, url) as one:
@@ -174,7 +172,7 @@ async def test_a_settlement_without_a_key_is_told(
 
 
 @pytest.mark.parametrize("state", ["resolved", "rejected_timedout"])
-async def test_a_deadline_that_is_not_reached_is_told(tmp_path: Path, url: str, mallory: Mallory, state: str) -> None:
+async def test_a_faked_deadline_is_detected(tmp_path: Path, url: str, mallory: Mallory, state: str) -> None:
     await suspended(tmp_path, url, "1")
     mallory.write("consult.1:1", state=state, settled_at=1)
     mallory.wake("consult.1")
@@ -182,7 +180,7 @@ async def test_a_deadline_that_is_not_reached_is_told(tmp_path: Path, url: str, 
     assert_tampered(await resumed(tmp_path, url), "consult.1:1")
 
 
-async def test_a_deadline_that_is_reached_is_none_of_it(tmp_path: Path, url: str) -> None:
+async def test_a_real_deadline_is_not_reported_as_tampering(tmp_path: Path, url: str) -> None:
     async with service(tmp_path, url) as one:
         await one.ask(deadline=1)
 
@@ -195,9 +193,9 @@ async def test_the_promise_is_named_in_the_log_once(
     await suspended(tmp_path, url, "1")
     mallory.settle("consult.1:1", "resolved", None)
     await resumed(tmp_path, url)
-    told = [each for each in caplog.records if each.name == "orchestrator.engine.encryption.sealing"]
+    logged = [each for each in caplog.records if each.name == "orchestrator.engine.encryption.sealing"]
 
-    assert {each.levelname for each in told} == {"ERROR"}
-    assert [each.getMessage() for each in told] == [
+    assert {each.levelname for each in logged} == {"ERROR"}
+    assert [each.getMessage() for each in logged] == [
         "promise consult.1:1 does not hold what was written there: the store was tampered with"
     ]

@@ -1,4 +1,4 @@
-"""What somebody achieves with steps and roots who can write to the store and holds no payload key: a failure."""
+"""Somebody who can write to the store but has no payload key tampers with steps and roots: the workflow fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.tampering import (
 
 
 @pytest.mark.parametrize("timer", [False, True], ids=["as done without a result", "as a timer that is over"])
-async def test_a_step_cannot_be_passed_off(tmp_path: Path, url: str, mallory: Mallory, *, timer: bool) -> None:
+async def test_a_forged_step_is_detected(tmp_path: Path, url: str, mallory: Mallory, *, timer: bool) -> None:
     await suspended(tmp_path, url, "1")
     tags = mallory.do(sql.SQL("SELECT tags FROM resonate.promises WHERE id = 'consult.1:2'"))[0][0]
     tags |= {"resonate:timer": "true"} if timer else {}

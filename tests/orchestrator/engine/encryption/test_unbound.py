@@ -1,4 +1,4 @@
-"""What was written before payloads were bound to their place: read below its own workflow, and nowhere else."""
+"""Payloads from before they were bound to their place are read below their own workflow, and nowhere else."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from support.plant import pause
 from support.tampering import KEYS, assert_tampered, raw, raw_key
 
 from orchestrator.callbacks.claims import Claims
-from orchestrator.callbacks.delivery_binding import FOR_GOOD, bind
+from orchestrator.callbacks.delivery_binding import PERMANENTLY, bind
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connecting
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, _key_id
-from orchestrator.engine.encryption.record_reader import Inside
+from orchestrator.engine.encryption.record_reader import PayloadMarker
 from orchestrator.engine.encryption.sealing import Seal
 from orchestrator.errors import EngineUnavailable
 from orchestrator.failures import is_tampered
 
 
 class Unbound:
-    """The encryptor of the version before: the same cipher, with nothing of the place."""
+    """The encryptor of the previous version: the same cipher, without the place."""
 
     def __init__(self) -> None:
         self._header = b"\x01" + _key_id(raw_key())
@@ -45,8 +45,8 @@ class Unbound:
 
 @pytest.fixture
 def before(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Processes write as the version before did, until this is undone."""
-    monkeypatch.setattr(connecting, "Inside", Unbound)
+    """Makes processes write as the previous version did, until this is undone."""
+    monkeypatch.setattr(connecting, "PayloadMarker", Unbound)
     monkeypatch.setattr(connecting, "seal", lambda *_: None)
     return monkeypatch
 
@@ -98,24 +98,24 @@ async def test_what_ended_before_the_upgrade_is_still_read_after_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("promise_id", ["consult.1", "consult.1:1"])
-async def test_a_payload_of_the_old_form_under_a_key_that_is_not_there_decides_nothing(promise_id: str) -> None:
+async def test_a_payload_of_the_old_form_under_a_missing_key_decides_nothing(promise_id: str) -> None:
     data = base64.b64encode(Unbound().encrypt(b"{}")).decode()
 
     async def send(*_: Any, **__: Any) -> tuple[int, Any]:
         record = {"id": promise_id, "state": "pending", "timeoutAt": 9, "tags": {}, "value": {}}
         return 200, {"promise": record | {"param": {"data": data}}}
 
-    seal = Seal(send, PayloadCipher([Secret(b"k" * 32)]), Inside())
+    seal = Seal(send, PayloadCipher([Secret(b"k" * 32)]), PayloadMarker())
 
     with pytest.raises(PayloadKeyUnknown):
         await seal("promise.get", {"id": promise_id}, allow_409=False)
 
 
 @pytest.mark.parametrize("slot", ["param", "value"])
-async def test_a_payload_of_the_old_form_is_nothing_to_a_workflow_that_was_started_since(
+async def test_a_payload_of_the_old_form_is_refused_in_a_workflow_that_was_started_later(
     tmp_path: Path, before: pytest.MonkeyPatch, slot: str
 ) -> None:
-    """Not even one that names the very promise it is copied to: a step may have returned what a caller made up."""
+    """Not even one that names the promise it is copied to: a step may have returned what a caller made up."""
     url = f"sqlite:///{tmp_path}/engine.db"
     before.undo()
     made_up = {"countersign": 1, "promise": "consult.1:1", "callback": "question", "outcome": "approve"}
@@ -149,7 +149,7 @@ async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
+    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": PERMANENTLY}
 
     async with desk(tmp_path, url, **KEYS) as one:
         await one.ask()
@@ -162,11 +162,11 @@ async def test_the_binding_of_a_delivery_from_before_the_upgrade_holds(
         assert not await bind(one.engine.promises, claims=claims_of("consult.9:1"), **delivery)
 
 
-async def test_an_old_binding_to_a_workflow_that_was_started_since_is_refused(
+async def test_an_old_binding_to_a_workflow_that_was_started_later_is_refused(
     tmp_path: Path, before: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/engine.db"
-    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": FOR_GOOD}
+    delivery: dict[str, Any] = {"source": "billing", "key": "0" * 64, "lasts": PERMANENTLY}
 
     async with desk(tmp_path, url, **KEYS) as one:
         await bind(one.engine.promises, claims=claims_of("consult.1:1"), **delivery)

@@ -1,4 +1,4 @@
-"""The Postgres engine when the database goes away, refuses, or is not what it should be."""
+"""The Postgres engine when the database is down, refuses, or is not what it should be."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 @contextlib.asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Answer the first packet of every connection with these bytes; yields a URL and what was received."""
+    """Answer the first packet of every connection with these bytes; yield a URL and what was received."""
     received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,28 +48,30 @@ def refusal(text: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def away(database: Database) -> AsyncIterator[None]:
+async def outage(database: Database) -> AsyncIterator[None]:
     with contextlib.ExitStack() as stack:
-        await asyncio.to_thread(stack.enter_context, database.away())
+        await asyncio.to_thread(stack.enter_context, database.outage())
         yield
         await asyncio.to_thread(stack.close)
 
 
-async def test_a_wait_closes_at_its_deadline_although_the_database_was_away(tmp_path: Path, database: Database) -> None:
+async def test_a_wait_closes_at_its_deadline_despite_an_outage_of_the_database(
+    tmp_path: Path, database: Database
+) -> None:
     async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="2") as one:
         await one.asked(deadline=3)
 
-        async with away(database):
+        async with outage(database):
             assert (await one.client.get("/readyz")).status_code == 503
             await pause(0.5)
 
-        # On a busy machine the workers may need longer than one such request to find the database again.
+        # On a busy machine the workers may need longer than one such request to reconnect to the database.
         ends = [await one.ended() for _ in range(3)]
 
         assert ends[-1]["result"]["kind"] == "expired"
 
 
-async def test_whoever_holds_one_token_holds_up_nobody_else(tmp_path: Path, database: Database) -> None:
+async def test_the_holder_of_one_token_delays_nobody_else(tmp_path: Path, database: Database) -> None:
     async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="60") as one:
         mine, theirs = await one.asked("1"), await one.asked("2")
         reads = [asyncio.create_task(one.client.get(f"/callbacks/{theirs}")) for _ in range(500)]
@@ -87,7 +89,7 @@ async def test_a_request_finds_the_database_again_as_soon_as_it_is_back(tmp_path
     async with edge(tmp_path, database.fresh(), ENGINE_TIMEOUT="2") as one:
         token = await one.asked()
 
-        async with away(database):
+        async with outage(database):
             assert (await one.post(token, "lost")).status_code == 503
 
         statuses = [(await one.post(token, "kept")).status_code for _ in range(15)]
@@ -133,7 +135,7 @@ async def test_only_a_worker_drives_timers(database: Database) -> None:
     await sender.stop()
 
 
-async def test_a_database_without_the_schema_is_told_with_the_command_that_installs_it(database: Database) -> None:
+async def test_the_error_about_a_missing_schema_has_the_command_that_installs_it(database: Database) -> None:
     sessions = AutocommitSessions(Secret(database.fresh(template="template0")), seconds=5)
 
     with pytest.raises(SchemaMissing, match=r'psql "\$COUNTERSIGN_ENGINE" .*-f resonate\.sql'):
@@ -146,7 +148,7 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
     async with answering(refusal(f"no entry for joe with {PASSWORD}")) as (url, _):
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=disable"), seconds=0.2)
 
-        with pytest.raises(EngineUnavailable) as told:
+        with pytest.raises(EngineUnavailable) as caught:
             await SchemaProbe(sessions)()
 
         with pytest.raises(psycopg.Error) as pooled:
@@ -155,16 +157,16 @@ async def test_no_error_and_no_log_line_holds_the_password_even_if_the_server_qu
 
         await sessions.close()
 
-    assert "no entry for joe with [redacted]" in told.value.detail
+    assert "no entry for joe with [redacted]" in caught.value.detail
     assert "error connecting in" in log.getvalue()
-    assert PASSWORD not in f"{told.value} {told.value.detail} {pooled.value} {log.getvalue()}"
+    assert PASSWORD not in f"{caught.value} {caught.value.detail} {pooled.value} {log.getvalue()}"
 
 
-async def test_a_value_that_libpq_does_not_take_is_not_quoted(start: Start) -> None:
+async def test_a_value_that_libpq_does_not_accept_is_not_quoted(start: Start) -> None:
     log = start("debug")
     sessions = AutocommitSessions(Secret(f"postgresql://joe@127.0.0.1:9/x?connect_timeout={PASSWORD}"), seconds=0.2)
 
-    with pytest.raises(EngineUnavailable) as told:
+    with pytest.raises(EngineUnavailable) as caught:
         await SchemaProbe(sessions)()
 
     with pytest.raises(psycopg.Error) as pooled:
@@ -173,30 +175,30 @@ async def test_a_value_that_libpq_does_not_take_is_not_quoted(start: Start) -> N
 
     await sessions.close()
 
-    assert "COUNTERSIGN_ENGINE has an option" in told.value.detail
-    assert PASSWORD not in f"{told.value} {told.value.detail} {pooled.value} {log.getvalue()}"
+    assert "COUNTERSIGN_ENGINE has an option" in caught.value.detail
+    assert PASSWORD not in f"{caught.value} {caught.value.detail} {pooled.value} {log.getvalue()}"
 
 
-async def test_a_server_without_tls_hears_nothing_from_who_requires_it() -> None:
+async def test_a_server_without_tls_gets_no_request_if_tls_is_required() -> None:
     async with answering(b"N") as (url, received):
         sessions = AutocommitSessions(Secret(f"{url}?sslmode=require"), seconds=1)
 
-        with pytest.raises(EngineUnavailable) as told:
+        with pytest.raises(EngineUnavailable) as caught:
             await SchemaProbe(sessions)()
 
-    assert "SSL" in told.value.detail
+    assert "SSL" in caught.value.detail
     assert b"".join(received) == SSL_REQUEST
 
 
 @pytest.mark.parametrize("rest", ["@db/orders?nonsense=1", "@db/orders?sslmode", "%zz@db/orders"])
-def test_an_address_that_libpq_does_not_take_is_refused_without_its_value(rest: str) -> None:
+def test_an_address_that_libpq_does_not_accept_is_refused_without_its_value(rest: str) -> None:
     with pytest.raises(ConfigurationError, match="COUNTERSIGN_ENGINE") as refused:
         AutocommitSessions(Secret(f"postgresql://joe:{PASSWORD}{rest}"), seconds=1)
 
     assert PASSWORD not in "".join(traceback.format_exception(refused.value))
 
 
-def test_what_the_address_says_goes_before_our_defaults() -> None:
+def test_options_in_the_address_override_our_defaults() -> None:
     sessions = AutocommitSessions(Secret("postgresql://db/orders?connect_timeout=77&sslmode=verify-full"), seconds=1)
 
     assert "connect_timeout=77" in sessions._conninfo

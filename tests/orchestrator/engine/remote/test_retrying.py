@@ -1,4 +1,4 @@
-"""A worker's requests outlive a short absence of the engine, and no request outlives a lease."""
+"""A worker's requests survive a short outage of the engine, and no request outlives a lease."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.engine.remote.retrying import RetryingNetwork
 
 
 class Flaky:
-    """A network that fails so many times, or never answers."""
+    """A network that fails so many times, or never replies."""
 
     def __init__(self, failures: int, *, silent: bool = False) -> None:
         self.failures = failures
@@ -31,7 +31,7 @@ class Flaky:
             await asyncio.Event().wait()
 
         if self.asked <= self.failures:
-            raise ConnectorError(OSError("away"))
+            raise ConnectorError(OSError("unreachable"))
 
         return req.upper()
 
@@ -52,14 +52,14 @@ def retrying(inner: Flaky, retry_seconds: float, *, seconds: float = 5) -> Retry
     return RetryingNetwork(inner, seconds=seconds, retry_seconds=retry_seconds, clock=time, sleep=time.sleep)
 
 
-async def test_a_short_absence_costs_nothing() -> None:
+async def test_a_short_outage_loses_no_request() -> None:
     inner = Flaky(5)
 
     assert await retrying(inner, 15).send("a") == "A"
     assert inner.asked == 6
 
 
-async def test_a_long_absence_ends_in_an_error_while_the_lease_is_still_ours() -> None:
+async def test_a_long_outage_ends_in_an_error_while_the_lease_is_still_ours() -> None:
     inner = Flaky(1000)
 
     with pytest.raises(ConnectorError):
@@ -68,7 +68,7 @@ async def test_a_long_absence_ends_in_an_error_while_the_lease_is_still_ours() -
     assert 5 < inner.asked < 20
 
 
-async def test_who_only_sends_is_told_at_once() -> None:
+async def test_a_process_that_only_sends_gets_the_error_at_once() -> None:
     inner = Flaky(1)
 
     with pytest.raises(ConnectorError):

@@ -1,4 +1,4 @@
-"""Listening at a Resonate server that is silent, refuses, ends the connection or is not there."""
+"""Listening to a Resonate server that is silent, refuses, ends the connection or is unreachable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def event(text: str) -> bytes:
 
 
 class Script:
-    """A server that does something else at every connection, and keeps the requests."""
+    """A server that does something different at every connection, and records the requests."""
 
     def __init__(self, *turns: bytes, end: bool = False) -> None:
         self.turns = list(turns)
@@ -69,7 +69,7 @@ async def true_soon(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_it_hears_what_is_said_to_its_group_and_shows_its_token() -> None:
+async def test_it_receives_the_messages_of_its_group_and_sends_its_token() -> None:
     script = Script(HEAD + event("a") + event("b"))
 
     async with listening(script) as heard:
@@ -79,8 +79,8 @@ async def test_it_hears_what_is_said_to_its_group_and_shows_its_token() -> None:
     assert "Authorization: Bearer a-token" in script.requests[0]
 
 
-async def test_it_asks_anew_when_the_server_was_silent_for_too_long() -> None:
-    # As often as it takes: where the machine was busy for longer than that, the silence was none of the server's.
+async def test_it_reconnects_when_the_server_was_silent_for_too_long() -> None:
+    # Any number of times: on a busy machine the client may count silence that the server did not cause.
     script = Script(HEAD + event("a"), *[HEAD + event("b")] * 100)
 
     async with listening(script, silence=0.1) as heard:
@@ -90,13 +90,13 @@ async def test_it_asks_anew_when_the_server_was_silent_for_too_long() -> None:
 
 
 @pytest.mark.parametrize("trouble", [BUSY, b"", HEAD + b"zz\r\n", b"nonsense\r\n\r\n"])
-async def test_whatever_the_server_does_it_connects_again_and_tells_no_token(
+async def test_whatever_the_server_does_it_reconnects_and_logs_no_token(
     caplog: pytest.LogCaptureFixture, trouble: bytes
 ) -> None:
     script = Script(trouble, HEAD + event("a"), end=True)
 
     async with listening(script) as heard:
-        # The client library asks once more by itself where nothing was answered; the end of what came then is logged.
+        # The client library retries once by itself if there was no response; the end of the second try is logged.
         await true_soon(lambda: "a" in heard and "trying again" in caplog.text)
 
     assert "a-token" not in caplog.text
@@ -116,7 +116,7 @@ async def test_a_redirect_is_not_followed(caplog: pytest.LogCaptureFixture) -> N
     assert "the server answers 307" in caplog.text
 
 
-async def test_it_waits_for_a_server_that_is_not_there() -> None:
+async def test_it_waits_for_an_unreachable_server() -> None:
     port = free_port()
     heard: list[str] = []
     listener = ServerListener(f"http://127.0.0.1:{port}", group="db", pid="one")
@@ -131,7 +131,7 @@ async def test_it_waits_for_a_server_that_is_not_there() -> None:
     assert "Authorization" not in script.requests[0]
 
 
-async def test_there_is_no_time_after_which_it_ends_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ClientTimeout] = []
 
     def timeout(**limits: Any) -> ClientTimeout:
@@ -146,7 +146,7 @@ async def test_there_is_no_time_after_which_it_ends_for_good(monkeypatch: pytest
     assert [one.total for one in asked] == [None]
 
 
-async def test_a_server_without_a_certificate_we_trust_is_not_listened_to(start: Start) -> None:
+async def test_a_server_with_an_untrusted_certificate_is_not_listened_to(start: Start) -> None:
     log = start("info")
 
     async with await asyncio.start_server(script := Script(), "127.0.0.1", 0, ssl=anonymous()) as server:
@@ -160,7 +160,7 @@ async def test_a_server_without_a_certificate_we_trust_is_not_listened_to(start:
 
 
 def anonymous() -> ssl.SSLContext:
-    """Return a TLS server that proves nothing about itself: no client that verifies gets past the handshake."""
+    """Return a TLS context without a certificate: no client that verifies gets past the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")
     return context

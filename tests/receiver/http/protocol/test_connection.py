@@ -1,4 +1,4 @@
-"""A connection: one request has one answer, whatever it offers, in order, until the server stops."""
+"""A connection: each request gets one response, in order, whatever it offers, until the server stops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": request.param}
 
 
-# One request, one answer
+# One request, one response
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.05], ids=["together", "late"])
@@ -47,7 +47,7 @@ async def test_an_offer_to_change_the_protocol_never_makes_a_request_of_a_body(a
 
 
 async def test_the_same_is_two_requests_to_uvicorn_s_own_connections() -> None:
-    """The attack is real. Once uvicorn has mended it, this test may go."""
+    """The attack works against uvicorn. Remove this test once uvicorn has fixed that."""
     witness = Witness()
 
     async with serving(witness.app, http=HttpToolsProtocol) as running, connected(running) as client:
@@ -95,7 +95,7 @@ async def test_what_follows_a_malformed_request_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["awaited", "answered already"])
-async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_is_read(*, refuses: bool) -> None:
+async def test_a_body_with_malformed_chunks_gets_one_response_and_nothing_after_it_is_read(*, refuses: bool) -> None:
     witness = Witness()
     head = post(REFUSING if refuses else "/a", b"Transfer-Encoding: chunked")
 
@@ -108,7 +108,7 @@ async def test_a_body_whose_chunks_are_none_has_one_answer_and_nothing_after_it_
     assert "/smuggled" not in witness.paths()
 
 
-async def test_an_application_of_other_making_gets_the_same_answer_to_a_malformed_body() -> None:
+async def test_a_malformed_body_gets_the_same_refusal_over_any_application() -> None:
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await receive()
@@ -200,7 +200,7 @@ async def test_a_request_under_way_is_answered_before_the_server_stops_and_idle_
 
 
 async def test_an_answer_that_stopping_brings_about_says_that_it_is_the_last() -> None:
-    """Whoever waits for a workflow is answered by the signal, before the server itself has noticed."""
+    """Requests that wait for a workflow get their response at the signal, before the server itself has noticed it."""
     begun, release = asyncio.Event(), asyncio.Event()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
@@ -218,7 +218,7 @@ async def test_an_answer_that_stopping_brings_about_says_that_it_is_the_last() -
     assert only.headers["connection"] == "close"
 
 
-async def test_a_body_limit_is_the_application_s_and_its_answer_arrives() -> None:
+async def test_the_application_limits_bodies_and_its_refusal_arrives() -> None:
     async with serving(Witness().app) as running:
         (declared,) = await told(running, post("/", length=10 * MAX_BODY), b"a" * 10 * MAX_BODY, apart=0.05)
         counted = await told(

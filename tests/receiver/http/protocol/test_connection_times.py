@@ -1,4 +1,4 @@
-"""The times that a connection is given in production, measured on a loop that does not wait."""
+"""The time limits of a connection in production, measured on a loop that does not wait."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Both ends of a connection. What one end sends is at the other one at once, so that no time passes meanwhile."""
+    """Both ends of a connection. What one end sends arrives at the other end at once, so that no time passes."""
 
     server: asyncio.BaseTransport
     client: socket.socket
 
     async def receive(self) -> bytes:
-        """Return the next that comes; nothing where the server has ended its side."""
+        """Return the next bytes; nothing if the server has ended its side."""
         return await asyncio.get_running_loop().sock_recv(self.client, 1 << 20)
 
     async def send(self, data: bytes) -> None:
@@ -62,7 +62,7 @@ async def connected(app: ASGIApp) -> AsyncIterator[Line]:
 
 
 async def seconds_until_nothing_comes(line: Line) -> tuple[float, bytes]:
-    """Return how long it takes until the server ends its side, and what it said until then."""
+    """Return how long it takes until the server ends its side, and what it sent until then."""
     began, said = asyncio.get_running_loop().time(), b""
 
     while data := await line.receive():

@@ -1,4 +1,4 @@
-"""One request and its response: what an application may say, and what its client sees where it says something else."""
+"""One request and its response: what an application may send, and what its client sees if it sends anything else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": request.param}
 
 
-async def test_whoever_waits_for_our_word_is_told_to_go_on_when_the_body_is_wanted() -> None:
+async def test_a_client_that_expects_100_continue_gets_it_when_the_body_is_read() -> None:
     witness = Witness()
 
     async with serving(witness.app, NEVER) as running, connected(running) as client:
@@ -32,7 +32,7 @@ async def test_whoever_waits_for_our_word_is_told_to_go_on_when_the_body_is_want
         assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_nobody_is_told_to_go_on_who_has_done_so() -> None:
+async def test_no_100_continue_is_sent_once_the_body_has_arrived() -> None:
     async with serving(Witness().app) as running:
         statuses = [
             one.status for one in await told(running, post("/", b"Expect: 100-continue", length=2) + b"ab" + GET)
@@ -41,8 +41,8 @@ async def test_nobody_is_told_to_go_on_who_has_done_so() -> None:
     assert statuses == [200, 200]
 
 
-async def test_whoever_waits_for_our_word_and_is_refused_may_send_the_body_or_not() -> None:
-    """The connection closes: nobody could tell a body that is sent after all from a request."""
+async def test_a_refused_client_that_expects_100_continue_may_send_the_body_or_not() -> None:
+    """The connection closes: a body that is sent after all could not be told apart from a request."""
     for then in (b"", SMUGGLED):
         witness = Witness()
 
@@ -123,7 +123,7 @@ async def test_an_answer_that_breaks_off_is_cut_and_not_ended_as_if_whole(then: 
             assert (await client.rest()).endswith(b"\r\n\r\nhello")
 
 
-async def test_what_is_said_after_the_answer_changes_nothing() -> None:
+async def test_what_is_sent_after_the_response_changes_nothing() -> None:
     (only,) = answers(await run(saying(TEN, PART, LAST, LAST)))
 
     assert only.body == b"hellohello"

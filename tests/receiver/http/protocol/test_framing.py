@@ -9,7 +9,7 @@ from support.wire import CHUNKED, HOST, accepted, posted, read
 from receiver.http.protocol.framing import HeadTooLarge, RequestReader
 from receiver.http.protocol.heads import Head, MalformedRequest
 
-#: As SECURITY.md has them.
+#: The numbers in SECURITY.md.
 HEAD_BYTES = 64 * 1024
 HEAD_LINES = 200
 
@@ -144,8 +144,8 @@ HOPELESS = [
 
 
 @pytest.mark.parametrize("begun", HOPELESS)
-def test_what_becomes_no_head_however_it_goes_on_is_refused_at_once(begun: bytes) -> None:
-    """Whoever sends it is told so, and keeps no connection until its time is over."""
+def test_a_head_that_is_malformed_already_is_refused_at_once(begun: bytes) -> None:
+    """The sender is refused at once, and does not occupy a connection until the deadline."""
     for pieces in ([begun], [bytes([byte]) for byte in begun], [b"\r\n", begun], [posted()[:-2], b"\r\n", begun]):
         assert read(pieces).refused
 
@@ -200,7 +200,7 @@ def test_a_head_without_end_is_given_up_and_no_longer_kept(begun: bytes, more: b
 
 
 def read_on(reader: RequestReader) -> bool:
-    """Return whether the reader waits for the end of a head."""
+    """Return whether the reader is waiting for the end of a head."""
     try:
         assert reader.head() is None
     except HeadTooLarge:
@@ -224,7 +224,7 @@ def test_a_head_of_the_largest_size_is_read_and_one_byte_more_is_not() -> None:
 
 
 def test_a_head_of_the_most_lines_is_read_and_one_more_is_not() -> None:
-    """Short lines by the ten thousand would fit into its bytes, and keep the loop for long."""
+    """Ten thousand short lines would fit into the limit of bytes, and would block the loop for long."""
     bare = posted().count(b"\r\n") - 1
 
     assert len(accepted(posted(*[b"A:"] * (HEAD_LINES - bare)))) == 1

@@ -1,4 +1,4 @@
-"""Heads and framings of every make, against a second and strict reading, in whatever pieces they arrive."""
+"""Generated heads and framings, compared with a second, strict parser, in whatever pieces they arrive."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(data: bytes, cuts: Iterable[int] = ()) -> None:
     if end == "wrong":
         assert reading.refused
     elif reading.refused:
-        # It may be known before its end that it is no request; then nothing that follows makes it one.
+        # A request may be known to be malformed before its end. Then nothing that follows makes it valid.
         for rest in (b"\r\n\r\n", b"\n\r\n\r\n", b" HTTP/1.1\r\nHost: a\r\n\r\n", b":\r\n\r\n", b"\r\nHost: a\r\n\r\n"):
             assert read_all(data + rest)[0] == requests
 
@@ -94,7 +94,7 @@ BODIES = st.binary(max_size=40) | st.sampled_from([b"GET /smuggled HTTP/1.1\r\nH
 
 @st.composite
 def honest(draw: Any) -> tuple[bytes, Request]:
-    """A request as an honest client may send it, and what it is."""
+    """A request that an honest client may send, and its parts."""
     method, path, query = draw(st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE"])), b"/" + draw(WORDS), draw(WORDS)
     headers, body = draw(OTHER_HEADERS), draw(BODIES)
     lines = b"".join(
@@ -115,7 +115,7 @@ def honest(draw: Any) -> tuple[bytes, Request]:
     return start + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailer + b"\r\n", request
 
 
-#: However busy the machine is.
+#: No deadline, because the machine may be busy.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CUTS = st.lists(st.integers(0, 10_000), max_size=8)
 
@@ -167,7 +167,7 @@ def test_what_is_accepted_is_read_alike_by_the_parser_that_others_use(data: byte
 
 
 def bodies_by_llhttp(data: bytes) -> list[bytes]:
-    """Return the bodies that llhttp sees, which is told nothing of offers and of the end of a connection."""
+    """Return the bodies that llhttp sees. Offers to change the protocol are removed, and `close` does not stop it."""
     bodies: list[bytes] = []
 
     class Events:
@@ -187,7 +187,7 @@ def bodies_by_llhttp(data: bytes) -> list[bytes]:
 
 
 class Server:
-    """A server over a witness, in a loop that runs while it is asked."""
+    """A server over a witness, on a loop that runs only during a request."""
 
     def __init__(self, runner: asyncio.Runner, running: Running) -> None:
         self._runner = runner
@@ -207,7 +207,7 @@ def server() -> Iterator[Server]:
 
 @UNHURRIED
 @given(data=STREAMS, cut=st.integers(0, 1000))
-def test_over_a_socket_every_request_has_one_answer_and_what_is_none_ends_the_connection(
+def test_over_a_socket_every_request_gets_one_response_and_a_malformed_one_ends_the_connection(
     server: Server, data: bytes, cut: int
 ) -> None:
     requests, end = expected(data)

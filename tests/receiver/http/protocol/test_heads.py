@@ -1,4 +1,4 @@
-"""The head of a request: what its target, its method and its headers say to the application."""
+"""The head of a request: what the application gets of its target, its method and its headers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_target_in_origin_or_absolute_form_is_a_path_and_a_query(target: bytes
     assert (request.path, request.query) == (path, query)
 
 
-def test_old_clients_may_leave_the_host_out_and_are_not_kept() -> None:
+def test_http_1_0_clients_may_omit_the_host_and_are_disconnected() -> None:
     reader = RequestReader()
     reader.feed(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n\r\n")
     head = reader.head()
@@ -59,7 +59,7 @@ def test_old_clients_may_leave_the_host_out_and_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize("value", [b"close", b"Close", b"keep-alive, close", b"close, Upgrade"])
-def test_a_client_that_wants_to_close_is_heard(value: bytes) -> None:
+def test_a_client_that_asks_to_close_is_disconnected(value: bytes) -> None:
     reader = RequestReader()
     reader.feed(posted(b"Connection: " + value))
     head = reader.head()

@@ -36,7 +36,7 @@ async def test_what_was_begun_after_an_answer_has_its_time(begun: bytes) -> None
 
 
 async def test_blank_lines_after_an_answer_have_their_time_and_no_answer() -> None:
-    """Some clients end a body with one. An answer to that would be read as the answer to their next request."""
+    """Some clients end a body with one. A response to that would be read as the response to their next request."""
     async with serving(Witness().app, replace(NEVER, head_seconds=SOON)) as running, connected(running) as client:
         await client.send(GET)
         await client.answer()
@@ -140,7 +140,7 @@ async def test_a_rest_of_very_many_chunks_is_not_received() -> None:
 
 
 async def test_a_client_that_still_sends_reads_its_answer_and_no_reset() -> None:
-    """A refusal in the middle of a flood: closing at once would make the network throw the answer away."""
+    """A refusal in the middle of a flood: if the connection closed at once, the network would discard the response."""
     async with serving(Witness().app, replace(NEVER, rest_bytes=1 << 23)) as running:
         flood = b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (number, b"a" * 1000) for number in range(2000))
         (only,) = await told(running, flood, b"a" * 1_000_000)
@@ -168,7 +168,7 @@ async def test_a_client_that_goes_on_sending_after_the_end_is_closed() -> None:
 
 @contextlib.contextmanager
 def deaf(running: Running, sent: bytes) -> Any:
-    """A client that sends and reads nothing."""
+    """A client that sends a request and does not read."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))

@@ -1,4 +1,4 @@
-"""The bytes of a response's head: each header arrives as the one header that it is, or nothing is sent."""
+"""The bytes of a response's head: each header arrives as exactly one header, or nothing is sent."""
 
 from __future__ import annotations
 

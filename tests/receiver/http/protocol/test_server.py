@@ -1,4 +1,4 @@
-"""The HTTP server under the application: headers in time, no end of headers, and requests that are none."""
+"""The HTTP server under the application: late headers, endless headers, and malformed requests."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ async def served(limits: Limits) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    """A server on loopback that waits for longer than any of these tests takes."""
+    """A server on loopback whose limits are longer than these tests take."""
     async with served(Limits(head_seconds=600)) as number:
         yield number
 
 
 @pytest.fixture
 async def hurried() -> AsyncIterator[int]:
-    """One whose patience is short, but not as short as a busy machine may take over a request in time."""
+    """A server with short limits, which are still long enough for a timely request on a busy machine."""
     async with served(Limits(head_seconds=1)) as number:
         yield number
 
 
 async def said(port: int, *pieces: bytes, apart: float = 0) -> str:
-    """Return all that the server answers to these bytes, until it closes the connection."""
+    """Return everything that the server sends in response to these bytes, until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     async def send() -> None:

@@ -1,4 +1,4 @@
-"""Our verifiers against the official ones: nothing is taken that they refuse, and what they sign is taken.
+"""Our verifiers against the official ones: what they refuse is refused, and what they sign is accepted.
 
 Where ours is stricter is listed, one case each. GitHub and Shopify publish no verifier for Python; their scheme is that
 of `test_vectors`.
@@ -39,7 +39,7 @@ def _clocks_stand() -> Iterator[None]:
 
 
 class At(Clock):
-    """A clock that stands."""
+    """A clock that does not move."""
 
     def __init__(self, moment: float) -> None:
         self.moment = moment
@@ -53,7 +53,7 @@ def named(headers: Headers) -> dict[str, str]:
 
 
 def stripe_takes(headers: Headers, body: bytes, now: float) -> bool:
-    """Whether Stripe's library takes it; whatever it raises is a refusal. Its own clock stands at NOW."""
+    """Whether Stripe's library accepts it; whatever it raises is a refusal. Its clock is fixed at NOW."""
     try:
         stripe.WebhookSignature.verify_header(body, named(headers).get("stripe-signature"), KEY, 300)
     except (stripe.SignatureVerificationError, ValueError, TypeError):
@@ -117,7 +117,7 @@ stamps = st.sampled_from(["{}", "{}", "{}", "0{}", "{}.0", " {}", "+{}", "{}_0",
 
 @st.composite
 def stripe_requests(draw: st.DrawFn) -> tuple[Headers, bytes, float]:
-    """Return a request that is signed well, then spoilt in some places."""
+    """Return a request that is signed correctly and then changed in some places."""
     stamp, body = str(NOW + draw(moments)), draw(bodies)
     good = hexdigest(stamp.encode() + b"." + body)
     shapes = [
@@ -221,7 +221,7 @@ def test_svix_header_names_are_taken_as_its_library_takes_them() -> None:
 
     assert svix_takes(headers, BODY, NOW)
     assert we_take("svix", headers, BODY, NOW)
-    # The library mixes both families; what is signed would then not be what is read.
+    # The library mixes both families: it could verify one of them and read the other.
     mixed = [(b"webhook-id", b"msg_1"), *headers[1:]]
     assert svix_takes(mixed, BODY, NOW)
     assert not we_take("svix", mixed, BODY, NOW)

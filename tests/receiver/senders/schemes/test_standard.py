@@ -1,4 +1,4 @@
-"""Standard Webhooks, with the official library as the oracle: what it refuses is refused, what it signs is taken."""
+"""Standard Webhooks, compared with the official library: what it refuses is refused, what it signs is accepted."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_a_signed_body_that_is_not_text_is_refused_as_the_official_library_does(
     with pytest.raises(SignedNoText):
         StandardWebhooks(secrets=(Secret(KEY),)).verify(headers, body, now=lambda: NOW)
 
-    # The caller's proof is over bytes; whether they are text is for the parser to say.
+    # The caller's proof covers bytes; the parser decides whether they are text.
     verify(headers, body)
 
 
@@ -221,7 +221,7 @@ def test_whatever_the_official_library_signs_is_taken(identity: str, body: str, 
 
 @st.composite
 def _requests(draw: st.DrawFn) -> tuple[Headers, bytes]:
-    """Return a request that is signed well, then spoilt in some places."""
+    """Return a request that is signed correctly and then changed in some places."""
     moment = NOW + draw(st.sampled_from([0, 0, 0, -200, 200, -299, 299, -300, 300, -301, 301, -400, 400]))
     identity = draw(_ids | st.text(st.characters(max_codepoint=255), max_size=4)).encode("latin-1")
     body = draw(st.binary(max_size=4) | st.sampled_from([BODY, b"1.5", b""]))

@@ -1,4 +1,4 @@
-"""The vectors that the providers publish hold, and no change of one byte of them does."""
+"""The vectors that the providers publish verify, and with any one bit or byte changed they do not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Vector:
 
 
 VECTORS = {
-    # The reference implementations' own.
+    # From the reference implementations.
     "standard": Vector(
         "standard",
         base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),

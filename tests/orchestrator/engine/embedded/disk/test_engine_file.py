@@ -1,4 +1,4 @@
-"""The engine's file is ours, whole and for one owner, or it is refused and left as it is."""
+"""The engine's file belongs to this program, is complete and has one owner, or it is refused and left as it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_file_is_for_its_owner_only(journal: Journal, path: Path) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
 
 
-def test_a_second_owner_is_refused_at_once_by_name(journal: Journal, path: Path) -> None:
+def test_a_second_owner_is_refused_at_once_and_the_file_is_named(journal: Journal, path: Path) -> None:
     with pytest.raises(EngineInUse, match=r"^\S+engine\.db is in use by another process$"):
         Journal(path).open()
 
@@ -43,7 +43,7 @@ def _try_twice(path: str, answers: multiprocessing.queues.Queue[str], again: syn
 
 
 @pytest.mark.slow
-def test_another_process_is_refused_and_may_have_it_afterwards(journal: Journal, path: Path) -> None:
+def test_another_process_is_refused_until_the_file_is_closed(journal: Journal, path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     answers: multiprocessing.queues.Queue[str] = context.Queue()
     again = context.Event()
@@ -60,7 +60,7 @@ def test_another_process_is_refused_and_may_have_it_afterwards(journal: Journal,
     process.join()
 
 
-def test_a_file_of_something_else_is_refused_and_left_alone(path: Path) -> None:
+def test_a_file_of_another_program_is_refused_and_left_alone(path: Path) -> None:
     path.parent.mkdir()
 
     with sqlite3.connect(path) as db:
@@ -76,7 +76,7 @@ def test_a_file_of_something_else_is_refused_and_left_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"SQLite format 3\0" + bytes(2000)])
-def test_no_database_at_all_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
 
@@ -112,7 +112,7 @@ def test_a_write_ahead_log_without_its_file_is_refused(journal: Journal, path: P
     assert not path.exists()
 
 
-def test_a_folder_that_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(JournalUnusable) as refused:
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> N
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_was_only_half_made_is_made_again(path: Path) -> None:
+def test_a_file_that_was_only_half_created_is_created_again(path: Path) -> None:
     path.parent.mkdir()
     path.with_name("engine.db.new").write_bytes(b"half")
     journal = Journal(path)

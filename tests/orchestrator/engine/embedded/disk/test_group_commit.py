@@ -1,4 +1,4 @@
-"""What waits while the disk is busy goes there together, and one caller takes no other with it."""
+"""What waits while the disk is busy is written together, and a caller that gives up does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.engine.embedded.disk.group_commit import GroupCommit
 from orchestrator.engine.embedded.disk.journal import Journal
 
 
-async def test_what_is_asked_while_the_disk_is_busy_goes_there_in_one_transaction(path: Path, disk: Disk) -> None:
+async def test_requests_that_come_while_the_disk_is_busy_are_written_in_one_transaction(path: Path, disk: Disk) -> None:
     async with engine(path) as connection:
         disk.free.clear()
         asking = [asyncio.create_task(create(connection, f"w{number}")) for number in range(200)]
@@ -24,7 +24,7 @@ async def test_what_is_asked_while_the_disk_is_busy_goes_there_in_one_transactio
     assert len(disk.transactions) <= 2
 
 
-async def test_a_caller_that_gives_up_takes_nobody_with_it(path: Path, disk: Disk) -> None:
+async def test_a_caller_that_gives_up_does_not_cancel_the_others(path: Path, disk: Disk) -> None:
     async with engine(path) as connection:
         disk.free.clear()
         asking = [asyncio.create_task(create(connection, f"w{number}")) for number in range(3)]
@@ -39,7 +39,7 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it(path: Path, disk: Dis
         ]
 
 
-async def test_what_is_decided_after_a_failed_write_is_not_numbered_after_rows_that_are_not_on_disk(path: Path) -> None:
+async def test_after_a_failed_write_nothing_is_numbered_after_rows_that_are_not_on_disk(path: Path) -> None:
     commits = GroupCommit(Journal(path), fill=lambda: None, committed=lambda _: None)
     await commits.run(Journal.open)
     commits.add([("a", images(1))], at=1)
@@ -61,7 +61,7 @@ async def test_what_is_decided_after_a_failed_write_is_not_numbered_after_rows_t
     assert versions(recovered) == {"a": 3}
 
 
-async def test_rows_that_no_lineage_needs_can_go_and_the_newest_stays(path: Path) -> None:
+async def test_rows_that_no_lineage_needs_are_deleted_except_the_newest(path: Path) -> None:
     snapshots: list[str] = []
 
     def fill() -> None:

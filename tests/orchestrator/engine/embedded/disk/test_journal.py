@@ -1,4 +1,4 @@
-"""The engine's file: what was committed is in it, and it is no larger than that."""
+"""The engine's file contains what was committed, and does not grow beyond that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.engine.embedded.disk.journal import Journal
 from orchestrator.engine.embedded.disk.writes import Row, Snapshot, Writes
 
 
-def test_what_was_committed_is_there_when_it_is_opened_again(journal: Journal, path: Path) -> None:
+def test_committed_changes_are_there_when_the_file_is_opened_again(journal: Journal, path: Path) -> None:
     journal.commit(Writes(rows=[row(1, 1), row(2, 5, "b")]))
     journal.commit(Writes(rows=[row(3, 2)]))
     journal.close()
@@ -30,7 +30,7 @@ def test_many_rows_are_one_transaction(journal: Journal, path: Path) -> None:
     assert versions(reopened(path)) == {f"w{seq}": seq for seq in range(1, 1001)}
 
 
-def test_lineages_over_before_a_time_are_found_by_class_and_age(journal: Journal) -> None:
+def test_lineages_that_finished_before_a_time_are_found_by_class_and_age(journal: Journal) -> None:
     journal.commit(
         Writes(
             rows=[row(1, 1)],
@@ -48,7 +48,7 @@ def test_lineages_over_before_a_time_are_found_by_class_and_age(journal: Journal
     assert journal.expired(400, transient=False, limit=1) == ["early"]
 
 
-def test_pages_that_are_free_are_used_again_and_given_back(journal: Journal, path: Path) -> None:
+def test_free_pages_are_reused_and_returned_to_the_file_system(journal: Journal, path: Path) -> None:
     seq = 0
 
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""Reading the file back: every row counts once, and damage is refused."""
+"""Loading the file: every row counts once, and a damaged file is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.engine.embedded.disk.writes import Row, Snapshot, Writes
 from orchestrator.errors import JournalUnusable
 
 
-def test_a_snapshot_stands_for_the_rows_before_it(journal: Journal, path: Path) -> None:
+def test_a_snapshot_replaces_the_rows_before_it(journal: Journal, path: Path) -> None:
     journal.commit(Writes(rows=[row(1, 1), row(2, 7, "b"), row(3, 2)]))
     journal.commit(Writes(rows=[row(4, 3)], snapshots=[Snapshot("a", 3, False, None, images(2))], trim=1))
     journal.close()

@@ -1,4 +1,4 @@
-"""What the state reports as changed is complete, and nothing but that."""
+"""The state reports every change, and nothing that has not changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orchestrator.engine.embedded.memory.state import IndexedState
 
 
 def texts(state: ServerState) -> dict[str, tuple[object, ...]]:
-    """Return each promise as it is written: several times cheaper than what two machines are compared by."""
+    """Return each promise as it is written; several times cheaper than the comparison of two machines."""
     return {
         id_: (
             *(promise.state, promise.timeout_at, promise.created_at, promise.settled_at, promise.tags),
@@ -35,7 +35,7 @@ def texts(state: ServerState) -> dict[str, tuple[object, ...]]:
 
 
 def same(stored: dict[str, LineageImage], state: IndexedState) -> None:
-    """Assert that what is stored is what the state holds, but for leases, which die with the process."""
+    """Assert that the stored records equal those of the state, except for leases, which end with the process."""
     merged = ServerState()
     for image in stored.values():
         merged.promises.update(image.promises)
@@ -56,7 +56,7 @@ def same(stored: dict[str, LineageImage], state: IndexedState) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(scenarios, external_scenarios), lengths, st.sets(st.integers(0, 250)))
-def test_what_it_reports_as_changed_is_enough_to_make_it_again(
+def test_the_reported_changes_are_enough_to_rebuild_the_state(
     scenario: Scenario, length: int, snapshots_after: set[int]
 ) -> None:
     state, now = IndexedState(), 10
@@ -96,7 +96,7 @@ def test_what_it_reports_as_changed_is_enough_to_make_it_again(
     assert promises(again) == promises(state)
 
 
-def test_reading_leasing_and_announcing_again_change_nothing_that_is_reported() -> None:
+def test_reading_leasing_and_announcing_again_report_no_change() -> None:
     state = IndexedState()
     created(state, "a", TARGET)
     created(state, "b", TARGET)

@@ -1,4 +1,4 @@
-"""Records that take little memory: the empty sets that they share stay empty."""
+"""Compact records: the empty set that they share stays empty."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from orchestrator.engine.embedded.memory.state import IndexedState
         lambda ids: setattr(ids, "name", "a"),
     ],
 )
-def test_nothing_can_be_put_into_the_set_that_all_share(change: Callable[[set[str]], object]) -> None:
+def test_nothing_can_be_added_to_the_shared_empty_set(change: Callable[[set[str]], object]) -> None:
     with pytest.raises((TypeError, AttributeError)):
         change(NO_IDS)
 
     assert set() == NO_IDS
 
 
-def test_what_is_added_by_an_operator_is_another_set() -> None:
+def test_adding_with_an_operator_makes_another_set() -> None:
     ids = NO_IDS
     ids |= {"a"}
 

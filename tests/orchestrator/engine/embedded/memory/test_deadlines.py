@@ -1,4 +1,4 @@
-"""Deadlines come when they are due, in the order in which they were set first, and leave nothing behind."""
+"""Deadlines are returned when they are due, in the order in which they were first set, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_what_is_due_is_what_a_scan_finds_in_the_order_of_insertion(
     assert [(id_, at) for at, _, id_, _ in deadlines.due(now)] == [it for it in scanned.items() if it[1] <= now]
 
 
-def test_no_more_than_asked_for_are_due_at_once_the_earliest_first() -> None:
+def test_due_returns_no_more_than_its_limit_the_earliest_first() -> None:
     deadlines = Deadlines()
 
     for id_, at in (("a", 3), ("b", 1), ("c", 2)):
@@ -40,7 +40,7 @@ def test_no_more_than_asked_for_are_due_at_once_the_earliest_first() -> None:
     assert deadlines.due(9) == []
 
 
-def test_one_that_was_moved_while_it_was_handled_is_not_forgotten() -> None:
+def test_a_deadline_that_was_moved_while_it_was_handled_is_not_forgotten() -> None:
     deadlines = Deadlines()
     deadlines.set("a", 0, 1)
     deadlines.set("b", 0, 1)

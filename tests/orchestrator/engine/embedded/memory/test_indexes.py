@@ -1,4 +1,4 @@
-"""The indexed state machine says and answers what the SDK's own does."""
+"""The indexed state machine sends the same replies and messages as the SDK's own."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from orchestrator.engine.embedded.memory.state import IndexedState
 
 @settings(max_examples=300, deadline=None)
 @given(scenarios, lengths)
-def test_it_answers_and_says_what_the_sdks_own_machine_does(scenario: Scenario, length: int) -> None:
+def test_its_replies_and_messages_are_those_of_the_sdks_own_machine(scenario: Scenario, length: int) -> None:
     same_course(scenario, length, ServerState())
 
 
 @settings(max_examples=300, deadline=None)
 @given(external_scenarios, lengths)
-def test_it_differs_from_that_machine_in_one_rule(scenario: Scenario, length: int) -> None:
+def test_it_differs_from_that_machine_in_one_rule_alone(scenario: Scenario, length: int) -> None:
     same_course(scenario, length, Ending())
 
 
@@ -45,7 +45,7 @@ def same_course(scenario: Scenario, length: int, theirs: ServerState) -> None:
         answered, expected = step(ours, now, request), step(theirs, now, request)
 
         if request is not None and request["kind"] == "task.fence" and isinstance(expected, dict):
-            # The one reply that says less: the worker knows the other promises of the branch already.
+            # The only shorter reply: the worker already knows the other promises of the branch.
             expected |= {"preload": []} if "preload" in expected else {}
 
         assert answered == expected

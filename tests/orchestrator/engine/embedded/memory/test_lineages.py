@@ -52,7 +52,7 @@ def test_a_lineage_that_gets_new_work_is_no_longer_over() -> None:
     assert state.finished_at("a") is None
 
 
-def test_transient_lineages_are_told_apart() -> None:
+def test_transient_lineages_are_listed_separately() -> None:
     state = IndexedState()
     created(state, "a", {"countersign:transient": "true"})
     created(state, "b")

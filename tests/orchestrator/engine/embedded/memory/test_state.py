@@ -1,4 +1,4 @@
-"""The state takes lineages in and drops them whole, and does what is due in slices."""
+"""The state adopts and drops whole lineages, and handles due deadlines in slices."""
 
 from __future__ import annotations
 
