@@ -67,7 +67,7 @@ def test_the_notebook_is_printed_byte_for_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("notebook",), ("keys",), ("--help",), ("receiver", "--help")])
 def test_a_reader_that_has_seen_enough_causes_no_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    program = [COMMAND, *arguments]
+    program = [str(COMMAND), *arguments]
 
     with subprocess.Popen(program, cwd=tmp_path, env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
         assert ran.stdout is not None
