@@ -41,6 +41,7 @@ class Application:
         self._closed: Final = closed
         #: Where frameworks look for the lifespan of an application that they mount: `router.lifespan_context`.
         self.router: Final = Router(lifespan=self.lifespan)
+        self._entered = False
         self._app: ASGIApp | None = None
 
     @contextlib.asynccontextmanager
@@ -51,17 +52,23 @@ class Application:
             RuntimeError: the lifespan is entered already.
             StartRefused: the configuration cannot be used, or the engine cannot be opened.
         """
-        if self._app is not None:
+        if self._entered:
             raise RuntimeError("this application has been started already: its lifespan can only be entered once")
 
-        async with self._opened() as app:
-            self._app = app
-            warn_of_access_log()
+        self._entered = True
 
-            try:
-                yield
-            finally:
-                self._app = None
+        try:
+            async with self._opened() as app:
+                self._app = app
+                warn_of_access_log()
+
+                try:
+                    yield
+                finally:
+                    self._app = None
+
+        finally:
+            self._entered = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the messages of a server's lifespan."""

@@ -290,6 +290,15 @@ async def test_the_engine_is_open_for_as_long_as_the_lifespan(chosen: Settings, 
         assert (await client.get(f"{BELOW}/readyz")).status_code == 200
 
 
+async def test_of_two_starts_at_the_same_time_one_is_refused(chosen: Settings) -> None:
+    app = create_app(chosen)
+    first, second = app.lifespan(), app.lifespan()
+    ended = await asyncio.gather(first.__aenter__(), second.__aenter__(), return_exceptions=True)
+
+    assert [type(one) for one in ended] == [type(None), RuntimeError]
+    await first.__aexit__(None, None, None)
+
+
 async def test_its_lifespan_is_also_where_frameworks_look_for_one(chosen: Settings) -> None:
     app = create_app(chosen)
     transport = httpx2.ASGITransport(app=starlette_host(app))
