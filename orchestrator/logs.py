@@ -34,7 +34,6 @@ ACCESS: Final = "receiver.access"
 #: The loggers of these libraries print requests, with their addresses or bodies, below the level given here.
 _QUIET: Final[Mapping[str, int]] = {
     "aiohttp": logging.WARNING,
-    "aiosmtplib": logging.WARNING,
     "asyncio": logging.WARNING,
     "databricks": logging.WARNING,
     "google": logging.WARNING,
@@ -43,7 +42,6 @@ _QUIET: Final[Mapping[str, int]] = {
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
     "mail": logging.WARNING,
-    "openai": logging.WARNING,
     "psycopg": logging.WARNING,
     "requests": logging.WARNING,
     "resonate": logging.INFO,

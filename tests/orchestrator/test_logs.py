@@ -192,7 +192,6 @@ def test_at_debug_only_our_own_loggers_speak_at_debug(start: Start) -> None:
         "databricks.sdk": logging.WARNING,
         "urllib3.connectionpool": logging.WARNING,
         "aiohttp.client": logging.WARNING,
-        "aiosmtplib": logging.WARNING,
         "psycopg.pool": logging.WARNING,
         "asyncio": logging.WARNING,
         "receiver.x": logging.DEBUG,
