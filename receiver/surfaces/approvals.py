@@ -22,7 +22,7 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.text.times import rfc3339
 from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
-from receiver.http.problems import HEADERS, Problem
+from receiver.http.problems import HEADERS
 from receiver.http.routing import route
 from receiver.pages.approval import ApprovalView, Notice, Recorded, redirect
 from receiver.surfaces.presented_token import verify_token
@@ -175,7 +175,7 @@ class Approvals:
             request.scope,
             token,
             audience="approver",
-            refusal=Problem("not-found"),
+            refusal="not-found",
             guessed=partial(self._edge.metrics.approval, "refused"),
         )
 

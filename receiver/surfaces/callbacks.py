@@ -155,7 +155,7 @@ class Callbacks:
             request.scope,
             token,
             audience="machine",
-            refusal=Problem("invalid-token"),
+            refusal="invalid-token",
             guessed=partial(self._edge.metrics.callback, "refused"),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.callbacks.claims import TokenInvalid
+from receiver.http.problems import Problem
 from receiver.http.telemetry import name_callback
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from orchestrator.callbacks.claims import Audience, Presented
-    from receiver.http.problems import Problem
+    from receiver.http.problems import ProblemName
     from receiver.surfaces.edge import Edge
 
 
@@ -26,7 +27,7 @@ def verify_token(  # noqa: PLR0913 - one check with named parts
     token: str,
     *,
     audience: Audience,
-    refusal: Problem,
+    refusal: ProblemName,
     outcome: str | None = None,
     guessed: Callable[[], None] | None = None,
 ) -> Presented:
@@ -36,6 +37,9 @@ def verify_token(  # noqa: PLR0913 - one check with named parts
     counts it in the surface's metrics, and it counts against the client's address. Without `guessed` nothing is
     counted: the sender is authenticated in another way, so it is not guessing.
 
+    The problem is made where it is raised: in a variable of this function it would form a cycle with its own traceback,
+    and every forged token would leave its request behind for the garbage collector.
+
     Raises:
         Problem: `refusal`, or `rate-limited` if too many tokens from this address were not genuine.
     """
@@ -43,15 +47,15 @@ def verify_token(  # noqa: PLR0913 - one check with named parts
         presented = edge.signer.verify_even_expired(token, audience=audience)
     except TokenInvalid:
         if guessed is None:
-            raise refusal from None
+            raise Problem(refusal) from None
 
         guessed()
-        raise edge.bad_tokens.refusal(scope, refusal) from None
+        raise edge.bad_tokens.refusal(scope, Problem(refusal)) from None
 
     claims = presented.claims
 
     if claims.is_of_root or (outcome is not None and outcome not in claims.outcomes):
-        raise refusal
+        raise Problem(refusal)
 
     name_callback(scope, claims.promise_id, claims.callback)
 

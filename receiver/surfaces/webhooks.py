@@ -159,7 +159,7 @@ class Webhooks:
             request.scope,
             token,
             audience="machine",
-            refusal=Problem("bad-token"),
+            refusal="bad-token",
             outcome="succeeded",
         )
         claims = presented.claims

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +19,8 @@ from receiver.surfaces.edge import Edge
 from receiver.surfaces.presented_token import verify_token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Scope
 
     from orchestrator.callbacks.claims import Presented
@@ -31,7 +35,6 @@ CLAIMS = Claims(
     expires_at=4_000_000_000,
     opened_at=4,
 )
-REFUSAL = Problem("invalid-token")
 
 
 class Door:
@@ -40,6 +43,7 @@ class Door:
     def __init__(self) -> None:
         self.signer = TokenSigner((Secret(b"key-of-the-presented-token-tests"),))
         self.guesses = 0
+        self.refused: Callable[[], Problem | None] = lambda: None
         self.scope: Scope = {"type": "http", "client": ("192.0.2.1", 1)}
         self.edge = Edge(
             engine=cast("Engine", None),
@@ -60,11 +64,12 @@ class Door:
                 self.scope,
                 token,
                 audience="machine",
-                refusal=REFUSAL,
+                refusal="invalid-token",
                 outcome=outcome,
                 guessed=self.guessed if counted else None,
             )
         except Problem as problem:
+            self.refused = weakref.ref(problem)
             return problem.name
 
 
@@ -106,3 +111,14 @@ def test_a_token_of_a_root_or_of_other_outcomes_is_refused_uncounted_and_unnamed
     assert door.take(door.signer.mint(claims), outcome="succeeded") == "invalid-token"
     assert door.scope == before
     assert (door.guesses, len(door.edge.bad_tokens)) == (0, 0)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_refused_token_leaves_nothing_to_the_garbage_collector(door: Door, *, counted: bool) -> None:
+    gc.disable()
+
+    try:
+        door.take("guess", counted=counted)
+        assert door.refused() is None
+    finally:
+        gc.enable()
