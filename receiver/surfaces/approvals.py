@@ -8,7 +8,7 @@ shown and nothing is recorded.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -200,16 +200,9 @@ class Approvals:
     def _form(
         self, page: _Page, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200
     ) -> Response:
-        return ApprovalView(
-            organisation=self._organisation,
-            asked=page.asked,
-            person=page.wait.claims.subject,
-            path=page.path,
-            now=int(self._edge.clock() * 1000),
-            chosen=chosen,
-            comment=comment,
-            fault=fault,
-        ).response(status)
+        view = replace(self._view(page), chosen=chosen, comment=comment, fault=fault)
+
+        return view.response(status)
 
     def _recorded(self, page: _Page, settled: Settled, *, refused: str | None = None) -> Response:
         """Return the page of a wait that is over; 409 if somebody tried to decide otherwise."""
@@ -226,15 +219,18 @@ class Approvals:
             comment="" if kept is None else kept.comment,
         )
 
+        view = replace(self._view(page), recorded=recorded, refused=refused)
+
+        return view.response(200 if refused is None else 409)
+
+    def _view(self, page: _Page) -> ApprovalView:
         return ApprovalView(
             organisation=self._organisation,
             asked=page.asked,
             person=page.wait.claims.subject,
             path=page.path,
             now=int(self._edge.clock() * 1000),
-            recorded=recorded,
-            refused=refused,
-        ).response(200 if refused is None else 409)
+        )
 
 
 def _closed(outcome: Outcome) -> str | None:
