@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import http.server
 import io
 import secrets
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.configuration import settings
+from support.loopback import QuietHandler, loopback_server
 
 from orchestrator.config.mail_address import NO_MAIL, mail_address
 from orchestrator.config.settings import Settings
@@ -37,25 +36,15 @@ class FakeDatabricks(Databricks):
 def site(status: int) -> Iterator[str]:
     """Serve one status on every path; a 302 redirects to itself."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the library's name
             self.send_response(status)
             self.send_header("Location", self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with loopback_server(Handler) as address:
+        yield address
 
 
 async def test_the_sources_file_is_read_with_its_secrets(tmp_path: Path) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.configuration import environment
+from support.loopback import QuietHandler, loopback_server
 from support.relay import Relay
 
 from orchestrator.config.secret_fragments import Fragments
@@ -56,7 +53,7 @@ def assert_nothing_of_it_in(text: str) -> None:
 def echo() -> Iterator[str]:
     """Serve refusals that repeat the request, as JSON and as text."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def answer(self) -> None:
             said = self.headers.get("Authorization", "")
             body = f'{{"error_code": "PERMISSION_DENIED", "message": "no, {said} and {said[9:20]} may not"}}'.encode()
@@ -68,23 +65,8 @@ def echo() -> Iterator[str]:
 
         do_GET = do_POST = answer  # noqa: N815 - the library's names
 
-        def log_message(self, *_: object) -> None: ...
-
-    class Server(HTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            if not isinstance(sys.exception(), ConnectionError):  # a client may disconnect before the response
-                super().handle_error(request, client_address)
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with loopback_server(Handler) as address:
+        yield address
 
 
 CLOSED = "127.0.0.1:9"
