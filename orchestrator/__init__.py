@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         WorkflowFailed,
     )
     from orchestrator.runs.definition import Workflow, workflow
+    from orchestrator.runs.subworkflow import Subworkflow, run_workflow
 
 __all__ = [
     "Address",
@@ -46,6 +47,7 @@ __all__ = [
     "StepRefused",
     "StepUnavailable",
     "StoreTampered",
+    "Subworkflow",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
@@ -53,6 +55,7 @@ __all__ = [
     "ask_people",
     "group_step",
     "open_callback",
+    "run_workflow",
     "workflow",
 ]
 
@@ -62,6 +65,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
+    "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
         *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),

@@ -22,7 +22,7 @@ from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
 from orchestrator.runs.group_ping import PING, ping
-from orchestrator.runs.loading import groups_of, steps_called
+from orchestrator.runs.loading import Loaded, groups_of, steps_called, with_subworkflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,10 +55,11 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
-    loaded = tuple(workflows)
+    loaded = with_subworkflows(workflows)
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
+    resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from orchestrator.durable.group_steps import GroupStep
 
-_step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+_step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 
 
@@ -87,8 +87,12 @@ class Context(SDKContext):
         A crash before the result is stored repeats the step. A step that raises is tried again a few times; return a
         failure that must not be tried again as a value.
         """
+        return self.run_tagged({}, fn, *args, **kwargs)
+
+    def run_tagged(self, tags: Mapping[str, str], fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
+        """Run a step as `run` does, with these tags on its promise."""
         name = fn if isinstance(fn, str) else getattr(fn, "__name__", type(fn).__name__)
-        mark = _step.set(name)
+        mark = _step.set(_Step(name=name, tags=tags))
 
         try:
             return super().run(fn, *args, **kwargs)
@@ -149,6 +153,14 @@ class Context(SDKContext):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What the SDK's request for a step lacks."""
+
+    name: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Wait:
     """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
 
@@ -179,12 +191,12 @@ class _WatchfulEffects:
         self.tampered: Final[dict[str, None]] = {}
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        name, wait = _step.get(), _wait.get()
+        step, wait = _step.get(), _wait.get()
 
         if wait is not None:
             req = wait.asked_by(req)
-        elif name is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+        elif step is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
 
         record = await self._effects.create_promise(req)
 
@@ -201,7 +213,10 @@ class _WatchfulEffects:
         return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
-        return await self._effects.settle_promise(id, storable(result, f"the result of {_step.get() or 'a step'}"))
+        step = _step.get()
+        name = "a step" if step is None else step.name
+
+        return await self._effects.settle_promise(id, storable(result, f"the result of {name}"))
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,28 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A dependency of every worker: the names of all workflows that are loaded, whichever group runs them."""
+
+    names: frozenset[str]
+
+
+def with_subworkflows(workflows: Iterable[Workflow[Any]]) -> tuple[Workflow[Any], ...]:
+    """Return these workflows and those that they can run: those that their modules name, and so on.
+
+    Of two workflows with the same name, the first one counts.
+    """
+    found: dict[str, Workflow[Any]] = {}
+    open_ones = list(workflows)
+
+    for one in open_ones:
+        if found.setdefault(one.name, one) is one:
+            open_ones += [other for other in _named_by(one, Workflow) if other.name not in found]
+
+    return tuple(found.values())
+
+
 def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:
     """Return the group steps that these workflows can call: those that their modules name.
 
@@ -25,7 +48,7 @@ def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any
     found: dict[str, GroupStep[..., Any]] = {}
 
     for one in workflows:
-        for step in _named_by(one):
+        for step in _named_by(one, GroupStep):
             if found.setdefault(step.name, step) is not step:
                 raise ConfigurationError(
                     "COUNTERSIGN_WORKFLOWS", f"has two group steps with the same name: {step.name}"
@@ -34,11 +57,11 @@ def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any
     return tuple(found.values())
 
 
-def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
-    """Return the group steps that the workflow's own module defines or imports."""
+def _named_by[T](workflow: Workflow[Any], kind: type[T]) -> tuple[T, ...]:
+    """Return what of this kind the workflow's own module defines or imports."""
     names = getattr(workflow.body, "__globals__", {})
 
-    return tuple(value for value in names.values() if isinstance(value, GroupStep))
+    return tuple(value for value in names.values() if isinstance(value, kind))
 
 
 def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
@@ -49,7 +72,7 @@ def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
 
 
 def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
-    """Return the workflows that these modules define or import, by name.
+    """Return the workflows that these modules define or import, and those that they can run, by name.
 
     Raises:
         ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name.
@@ -67,7 +90,7 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
             if found.setdefault(one.name, one) is not one:
                 raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {one.name}")
 
-    return found
+    return {one.name: one for one in with_subworkflows(found.values())}
 
 
 def _imported(name: str, number: int) -> ModuleType:
