@@ -185,7 +185,7 @@ def assemble(
         group=settings.group,
         bad_signatures=BadTokens(),
     )
-    starting = Workflows(edge, workflows, organisation=settings.name, api_keys=api_keys)
+    starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
     operations = Operations(edge, workflows, api_keys=api_keys)
     app = Starlette(
         routes=[
