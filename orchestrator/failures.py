@@ -12,7 +12,7 @@ whole process, and the replacement is tested at once.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from pydantic_core import to_jsonable_python
@@ -34,10 +34,13 @@ from orchestrator.errors import (
 )
 from orchestrator.sdk_internals import read_settled, replace_failures
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, WorkflowCancelled)}
 
 #: The errors that are a text and nothing else.
-_OF_A_TEXT: Final = {
+_OF_A_TEXT: Final[Mapping[str, type[Exception]]] = {
     "refused": StepRefused,
     "not JSON": NotJson,
     "misdefined": Misdefined,

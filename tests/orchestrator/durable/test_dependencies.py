@@ -76,6 +76,10 @@ class Later(Pool):
     """Defined below the function that gives it."""
 
 
+def failing(error: Exception) -> Any:
+    raise error
+
+
 @pytest.fixture
 def client() -> Resonate:
     return local_resonate(autostart=False)
@@ -125,8 +129,9 @@ async def test_a_type_that_only_the_function_around_it_knows_is_found(client: Re
 
     @dependency
     async def inner() -> AsyncIterator[Inner]:
-        assert Inner
-        yield Outer()
+        one: Inner = Outer()
+        assert isinstance(one, Inner)
+        yield one
 
     async with opened(client, [inner]):
         assert isinstance(given_by(client, Inner), Outer)
@@ -188,8 +193,7 @@ async def test_one_that_cannot_be_opened_refuses_the_start_and_closes_the_others
 
     @dependency
     async def broken() -> AsyncIterator[Cache]:
-        raise ConnectionRefusedError("postgres://user:secret@host")
-        yield
+        yield failing(ConnectionRefusedError("postgres://user:secret@host"))
 
     with pytest.raises(DependencyUnusable) as raised:
         async with opened(client, [good, broken]):
@@ -220,8 +224,7 @@ async def test_one_that_takes_too_long_to_open_refuses_the_start(
 async def test_our_own_errors_are_shown(client: Resonate) -> None:
     @dependency
     async def unset() -> AsyncIterator[Pool]:
-        raise ConfigurationError("SHOP_URL", "is missing")
-        yield
+        yield failing(ConfigurationError("SHOP_URL", "is missing"))
 
     with pytest.raises(DependencyUnusable, match="could not be opened: SHOP_URL is missing"):
         await opened(client, [unset]).__aenter__()
