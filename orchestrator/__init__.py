@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.context import Context
+    from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
     from orchestrator.errors import (
         CountersignError,
@@ -39,6 +40,7 @@ __all__ = [
     "Callback",
     "Context",
     "CountersignError",
+    "Dependency",
     "GroupStep",
     "Outcome",
     "Question",
@@ -51,6 +53,7 @@ __all__ = [
     "WorkflowExpired",
     "WorkflowFailed",
     "ask_people",
+    "dependency",
     "group_step",
     "open_callback",
     "workflow",
@@ -66,6 +69,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
+    "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
     "orchestrator.callbacks.question": ("Question",),
 }

@@ -82,7 +82,7 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     handler.addFilter(_discreet)
     handler.setFormatter(_Formatter() if form == "text" else _JsonFormatter())
     # No line shows these, and collecting them takes time for every record.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for old in tuple(root.handlers):
         root.removeHandler(old)

@@ -17,6 +17,7 @@ from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.stored_names import NONCE_TAG
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
@@ -150,7 +151,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     Raises:
         EngineUnavailable: whether it started is unknown; repeating the call is safe.
     """
-    root_id = f"{name}.{workflow_id}"
+    root_id = root_id_of(name, workflow_id)
     nonce = new_nonce()
     record = await create_task(
         engine,

@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from orchestrator.errors import EngineUnavailable
 from orchestrator.logs import ACCESS
+from orchestrator.runs.root_ids import name_of_root
 from receiver.http.client_addresses import client_address
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def name_caller(scope: Scope, name: str) -> None:
 def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, *, by: str) -> None:
     """Log who did this to a workflow, and from which address."""
     client = client_address(scope) or "-"
-    fields = {"promise": root_id, "by": by, "client": client}
-    logger.info("%s %s by=%s client=%s", root_id, action, by, client, extra={"fields": fields})
+    name = name_of_root(root_id)
+    fields = {**name._asdict(), "promise": root_id, "by": by, "client": client}
+    logger.info("%s %s by=%s client=%s", name, action, by, client, extra={"fields": fields})
 
 
 @contextlib.contextmanager
