@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.context import Context
+    from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
     from orchestrator.errors import (
         CountersignError,
@@ -40,6 +41,7 @@ __all__ = [
     "Callback",
     "Context",
     "CountersignError",
+    "Dependency",
     "GroupStep",
     "Outcome",
     "Question",
@@ -53,6 +55,7 @@ __all__ = [
     "WorkflowExpired",
     "WorkflowFailed",
     "ask_people",
+    "dependency",
     "group_step",
     "open_callback",
     "run_workflow",
@@ -70,6 +73,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
+    "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
     "orchestrator.callbacks.question": ("Question",),
 }

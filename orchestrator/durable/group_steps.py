@@ -23,22 +23,18 @@ if TYPE_CHECKING:
 class GroupStep[**Parameters, Result]:
     """A step of one worker group. `await ctx.call(step, ...)` runs it there and returns its result.
 
-    Its arguments and its result travel through the engine as JSON and are stored there. A worker that runs the step
-    makes one object of each type in `needs`, for `ctx.get_dependency`.
+    Its arguments and its result travel through the engine as JSON and are stored there.
     """
 
     name: str
     group: str
     body: Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]
-    needs: tuple[type, ...] = ()
 
 
 def group_step[**Parameters, Result](
-    group: str, *, needs: tuple[type, ...] = ()
+    group: str,
 ) -> Callable[[Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]], GroupStep[Parameters, Result]]:
     """Make an async function `(ctx, ...)` a step of this group, under the function's name.
-
-    `needs` are types that can be made without arguments.
 
     The step runs at least once per call, so give each of its effects an idempotency key.
 
@@ -50,7 +46,7 @@ def group_step[**Parameters, Result](
     def define(
         body: Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]],
     ) -> GroupStep[Parameters, Result]:
-        return GroupStep(name=getattr(body, "__name__", ""), group=group, body=body, needs=needs)
+        return GroupStep(name=getattr(body, "__name__", ""), group=group, body=body)
 
     return define
 

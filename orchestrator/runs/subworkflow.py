@@ -11,7 +11,7 @@ import asyncio
 import json
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import BaseModel, ValidationError
 from resonate.error import PlatformError, Suspended
@@ -108,7 +108,8 @@ def run_workflow[Request: BaseModel](
 
     child.__name__ = workflow.name
     flow = Context.over(ctx)
-    future = flow.options(timeout=_UNLIMITED).run_tagged({CHILD_TAG: workflow.name}, child)
+    unlimited = cast("Context", flow.options(timeout=_UNLIMITED))
+    future = unlimited.run_tagged({CHILD_TAG: workflow.name}, child)
     flow.at_end(partial(_cancel_unless_over, flow, workflow, future))
 
     return Subworkflow(flow, future)

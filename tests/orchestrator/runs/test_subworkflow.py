@@ -32,6 +32,8 @@ from orchestrator.runs.step_view import view_steps
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from resonate.context import Context as SDKContext
+
     from orchestrator.runs.roots import RootView
 
 
@@ -136,7 +138,7 @@ async def top(ctx: Context, request: Part) -> Any:
 @workflow()
 async def careless(ctx: Context, request: Whole) -> str:
     """End without what it has begun."""
-    run_workflow(ctx, part, Part(fate="wait"))
+    _ = run_workflow(ctx, part, Part(fate="wait"))
     await ctx.run(note_run)
 
     if request.catches:
@@ -229,7 +231,7 @@ async def test_a_parent_that_does_not_catch_it_ends_with_the_error_and_cancels_t
         )
         other = await child_root(one, "whole.a", 2)
         assert (await ended(one, other)).state == "cancelled"
-        assert UNDONE == [other]
+        assert [other] == UNDONE
 
 
 async def test_a_cancel_goes_down_to_the_last_sub_workflow_and_all_compensate(tmp_path: Path, engine_url: str) -> None:
@@ -242,7 +244,7 @@ async def test_a_cancel_goes_down_to_the_last_sub_workflow_and_all_compensate(tm
 
         assert await one.ended("a") == ("cancelled", {"message": "nobody answered in time", "asked": "ada"})
         assert [(await ended(one, each)).state for each in (inner, innermost)] == ["cancelled", "cancelled"]
-        assert UNDONE == [innermost, "top.a"]
+        assert [innermost, "top.a"] == UNDONE
 
 
 @pytest.mark.parametrize("catches", [False, True])
@@ -255,7 +257,7 @@ async def test_a_sub_workflow_that_nobody_awaits_ends_before_its_parent(
         assert (await one.ended("a"))[0] == ("failed" if catches else "succeeded")
         child = await child_root(one, "careless.a")
         assert (await one.engine.promises.get(child)).state != "pending"
-        assert UNDONE == [child]
+        assert [child] == UNDONE
 
 
 async def test_a_sub_workflow_ends_at_its_parents_timeout_at_the_latest(tmp_path: Path) -> None:
@@ -306,7 +308,7 @@ async def test_what_is_no_loaded_workflow_or_another_ones_input_is_refused_at_on
     async def body(ctx: Context, request: Whole) -> None:
         for wrong_one, given in [(note_run, {}), (part, Whole()), (unloaded(), {})]:
             with pytest.raises(TypeError) as refused:
-                run_workflow(ctx, wrong_one, given)
+                await run_workflow(ctx, wrong_one, given)
 
             told.append(str(refused.value))
 
@@ -318,8 +320,10 @@ async def test_what_is_no_loaded_workflow_or_another_ones_input_is_refused_at_on
     assert told == [
         "run_workflow needs a workflow, made with @workflow, not a function",
         "part takes a Part, not a Whole",
-        "the workflow unloaded is not loaded: import it in its parent's module, or name its own module in "
-        "COUNTERSIGN_WORKFLOWS",
+        (
+            "the workflow unloaded is not loaded: import it in its parent's module, or name its own module in "
+            "COUNTERSIGN_WORKFLOWS"
+        ),
     ]
 
 
@@ -344,7 +348,8 @@ async def test_a_parent_that_is_started_again_has_another_sub_workflow(tmp_path:
         await one.start("a", number=1)
         await one.ended("a")
         first = await child_root(one, "middle.a")
-        one.engine.resonate._network.state.drop("middle.a")
+        embedded: Any = one.engine.resonate._network
+        assert embedded.state.drop("middle.a")
         await one.start("a", number=2)
 
         assert await one.ended("a") == ("succeeded", {"doubled": 4})
@@ -358,7 +363,7 @@ async def test_a_sub_workflow_is_not_started_for_a_parent_that_was_cancelled_bef
         await one.start("a", number=1)
         step = {"resonate:scope": "local", "countersign:child": "part", "resonate:branch": "middle.a"}
         tags = step | {"resonate:parent": "middle.a", "resonate:origin": "middle.a"}
-        await one.engine.promises.create("middle.a:1", timeout_at=2**42, param=None, tags=tags)
+        await one.engine.promises.create("middle.a:1", timeout_at=int((one.now() + 3600) * 1000), param=None, tags=tags)
         await pause(0.05)
         await request_cancel(one.engine, "middle.a")
         one.engine.start()
@@ -377,7 +382,7 @@ async def elsewhere(ctx: Context, request: Part) -> str:
 
 
 @group_step("other")
-async def far(_: Context, number: int) -> str:
+async def far(_: SDKContext, number: int) -> str:
     return f"far {number}"
 
 
