@@ -61,10 +61,12 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate = engine.resonate
     resonate.with_dependency(engine)
     resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
-    resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
+    resonate.with_dependency(Links(TokenSigner(settings.signing_keys, clock=engine.clock), settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
-    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name))
+    resonate.with_dependency(
+        mailer if mailer is not None else Mailer(settings.mail, name=settings.name, clock=engine.clock)
+    )
 
     if group is not None and group not in groups_of(loaded):
         logger.warning(

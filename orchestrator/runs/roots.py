@@ -7,7 +7,6 @@ returns the existing record. Its param holds the input, and its value how the wo
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
@@ -157,7 +156,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
     parent: Parent | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> RootView:
     """Start the workflow unless its id is taken, and return it; `created` says whether this call started it.
@@ -169,7 +168,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     """
     root_id = root_id_of(name, workflow_id)
     nonce = new_nonce()
-    timeout_at = int((clock() + timeout.total_seconds()) * 1000)
+    timeout_at = int(((clock or engine.clock)() + timeout.total_seconds()) * 1000)
     record = await create_task(
         engine,
         root_id,

@@ -226,7 +226,7 @@ def _id_of(request: Request) -> str:
 
 
 def _document(view: RootView) -> dict[str, Any]:
-    document: dict[str, Any] = {**name_of_root(view.root_id)._asdict(), "state": view.state}
+    document: dict[str, Any] = {**name_of_root(view.root_id).document(), "state": view.state}
 
     if view.state == "succeeded" and view.result is not None:
         document["result"] = json.loads(view.result)
@@ -235,7 +235,7 @@ def _document(view: RootView) -> dict[str, Any]:
         document["error"] = json.loads(view.error)
 
     if view.parent_name is not None:
-        document["parent"] = view.parent_name._asdict()
+        document["parent"] = view.parent_name.document()
 
     return document
 
@@ -247,7 +247,7 @@ def _whole_step(step: StepView) -> dict[str, Any]:
         document["approval"] = approval_document(step.asked, step.outcome)
 
     if step.child is not None:
-        document["child"] = step.child._asdict()
+        document["child"] = step.child.document()
 
     return document
 

@@ -1,4 +1,7 @@
-"""Another workflow as a step, on every engine: its result, its failure, its cancel, and who ends with whom."""
+"""Another workflow as a step, on every engine: its result, its failure, its cancel, and who ends with whom.
+
+Long because parents and their sub-workflows can end in many orders, and each has its case.
+"""
 
 from __future__ import annotations
 
