@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.context import Context
     from orchestrator.durable.group_steps import GroupStep, group_step
+    from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        Misused,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -40,8 +42,10 @@ __all__ = [
     "Context",
     "CountersignError",
     "GroupStep",
+    "Misused",
     "Outcome",
     "Question",
+    "Step",
     "StepFailed",
     "StepRefused",
     "StepUnavailable",
@@ -53,6 +57,7 @@ __all__ = [
     "ask_people",
     "group_step",
     "open_callback",
+    "step",
     "workflow",
 ]
 
@@ -63,10 +68,11 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),
 }
 
