@@ -1,7 +1,7 @@
 """Pauses that last a tenth, for tests that are about what follows a pause and not about its length.
 
-This shortens the sleeps of workflows, the pauses between the tries of a step, the delays of calls that are scheduled for later, and the pauses of the
-Databricks client between two tries. Deadlines keep their length.
+This shortens the sleeps of workflows, the pauses between the tries of a step, the delays of calls that are scheduled
+for later, and the pauses of the Databricks client between two tries. Deadlines keep their length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The tries of a step: how many, which line the log gets for each, and what the store keeps of them."""
+"""The tries of a step: how many, which line the log gets for each, and what the store keeps of them.
+
+Long because a policy shows only in a workflow, and each policy needs one of its own.
+"""
 
 from __future__ import annotations
 
