@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.context import Context
+    from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
     from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
@@ -41,6 +42,7 @@ __all__ = [
     "Callback",
     "Context",
     "CountersignError",
+    "Dependency",
     "GroupStep",
     "Misused",
     "Outcome",
@@ -55,6 +57,7 @@ __all__ = [
     "WorkflowExpired",
     "WorkflowFailed",
     "ask_people",
+    "dependency",
     "group_step",
     "open_callback",
     "step",
@@ -71,6 +74,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
+    "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
     "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),

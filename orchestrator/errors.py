@@ -30,6 +30,10 @@ class EngineInUse(StartRefused):
     """Another process owns the embedded engine's file."""
 
 
+class DependencyUnusable(StartRefused):
+    """A dependency of the steps could not be opened. The message names it and its module."""
+
+
 class JournalUnusable(StartRefused):
     """The embedded engine's file is damaged, or was not written by Countersign. Nothing in it was changed."""
 

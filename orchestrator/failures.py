@@ -20,6 +20,7 @@ from resonate.error import ApplicationError
 from resonate.types import PromiseRecord, Value
 
 from orchestrator.errors import (
+    Misdefined,
     Misused,
     NotJson,
     StartRefused,
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
 
 _ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, WorkflowCancelled)}
 
-#: Errors that consist of their message.
-_PLAIN: Final[Mapping[str, type[Exception]]] = {
+#: The errors that are a text and nothing else.
+_OF_A_TEXT: Final[Mapping[str, type[Exception]]] = {
     "refused": StepRefused,
-    "misused": Misused,
     "not JSON": NotJson,
+    "misdefined": Misdefined,
+    "misused": Misused,
     "sdk": ApplicationError,
 }
 
@@ -66,6 +68,8 @@ def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for e
             return failure | {"ours": "not JSON"}
         case Misused():
             return failure | {"ours": "misused"}
+        case Misdefined():
+            return failure | {"ours": "misdefined"}
         case StepFailed():
             return failure | {"kind": error.kind, "message": _text(error.message), "where": error.where}
         case ApplicationError():
@@ -88,8 +92,8 @@ def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
             return _ENDS[state](str(fields.pop("message", "")), **fields)
         case {"ours": "unavailable", "message": str(message), "retry_after": int() | float() | None as seconds}:
             return StepUnavailable(message, retry_after=seconds)
-        case {"ours": "refused" | "misused" | "not JSON" | "sdk" as ours, "message": str(message)}:
-            return _PLAIN[ours](message)
+        case {"ours": "refused" | "not JSON" | "misdefined" | "misused" | "sdk" as ours, "message": str(message)}:
+            return _OF_A_TEXT[ours](message)
         case {"kind": str(kind), "message": str(message), "where": str(where)}:
             return StepFailed(message, kind=kind, where=where)
         case {"kind": str(kind), "message": str(message)}:

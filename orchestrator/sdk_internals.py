@@ -16,7 +16,7 @@ from resonate.codec import decode_settled, enc_hook
 from resonate.context import ResonateFuture
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Mapping
 
     from resonate.context import Context
     from resonate.effects import Effects
@@ -100,6 +100,25 @@ def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
     """Replace the function by which this client sends requests; `replacement` gets the SDK's own and returns ours."""
     sender = client._sender
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
+
+
+def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[Any], Exception]) -> None:
+    """Make `get_dependency` return these objects by the types given, and raise `missing(type)` where there is none.
+
+    The SDK itself knows an object only by the type that it has.
+    """
+    dependencies = client._deps
+    dependencies._map.update(objects)
+
+    def get(kind: Any) -> Any:
+        try:
+            return dependencies._map[kind]
+        except KeyError:
+            failure = missing(kind)
+
+        raise failure
+
+    dependencies.get = get  # type: ignore[method-assign, assignment]
 
 
 def refuse_tasks(client: Resonate) -> None:

@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 class GroupStep[**Parameters, Result]:
     """A step of one worker group. `await ctx.call(step, ...)` runs it there and returns its result.
 
-    Its arguments and its result travel through the engine as JSON and are stored there. A worker that runs the step
-    makes one object of each type in `needs`, for `ctx.get_dependency`.
+    Its arguments and its result travel through the engine as JSON and are stored there.
     """
 
     name: str
     group: str
     body: Callable[Concatenate[Any, Parameters], Awaitable[Result]]
-    needs: tuple[type, ...] = ()
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -50,14 +48,13 @@ class GroupStep[**Parameters, Result]:
 def group_step[**Parameters, Result](
     group: str,
     *,
-    needs: tuple[type, ...] = (),
     tries: int = TRIES,
     never_retry: tuple[type[BaseException], ...] = (),
     timeout: timedelta | float | None = None,
 ) -> Callable[[Callable[Concatenate[Any, Parameters], Awaitable[Result]]], GroupStep[Parameters, Result]]:
     """Make an async function `(ctx, ...)` a step of this group, under the function's name.
 
-    `needs` are types that can be made without arguments. `tries`, `never_retry` and `timeout` are as for `step`.
+    `tries`, `never_retry` and `timeout` are as for `step`.
 
     The step runs at least once per call, so give each of its effects an idempotency key.
 
@@ -73,7 +70,7 @@ def group_step[**Parameters, Result](
     ) -> GroupStep[Parameters, Result]:
         check_body(body, Misdefined)
 
-        return GroupStep(name=name_of(body), group=group, body=body, needs=needs, policy=policy)
+        return GroupStep(name=name_of(body), group=group, body=body, policy=policy)
 
     return define
 

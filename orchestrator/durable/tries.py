@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +62,7 @@ class FailedTry:
 class TryWatch:
     """A dependency of a worker: `watch` is called with each failed try. It must not raise or take long."""
 
-    watch: Callable[[FailedTry], None]
+    watch: Callable[[FailedTry], None] | None = None
 
 
 class StepTimeout(Exception):
@@ -107,7 +106,9 @@ class _Tries:
         self._name = name
         self._policy = policy
         self._body = inspect.unwrap(body)
-        self._records = TryRecords(ctx.get_dependency(Engine).promises, ctx.info.id)
+        engine = ctx.get_dependency(Engine)
+        self._clock = engine.clock
+        self._records = TryRecords(engine.promises, ctx.info.id, clock=engine.clock)
 
     async def failed(self, error: BaseException) -> FailedTry:
         """Log and record a try that failed with this error, and return it."""
@@ -123,7 +124,7 @@ class _Tries:
             place=self._place(error),
             pause=pause,
         )
-        at = int(time.time() * 1000)
+        at = int(self._clock() * 1000)
         next_at = None if pause is None else at + int(pause * 1000)
         self._tell(failed, error, next_at)
         await self._records.add(number, at=at, error=f"{failed.kind} at {failed.place}", next_at=next_at)
@@ -152,12 +153,10 @@ class _Tries:
             trace = " > ".join(f"{file}:{line} {function}" for file, line, function in own_places(error, self._home))
             logger.debug("step %s of %s: %s: %s", failed.step, failed.workflow_id, trace, failed.kind)
 
-        try:
-            watch = self._ctx.get_dependency(TryWatch)
-        except KeyError:
-            return
+        watch = self._ctx.get_dependency(TryWatch).watch
 
-        watch.watch(failed)
+        if watch is not None:
+            watch(failed)
 
     @property
     def _home(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -50,7 +49,7 @@ class TryRecord:
 class TryRecords:
     """The records of one step's tries. A failure of the engine is logged and changes nothing for the step."""
 
-    def __init__(self, promises: Promises, step_id: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, promises: Promises, step_id: str, *, clock: Callable[[], float]) -> None:
         self._promises = promises
         self._step_id = step_id
         self._clock = clock

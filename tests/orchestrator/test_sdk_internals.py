@@ -35,6 +35,7 @@ from orchestrator.sdk_internals import (
     has_active_tasks,
     is_workflow,
     keep_as_workflow,
+    provide,
     refuse_tasks,
     replace_effects,
     replace_send,
@@ -147,7 +148,7 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
 
     assert {file for file, names in found.items() if names} == {REACHES}
     assert found[REACHES] == [
-        *("_created", "_deserialize_error", "_encode_error", "_heartbeat", "_id"),
+        *("_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
         *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
     ]
 
@@ -364,6 +365,24 @@ async def test_all_requests_of_a_client_can_be_sent_by_something_else() -> None:
     await resonate.stop()
 
     assert asked == ["promise.create", "promise.get"]
+
+
+async def test_dependencies_are_had_in_steps_by_the_types_given(tmp_path: Path) -> None:
+    engine = await connect(settings(tmp_path, "memory://"), work=True)
+    provide(engine.resonate, {int: 7}, lambda kind: LookupError(f"no {kind.__name__}"))
+
+    async def body(ctx: Context) -> str:
+        try:
+            return ctx.get_dependency(str)
+        except LookupError as error:
+            return f"{error}, {ctx.get_dependency(int)}"
+
+    engine.resonate.register(body, name="body")
+    engine.start()
+
+    assert await engine.resonate.run("w", body).result() == "no str, 7"
+
+    await engine.stop()
 
 
 async def test_a_client_that_refuses_tasks_takes_none(tmp_path: Path) -> None:
