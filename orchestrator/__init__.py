@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.durable.context import Context
     from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
+    from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        Misused,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -43,8 +45,10 @@ __all__ = [
     "CountersignError",
     "Dependency",
     "GroupStep",
+    "Misused",
     "Outcome",
     "Question",
+    "Step",
     "StepFailed",
     "StepRefused",
     "StepUnavailable",
@@ -59,6 +63,7 @@ __all__ = [
     "group_step",
     "open_callback",
     "run_workflow",
+    "step",
     "workflow",
 ]
 
@@ -70,11 +75,12 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),
 }
 

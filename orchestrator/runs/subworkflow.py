@@ -22,7 +22,7 @@ from orchestrator.durable.scheduling import PERSISTENT
 from orchestrator.engine import Engine
 from orchestrator.errors import (
     EngineUnavailable,
-    Misdefined,
+    Misused,
     StoreTampered,
     UnknownPromise,
     WorkflowCancelled,
@@ -88,15 +88,15 @@ def run_workflow[Request: BaseModel](
             parent is seen here as the sub-workflow's `WorkflowCancelled`, after the sub-workflow has compensated.
 
     Raises:
-        Misdefined: this is not a workflow, no worker has loaded it, or the request is an instance of another model.
+        Misused: this is not a workflow, no worker has loaded it, or the request is an instance of another model.
         WorkflowFailed: the request does not fit the workflow's model; names the fields. Nothing was started.
         NotJson: the request cannot be written as JSON.
     """
     if not isinstance(workflow, Workflow):
-        raise Misdefined(f"run_workflow needs a workflow, made with @workflow, not a {type(workflow).__name__}")
+        raise Misused(f"run_workflow needs a workflow, made with @workflow, not a {type(workflow).__name__}")
 
     if workflow.name not in ctx.get_dependency(Loaded).names:
-        raise Misdefined(
+        raise Misused(
             f"the workflow {workflow.name} is not loaded: import it in its parent's module, or name its own module in "
             "COUNTERSIGN_WORKFLOWS"
         )
@@ -106,10 +106,9 @@ def run_workflow[Request: BaseModel](
     async def child(inner: SDKContext) -> str:
         return await _ended(Context.over(inner), workflow, text)
 
-    child.__name__ = workflow.name
     flow = Context.over(ctx)
     unlimited = cast("Context", flow.options(timeout=_UNLIMITED))
-    future = unlimited.run_tagged({CHILD_TAG: workflow.name}, child)
+    future = unlimited.run_part(workflow.name, child, tags={CHILD_TAG: workflow.name})
     flow.at_end(partial(_cancel_unless_over, flow, workflow, future))
 
     return Subworkflow(flow, future)
@@ -206,7 +205,7 @@ def _text_of(workflow: Workflow[Any], request: object) -> str:
 
     if isinstance(request, BaseModel):
         if not isinstance(request, model):
-            raise Misdefined(f"{workflow.name} takes a {model.__name__}, not a {type(request).__name__}")
+            raise Misused(f"{workflow.name} takes a {model.__name__}, not a {type(request).__name__}")
 
         request = request.model_dump(by_alias=True)
     else:
