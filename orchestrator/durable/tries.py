@@ -69,13 +69,19 @@ class StepTimeout(Exception):
     """A try took longer than its step allows. Not a TimeoutError, which the step's own code may raise."""
 
 
-async def try_step(
-    ctx: SDKContext, name: str, policy: Policy, body: Callable[..., Awaitable[Any]], call: Callable[[], Awaitable[Any]]
+async def try_step(  # noqa: PLR0913 - a step, and how it is tried
+    ctx: SDKContext,
+    name: str,
+    policy: Policy,
+    body: Callable[..., Awaitable[Any]],
+    call: Callable[[], Awaitable[Any]],
+    *,
+    pause: Callable[[float], Awaitable[None]] | None = None,
 ) -> Any:
     """Return what `call` returns, after as many tries as the policy allows; raise the error of the last one.
 
     `body` is the author's function. A step that has used `ctx` itself for steps is not tried again, because what it
-    began is on record.
+    began is on record. `pause` sleeps so many seconds before another try.
     """
     tries = _Tries(ctx, name, policy, body)
 
@@ -95,7 +101,7 @@ async def try_step(
                 keep_as_workflow(ctx)
                 raise _final(error, failed) from error
 
-            await sleeper_of(ctx)(failed.pause)
+            await (pause or sleeper_of(ctx))(failed.pause)
 
 
 class _Tries:

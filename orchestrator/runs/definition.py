@@ -20,10 +20,12 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
 from orchestrator.errors import (
+    CANCELLED,
     CountersignError,
     Misdefined,
     Misused,
     NotJson,
+    NotUndone,
     StepFailed,
     StoreTampered,
     WorkflowCancelled,
@@ -31,6 +33,7 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.cancel_watch import watching
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
@@ -71,11 +74,14 @@ class Workflow[Request: BaseModel]:
         """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
 
         An unexpected error ends the workflow as failed, with the error's type and place, or as cancelled if somebody
-        asked for that. So does a result that JSON cannot hold, with the place in the result.
+        asked for that. So does a result that JSON cannot hold, with the place in the result. Code that returns after
+        its cancel has reached it has been cancelled too; what it returned is in the error.
         """
         flow = Context.over(ctx)
-        ending = await self._run(flow, start)
-        await flow.run_end_actions()
+
+        with watching(flow):
+            ending = await self._run(flow, start)
+            await flow.run_end_actions()
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
@@ -85,19 +91,27 @@ class Workflow[Request: BaseModel]:
 
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            return Ending.succeeded(await self.body(flow, self._request(flow, start)))
+            ending = Ending.succeeded(await flow.interrupts.drive(self.body(flow, self._request(flow, start))))
+
+            return await self._after_cancel(flow, ending)
 
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
             return Ending.failed(str(error))
+        except NotUndone as error:
+            return Ending.raised(self._not_undone(flow, error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
-            if await flow.run(cancel_requested):
-                return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
+            if await flow.shielded.run(cancel_requested):
+                return Ending.raised(WorkflowCancelled(CANCELLED))
 
             logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
 
             return Ending.failed(self._described(error))
+
+    async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
+        """Return how code has ended that returned, although a cancel may have reached it."""
+        return ending.of_a_cancelled() if flow.cancel_seen and await flow.shielded.run(cancel_requested) else ending
 
     def _request(self, flow: Context, start: object) -> Request:
         try:
@@ -107,6 +121,17 @@ class Workflow[Request: BaseModel]:
             reason = f"the stored input does not fit this version of the workflow: {fields}"
 
         raise WorkflowFailed(reason)
+
+    def _not_undone(self, flow: Context, error: NotUndone) -> WorkflowFailed:
+        cause = error.__cause__
+        logger.error("workflow %s failed, and %s: %s", flow.info.id, error, describe_crash(error))
+
+        if isinstance(cause, WorkflowEnded):
+            fields = {name: value for name, value in cause.error.items() if name != "message"}
+
+            return WorkflowFailed(f"{cause}; {error}", **fields)
+
+        return WorkflowFailed(f"{error if cause is None else self._described(cause)}; {error}")
 
     def _described(self, error: BaseException) -> str:
         """Return what the workflow API says about an error. Only the texts of our own errors never quote a body."""

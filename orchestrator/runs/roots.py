@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
-from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
+from orchestrator.errors import CANCELLED, EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
 from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
 from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
@@ -107,6 +107,12 @@ class Ending:
             error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
 
         return cls(state=end.state, error=error)
+
+    def of_a_cancelled(self) -> Self:
+        """Return the ending of a workflow that was cancelled, and whose code then returned what this one returned."""
+        result = None if self.result is None else json.loads(self.result)
+
+        return type(self)(state="cancelled", error={"message": CANCELLED, "result": result})
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's value."""
