@@ -6,6 +6,8 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from resonate.error import ApplicationError
+
 from orchestrator.errors import WorkflowCancelled
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ DONE: Final[Tried] = {"again": False, "why": None}
 
 async def pause(ctx: Context, seconds: float) -> None:
     """Sleep durably. A cancel ends the sleep without an error; the workflow sees the cancel at its next wait."""
-    with contextlib.suppress(WorkflowCancelled):
+    with contextlib.suppress(ApplicationError, WorkflowCancelled):
         await ctx.shielded.sleep(timedelta(seconds=seconds))
 
 

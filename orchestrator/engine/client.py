@@ -12,6 +12,7 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
+from orchestrator.engine.tasks import Tasks
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.sdk_internals import has_active_tasks, refuse_tasks
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.engine.marks import Marks
+    from orchestrator.engine.tasks import TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +64,14 @@ class Engine:
         close: Callable[[], Awaitable[None]] | None = None,
         marks: Marks | None = None,
         clock: Callable[[], float] = time.time,
+        held: Callable[[str], TaskState | None] | None = None,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
         self.embedded: Final = embedded
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
+        self.tasks: Final = Tasks(resonate, seconds=seconds, held=held)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         #: Seconds since the epoch, as the engine itself counts them if it lives in this process.
         self.clock: Final = clock

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +33,7 @@ from orchestrator.errors import (
 )
 from orchestrator.runs.cancel_record import cancel_requested
 from orchestrator.runs.cancel_watch import watching
+from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
 logger = logging.getLogger(__name__)
-
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -75,7 +73,7 @@ class Workflow[Request: BaseModel]:
 
         An unexpected error ends the workflow as failed, with the error's type and place, or as cancelled if somebody
         asked for that. So does a result that JSON cannot hold, with the place in the result. Code that returns after
-        its cancel has reached it has been cancelled too; what it returned is in the error.
+        its cancel has reached it has been cancelled too, and keeps what it returned.
         """
         flow = Context.over(ctx)
 
@@ -173,7 +171,7 @@ def workflow[Request: BaseModel](
     def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")
 
-        if _NAME.fullmatch(chosen) is None:
+        if not is_workflow_name(chosen):
             raise Misdefined(f"a workflow's name is 1 to 64 of A-Z a-z 0-9 _ -, not {chosen!r}")
 
         if not inspect.iscoroutinefunction(body):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 
 from orchestrator import stored_names
@@ -65,7 +65,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others."""
+    """How a workflow ended. `result` is JSON text, if its code returned; `error` a JSON object, unless it succeeded."""
 
     state: State
     result: str | None = None
@@ -110,9 +110,7 @@ class Ending:
 
     def of_a_cancelled(self) -> Self:
         """Return the ending of a workflow that was cancelled, and whose code then returned what this one returned."""
-        result = None if self.result is None else json.loads(self.result)
-
-        return type(self)(state="cancelled", error={"message": CANCELLED, "result": result})
+        return replace(self, state="cancelled", error={"message": CANCELLED})
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's value."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -95,7 +95,7 @@ async def busy(ctx: Context, request: Task) -> Any:
                 await ctx.run(prepare)
             case "retry":
                 policy = Exponential(delay=DAY, factor=1, max_delay=DAY, max_retries=9)
-                await ctx.options(retry_policy=policy).run(fail)
+                await cast("Context", ctx.options(retry_policy=policy)).run(fail)
             case "future":
                 EVENTS.append("busy")
                 await asyncio.get_running_loop().create_future()
@@ -159,10 +159,7 @@ async def test_a_shielded_step_is_left_to_end(tmp_path: Path) -> None:
 
 async def test_the_steps_of_the_compensation_are_tried_again_and_what_it_returns_is_kept(tmp_path: Path) -> None:
     async with plant(tmp_path, "memory://", busy) as one:
-        assert await cancelled_while_busy(one, "stubborn") == (
-            "cancelled",
-            {"message": "the workflow was cancelled", "result": "done"},
-        )
+        assert await cancelled_while_busy(one, "stubborn") == ("cancelled", "done")
         assert ["prepared", "busy", "stopped", *["recovering"] * 3] == EVENTS
 
 
