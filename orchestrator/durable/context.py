@@ -160,8 +160,7 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
-            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+            tags |= {"resonate:external": "true", **_delayed(req)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -185,6 +184,8 @@ class _WatchfulEffects:
             req = wait.asked_by(req)
         elif name is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | _delayed(req))
 
         record = await self._effects.create_promise(req)
 
@@ -202,6 +203,14 @@ class _WatchfulEffects:
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
         return await self._effects.settle_promise(id, storable(result, f"the result of {_step.get() or 'a step'}"))
+
+
+def _delayed(timer: PromiseCreateReq) -> dict[str, str]:
+    """Return the tag that delays a timer's task until its deadline, where the engine honours that.
+
+    There is nothing to run, and the task would be announced again and again until then.
+    """
+    return {"resonate:delay": str(timer.timeout_at - 1)}
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
