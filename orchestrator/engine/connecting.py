@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 #: when the lease has lapsed.
 LEASE: Final = timedelta(seconds=20)
 
-#: A step that raises is retried after 1, 2, 4 ... 60 seconds, eight times in total. Then the workflow sees the error.
+#: A function that a worker registers and that raises is tried again after 2, 4 ... 60 seconds, eight times. Steps of
+#: workflows have a policy of their own.
 STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8)
 
 #: How many tasks one worker runs at once. On Postgres each running task needs a connection; eight were fastest there,
