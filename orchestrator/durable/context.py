@@ -17,7 +17,7 @@ from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
-from orchestrator.durable.wait_end import without_error
+from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
 from orchestrator.errors import NotJson, StepFailed
 from orchestrator.failures import failed_as_tampered, is_tampered
@@ -211,7 +211,7 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            tags |= {"resonate:external": "true", **_delayed(req)}
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -238,7 +238,7 @@ class _WatchfulEffects:
         elif name is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
         elif "resonate:timer" in req.tags:
-            req = msgspec.structs.replace(req, tags=req.tags | _delayed(req))
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
         record = await self._effects.create_promise(req)
 
@@ -261,14 +261,6 @@ class _WatchfulEffects:
             result = storable(result, f"the result of {_step.get() or 'a step'}")
 
         return await self._effects.settle_promise(id, result)
-
-
-def _delayed(timer: PromiseCreateReq) -> dict[str, str]:
-    """Return the tag that delays a timer's task until its deadline, where the engine honours that.
-
-    There is nothing to run, and the task would be announced again and again until then.
-    """
-    return {"resonate:delay": str(timer.timeout_at - 1)}
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from orchestrator.durable.group_steps import check_group
-from orchestrator.errors import ConfigurationError, CountersignError, DependencyUnusable, Misdefined
+from orchestrator.errors import ConfigurationError, CountersignError, DependencyUnusable, Misdefined, Misused
 from orchestrator.sdk_internals import provide
 from orchestrator.text.crashes import describe_crash, name_of_kind, place_in
 from orchestrator.text.redaction import redact
@@ -258,8 +258,8 @@ async def _close(opened_ones: list[tuple[Dependency[Any], AbstractAsyncContextMa
         logger.error("the dependency %s of %s was not closed within %g s", one.name, one.module, CLOSING)
 
 
-def _missing(kind: Any) -> Misdefined:
-    return Misdefined(
+def _missing(kind: Any) -> Misused:
+    return Misused(
         f"no dependency gives {_shown(kind)}: write `@dependency` over an async function that yields one and returns "
         f"AsyncIterator[{_shown(kind)}], in the module of the workflow or of the step; "
         "in a test, pass one to Trial(dependencies=[...])"

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import resonate
+import resonate.context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextvars import Context
 
 _ASYNCIO: Final = str(Path(asyncio.__file__).parent)
 _ANYIO: Final = str(Path(anyio.__file__).parent)
-_SDK: Final = str(Path(resonate.__file__).parent)
+_SDK: Final = str(Path(resonate.context.__file__).parent)
 
 #: Where code waits for what another task of the same process does: files of asyncio, with functions where only these.
 _LOCKS: Final = (f"{_ASYNCIO}/locks.py", f"{_ASYNCIO}/queues.py", f"{_ASYNCIO}/taskgroups.py")
@@ -42,12 +42,15 @@ def busy_task(
         if not task.done() and not _is_at_rest(task, is_nap):
             return task
 
-    timers = getattr(asyncio.get_running_loop(), "_scheduled", ())
+    return watched[0] if watched and any(map(ours, _contexts_of_timers())) else None
 
-    if watched and any(not timer.cancelled() and ours(timer._context) for timer in timers):  # noqa: SLF001
-        return watched[0]
 
-    return None
+def _contexts_of_timers() -> Iterator[Context]:
+    for timer in getattr(asyncio.get_running_loop(), "_scheduled", ()):
+        context: Context | None = getattr(timer, "_context", None)
+
+        if context is not None and not timer.cancelled():
+            yield context
 
 
 def _is_at_rest(task: asyncio.Task[Any], is_nap: Callable[[object], bool]) -> bool:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.question import Asked
+from orchestrator.durable.try_records import read_tries
 from orchestrator.errors import UnknownPromise, WorkflowCancelled, WorkflowExpired, WorkflowFailed
 from orchestrator.failures import error_of
 from orchestrator.runs.call_graph import name_of, walk
@@ -18,10 +19,11 @@ from orchestrator.testing.trial.world import TrialError
 from orchestrator.text.times import to_the_second, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from resonate.types import PromiseRecord
 
+    from orchestrator.durable.try_records import TryRecord
     from orchestrator.engine import Engine
     from orchestrator.errors import WorkflowEnded
     from orchestrator.runs.roots import RootView, State
@@ -124,7 +126,13 @@ class Run:
         return [record for record in await self._records(unsettled=True) if record.state == "pending"]
 
     async def _waits_for(self) -> str:
-        found = [_described(record) for record in await self._unsettled()]
+        unsettled = await self._unsettled()
+        parents = {record.tags.get("resonate:parent") for record in unsettled}
+        found = [
+            f"its step {name_of(record)!r} {await self._tried(record)}" if _is_step(record) else _described(record)
+            for record in unsettled
+            if record.id not in parents
+        ]
 
         if not found:
             return (
@@ -132,7 +140,22 @@ class Run:
                 "asyncio.sleep or a lock?"
             )
 
-        return f"{'; '.join(found)}"
+        return "; ".join(found)
+
+    async def _tried(self, step: PromiseRecord) -> str:
+        """Return what has become of a step that is not over."""
+
+        async def act(engine: Engine) -> Sequence[TryRecord]:
+            return await read_tries(engine.promises, step)
+
+        tries = await self._world.do(act)
+
+        if not tries or tries[-1].next_at is None or tries[-1].next_at <= self._world.clock():
+            return "goes on, and waits for something that the test does"
+
+        last, at = tries[-1], to_the_second(utc(tries[-1].next_at or 0))
+
+        return f"failed in try {last.number} with {last.error} and is tried again at {at}: `await trial.advance(...)`"
 
     async def _failures(self) -> list[str]:
         """Return what failed in the run's steps, with the errors' texts, which the workflow API does not show."""
@@ -147,6 +170,10 @@ def _is_part_of(record: PromiseRecord, question: str) -> bool:
     name, dash, place = record.tags[CALLBACK_TAG].rpartition("-")
 
     return asked is not None and asked.inquiry.need == "all" and (name, dash) == (question, "-") and place.isdigit()
+
+
+def _is_step(record: PromiseRecord) -> bool:
+    return record.tags.get("resonate:scope") == "local"
 
 
 def _described(record: PromiseRecord) -> str:
@@ -165,10 +192,4 @@ def _described(record: PromiseRecord) -> str:
     if record.tags.get("resonate:timer") == "true":
         return f"it sleeps until {until}; let time pass with `await trial.advance(...)`"
 
-    if record.tags.get("resonate:scope") == "global":
-        return f"it waits for the end of {name}"
-
-    return (
-        f"its step {name!r} has not ended: it failed and is tried again later (`await trial.advance(...)`), "
-        "or it waits for something that the test does"
-    )
+    return f"it waits for the end of {name}"
