@@ -25,7 +25,7 @@ from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
 from orchestrator.runs.group_ping import PING, ping
-from orchestrator.runs.loading import dependencies_of, groups_of, steps_called
+from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,11 +62,12 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
-    loaded = tuple(workflows)
+    loaded = with_subworkflows(workflows)
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
     own_signer = signer if signer is not None else TokenSigner(settings.signing_keys, clock=engine.clock)
+    resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
     resonate.with_dependency(Links(own_signer, settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
@@ -117,7 +118,9 @@ def dependencies_opened(  # noqa: PLR0913 - what may be opened, and what stands 
         DependencyUnusable: one cannot be opened; those opened before it are closed.
         ConfigurationError: two of them give the same type.
     """
-    return opened(engine.resonate, dependencies_of(workflows, modules, group=group), given, instead)
+    loaded = dependencies_of(with_subworkflows(workflows), modules, group=group)
+
+    return opened(engine.resonate, loaded, given, instead)
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
