@@ -21,6 +21,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 from itsdangerous.signer import SigningAlgorithm
@@ -164,7 +165,7 @@ def _encode(claims: Claims) -> bytes:
 
 
 def _decode(document: bytes, version: Version, audience: Audience) -> Claims:
-    fields = json.loads(document)
+    fields = msgspec.json.decode(document)
 
     # Only we can have signed this, so these cannot differ unless a key is used for something else as well.
     if fields["v"] != version or fields["a"] != audience or ("w" in fields) != (version > 1):

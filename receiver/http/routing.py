@@ -134,4 +134,8 @@ class Routes:
         raise HTTPException(405, headers={"Allow": ", ".join(other.methods or ())})
 
     def _handler_of(self, error: Exception) -> ErrorHandler | None:
-        return next((self._errors[each] for each in type(error).__mro__ if each in self._errors), None)
+        for each in type(error).__mro__:
+            if each in self._errors:
+                return self._errors[each]
+
+        return None
