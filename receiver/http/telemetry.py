@@ -51,7 +51,7 @@ def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, 
     """Log who did this to a workflow, and from which address."""
     client = client_address(scope) or "-"
     name = name_of_root(root_id)
-    fields = {**name._asdict(), "promise": root_id, "by": by, "client": client}
+    fields = {**name.document(), "promise": root_id, "by": by, "client": client}
     logger.info("%s %s by=%s client=%s", name, action, by, client, extra={"fields": fields})
 
 
