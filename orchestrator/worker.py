@@ -22,8 +22,10 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.group_ping import PING, ping
 from orchestrator.runs.loading import dependencies_of, groups_of, steps_called
+from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,8 +64,11 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.with_dependency(engine)
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
-    resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
-    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name))
+    counts = engine.counts
+    workspace = databricks if databricks is not None else Databricks(variables=settings.databricks, counts=counts)
+    resonate.with_dependency(workspace)
+    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name, counts=counts))
+    _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):
         logger.warning(
@@ -87,6 +92,13 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(poll, name=POLL, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
+
+
+def _log_ends(engine: Engine) -> None:
+    ends = EndLog(engine.counts)
+    engine.resonate.with_dependency(ends)
+    watch_ends(engine.resonate, ends.recorded)
+    engine.watch_expired(ends.expired)
 
 
 def dependencies_opened(

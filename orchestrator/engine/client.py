@@ -8,6 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.config.groups import DEFAULT_GROUP
+from orchestrator.counts import Counts
 from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
@@ -60,6 +61,7 @@ class Engine:
         wait: _Waiter | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
         marks: Marks | None = None,
+        watch_expired: Callable[[Callable[[PromiseRecord], None]], None] | None = None,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
@@ -67,6 +69,8 @@ class Engine:
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
+        #: What this process did, counted.
+        self.counts: Final = Counts()
         self.address_of: Final = address_of
         #: Where the engine delivers the tasks of this process's group.
         self.own_address: Final = address_of(group)
@@ -77,6 +81,15 @@ class Engine:
         self._probe = probe
         self._wait = wait
         self._close = close
+        self._watch_expired = watch_expired
+
+    def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
+        """Call `watch` with the root of every workflow that this engine ends at its timeout, payloads left out.
+
+        Only the embedded engine tells. Others end their workflows where no process of ours sees it.
+        """
+        if self._watch_expired is not None:
+            self._watch_expired(watch)
 
     def start(self) -> None:
         """Start taking tasks. All workflows must be registered before."""

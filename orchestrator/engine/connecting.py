@@ -93,6 +93,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 wait=embedded.wait_settled,
                 close=embedded.stop,
                 marks=embedded.marks(seconds=seconds),
+                watch_expired=embedded.watch_expired,
             )
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)

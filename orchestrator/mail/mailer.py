@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 import anyio.to_thread
 from pydantic import AfterValidator
 
+from orchestrator.counts import Counts
 from orchestrator.errors import StepRefused
 from orchestrator.mail import smtp
 from orchestrator.mail.mime import compose
@@ -36,7 +37,7 @@ type EmailAddress = Annotated[str, AfterValidator(mailbox)]
 class Mailer:
     """Sends messages the way the settings say.
 
-    `name` is the organisation that asks, shown as the sender's. `clock` dates the messages.
+    `name` is the organisation that asks, shown as the sender's. `clock` dates the messages. `counts` counts them.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Mailer:
         name: str = "Countersign",
         console: TextIO | None = None,
         clock: Callable[[], float] = time.time,
+        counts: Counts | None = None,
     ) -> None:
         self.name: Final = one_line(name, MAX_NAME)
         self._address = address
         self._console = console
         self._clock = clock
+        self._counts = counts if counts is not None else Counts()
 
     async def send(self, message: Message, *, message_id: str) -> None:
         """Hand the message to the mail server, or print it. Give the same message the same `message_id` every time.
@@ -59,6 +62,10 @@ class Mailer:
             StepRefused: the server will never accept it, with the server's reason; or the recipient is not an address.
             StepUnavailable: the server may accept it later.
         """
+        with self._counts.result("mails"):
+            await self._send(message, message_id)
+
+    async def _send(self, message: Message, message_id: str) -> None:
         self._require_mail()
         message = _addressed(message)
 
