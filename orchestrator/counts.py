@@ -15,10 +15,14 @@ from orchestrator.errors import StepRefused
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-type Counter = Literal["workflows_started", "workflows_ended", "step_failures", "mails", "databricks_calls"]
+type Counted = Literal["workflows_started", "workflows_ended", "step_failures", "mails", "databricks_calls"]
 
 #: How a call of somebody else's service ended: done, refused for good, or to be tried again.
 RESULTS: Final = ("ok", "refused", "unavailable")
+
+#: The states in which a workflow can end, and what is asked of the Jobs API.
+ENDS: Final = ("succeeded", "failed", "expired", "cancelled")
+CALLS: Final = ("trigger", "read", "cancel")
 
 #: How many different labels one counter keeps.
 MOST_LABELS: Final = 1000
@@ -32,9 +36,9 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
-        self._counted: Final[dict[Counter, dict[tuple[str, ...], int]]] = {}
+        self._counted: Final[dict[Counted, dict[tuple[str, ...], int]]] = {}
 
-    def add(self, counter: Counter, *labels: str) -> None:
+    def add(self, counter: Counted, *labels: str) -> None:
         """Count one event under these labels."""
         with self._lock:
             counted = self._counted.setdefault(counter, {})
@@ -45,7 +49,7 @@ class Counts:
             counted[labels] = counted.get(labels, 0) + 1
 
     @contextlib.contextmanager
-    def result(self, counter: Counter, *labels: str) -> Iterator[None]:
+    def result(self, counter: Counted, *labels: str) -> Iterator[None]:
         """Count how the block ends, by a last label that is one of `RESULTS`. A cancelled block is not counted."""
         try:
             yield
@@ -55,7 +59,7 @@ class Counts:
 
         self.add(counter, *labels, "ok")
 
-    def of(self, counter: Counter) -> Mapping[tuple[str, ...], int]:
+    def of(self, counter: Counted) -> Mapping[tuple[str, ...], int]:
         """Return how many events were counted, by their labels."""
         with self._lock:
             return dict(self._counted.get(counter, {}))

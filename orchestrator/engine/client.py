@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.engine.marks import Marks
+    from orchestrator.engine.open_waits import LookAtWaits, OpenWaits
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Engine:
         close: Callable[[], Awaitable[None]] | None = None,
         marks: Marks | None = None,
         watch_expired: Callable[[Callable[[PromiseRecord], None]], None] | None = None,
+        open_waits: LookAtWaits | None = None,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
@@ -82,6 +84,11 @@ class Engine:
         self._wait = wait
         self._close = close
         self._watch_expired = watch_expired
+        self._open_waits = open_waits
+
+    async def open_waits(self) -> OpenWaits | None:
+        """Return how many waits are open, as of some seconds ago; None where that cannot be had cheaply."""
+        return None if self._open_waits is None else await self._open_waits()
 
     def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
         """Call `watch` with the root of every workflow that this engine ends at its timeout, payloads left out.

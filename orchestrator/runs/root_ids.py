@@ -25,6 +25,11 @@ class RootName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.workflow}.{self.id}"
 
+    @property
+    def members(self) -> dict[str, str]:
+        """Both as the members of a JSON object."""
+        return {"workflow": self.workflow, "id": self.id}
+
 
 def is_workflow_id(text: str) -> bool:
     """Return whether a workflow can be started under this id."""

@@ -225,7 +225,7 @@ def _id_of(request: Request) -> str:
 
 
 def _document(view: RootView) -> dict[str, Any]:
-    document: dict[str, Any] = {**name_of_root(view.root_id)._asdict(), "state": view.state}
+    document: dict[str, Any] = {**name_of_root(view.root_id).members, "state": view.state}
 
     if view.state == "succeeded" and view.result is not None:
         document["result"] = json.loads(view.result)

@@ -28,6 +28,7 @@ from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
 from orchestrator.engine.embedded.ticker import Ticker
+from orchestrator.engine.open_waits import waits_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.engine.embedded.memory.state import IndexedState
+    from orchestrator.engine.open_waits import OpenWaits
 
 OK: Final = 200
 _MS: Final = timedelta(milliseconds=1)
@@ -89,6 +91,10 @@ class EmbeddedConnection:
     def leases(self) -> dict[str, int]:
         """The tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
         return self._durable.leases
+
+    async def open_waits(self) -> OpenWaits:
+        """Return how many waits are open now."""
+        return waits_among(self.state.open_waits)
 
     def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
         """Call `watch` with the root of each workflow that ends at its own timeout, once that is on disk."""
