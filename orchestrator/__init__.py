@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.durable.context import Context
     from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
+    from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        Misused,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -42,8 +44,10 @@ __all__ = [
     "CountersignError",
     "Dependency",
     "GroupStep",
+    "Misused",
     "Outcome",
     "Question",
+    "Step",
     "StepFailed",
     "StepRefused",
     "StepUnavailable",
@@ -56,6 +60,7 @@ __all__ = [
     "dependency",
     "group_step",
     "open_callback",
+    "step",
     "workflow",
 ]
 
@@ -66,11 +71,12 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),
 }
 

@@ -15,9 +15,11 @@ from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.watcher import POLL, poll
-from orchestrator.durable.context import check_result
+from orchestrator.durable.context import Context, check_storable
 from orchestrator.durable.dependencies import opened
 from orchestrator.durable.scheduling import PERSISTENT
+from orchestrator.durable.steps import awaitable
+from orchestrator.durable.tries import FailedTry, TryWatch, try_step
 from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
@@ -28,12 +30,13 @@ from orchestrator.runs.loading import dependencies_of, groups_of, steps_called
 from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
+    from orchestrator.counts import Counts
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
@@ -50,10 +53,12 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
+    watch_tries: Callable[[FailedTry], None] | None = None,
 ) -> None:
     """Make this engine's process a worker for one group, or for all. It takes no task before `engine.start()`.
 
-    What its steps get beyond our own objects is opened by `dependencies_opened`.
+    What its steps get beyond our own objects is opened by `dependencies_opened`. `watch_tries` is called with each try
+    of a step that failed here; it must not raise.
 
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
@@ -62,12 +67,14 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
-    resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
+    resonate.with_dependency(Links(TokenSigner(settings.signing_keys, clock=engine.clock), settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     counts = engine.counts
     workspace = databricks if databricks is not None else Databricks(variables=settings.databricks, counts=counts)
+    post = Mailer(settings.mail, name=settings.name, clock=engine.clock, counts=counts) if mailer is None else mailer
     resonate.with_dependency(workspace)
-    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name, counts=counts))
+    resonate.with_dependency(post)
+    resonate.with_dependency(TryWatch(functools.partial(_failed, counts, watch_tries)))
     _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):
@@ -92,6 +99,13 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(poll, name=POLL, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
+
+
+def _failed(counts: Counts, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:
+    counts.add("step_failures", failed.step)
+
+    if watch is not None:
+        watch(failed)
 
 
 def _log_ends(engine: Engine) -> None:
@@ -122,17 +136,22 @@ def dependencies_opened(
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
-    """Register a step, wrapped so that it fails if the engine could not store its result."""
+    """Register a step, wrapped so that its tries are made here and its result is one that the engine can store."""
 
     @functools.wraps(step.body)
-    async def stored(ctx: SDKContext, *arguments: Any, **named: Any) -> Any:
-        result = await step.body(ctx, *arguments, **named)
-        check_result(ctx, result, f"the result of {step.name}")
+    async def tried(ctx: SDKContext, *arguments: Any, **named: Any) -> Any:
+        inner = Context.over(ctx)
 
-        return result
+        async def call() -> Any:
+            result = await awaitable(step.name, step.body(inner, *arguments, **named))
+            check_storable(result, f"the result of {step.name}")
+
+            return result
+
+        return await try_step(inner, step.name, step.policy, step.body, call)
 
     try:
-        engine.resonate.register(stored, name=step.name)
+        engine.resonate.register(tried, name=step.name)
     except ApplicationError as error:
         reason = f"has a group step that does not take `ctx` first: {step.name}"
         raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.config.groups import DEFAULT_GROUP
@@ -64,6 +65,7 @@ class Engine:
         marks: Marks | None = None,
         watch_expired: Callable[[Callable[[PromiseRecord], None]], None] | None = None,
         open_waits: LookAtWaits | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
@@ -73,6 +75,8 @@ class Engine:
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         #: What this process did, counted.
         self.counts: Final = Counts()
+        #: Seconds since the epoch, as the engine itself counts them if it lives in this process.
+        self.clock: Final = clock
         self.address_of: Final = address_of
         #: Where the engine delivers the tasks of this process's group.
         self.own_address: Final = address_of(group)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +31,7 @@ async def is_served(
     group: str,
     *,
     seconds: float,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> bool:
     """Return whether a worker of this group replies within `seconds`.
@@ -50,7 +49,7 @@ async def is_served(
         function=PING,
         argument=group,
         target=engine.address_of(group),
-        timeout_at=int((clock() + _KEPT_SECONDS) * 1000),
+        timeout_at=int(((clock or engine.clock)() + _KEPT_SECONDS) * 1000),
         tags={TRANSIENT_TAG: "true"},
     )
     record = await engine.wait_settled(probe, seconds=seconds)

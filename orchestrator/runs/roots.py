@@ -7,7 +7,6 @@ returns the existing record. Its param holds the input, and its value how the wo
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
@@ -153,7 +152,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     text: str,
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> RootView:
     """Start the workflow unless its id is taken, and return it; `created` says whether this call started it.
@@ -171,7 +170,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         function=name,
         argument=Start(root_id=root_id, text=text).stored(),
         target=engine.address_of(group),
-        timeout_at=int((clock() + timeout.total_seconds()) * 1000),
+        timeout_at=int(((clock or engine.clock)() + timeout.total_seconds()) * 1000),
         tags={NONCE_TAG: nonce, **MARK},
     )
 

@@ -33,11 +33,14 @@ from orchestrator.sdk_internals import (
     as_written,
     effects_of,
     has_active_tasks,
+    is_workflow,
     keep_as_workflow,
     provide,
     refuse_tasks,
     replace_effects,
     replace_send,
+    reshaped,
+    sleeper_of,
     state_of,
     task_of,
     watch_ends,
@@ -62,6 +65,7 @@ UNPROMISED = {
     "resonate.codec": (REACHES,),
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
     "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/server.py"),
+    "resonate.durable": ("orchestrator/durable/steps.py",),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
     "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
 }
@@ -145,7 +149,7 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
 
     assert {file for file, names in found.items() if names} == {REACHES}
     assert found[REACHES] == [
-        *("_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_map"),
+        *("_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
         *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
     ]
 
@@ -299,6 +303,26 @@ async def test_a_function_kept_as_a_workflow_is_not_tried_again() -> None:
             await called(function, tries=1)
 
     assert tries == [False, False, True]
+
+
+async def test_a_function_call_says_whether_it_has_begun_a_step_and_what_it_sleeps_with() -> None:
+    async def body(ctx: Context) -> list[bool]:
+        before = is_workflow(ctx)
+        await ctx.run(seven)
+        await sleeper_of(ctx)(0)
+
+        return [before, is_workflow(ctx)]
+
+    assert await called(body) == [False, True]
+
+
+async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
+    async def body(ctx: Context) -> list[Any]:
+        future = reshaped(ctx.run(seven), str)
+
+        return [await future, await future, await future.id()]
+
+    assert await called(body) == ["7", "7", "f.1:1"]
 
 
 async def test_a_future_awaits_a_task_of_the_loop() -> None:
