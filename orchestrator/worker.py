@@ -26,7 +26,7 @@ from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
 from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.group_ping import PING, ping
-from orchestrator.runs.loading import dependencies_of, groups_of, steps_called
+from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
 from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
-    loaded = tuple(workflows)
+    loaded = with_subworkflows(workflows)
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
+    resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
     resonate.with_dependency(Links(TokenSigner(settings.signing_keys, clock=engine.clock), settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     counts = engine.counts
@@ -132,7 +133,7 @@ def dependencies_opened(
         DependencyUnusable: one cannot be opened; those opened before it are closed.
         ConfigurationError: two of them give the same type.
     """
-    return opened(engine.resonate, dependencies_of(workflows, modules, group=group), given)
+    return opened(engine.resonate, dependencies_of(with_subworkflows(workflows), modules, group=group), given)
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:

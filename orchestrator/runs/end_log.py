@@ -63,7 +63,7 @@ class EndLog:
         """
         name = name_of_root(root.id)
         seconds = round(max((root.settled_at or root.created_at) - root.created_at, 0) / 1000, 3)
-        fields = {**name.members, "promise": root.id, "state": state, "seconds": seconds}
+        fields = {**name.document(), "promise": root.id, "state": state, "seconds": seconds}
         reason = "" if error is None else f": {error}"
         level = logging.ERROR if unexpected else _LEVELS.get(state, logging.WARNING)
 

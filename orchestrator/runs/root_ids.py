@@ -25,9 +25,8 @@ class RootName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.workflow}.{self.id}"
 
-    @property
-    def members(self) -> dict[str, str]:
-        """Both as the members of a JSON object."""
+    def document(self) -> dict[str, str]:
+        """Return the JSON object that names the workflow in responses and log lines."""
         return {"workflow": self.workflow, "id": self.id}
 
 
