@@ -21,6 +21,7 @@ from resonate.types import Value
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.direct_send import send_directly
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
@@ -82,7 +83,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 await embedded.stop()
                 raise
 
-            resonate = _resonate(settings, network=embedded, heartbeat=LeaseKeeper(embedded))
+            resonate = _resonate(settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded))
 
             return Engine(
                 resonate,
@@ -199,7 +200,7 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
 
-def _resonate(settings: Settings, **connection: Any) -> Resonate:
+def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
     forbid_pickles()
     marker = PayloadMarker() if settings.payload_keys else None
     resonate = Resonate(
@@ -215,6 +216,9 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         env={},
         autostart=False,
     )
+
+    if embedded is not None:
+        send_directly(resonate, embedded)
 
     if marker is not None:
         seal(resonate, PayloadCipher(settings.payload_keys), marker)
