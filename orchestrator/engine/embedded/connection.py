@@ -148,7 +148,7 @@ class EmbeddedConnection:
     async def ask(self, request: Any) -> dict[str, Any]:
         """Apply a flat request and return the flat reply, once everything that the reply reports is on disk.
 
-        The caller may not change the reply: it shares the records' tags with the state.
+        The reply belongs to the caller, except the tags in its records.
 
         Raises:
             ServerError: the request is invalid.
