@@ -8,8 +8,8 @@ polls at most, and settles nothing that the watcher would not settle too.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +52,7 @@ async def request_poll(
     *,
     group: str,
     clock: Callable[[], float] = time.time,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> None:
     """Request durably that a worker of the group polls this run now.
 

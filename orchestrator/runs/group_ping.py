@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.durable.scheduling import create_task
@@ -33,7 +33,7 @@ async def is_served(
     *,
     seconds: float,
     clock: Callable[[], float] = time.time,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> bool:
     """Return whether a worker of this group replies within `seconds`.
 

@@ -7,8 +7,8 @@ returns the existing record. Its param holds the input, and its value how the wo
 from __future__ import annotations
 
 import json
+import secrets
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 
@@ -141,7 +141,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
     clock: Callable[[], float] = time.time,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
     """Start the workflow unless its id is taken, and return it; `created` says whether this call started it.
 
