@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.context import Context
+    from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
+    from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        Misused,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -39,9 +42,12 @@ __all__ = [
     "Callback",
     "Context",
     "CountersignError",
+    "Dependency",
     "GroupStep",
+    "Misused",
     "Outcome",
     "Question",
+    "Step",
     "StepFailed",
     "StepRefused",
     "StepUnavailable",
@@ -51,8 +57,10 @@ __all__ = [
     "WorkflowExpired",
     "WorkflowFailed",
     "ask_people",
+    "dependency",
     "group_step",
     "open_callback",
+    "step",
     "workflow",
 ]
 
@@ -63,10 +71,12 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
+    "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),
 }
 

@@ -20,7 +20,7 @@ from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.logs import quiet_libraries
 from orchestrator.runs.loading import load_workflows
-from orchestrator.worker import prepare_worker
+from orchestrator.worker import dependencies_opened, prepare_worker
 from receiver.http.application import Application
 from receiver.http.auth import ApiKeys
 from receiver.http.bad_tokens import BadTokens
@@ -103,7 +103,6 @@ class Connected:
     def work(self) -> None:
         """Start the workers of an embedded engine. Other engines have workers in processes of their own."""
         if self.settings.engine.embedded:
-            prepare_worker(self.engine, self.settings, self.workflows.values())
             self.engine.start()
 
 
@@ -113,17 +112,26 @@ async def connected(
 ) -> AsyncIterator[Connected]:
     """Yield the receiver's parts, and stop the engine at the end. Parts that are not given are loaded as configured.
 
-    Raises:
-        StartRefused: the configuration cannot be used, or the engine cannot be opened.
-    """
-    loaded = load_workflows(settings.workflows) if workflows is None else workflows
-    chosen = Sources(settings, loaded) if sources is None else sources
-    engine = await connect(settings, work=settings.engine.embedded)
+    With an embedded engine the dependencies of all workers are open in between.
 
-    try:
-        yield Connected(settings=settings, engine=engine, workflows=loaded, sources=chosen)
-    finally:
-        await engine.stop()
+    Raises:
+        StartRefused: the configuration cannot be used, or the engine or a dependency cannot be opened.
+    """
+    modules = settings.workflows if workflows is None else ()
+    loaded = load_workflows(modules) if workflows is None else workflows
+    chosen = Sources(settings, loaded) if sources is None else sources
+
+    async with contextlib.AsyncExitStack() as stack:
+        engine = await connect(settings, work=settings.engine.embedded)
+
+        try:
+            if settings.engine.embedded:
+                prepare_worker(engine, settings, loaded.values())
+                await stack.enter_async_context(dependencies_opened(engine, loaded.values(), modules))
+
+            yield Connected(settings=settings, engine=engine, workflows=loaded, sources=chosen)
+        finally:
+            await engine.stop()
 
 
 @contextlib.asynccontextmanager
@@ -185,7 +193,7 @@ def assemble(
         group=settings.group,
         bad_signatures=BadTokens(),
     )
-    starting = Workflows(edge, workflows, organisation=settings.name, api_keys=api_keys)
+    starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
     operations = Operations(edge, workflows, api_keys=api_keys)
     app = Starlette(
         routes=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.config.groups import DEFAULT_GROUP
@@ -60,6 +61,7 @@ class Engine:
         wait: _Waiter | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
         marks: Marks | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
@@ -67,6 +69,8 @@ class Engine:
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
+        #: Seconds since the epoch, as the engine itself counts them if it lives in this process.
+        self.clock: Final = clock
         self.address_of: Final = address_of
         #: Where the engine delivers the tasks of this process's group.
         self.own_address: Final = address_of(group)

@@ -17,6 +17,7 @@ from resonate.connections import HttpConnection
 from resonate.connections.sse import resolve_target as poll_address
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
+from resonate.timing import now_ms, sleep
 from resonate.types import Value
 
 from orchestrator.engine.client import Engine
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resonate.context import Context
+    from resonate.timing import Clock, Sleeper
 
     from orchestrator.config.settings import Settings
 
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 #: when the lease has lapsed.
 LEASE: Final = timedelta(seconds=20)
 
-#: A step that raises is retried after 1, 2, 4 ... 60 seconds, eight times in total. Then the workflow sees the error.
+#: A function that a worker registers and that raises is tried again after 2, 4 ... 60 seconds, eight times. Steps of
+#: workflows have a policy of their own.
 STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8)
 
 #: How many tasks one worker runs at once. On Postgres each running task needs a connection; eight were fastest there,
@@ -77,24 +80,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
             embedded = EmbeddedConnection(address.path)
             await _opened(embedded, address.path)
 
-            try:
-                _require_readable(embedded, settings)
-            except ConfigurationError:
-                await embedded.stop()
-                raise
-
-            resonate = _resonate(settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded))
-
-            return Engine(
-                resonate,
-                embedded=address.embedded,
-                seconds=seconds,
-                address_of=embedded.resolve_target,
-                ends_plain_promises=True,
-                wait=embedded.wait_settled,
-                close=embedded.stop,
-                marks=embedded.marks(seconds=seconds),
-            )
+            return await embedded_engine(settings, embedded)
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
 
@@ -132,6 +118,38 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 probe=SchemaProbe(sessions),
             )
+
+
+async def embedded_engine(
+    settings: Settings, embedded: EmbeddedConnection, *, clock: Clock = now_ms, sleeper: Sleeper = sleep
+) -> Engine:
+    """Return the engine behind an open connection, with the clock and the sleeper that the connection uses.
+
+    Raises:
+        ConfigurationError: the payload keys cannot read the workflows under way; the connection is closed.
+    """
+    try:
+        _require_readable(embedded, settings)
+    except ConfigurationError:
+        await embedded.stop()
+        raise
+
+    seconds = settings.engine_timeout
+    resonate = _resonate(
+        settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
+    )
+
+    return Engine(
+        resonate,
+        embedded=True,
+        seconds=seconds,
+        address_of=embedded.resolve_target,
+        ends_plain_promises=True,
+        wait=embedded.wait_settled,
+        close=embedded.stop,
+        marks=embedded.marks(seconds=seconds),
+        clock=lambda: clock() / 1000,
+    )
 
 
 def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:

@@ -8,7 +8,6 @@ compensates, and ends.
 from __future__ import annotations
 
 import logging
-import time
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -38,7 +37,7 @@ _SLOWEST: Final = 60.0
 _KEPT: Final = timedelta(days=7)
 
 
-async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] = time.time) -> bool:
+async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] | None = None) -> bool:
     """Request durably that this workflow be cancelled, and withdraw at once what it waits for now.
 
     If the workflow has very many steps, only the first ones are read here, and the rest by a worker. Returns whether
@@ -53,7 +52,7 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
     if root.state != "pending":
         return False
 
-    requested = await _record(engine, root, timeout_at=int((clock() + _KEPT.total_seconds()) * 1000))
+    requested = await _record(engine, root, timeout_at=int(((clock or engine.clock)() + _KEPT.total_seconds()) * 1000))
     await withdraw(engine.promises, root_id, requested_at=requested.created_at)
 
     return True

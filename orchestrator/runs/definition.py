@@ -22,6 +22,7 @@ from orchestrator.durable.group_steps import check_group
 from orchestrator.errors import (
     CountersignError,
     Misdefined,
+    Misused,
     NotJson,
     StepFailed,
     StoreTampered,
@@ -60,6 +61,11 @@ class Workflow[Request: BaseModel]:
     group: str
     timeout: timedelta
     summary: str
+
+    @property
+    def instead(self) -> str:
+        """What is to be done instead of passing this to `ctx.run`."""
+        return f"is a workflow: write await run_workflow(ctx, {self.name}, request)"
 
     async def __call__(self, ctx: SDKContext, start: Any) -> Any:
         """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
@@ -107,18 +113,23 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, NotJson):
             return str(error)
 
+        if isinstance(error, Misused):
+            return f"{error}{self._place(error)}"
+
         if isinstance(error, StepFailed):
             # Its message is the author's, and may quote what the step was given.
-            return f"a step raised {error.kind or 'an error'}"
+            return f"a step raised {error.kind or 'an error'}" + (f": {error.where}" if error.where else "")
 
         if isinstance(error, CountersignError):
             return redact(f"{type(error).__name__}: {error}")
 
+        return f"the workflow's code raised {type(error).__name__}{self._place(error)}"
+
+    def _place(self, error: BaseException) -> str:
         file = inspect.unwrap(self.body).__code__.co_filename
         place = place_in(error, file)
-        where = f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
 
-        return f"the workflow's code raised {type(error).__name__}{where}"
+        return f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
 
 
 def workflow[Request: BaseModel](

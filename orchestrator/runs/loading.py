@@ -1,18 +1,21 @@
-"""Finding the workflows and group steps that the configured modules define."""
+"""Finding the workflows, group steps and dependencies that the configured modules define."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.durable.dependencies import Dependency
 from orchestrator.durable.group_steps import GroupStep
 from orchestrator.errors import ConfigurationError, Misdefined
 from orchestrator.runs.definition import Workflow
 from orchestrator.text.crashes import places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
 
 
@@ -39,6 +42,33 @@ def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
     names = getattr(workflow.body, "__globals__", {})
 
     return tuple(value for value in names.values() if isinstance(value, GroupStep))
+
+
+def dependencies_of(
+    workflows: Iterable[Workflow[Any]], modules: Iterable[str] = (), *, group: str | None = None
+) -> tuple[Dependency[Any], ...]:
+    """Return the dependencies that a worker of this group opens, or of all groups: those that the modules name.
+
+    Besides the loaded `modules` these are the modules of the workflows and of the steps that those import by name.
+    """
+    found: dict[int, Dependency[Any]] = {}
+    chosen = tuple(workflows)
+    named = [getattr(one.body, "__globals__", {}) for one in chosen]
+    listed = [vars(sys.modules[name]) for name in modules if name in sys.modules]
+
+    for names in (*listed, *named, *(step for each in named for step in _modules_of_steps(each))):
+        found |= {id(value): value for value in tuple(names.values()) if isinstance(value, Dependency)}
+
+    return tuple(one for one in found.values() if group is None or one.group in {None, group})
+
+
+def _modules_of_steps(names: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the modules name from which a module with these names imports steps."""
+    for value in tuple(names.values()):
+        body = getattr(value, "body", value)
+
+        if inspect.isroutine(body) and inspect.iscoroutinefunction(function := inspect.unwrap(body)):
+            yield function.__globals__
 
 
 def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 
@@ -17,6 +16,7 @@ from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.stored_names import NONCE_TAG
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
@@ -140,7 +140,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     text: str,
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
     """Start the workflow unless its id is taken, and return it; `created` says whether this call started it.
@@ -150,7 +150,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     Raises:
         EngineUnavailable: whether it started is unknown; repeating the call is safe.
     """
-    root_id = f"{name}.{workflow_id}"
+    root_id = root_id_of(name, workflow_id)
     nonce = new_nonce()
     record = await create_task(
         engine,
@@ -158,7 +158,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         function=name,
         argument=Start(root_id=root_id, text=text).stored(),
         target=engine.address_of(group),
-        timeout_at=int((clock() + timeout.total_seconds()) * 1000),
+        timeout_at=int(((clock or engine.clock)() + timeout.total_seconds()) * 1000),
         tags={NONCE_TAG: nonce, **MARK},
     )
 

@@ -7,7 +7,9 @@ shows the input. Notes, groups and causes do the same. So no log line and no res
 from __future__ import annotations
 
 import errno
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ _PLACES: Final = 24
 #: The attributes in which errors of SQLite, of Postgres and of an engine server keep a code, and its type.
 _CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
 _LARGEST_CODE: Final = 2**63
+
+#: Where code lies that is no author's: libraries, Python's own, and ours.
+_LIBRARIES: Final = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(str(Path(__file__).parents[2] / package) + "/" for package in ("orchestrator", "receiver")),
+)
 
 
 def describe_crash(error: BaseException) -> str:
@@ -47,6 +55,21 @@ def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
     found = [(line, function) for name, line, function in _places(error.__traceback__) if name == file]
 
     return found[-1] if found else None
+
+
+def own_places(error: BaseException, home: str) -> list[tuple[str, int, str]]:
+    """Return the files, lines and functions in an author's own code that the exception passed through.
+
+    `home` is a file of theirs. Files in its folder are theirs too, and other files that belong to no library. The
+    innermost is last; the list is empty if the exception passed through none.
+    """
+    folder = Path(home).parent
+
+    return [
+        each
+        for each in _places(error.__traceback__)
+        if Path(each[0]).parent == folder or not each[0].startswith(("<", *_LIBRARIES))
+    ]
 
 
 def places(error: BaseException) -> list[tuple[str, int]]:

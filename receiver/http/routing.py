@@ -9,6 +9,7 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING, Final
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     type Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Word(StringConvertor):
+    """A segment `{x:word}`: a name of ours, so a path with any other text there does not exist."""
+
+    regex = "[A-Za-z0-9_-]+"
+
+
+register_url_convertor("word", _Word())
 
 _ENCODED_SLASH: Final = re.compile(rb"%2f", re.IGNORECASE)
 

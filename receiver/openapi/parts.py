@@ -93,6 +93,15 @@ def schemas() -> Json:
     }
 
 
+def started(description: str) -> Json:
+    """Return the response to a start. Its links lead to what can be done with the workflow under its id."""
+    place = {"name": "$response.body#/workflow", "id": "$response.body#/id"}
+    links = {name: {"operationId": f"{name}_workflow", "parameters": place} for name in ("show", "cancel")}
+    location = {"description": "The path of the workflow.", "schema": {"type": "string", "format": "uri-reference"}}
+
+    return {**json_response(description, ref("Started")), "headers": {"Location": location}, "links": links}
+
+
 def ref(name: str) -> Json:
     """Return a reference to a schema."""
     return {"$ref": f"{SCHEMAS}{name}"}
@@ -144,13 +153,17 @@ WORKFLOW_ID: Final[Json] = {
     "in": "path",
     "required": True,
     "description": "The caller chooses it; a workflow is started once per id.",
-    "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$"},
+    "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:+@-]{1,128}$"},
 }
 IKEY: Final[Json] = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Identifies the delivery within its promise; derived from the token if it is not sent.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+START_KEY: Final[Json] = {
+    **IKEY,
+    "description": "Identifies the start: the same key gives the same id. Without it, every request gets a new one.",
 }
 PROOF: Final[tuple[Json, ...]] = tuple(
     {

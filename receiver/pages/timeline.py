@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.text.times import duration, to_the_second
 from receiver.pages.templating import TEMPLATES
 
@@ -108,7 +109,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
 
 def _local(step_id: str, view: TimelineView) -> str:
     """Return a step's id without the workflow's id, which the page shows once: `2.1` of `pipeline.nightly:2.1`."""
-    return _clean(step_id.removeprefix(f"{view.workflow}.{view.id}:"), _MAX_ID)
+    return _clean(step_id.removeprefix(f"{root_id_of(view.workflow, view.id)}:"), _MAX_ID)
 
 
 def _clamp(value: float, most: float) -> float:

@@ -33,10 +33,14 @@ from orchestrator.sdk_internals import (
     as_written,
     effects_of,
     has_active_tasks,
+    is_workflow,
     keep_as_workflow,
+    provide,
     refuse_tasks,
     replace_effects,
     replace_send,
+    reshaped,
+    sleeper_of,
     state_of,
     task_of,
 )
@@ -60,6 +64,7 @@ UNPROMISED = {
     "resonate.codec": (REACHES,),
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
     "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/server.py"),
+    "resonate.durable": ("orchestrator/durable/steps.py",),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
     "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
 }
@@ -143,7 +148,7 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
 
     assert {file for file, names in found.items() if names} == {REACHES}
     assert found[REACHES] == [
-        *("_deserialize_error", "_encode_error", "_heartbeat"),
+        *("_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
         *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
     ]
 
@@ -299,6 +304,26 @@ async def test_a_function_kept_as_a_workflow_is_not_tried_again() -> None:
     assert tries == [False, False, True]
 
 
+async def test_a_function_call_says_whether_it_has_begun_a_step_and_what_it_sleeps_with() -> None:
+    async def body(ctx: Context) -> list[bool]:
+        before = is_workflow(ctx)
+        await ctx.run(seven)
+        await sleeper_of(ctx)(0)
+
+        return [before, is_workflow(ctx)]
+
+    assert await called(body) == [False, True]
+
+
+async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
+    async def body(ctx: Context) -> list[Any]:
+        future = reshaped(ctx.run(seven), str)
+
+        return [await future, await future, await future.id()]
+
+    assert await called(body) == ["7", "7", "f.1:1"]
+
+
 async def test_a_future_awaits_a_task_of_the_loop() -> None:
     async def body(ctx: Context) -> bool:
         future = ctx.run(seven)
@@ -340,6 +365,24 @@ async def test_all_requests_of_a_client_can_be_sent_by_something_else() -> None:
     await resonate.stop()
 
     assert asked == ["promise.create", "promise.get"]
+
+
+async def test_dependencies_are_had_in_steps_by_the_types_given(tmp_path: Path) -> None:
+    engine = await connect(settings(tmp_path, "memory://"), work=True)
+    provide(engine.resonate, {int: 7}, lambda kind: LookupError(f"no {kind.__name__}"))
+
+    async def body(ctx: Context) -> str:
+        try:
+            return ctx.get_dependency(str)
+        except LookupError as error:
+            return f"{error}, {ctx.get_dependency(int)}"
+
+    engine.resonate.register(body, name="body")
+    engine.start()
+
+    assert await engine.resonate.run("w", body).result() == "no str, 7"
+
+    await engine.stop()
 
 
 async def test_a_client_that_refuses_tasks_takes_none(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from resonate.connections.local import OutgoingMessage
     from resonate.timing import Clock, Sleeper
 
+    from orchestrator.engine.embedded.disk.journal import Journal
     from orchestrator.engine.embedded.memory.state import IndexedState
 
 OK: Final = 200
@@ -46,14 +47,15 @@ _encoder: Final = msgspec.json.Encoder()
 class EmbeddedConnection:
     """An SDK connection (`Network` and `Source`) to an engine in this process, kept in the file at `path`.
 
-    Without a path nothing is stored; that is for tests. `clock` returns milliseconds, `sleeper` and `tick_interval`
-    take seconds. Deadlines fire when they are due, and the clock is read at least once per `tick_interval`. A finished
-    lineage is deleted after `retention`, or after `transient_retention` if its root is tagged `countersign:transient`.
+    Instead of a path it takes a journal. Without either nothing is stored; that is for tests. `clock` returns
+    milliseconds, `sleeper` and `tick_interval` take seconds. Deadlines fire when they are due, and the clock is read at
+    least once per `tick_interval`. A finished lineage is deleted after `retention`, or after `transient_retention` if
+    its root is tagged `countersign:transient`.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are seams with a default
         self,
-        path: Path | None,
+        path: Path | Journal | None,
         *,
         clock: Clock = now_ms,
         sleeper: Sleeper = sleep,

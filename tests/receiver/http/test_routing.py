@@ -47,6 +47,7 @@ async def test_a_token_with_an_encoded_slash_is_invalid(here: Edge) -> None:
     problem(await here.client.post(f"/webhooks/a%2F{token}", content="1", headers=json), 404, "unknown-source")
     problem(await here.client.get("/workflows%2Fask/1", headers=AUTHORISED), 404, "not-found")
     problem(await here.client.get("/workflows/ask%2F1", headers=AUTHORISED), 404, "not-found")
+    problem(await here.client.post("/workflows/ask%2F1", headers=AUTHORISED), 404, "not-found")
     problem(await here.client.get("/workflows/ask/1%2F2", headers=AUTHORISED), 422, "invalid-id")
     problem(await here.client.put("/workflows/ask/%2F", content="{}", headers=AUTHORISED | json), 422, "invalid-id")
     assert (await here.client.get(f"/approvals/{token}%2Fa")).status_code == 404

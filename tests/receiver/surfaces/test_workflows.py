@@ -58,19 +58,25 @@ async def test_a_start_after_the_end_gives_the_stored_outcome(here: Edge) -> Non
 
 
 async def test_an_unknown_workflow_is_not_found(here: Edge) -> None:
-    problem(await put(here, "/workflows/nope/1"), 404, "unknown-workflow")
+    document = problem(await put(here, "/workflows/nope/1"), 404, "unknown-workflow")
+
+    assert document["workflows"] == ["ask"]
+    assert document["detail"] == "The workflows here are: ask."
     problem(await get(here, "/workflows/nope/1"), 404, "unknown-workflow")
+    assert "ask" not in (await here.client.get("/workflows/nope/1")).text
 
 
 @pytest.mark.parametrize(
     "workflow_id",
-    ["a:b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", "", "%2E", "%2E%2E", ".%2E"],
+    ["a;b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", "", "%2E", "%2E%2E", ".%2E"],
 )
 async def test_a_bad_id_is_refused(here: Edge, workflow_id: str) -> None:
     problem(await put(here, f"/workflows/ask/{workflow_id}"), 422, "invalid-id")
 
 
-@pytest.mark.parametrize("workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a.."])
+@pytest.mark.parametrize(
+    "workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a..", "a:b", ":", "a+b@example.org", "%3A"]
+)
 async def test_a_good_id_is_taken(here: Edge, workflow_id: str) -> None:
     # An HTTP client would resolve dot segments, so the raw path is passed to the application.
     assert (await put(here, f"/workflows/ask/{workflow_id.replace('.', '%2E')}")).status_code == 201
