@@ -16,6 +16,10 @@ FORMAT: Final = 1
 STEP_TAG: Final = "countersign:step"
 CALLBACK_TAG: Final = "countersign:callback"
 
+#: On a step that runs another workflow: that workflow's name. On that workflow's root: the id of the step.
+CHILD_TAG: Final = "countersign:child"
+PARENT_TAG: Final = "countersign:parent"
+
 #: Distinguishes a root from every other root with the same id.
 NONCE_TAG: Final = "countersign:nonce"
 

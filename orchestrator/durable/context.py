@@ -1,11 +1,14 @@
-"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline."""
+"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline.
+
+Long because what is added to the SDK's requests and what is checked in its replies belong together.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
@@ -17,7 +20,7 @@ from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
-from orchestrator.durable.wait_end import without_error
+from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
 from orchestrator.errors import NotJson, StepFailed
 from orchestrator.failures import failed_as_tampered, is_tampered
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
 
-_step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+_step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 
 
@@ -98,7 +101,7 @@ class Context(SDKContext):
         """
         step = as_step(fn)
         step.check_arguments(*args, **kwargs)
-        mark = _step.set(step.name)
+        mark = _step.set(_Step(name=step.name))
 
         try:
             future = super().run(_Attempt(step, self.opts.retry_policy, args, kwargs))
@@ -106,6 +109,20 @@ class Context(SDKContext):
             _step.reset(mark)
 
         return reshaped(future, step.read_result)
+
+    def run_part(
+        self, name: str, part: Callable[[SDKContext], Awaitable[Any]], *, tags: Mapping[str, str]
+    ) -> ResonateFuture[Any]:
+        """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
+
+        Like the workflow itself it is not tried again, but replayed until it ends.
+        """
+        mark = _step.set(_Step(name=name, tags=tags))
+
+        try:
+            return super().run(part)
+        finally:
+            _step.reset(mark)
 
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -200,6 +217,14 @@ class _Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What the SDK's request for a step lacks."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Wait:
     """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
 
@@ -211,8 +236,7 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
-            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -232,12 +256,14 @@ class _WatchfulEffects:
         self.checked: Final[set[str]] = set()
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        name, wait = _step.get(), _wait.get()
+        step, wait = _step.get(), _wait.get()
 
         if wait is not None:
             req = wait.asked_by(req)
-        elif name is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+        elif step is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
         record = await self._effects.create_promise(req)
 
@@ -257,7 +283,8 @@ class _WatchfulEffects:
         if id in self.checked:
             self.checked.discard(id)
         else:
-            result = storable(result, f"the result of {_step.get() or 'a step'}")
+            step = _step.get()
+            result = storable(result, f"the result of {'a step' if step is None else step.name}")
 
         return await self._effects.settle_promise(id, result)
 

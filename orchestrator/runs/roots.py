@@ -16,8 +16,8 @@ from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
-from orchestrator.runs.root_ids import root_id_of
-from orchestrator.stored_names import NONCE_TAG
+from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
+from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
 
@@ -119,7 +119,8 @@ class Ending:
 class RootView:
     """A workflow as its root promise shows it. `created` says whether this very call started it.
 
-    `request` is the JSON text of its input, or None if the store was tampered with.
+    `request` is the JSON text of its input, or None if the store was tampered with. `parent` is the step of another
+    workflow that started it as a sub-workflow.
     """
 
     root_id: str
@@ -130,6 +131,20 @@ class RootView:
     created: bool = False
     started_at: int
     ended_at: int | None
+    parent: str | None = None
+
+    @property
+    def parent_name(self) -> RootName | None:
+        """Which workflow started this one as a sub-workflow."""
+        return None if self.parent is None else name_of_root(self.parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The step that starts a sub-workflow, and when its workflow reaches its own timeout (ms since the epoch)."""
+
+    step_id: str
+    timeout_at: int
 
 
 async def start_root(  # noqa: PLR0913 - one call, all of it named
@@ -140,6 +155,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     text: str,
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
+    parent: Parent | None = None,
     clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
@@ -152,14 +168,15 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     """
     root_id = root_id_of(name, workflow_id)
     nonce = new_nonce()
+    timeout_at = int(((clock or engine.clock)() + timeout.total_seconds()) * 1000)
     record = await create_task(
         engine,
         root_id,
         function=name,
         argument=Start(root_id=root_id, text=text).stored(),
         target=engine.address_of(group),
-        timeout_at=int(((clock or engine.clock)() + timeout.total_seconds()) * 1000),
-        tags={NONCE_TAG: nonce, **MARK},
+        timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
+        tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else {PARENT_TAG: parent.step_id}),
     )
 
     return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
@@ -199,6 +216,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         created=created,
         started_at=record.created_at,
         ended_at=record.settled_at,
+        parent=record.tags.get(PARENT_TAG),
     )
 
 

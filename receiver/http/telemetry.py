@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -19,7 +19,7 @@ from orchestrator.runs.root_ids import name_of_root
 from receiver.http.client_addresses import client_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from starlette.types import Scope
 
@@ -51,7 +51,7 @@ def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, 
     """Log who did this to a workflow, and from which address."""
     client = client_address(scope) or "-"
     name = name_of_root(root_id)
-    fields = {**name._asdict(), "promise": root_id, "by": by, "client": client}
+    fields = {**name.document(), "promise": root_id, "by": by, "client": client}
     logger.info("%s %s by=%s client=%s", name, action, by, client, extra={"fields": fields})
 
 
@@ -114,40 +114,19 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._callbacks: Final = Counter(
-            "countersign_callbacks",
-            "Machine callbacks by outcome.",
-            ("outcome",),
-            registry=self._registry,
+        self._callbacks: Final = self._counters("callbacks", "Machine callbacks by outcome.", CallbackOutcome)
+        self._approvals: Final = self._counters(
+            "approvals", "Decisions of people by outcome.", get_args(ApprovalOutcome)
         )
-        self._approvals: Final = Counter(
-            "countersign_approvals",
-            "Decisions of people by outcome.",
-            ("outcome",),
-            registry=self._registry,
-        )
-        self._webhooks: Final = Counter(
-            "countersign_webhooks",
-            "Third-party deliveries by outcome.",
-            ("outcome",),
-            registry=self._registry,
+        self._webhooks: Final = self._counters(
+            "webhooks", "Third-party deliveries by outcome.", get_args(WebhookOutcome)
         )
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
             "Requests for which the engine did not reply in time, or replied with garbage.",
             registry=self._registry,
         )
-        # An outcome that has not happened yet is exported as zero, so that rates count the first one too.
-        for outcome in get_args(CallbackOutcome):
-            self._callbacks.labels(outcome)
-
-        for decision in get_args(ApprovalOutcome):
-            self._approvals.labels(decision)
-
-        for became in get_args(WebhookOutcome):
-            self._webhooks.labels(became)
-
-        # Finding a labelled child costs more than observing it, so each is looked up once.
+        # Finding a labelled child costs more than observing it, so each is looked up once, here and in `_counters`.
         self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -161,15 +140,15 @@ class Metrics:
 
     def callback(self, outcome: CallbackOutcome) -> None:
         """Count one machine callback; `other`: somebody else had settled the wait, `closed`: the wait was over."""
-        self._callbacks.labels(outcome).inc()
+        self._callbacks[outcome].inc()
 
     def approval(self, outcome: ApprovalOutcome) -> None:
         """Count one decision; `duplicate`: already recorded, `other`: another one was recorded, `closed`: too late."""
-        self._approvals.labels(outcome).inc()
+        self._approvals[outcome].inc()
 
     def webhook(self, outcome: WebhookOutcome) -> None:
         """Count one third-party delivery; `over`: its wait had ended, `ignored`: the source does not need its event."""
-        self._webhooks.labels(outcome).inc()
+        self._webhooks[outcome].inc()
 
     def engine_error(self) -> None:
         """Count one request that failed because of the engine."""
@@ -178,6 +157,12 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """Return the metrics in the Prometheus text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def _counters(self, name: str, description: str, outcomes: Any) -> Mapping[str, Counter]:
+        """Return a counter for each outcome. It is exported as zero from the start, so that rates count the first."""
+        counter = Counter(f"countersign_{name}", description, ("outcome",), registry=self._registry)
+
+        return {outcome: counter.labels(outcome) for outcome in get_args(outcomes)}
 
 
 def _method(method: str) -> str:

@@ -25,6 +25,17 @@ def origin_of(promise_id: str) -> str:
     return promise_id.partition(ORIGIN_SEP)[0]
 
 
+def ancestors(promise_id: str) -> Iterator[str]:
+    """Yield this id, and those above it up to its lineage: `a:1.2`, `a:1`, `a`."""
+    origin, _, path = promise_id.partition(ORIGIN_SEP)
+
+    while path:
+        yield f"{origin}{ORIGIN_SEP}{path}"
+        path = path.rpartition(".")[0]
+
+    yield origin
+
+
 def is_transient(root: DurablePromise | None) -> bool:
     """Return whether the root of a lineage is tagged to be dropped soon after the lineage is over."""
     return root is not None and root.tags.get(TRANSIENT_TAG) == "true"
