@@ -30,13 +30,14 @@ from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_
 from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
     from orchestrator.counts import Counts
+    from orchestrator.durable.dependencies import Dependency
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
@@ -53,6 +54,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
+    signer: TokenSigner | None = None,
     watch_tries: Callable[[FailedTry], None] | None = None,
 ) -> None:
     """Make this engine's process a worker for one group, or for all. It takes no task before `engine.start()`.
@@ -67,8 +69,9 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
+    own_signer = signer if signer is not None else TokenSigner(settings.signing_keys, clock=engine.clock)
     resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
-    resonate.with_dependency(Links(TokenSigner(settings.signing_keys, clock=engine.clock), settings.public_url))
+    resonate.with_dependency(Links(own_signer, settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
     counts = engine.counts
     workspace = databricks if databricks is not None else Databricks(variables=settings.databricks, counts=counts)
@@ -116,24 +119,27 @@ def _log_ends(engine: Engine) -> None:
     engine.watch_expired(ends.expired)
 
 
-def dependencies_opened(
+def dependencies_opened(  # noqa: PLR0913 - what may be opened, and what stands in for it
     engine: Engine,
     workflows: Iterable[Workflow[Any]],
     modules: Iterable[str] = (),
     *,
     group: str | None = None,
-    given: Iterable[object] = (),
+    given: Iterable[object] | Mapping[Any, object] = (),
+    instead: Iterable[Dependency[Any]] = (),
 ) -> AbstractAsyncContextManager[None]:
     """Open the dependencies of a worker's steps, and close them at the end. Stop the engine before that.
 
-    `modules` are those that the workflows were loaded from. An object in `given` stands in for the dependency of its
-    type.
+    `modules` are those that the workflows were loaded from. `given` and `instead` stand in for dependencies; see
+    `opened`.
 
     Raises:
         DependencyUnusable: one cannot be opened; those opened before it are closed.
         ConfigurationError: two of them give the same type.
     """
-    return opened(engine.resonate, dependencies_of(with_subworkflows(workflows), modules, group=group), given)
+    loaded = dependencies_of(with_subworkflows(workflows), modules, group=group)
+
+    return opened(engine.resonate, loaded, given, instead)
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:

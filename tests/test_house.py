@@ -25,6 +25,7 @@ PLAN = (
     "receiver.commands",
     "receiver.benchmark",
     "orchestrator.testing",
+    "orchestrator.testing.trial",
     "orchestrator.testing.emulator",
     # The HTTP edge.
     "receiver.__main__",

@@ -23,6 +23,7 @@ from resonate.types import Value
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.direct_send import send_directly
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
@@ -144,7 +145,9 @@ async def embedded_engine(
         raise
 
     seconds = settings.engine_timeout
-    resonate = _resonate(settings, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper)
+    resonate = _resonate(
+        settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
+    )
 
     return Engine(
         resonate,
@@ -227,7 +230,7 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
 
-def _resonate(settings: Settings, **connection: Any) -> Resonate:
+def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
     forbid_pickles()
     correct_lines()
     marker = PayloadMarker() if settings.payload_keys else None
@@ -244,6 +247,9 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         env={},
         autostart=False,
     )
+
+    if embedded is not None:
+        send_directly(resonate, embedded)
 
     if marker is not None:
         seal(resonate, PayloadCipher(settings.payload_keys), marker)

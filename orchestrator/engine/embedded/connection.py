@@ -130,6 +130,10 @@ class EmbeddedConnection:
         await self._ticker.stop()
         await self._durable.close()
 
+    def wake(self) -> None:
+        """Do what is due by now at once: somebody has moved the clock."""
+        self._ticker.wake()
+
     # The SDK's two protocols
 
     def unicast(self) -> str:
@@ -146,17 +150,28 @@ class EmbeddedConnection:
         self._ticker.wake()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:  # noqa: ARG002 - one partition
-        """Apply a request and return the reply, once everything that the reply reports is on disk.
+        """Apply a request and return the reply as text; see `ask`.
 
         Raises:
             ServerError, DecodingError: the request is invalid.
-            ConnectorError: it is unknown whether the request has had an effect, or will have one; retrying is safe.
+            ConnectorError: as for `ask`.
         """
         try:
             request = unwrap_request_envelope(msgspec.json.decode(req))
         except msgspec.DecodeError as error:
             raise DecodingError(f"invalid JSON request: {error}") from error
 
+        return _encoder.encode(wrap_response_envelope(await self.ask(request))).decode()
+
+    async def ask(self, request: Any) -> dict[str, Any]:
+        """Apply a flat request and return the flat reply, once everything that the reply reports is on disk.
+
+        The reply belongs to the caller, except the tags in its records.
+
+        Raises:
+            ServerError: the request is invalid.
+            ConnectorError: it is unknown whether the request has had an effect, or will have one; retrying is safe.
+        """
         durable = self._durable
         await durable.ready_for(request)
         now = durable.time()
@@ -169,7 +184,6 @@ class EmbeddedConnection:
             except ServerError as error:
                 refusal = error  # raised below: an expired deadline may have taken effect first
 
-            text = _encoder.encode(wrap_response_envelope(response)).decode()
             self._note_progress(request, response, now)
             changed = durable.record()
 
@@ -186,7 +200,7 @@ class EmbeddedConnection:
         if refusal is not None:
             raise refusal
 
-        return text
+        return response
 
     # Waiting
 
