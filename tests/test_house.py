@@ -62,6 +62,7 @@ PLAN = (
     "orchestrator.failures",
     "orchestrator.sdk_internals",
     "orchestrator.stored_names",
+    "orchestrator.counts",
     "orchestrator.logs",
     "orchestrator.signals",
     "orchestrator.text",
