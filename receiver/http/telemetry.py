@@ -131,12 +131,8 @@ class Metrics:
             registry=self._registry,
         )
         self._callbacks: Final = self._counters("callbacks", "Machine callbacks by outcome.", CallbackOutcome)
-        self._approvals: Final = self._counters(
-            "approvals", "Decisions of people by outcome.", get_args(ApprovalOutcome)
-        )
-        self._webhooks: Final = self._counters(
-            "webhooks", "Third-party deliveries by outcome.", get_args(WebhookOutcome)
-        )
+        self._approvals: Final = self._counters("approvals", "Decisions of people by outcome.", ApprovalOutcome)
+        self._webhooks: Final = self._counters("webhooks", "Third-party deliveries by outcome.", WebhookOutcome)
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
             "Requests for which the engine did not reply in time, or replied with garbage.",
