@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.context import Context
+    from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
+    from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        Misused,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
         WorkflowFailed,
     )
     from orchestrator.runs.definition import Workflow, workflow
+    from orchestrator.runs.subworkflow import Subworkflow, run_workflow
 
 __all__ = [
     "Address",
@@ -39,20 +43,27 @@ __all__ = [
     "Callback",
     "Context",
     "CountersignError",
+    "Dependency",
     "GroupStep",
+    "Misused",
     "Outcome",
     "Question",
+    "Step",
     "StepFailed",
     "StepRefused",
     "StepUnavailable",
     "StoreTampered",
+    "Subworkflow",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
     "WorkflowFailed",
     "ask_people",
+    "dependency",
     "group_step",
     "open_callback",
+    "run_workflow",
+    "step",
     "workflow",
 ]
 
@@ -62,11 +73,14 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
+    "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
+    "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),
 }
 

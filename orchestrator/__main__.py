@@ -21,7 +21,7 @@ from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
 from orchestrator.logs import configure_logging
 from orchestrator.runs.loading import load_workflows
-from orchestrator.worker import prepare_worker
+from orchestrator.worker import dependencies_opened, prepare_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,22 +79,31 @@ async def _work(settings: Settings, group: str, signals: Signals) -> None:
         )
 
     workflows = load_workflows(settings.workflows)
-    engine = await connect(settings, group=group, work=True)
-    prepare_worker(engine, settings, workflows.values(), group=group)
+    async with contextlib.AsyncExitStack() as stack:
+        engine = await connect(settings, group=group, work=True)
+
+        try:
+            prepare_worker(engine, settings, workflows.values(), group=group)
+            # Until signals are delivered, SIGTERM ends the process, however long this takes.
+            await stack.enter_async_context(
+                dependencies_opened(engine, workflows.values(), settings.workflows, group=group)
+            )
+            await _take_tasks(engine, settings, group, signals)
+        finally:
+            await engine.stop()
+
+
+async def _take_tasks(engine: Engine, settings: Settings, group: str, signals: Signals) -> None:
     stop = asyncio.Event()
     signals.deliver(asyncio.get_running_loop(), stop=lambda _: stop.set())
+    await _wait_for_engine(engine, stop)
 
-    try:
-        await _wait_for_engine(engine, stop)
+    if not stop.is_set():
+        engine.start()
+        logger.info("working for group %s on %s", group, settings.engine.display)
 
-        if not stop.is_set():
-            engine.start()
-            logger.info("working for group %s on %s", group, settings.engine.display)
-
-        await stop.wait()
-        logger.info("stopping")
-    finally:
-        await engine.stop()
+    await stop.wait()
+    logger.info("stopping")
 
 
 async def _wait_for_engine(engine: Engine, stop: asyncio.Event) -> None:

@@ -30,6 +30,10 @@ class EngineInUse(StartRefused):
     """Another process owns the embedded engine's file."""
 
 
+class DependencyUnusable(StartRefused):
+    """A dependency of the steps could not be opened. The message names it and its module."""
+
+
 class JournalUnusable(StartRefused):
     """The embedded engine's file is damaged, or was not written by Countersign. Nothing in it was changed."""
 
@@ -59,6 +63,10 @@ class UnknownPromise(CountersignError):
 
 class Misdefined(CountersignError, TypeError, ValueError):
     """A workflow or a step is defined in a way that cannot work. The message names it and says what it needs."""
+
+
+class Misused(CountersignError, TypeError):
+    """A workflow's code uses `ctx` or a step in a way that cannot work. The message names what, and what it needs."""
 
 
 class NotJson(CountersignError, ValueError):
@@ -111,14 +119,16 @@ class StepRefused(CountersignError):
 class StepFailed(CountersignError):
     """What a workflow sees when a step raised an error of another type and its tries are used up.
 
-    `kind` is the name of the error's type, empty where it is not known, and `message` its text. The error itself stays
-    where it was raised: only plain data goes through the promise store, so a first run sees the same as a replay.
+    `kind` is the name of the error's type, empty where it is not known, and `message` its text. `where` is the step and
+    the author's line, as `charge at shop.py:12 in charge`, empty where it is not known. The error itself stays where it
+    was raised: only plain data goes through the promise store, so a first run sees the same as a replay.
     """
 
-    def __init__(self, message: str, *, kind: str = "") -> None:
+    def __init__(self, message: str, *, kind: str = "", where: str = "") -> None:
         super().__init__(f"{kind}: {message}" if kind else message)
         self.kind = kind
         self.message = message
+        self.where = where
 
 
 class StoreTampered(CountersignError):

@@ -12,7 +12,7 @@ whole process, and the replacement is tested at once.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from pydantic_core import to_jsonable_python
@@ -20,6 +20,7 @@ from resonate.error import ApplicationError
 from resonate.types import PromiseRecord, Value
 
 from orchestrator.errors import (
+    Misused,
     NotJson,
     StartRefused,
     StepFailed,
@@ -33,7 +34,18 @@ from orchestrator.errors import (
 )
 from orchestrator.sdk_internals import read_settled, replace_failures
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, WorkflowCancelled)}
+
+#: The errors that are a text and nothing else.
+_OF_A_TEXT: Final[Mapping[str, type[Exception]]] = {
+    "refused": StepRefused,
+    "not JSON": NotJson,
+    "misused": Misused,
+    "sdk": ApplicationError,
+}
 
 
 def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for each sort of error
@@ -52,8 +64,10 @@ def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for e
             return failure | {"ours": "refused"}
         case NotJson():
             return failure | {"ours": "not JSON"}
+        case Misused():
+            return failure | {"ours": "misused"}
         case StepFailed():
-            return failure | {"kind": error.kind, "message": _text(error.message)}
+            return failure | {"kind": error.kind, "message": _text(error.message), "where": error.where}
         case ApplicationError():
             return failure | {"ours": "sdk"}
         case _:
@@ -74,12 +88,10 @@ def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
             return _ENDS[state](str(fields.pop("message", "")), **fields)
         case {"ours": "unavailable", "message": str(message), "retry_after": int() | float() | None as seconds}:
             return StepUnavailable(message, retry_after=seconds)
-        case {"ours": "refused", "message": str(message)}:
-            return StepRefused(message)
-        case {"ours": "not JSON", "message": str(message)}:
-            return NotJson(message)
-        case {"ours": "sdk", "message": str(message)}:
-            return ApplicationError(message)
+        case {"ours": "refused" | "not JSON" | "misused" | "sdk" as ours, "message": str(message)}:
+            return _OF_A_TEXT[ours](message)
+        case {"kind": str(kind), "message": str(message), "where": str(where)}:
+            return StepFailed(message, kind=kind, where=where)
         case {"kind": str(kind), "message": str(message)}:
             return StepFailed(message, kind=kind)
         case {"message": str(message)}:

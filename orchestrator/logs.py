@@ -9,6 +9,7 @@ must not be logged.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import logging
 import re
@@ -162,24 +163,29 @@ def _shown(argument: object) -> object:
 
 
 class _Formatter(logging.Formatter):
-    """Formats first and masks afterwards, so that a secret assembled from several arguments is masked too."""
+    """Formats first and masks afterwards, so that a secret assembled from several arguments is masked too.
 
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
+    What another handler has cached in the record, such as a whole traceback, is not used.
+    """
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the library's name
+        """Return when the record was made: RFC 3339 in UTC, to the millisecond."""
+        del datefmt
+        return f"{_to_the_second(int(record.created))}.{int(record.msecs):03}Z"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
         """Return the exception's type and place instead of its traceback, which ends in its text."""
         return describe_crash(ei[1]) if ei[1] is not None else "no exception"
 
     def format(self, record: logging.LogRecord) -> str:
-        # Another handler may have cached the whole traceback here.
-        record.exc_text = None
-        text = super().format(record)
-        record.exc_text = None
+        text = f"{self.formatTime(record)} {record.levelname} {record.name} {record.getMessage()}"
+
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+
+        if record.stack_info:
+            text = f"{text}\n{record.stack_info}"
+
         return escape_unprintable(redact(text) if _may_hold_secrets(record) else text)
 
 
@@ -191,16 +197,16 @@ class _JsonFormatter(_Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        mask = redact if _may_hold_secrets(record) else str
         entry: dict[str, Any] = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": escape_unprintable(record.name),
-            "message": escape_unprintable(redact(message) if _may_hold_secrets(record) else message),
+            "message": escape_unprintable(mask(record.getMessage())),
         }
 
         for name, value in getattr(record, "fields", {}).items():
-            entry.setdefault(name, escape_unprintable(value) if isinstance(value, str) else value)
+            entry.setdefault(name, escape_unprintable(mask(value)) if isinstance(value, str) else value)
 
         if record.exc_info:
             entry["exception"] = _lines(redact(self.formatException(record.exc_info)))
@@ -208,7 +214,12 @@ class _JsonFormatter(_Formatter):
         if record.stack_info:
             entry["stack"] = _lines(redact(record.stack_info))
 
-        return json.dumps(entry)
+        return json.dumps(entry, allow_nan=False)
+
+
+@functools.lru_cache(maxsize=2)
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _may_hold_secrets(record: logging.LogRecord) -> bool:

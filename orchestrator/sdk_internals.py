@@ -8,19 +8,21 @@ them. The embedded engine is among these, because it is the SDK's own in-process
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import resonate.codec
 from resonate.codec import decode_settled, enc_hook
+from resonate.context import ResonateFuture
+from resonate.error import Suspended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Generator, Mapping
 
-    from resonate.context import Context, ResonateFuture
+    from resonate.context import Context
     from resonate.effects import Effects
     from resonate.resonate import Resonate
-    from resonate.types import PromiseRecord
+    from resonate.types import PromiseRecord, PromiseSettleReq
 
 
 def state_of(ctx: Context) -> Any:
@@ -43,6 +45,55 @@ def replace_effects(ctx: Context, effects: Any) -> None:
 def keep_as_workflow(ctx: Context) -> None:
     """Make the SDK treat this function call as a workflow: if it raises, that is final and it is not tried again."""
     ctx._state.workflow = True
+
+
+def suspend_until_settled(ctx: Context, promise_id: str) -> NoReturn:
+    """Suspend the workflow of this function call until this promise is settled, whichever workflow it belongs to.
+
+    The function is then called again, and must find out itself how the promise was settled. A promise that the engine
+    does not hold would never resume it, so look it up before.
+
+    Raises:
+        Suspended: always.
+    """
+    ctx._state.tree.add_child(ctx._state.id, promise_id, "ext")
+    ctx._state.spawned_remote.append(promise_id)
+
+    raise Suspended
+
+
+def unfinished(ctx: Context) -> list[Any]:
+    """Return the tasks of the event loop for those steps and waits of this function call that have not ended yet."""
+    state = ctx._state
+    tasks = [local.handle for local in state.spawned_locals] + state.spawned_remote_tasks
+
+    return [task for task in tasks if not task.done()]
+
+
+def is_workflow(ctx: Context) -> bool:
+    """Return whether this function call has begun steps or waits of its own, so that it must not be made again."""
+    workflow: bool = ctx._state.workflow
+
+    return workflow
+
+
+def sleeper_of(ctx: Context) -> Callable[[float], Awaitable[None]]:
+    """Return what this function call sleeps with, in seconds: the SDK's own pauses use it too, and tests replace it."""
+    sleeper: Callable[[float], Awaitable[None]] = ctx._state.sleeper
+
+    return sleeper
+
+
+def reshaped(future: ResonateFuture[Any], shape: Callable[[Any], Any]) -> ResonateFuture[Any]:
+    """Return the future with its result made into another one by `shape`, on every await."""
+    return _Reshaped(_id=future._id, _task=future._task, _created=future._created, shape=shape)
+
+
+class _Reshaped(ResonateFuture[Any], frozen=True, kw_only=True):
+    shape: Callable[[Any], Any]
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.shape((yield from self._task.__await__()))
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:
@@ -73,6 +124,42 @@ def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
     """Replace the function by which this client sends requests; `replacement` gets the SDK's own and returns ours."""
     sender = client._sender
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
+
+
+def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[Any], Exception]) -> None:
+    """Make `get_dependency` return these objects by the types given, and raise `missing(type)` where there is none.
+
+    The SDK itself knows an object only by the type that it has.
+    """
+    dependencies = client._deps
+    dependencies._map.update(objects)
+
+    def get(kind: Any) -> Any:
+        try:
+            return dependencies._map[kind]
+        except KeyError:
+            failure = missing(kind)
+
+        raise failure
+
+    dependencies.get = get  # type: ignore[method-assign, assignment]
+
+
+def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
+    """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
+
+    It gets what was asked for, and the record, payloads encoded. That may show another end, if somebody else was first.
+    """
+    sender = client._sender
+    fulfill = sender.task_fulfill
+
+    async def watched(id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        record = await fulfill(id, version, action)
+        watch(action, record)
+
+        return record
+
+    sender.task_fulfill = watched  # type: ignore[method-assign]
 
 
 def refuse_tasks(client: Resonate) -> None:

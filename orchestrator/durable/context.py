@@ -1,10 +1,14 @@
-"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline."""
+"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline.
+
+Long because what is added to the SDK's requests and what is checked in its replies belong together.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
@@ -12,16 +16,19 @@ from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.types import Value
 
+from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
-from orchestrator.durable.wait_end import without_error
+from orchestrator.durable.steps import as_step, awaitable
+from orchestrator.durable.tries import try_step
+from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
-from orchestrator.errors import NotJson
+from orchestrator.errors import NotJson, StepFailed
 from orchestrator.failures import failed_as_tampered, is_tampered
 from orchestrator.sdk_internals import (
     as_written,
     effects_of,
-    keep_as_workflow,
     replace_effects,
+    reshaped,
     state_of,
     task_of,
 )
@@ -34,11 +41,13 @@ if TYPE_CHECKING:
 
     from resonate.context import ResonateFuture
     from resonate.effects import Effects
+    from resonate.retry import RetryPolicy
     from resonate.types import PromiseCreateReq, PromiseRecord
 
     from orchestrator.durable.group_steps import GroupStep
+    from orchestrator.durable.steps import Step
 
-_step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+_step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 
 
@@ -84,14 +93,34 @@ class Context(SDKContext):
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step and store its result. A replay gets the stored result.
 
-        A crash before the result is stored repeats the step. A step that raises is tried again a few times; return a
-        failure that must not be tried again as a value.
+        A crash before the result is stored repeats the step. A step that raises is tried again, as its `@step` says or,
+        for a plain async function, with the defaults; the workflow then sees `StepFailed`.
+
+        Raises:
+            Misused: this is not a step, or it does not take these arguments; nothing is recorded.
         """
-        name = fn if isinstance(fn, str) else getattr(fn, "__name__", type(fn).__name__)
-        mark = _step.set(name)
+        step = as_step(fn)
+        step.check_arguments(*args, **kwargs)
+        mark = _step.set(_Step(name=step.name))
 
         try:
-            return super().run(fn, *args, **kwargs)
+            future = super().run(_Attempt(step, self.opts.retry_policy, args, kwargs))
+        finally:
+            _step.reset(mark)
+
+        return reshaped(future, step.read_result)
+
+    def run_part(
+        self, name: str, part: Callable[[SDKContext], Awaitable[Any]], *, tags: Mapping[str, str]
+    ) -> ResonateFuture[Any]:
+        """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
+
+        Like the workflow itself it is not tried again, but replayed until it ends.
+        """
+        mark = _step.set(_Step(name=name, tags=tags))
+
+        try:
+            return super().run(part)
         finally:
             _step.reset(mark)
 
@@ -103,8 +132,10 @@ class Context(SDKContext):
         The step runs at least once. While no worker of the group runs, the workflow is suspended and holds nothing.
 
         Raises:
+            Misused: this is no group step, or it does not take these arguments; nothing is recorded.
             NotJson: an argument cannot be written as JSON.
         """
+        check_group_step(step).check_arguments(*args, **kwargs)
         check_storable([args, kwargs], f"the arguments of {step.name}")
 
         return self.options(target=step.group).rpc(step.name, *args, **kwargs)
@@ -128,6 +159,16 @@ class Context(SDKContext):
         finally:
             _wait.reset(mark)
 
+    def check_result(self, step: Step[..., Any], result: object) -> None:
+        """Return if the store can hold what this call of a step returned, so that a replay gets the same.
+
+        Raises:
+            NotJson, Misused: it cannot; names the step and the place.
+        """
+        check_storable(result, f"the result of {step.name}")
+        step.check_result(result)
+        self._watchful.checked.add(self.info.id)
+
     def opened_at(self, promise_id: str) -> int | None:
         """Return when this wait of the workflow was opened, as its record says. Await the future's `id()` first."""
         return self._watchful.opened[promise_id]
@@ -148,6 +189,41 @@ class Context(SDKContext):
             await tasks[0]
 
 
+class _Attempt:
+    """A step with its arguments, as the function that the SDK calls."""
+
+    # The SDK reads it for each call, and would otherwise work it out each time.
+    __signature__ = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
+
+    def __init__(
+        self, step: Step[..., Any], pace: RetryPolicy | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.__name__ = step.name
+        self._step = step
+        self._policy = step.policy if pace is None else replace(step.policy, pace=pace)
+        self._args = args
+        self._kwargs = kwargs
+
+    async def __call__(self, ctx: SDKContext) -> Any:
+        inner = Context.over(ctx)
+
+        async def call() -> Any:
+            result = await awaitable(self._step.name, self._step.body(inner, *self._args, **self._kwargs))
+            inner.check_result(self._step, result)
+
+            return result
+
+        return await try_step(inner, self._step.name, self._policy, self._step.body, call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What the SDK's request for a step lacks."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Wait:
     """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
@@ -160,8 +236,7 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
-            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -177,14 +252,18 @@ class _WatchfulEffects:
         self.opened: Final[dict[str, int | None]] = {}
         #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
         self.tampered: Final[dict[str, None]] = {}
+        #: The steps whose results are known to be storable.
+        self.checked: Final[set[str]] = set()
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        name, wait = _step.get(), _wait.get()
+        step, wait = _step.get(), _wait.get()
 
         if wait is not None:
             req = wait.asked_by(req)
-        elif name is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+        elif step is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
         record = await self._effects.create_promise(req)
 
@@ -201,7 +280,13 @@ class _WatchfulEffects:
         return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
-        return await self._effects.settle_promise(id, storable(result, f"the result of {_step.get() or 'a step'}"))
+        if id in self.checked:
+            self.checked.discard(id)
+        else:
+            step = _step.get()
+            result = storable(result, f"the result of {'a step' if step is None else step.name}")
+
+        return await self._effects.settle_promise(id, result)
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
@@ -219,7 +304,9 @@ def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
     except NotJson as error:
         return error
     except UnicodeEncodeError:
-        return NotJson(f"{place} is a {type(result).__name__} whose text holds a lone surrogate")
+        kind = result.kind if isinstance(result, StepFailed) else type(result).__name__
+
+        return NotJson(f"{place} is a {kind} whose text holds a lone surrogate")
 
     return result
 
@@ -231,19 +318,6 @@ def check_storable(value: object, place: str) -> None:
         NotJson: it cannot; names the place.
     """
     dumps_strict(value, place, convert=as_written)
-
-
-def check_result(ctx: SDKContext, result: object, place: str) -> None:
-    """Return if the engine can store what a registered step returned.
-
-    Raises:
-        NotJson: it cannot. The SDK then does not try the step again, just as it would not try a workflow again.
-    """
-    try:
-        check_storable(result, place)
-    except NotJson:
-        keep_as_workflow(ctx)
-        raise
 
 
 def _ends_by_itself(record: PromiseRecord) -> bool:

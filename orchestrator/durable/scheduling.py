@@ -6,7 +6,6 @@ growing history in its workflow, and any worker that is left goes on.
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +47,7 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
         EngineUnavailable: raised in a step, it makes the SDK try the step again.
     """
     engine = ctx.get_dependency(Engine)
-    due_at = int(((time.time() if now is None else now) + seconds) * 1000)
+    due_at = int(((engine.clock() if now is None else now) + seconds) * 1000)
 
     await create_task(
         engine,
@@ -64,7 +63,7 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
 
 async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Awaitable[str]], *args: Any) -> str:
     """Run the step of a scheduled call once it is due."""
-    early = task["due_at"] / 1000 - time.time()
+    early = task["due_at"] / 1000 - ctx.get_dependency(Engine).clock()
 
     if early > 0:
         # This engine ignores the delay and delivers at once.

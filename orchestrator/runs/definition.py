@@ -7,7 +7,6 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +21,7 @@ from orchestrator.durable.group_steps import check_group
 from orchestrator.errors import (
     CountersignError,
     Misdefined,
+    Misused,
     NotJson,
     StepFailed,
     StoreTampered,
@@ -30,6 +30,7 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resonate.context import Context as SDKContext
-
-logger = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -61,6 +60,11 @@ class Workflow[Request: BaseModel]:
     timeout: timedelta
     summary: str
 
+    @property
+    def instead(self) -> str:
+        """What is to be done instead of passing this to `ctx.run`."""
+        return f"is a workflow: write await run_workflow(ctx, {self.name}, request)"
+
     async def __call__(self, ctx: SDKContext, start: Any) -> Any:
         """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
 
@@ -73,7 +77,9 @@ class Workflow[Request: BaseModel]:
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
-            ending = Ending.failed(str(StoreTampered(flow.tampered)))
+            ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
+
+        flow.get_dependency(EndLog).returned(flow.info.id, ending)
 
         return ending.stored()
 
@@ -84,14 +90,12 @@ class Workflow[Request: BaseModel]:
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
-            return Ending.failed(str(error))
+            return Ending.failed(str(error), unexpected=True)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
             if await flow.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
 
-            logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
-
-            return Ending.failed(self._described(error))
+            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
     def _request(self, flow: Context, start: object) -> Request:
         try:
@@ -107,18 +111,23 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, NotJson):
             return str(error)
 
+        if isinstance(error, Misused):
+            return f"{error}{self._place(error)}"
+
         if isinstance(error, StepFailed):
             # Its message is the author's, and may quote what the step was given.
-            return f"a step raised {error.kind or 'an error'}"
+            return f"a step raised {error.kind or 'an error'}" + (f": {error.where}" if error.where else "")
 
         if isinstance(error, CountersignError):
             return redact(f"{type(error).__name__}: {error}")
 
+        return f"the workflow's code raised {type(error).__name__}{self._place(error)}"
+
+    def _place(self, error: BaseException) -> str:
         file = inspect.unwrap(self.body).__code__.co_filename
         place = place_in(error, file)
-        where = f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
 
-        return f"the workflow's code raised {type(error).__name__}{where}"
+        return f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
 
 
 def workflow[Request: BaseModel](

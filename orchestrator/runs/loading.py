@@ -1,19 +1,46 @@
-"""Finding the workflows and group steps that the configured modules define."""
+"""Finding the workflows, group steps and dependencies that the configured modules define."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.durable.dependencies import Dependency
 from orchestrator.durable.group_steps import GroupStep
 from orchestrator.errors import ConfigurationError, Misdefined
 from orchestrator.runs.definition import Workflow
 from orchestrator.text.crashes import places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A dependency of every worker: the names of all workflows that are loaded, whichever group runs them."""
+
+    names: frozenset[str]
+
+
+def with_subworkflows(workflows: Iterable[Workflow[Any]]) -> tuple[Workflow[Any], ...]:
+    """Return these workflows and those that they run: those that their code names, and so on.
+
+    Of two workflows with the same name, the first one counts.
+    """
+    found: dict[str, Workflow[Any]] = {}
+    open_ones = list(workflows)
+
+    for one in open_ones:
+        if found.setdefault(one.name, one) is one:
+            open_ones += [other for other in _named_in(one.body) if other.name not in found]
+
+    return tuple(found.values())
 
 
 def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:
@@ -41,6 +68,57 @@ def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
     return tuple(value for value in names.values() if isinstance(value, GroupStep))
 
 
+def _named_in(body: Callable[..., Any]) -> Iterator[Workflow[Any]]:
+    """Yield the workflows that a function's code names, or a function of its module that it names, and so on."""
+    first = inspect.unwrap(body)
+    functions = {first: None} if inspect.isfunction(first) else {}
+    home = getattr(first, "__globals__", {})
+
+    for function in (open_ones := list(functions)):
+        for value in [home[name] for name in _names(function.__code__) if name in home]:
+            if isinstance(value, Workflow):
+                yield value
+            elif inspect.isfunction(value) and value.__globals__ is home and value not in functions:
+                functions[value] = None
+                open_ones.append(value)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yield the global names that this code uses, and the code of what is defined inside it."""
+    yield from code.co_names
+
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def dependencies_of(
+    workflows: Iterable[Workflow[Any]], modules: Iterable[str] = (), *, group: str | None = None
+) -> tuple[Dependency[Any], ...]:
+    """Return the dependencies that a worker of this group opens, or of all groups: those that the modules name.
+
+    Besides the loaded `modules` these are the modules of the workflows and of the steps that those import by name.
+    """
+    found: dict[int, Dependency[Any]] = {}
+    chosen = tuple(workflows)
+    named = [getattr(one.body, "__globals__", {}) for one in chosen]
+    listed = [vars(sys.modules[name]) for name in modules if name in sys.modules]
+
+    for names in (*listed, *named, *(step for each in named for step in _modules_of_steps(each))):
+        found |= {id(value): value for value in tuple(names.values()) if isinstance(value, Dependency)}
+
+    return tuple(one for one in found.values() if group is None or one.group in {None, group})
+
+
+def _modules_of_steps(names: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the modules name from which a module with these names imports steps."""
+    for value in tuple(names.values()):
+        body = getattr(value, "body", value)
+
+        if inspect.isroutine(body) and inspect.iscoroutinefunction(function := inspect.unwrap(body)):
+            yield function.__globals__
+
+
 def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
     """Return the worker groups that these workflows need, in order of their names."""
     chosen = tuple(workflows)
@@ -49,7 +127,7 @@ def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
 
 
 def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
-    """Return the workflows that these modules define or import, by name.
+    """Return the workflows that these modules define or import, and those that they can run, by name.
 
     Raises:
         ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name.
@@ -67,7 +145,7 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
             if found.setdefault(one.name, one) is not one:
                 raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {one.name}")
 
-    return found
+    return {one.name: one for one in with_subworkflows(found.values())}
 
 
 def _imported(name: str, number: int) -> ModuleType:

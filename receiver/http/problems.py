@@ -10,7 +10,7 @@ from __future__ import annotations
 import http
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
-    from starlette.types import ExceptionHandler
+
+    from receiver.http.routing import ErrorHandler
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,14 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "engine-unavailable": (503, "The engine did not answer in time"),
 }
 
+#: What a problem says unless the place that raises it says more.
+_DETAILS: Final[Mapping[ProblemName, str]] = {
+    "unauthorized": (
+        "Send an API key in the header `Authorization: Bearer KEY`. `countersign keys` prints a new key, and the line "
+        "for COUNTERSIGN_API_KEYS with which this service accepts it."
+    ),
+}
+
 MEDIA_TYPE: Final = "application/problem+json"
 
 #: The headers of a status, unless the problem replaces them. The connection is closed after 408 and 431, because the
@@ -107,7 +116,8 @@ HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
 class Problem(Exception):
     """The refusal of a request, by one of the names in `PROBLEMS`.
 
-    `detail` is a sentence for the caller and must not quote the request. Other keywords become members of the document.
+    `detail` is a sentence for the caller and must not quote the request; some problems have one of their own. Other
+    keywords become members of the document.
     `headers` replace the headers of the status, name by name.
     """
 
@@ -121,7 +131,7 @@ class Problem(Exception):
         super().__init__(name)
         self.name = name
         self.status, self.title = PROBLEMS[name]
-        self.detail = detail
+        self.detail = _DETAILS.get(name) if detail is None else detail
         self.headers = {**HEADERS.get(self.status, {}), **(headers or {})}
         self.members = members
 
@@ -139,7 +149,7 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the document as a response."""
-        plain = self.detail is None and not self.members
+        plain = self.detail == _DETAILS.get(self.name) and not self.members
         body = _PLAIN[self.name] if plain else _encode(self.document())
         return Response(body, self.status, self.headers, MEDIA_TYPE)
 
@@ -177,7 +187,7 @@ async def _crash(_request: Request, error: Exception) -> Response:
 #: The status in logs and metrics for a client that disconnected before the response.
 CLIENT_GONE: Final = 499
 
-exception_handlers: Final[dict[Any, ExceptionHandler]] = {
+exception_handlers: Final[Mapping[type[Exception], ErrorHandler]] = {
     Problem: _problem,
     HTTPException: _http_exception,
     ClientDisconnect: _client_gone,

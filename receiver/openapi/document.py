@@ -17,12 +17,14 @@ from receiver.openapi.parts import (
     PROOF,
     SCHEMAS,
     SOURCE,
+    START_KEY,
     STEPS,
     TOKEN,
     WORKFLOW_ID,
     json_response,
     problem_responses,
     ref,
+    started,
 )
 from receiver.openapi.parts import schemas as shared_schemas
 
@@ -63,7 +65,7 @@ def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
         **_callback_paths(),
         f"{PATHS['approver']}/{{token}}": approval_path(),
         **_webhook_paths(),
-        "/workflows/{name}/{id}": _workflow_path(sorted(workflows, key=lambda known: known.name), schemas),
+        **_workflow_paths(sorted(workflows, key=lambda known: known.name), schemas),
         **_operation_paths(),
     }
 
@@ -176,7 +178,7 @@ def _webhook_paths() -> Json:
     }
 
 
-def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
+def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
     inputs: Json = {workflow.name: _add_input(workflow, schemas) for workflow in workflows}
     summaries = "".join(f"\n* `{workflow.name}`: {workflow.summary}" for workflow in workflows)
     name = {
@@ -188,41 +190,50 @@ def _workflow_path(workflows: Iterable[Described], schemas: Json) -> Json:
     }
     security: list[Json] = [{"apiKey": []}]
     shown = json_response("The workflow's state.", ref("Workflow"))
-    known: tuple[ProblemName, ...] = (
-        *_KEY_PROBLEMS,
-        "unknown-workflow",
-        "invalid-id",
-        "engine-unavailable",
-    )
+    known: tuple[ProblemName, ...] = (*_KEY_PROBLEMS, "unknown-workflow", "engine-unavailable")
+    named = (*known, "invalid-id")
+    starting: Json = {
+        "responses": {"201": started("Started."), "200": started("It had been started before.")},
+        "security": security,
+        "body": {"anyOf": list(inputs.values())},
+    }
+    refused: tuple[ProblemName, ...] = ("forbidden", "malformed-body", "id-reused", "invalid-input")
     return {
-        "parameters": [name, WORKFLOW_ID],
-        "put": _operation(
-            "start_workflow",
-            "Start a workflow, once per id; the body is its input",
-            {
-                "201": json_response("Started.", ref("Started")),
-                "200": json_response("It had been started before.", ref("Started")),
-            },
-            (*known, "forbidden", "malformed-body", "unsupported-media-type", "id-reused", "invalid-input"),
-            security=security,
-            parameters=[PREFER],
-            body={"anyOf": list(inputs.values())},
-        ),
-        "get": _operation(
-            "show_workflow",
-            "Show a workflow's state",
-            {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
-            (*known, "unknown-id"),
-            security=security,
-            parameters=[PREFER, STEPS, AFTER],
-        ),
-        "delete": _operation(
-            "cancel_workflow",
-            "Cancel a workflow; has no effect on one that is over",
-            {"202": json_response("The cancellation is requested.", ref("Workflow"))},
-            (*known, "forbidden", "unknown-id"),
-            security=security,
-        ),
+        "/workflows/{name}": {
+            "parameters": [name],
+            "post": _operation(
+                "start_unnamed_workflow",
+                "Start a workflow under an id that the service chooses; the body is its input",
+                problems=(*known, *refused, "unsupported-media-type", "invalid-key"),
+                parameters=[PREFER, START_KEY],
+                **starting,
+            ),
+        },
+        "/workflows/{name}/{id}": {
+            "parameters": [name, WORKFLOW_ID],
+            "put": _operation(
+                "start_workflow",
+                "Start a workflow, once per id; the body is its input",
+                problems=(*named, *refused, "unsupported-media-type"),
+                parameters=[PREFER],
+                **starting,
+            ),
+            "get": _operation(
+                "show_workflow",
+                "Show a workflow's state",
+                {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
+                (*named, "unknown-id"),
+                security=security,
+                parameters=[PREFER, STEPS, AFTER],
+            ),
+            "delete": _operation(
+                "cancel_workflow",
+                "Cancel a workflow; has no effect on one that is over",
+                {"202": json_response("The cancellation is requested.", ref("Workflow"))},
+                (*named, "forbidden", "unknown-id"),
+                security=security,
+            ),
+        },
     }
 
 

@@ -66,6 +66,9 @@ def schemas() -> Json:
             }
         ),
     }
+    other = _object({"workflow": text, "id": text}, ("workflow", "id"))
+    parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
+    child = {"description": "The sub-workflow that the step runs.", **other}
     required = ("workflow", "id", "state")
     return {
         "Callback": _object(
@@ -75,9 +78,9 @@ def schemas() -> Json:
         "Settled": _object(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": _object({**workflow, **steps}, required),
+        "Workflow": _object({**workflow, "parent": parent, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval}, tuple(step)),
+        "Step": _object({**step, "approval": approval, "child": child}, tuple(step)),
         "Taken": {
             "anyOf": [
                 ref("Settled"),
@@ -91,6 +94,15 @@ def schemas() -> Json:
             {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
         ),
     }
+
+
+def started(description: str) -> Json:
+    """Return the response to a start. Its links lead to what can be done with the workflow under its id."""
+    place = {"name": "$response.body#/workflow", "id": "$response.body#/id"}
+    links = {name: {"operationId": f"{name}_workflow", "parameters": place} for name in ("show", "cancel")}
+    location = {"description": "The path of the workflow.", "schema": {"type": "string", "format": "uri-reference"}}
+
+    return {**json_response(description, ref("Started")), "headers": {"Location": location}, "links": links}
 
 
 def ref(name: str) -> Json:
@@ -144,13 +156,17 @@ WORKFLOW_ID: Final[Json] = {
     "in": "path",
     "required": True,
     "description": "The caller chooses it; a workflow is started once per id.",
-    "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$"},
+    "schema": {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:+@-]{1,128}$"},
 }
 IKEY: Final[Json] = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Identifies the delivery within its promise; derived from the token if it is not sent.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+START_KEY: Final[Json] = {
+    **IKEY,
+    "description": "Identifies the start: the same key gives the same id. Without it, every request gets a new one.",
 }
 PROOF: Final[tuple[Json, ...]] = tuple(
     {

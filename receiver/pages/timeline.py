@@ -11,12 +11,16 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.text.times import duration, to_the_second
 from receiver.pages.templating import TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from orchestrator.runs.root_ids import RootName
 
 MAX_STEPS: Final = 500
 _MAX_NAME: Final = 120
@@ -31,18 +35,25 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineStep:
-    """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running."""
+    """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
+
+    `child` is the sub-workflow that the step runs.
+    """
 
     id: str
     name: str
     state: str
     started_at: str | None
     ended_at: str | None
+    child: RootName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineView:
-    """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out."""
+    """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out.
+
+    `parent` is the workflow that started it as a sub-workflow.
+    """
 
     workflow: str
     id: str
@@ -53,6 +64,7 @@ class TimelineView:
     error: str | None = None
     steps: tuple[TimelineStep, ...] = ()
     more: bool = False
+    parent: RootName | None = None
 
 
 def render(
@@ -78,6 +90,7 @@ def render(
         "left_out": len(view.steps) - len(steps),
         "more": view.more,
         "as_of": _moment(as_of),
+        "parent": _linked(view.parent),
     }
     return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
 
@@ -91,6 +104,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
         "started": _moment(started),
         "closed": ended is not None,
         "took": "",
+        "child": _linked(step.child),
     }
     if started is None:
         return row
@@ -106,9 +120,17 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
     }
 
 
+def _linked(name: RootName | None) -> dict[str, str] | None:
+    """Return another workflow with the address of its page, relative to this one: the public path may be anywhere."""
+    if name is None:
+        return None
+
+    return {"name": _clean(str(name), _MAX_ID), "href": f"../{quote(name.workflow)}/{quote(name.id)}"}
+
+
 def _local(step_id: str, view: TimelineView) -> str:
     """Return a step's id without the workflow's id, which the page shows once: `2.1` of `pipeline.nightly:2.1`."""
-    return _clean(step_id.removeprefix(f"{view.workflow}.{view.id}:"), _MAX_ID)
+    return _clean(step_id.removeprefix(f"{root_id_of(view.workflow, view.id)}:"), _MAX_ID)
 
 
 def _clamp(value: float, most: float) -> float:

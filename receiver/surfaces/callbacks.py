@@ -7,7 +7,6 @@ the engine's record, never what this process believes. A GET settles nothing.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +19,7 @@ from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.text.times import rfc3339
 from receiver.http.auth import NotBearer, bearer_token
 from receiver.http.bodies import read_json, unparsed_json
+from receiver.http.idempotency_keys import idempotency_key
 from receiver.http.problems import Problem
 from receiver.http.routing import route
 from receiver.senders.schemes.scheme import SignatureRefused
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 _PATH: Final = PATHS["machine"]
 
-#: 1 to 255 visible ASCII characters.
-_IKEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _FAILURE_FIELDS: Final = {"message", "details"}
 
 #: The verdicts on a delivery that did not settle the wait, neither now nor earlier.
@@ -184,15 +182,9 @@ def _token_of(request: Request) -> str:
 
 
 def _ikey_of(request: Request, claims: Claims) -> str:
-    keys = request.headers.getlist("idempotency-key")
+    key = idempotency_key(request.headers.getlist("idempotency-key"))
 
-    if not keys:
-        return claims.ikey
-
-    if len(keys) > 1 or _IKEY.fullmatch(keys[0]) is None:
-        raise Problem("invalid-key", "There must be one Idempotency-Key of 1 to 255 visible ASCII characters.")
-
-    return f"header:{keys[0]}"
+    return claims.ikey if key is None else f"header:{key}"
 
 
 def _is_failure(value: object) -> bool:

@@ -20,6 +20,7 @@ from orchestrator.callbacks.delivery_binding import PERMANENTLY, WHILE_RETRIED, 
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.databricks.hints import request_poll
 from orchestrator.errors import UnknownPromise
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import start_root
 from receiver.http.bodies import read_body
 from receiver.http.problems import Problem
@@ -120,7 +121,7 @@ class Webhooks:
         if faults:
             raise Problem("malformed-body", describe_faults(faults))
 
-        root_id = f"{workflow.name}.{delivery.workflow_id}"
+        root_id = root_id_of(workflow.name, delivery.workflow_id)
         mark = hashlib.sha256(root_id.encode()).digest()
         started = {"workflow": workflow.name, "id": delivery.workflow_id}
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, name_of_root, root_id_of
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
 from orchestrator.text.times import rfc3339
 from receiver.http.bodies import json_body
+from receiver.http.idempotency_keys import idempotency_key
 from receiver.http.preferences import prefers_page, wait_seconds
 from receiver.http.problems import Problem
 from receiver.http.routing import route
@@ -28,6 +30,7 @@ from receiver.http.telemetry import log_action, log_if_unknown
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import TimelineStep, TimelineView, render
 from receiver.surfaces.approval_record import approval_document
+from receiver.surfaces.workflow_ids import derived_id, new_id
 from receiver.surfaces.workflow_input import describe_faults, faults_of
 
 if TYPE_CHECKING:
@@ -45,9 +48,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: `.` and `..` are excluded, because clients and proxies resolve them as parts of the path.
-_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
-
 
 class Workflows:
     """The surface `/workflows`."""
@@ -58,30 +58,46 @@ class Workflows:
         workflows: Mapping[str, Workflow[Any]],
         *,
         organisation: str,
+        public_url: str,
         api_keys: ApiKeys,
     ) -> None:
         self._edge = edge
         self._workflows = workflows
         self._organisation = organisation
+        self._public_path = urlsplit(public_url).path
         self._api_keys = api_keys
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        # `:path` matches every text, slashes included, so that an invalid id gets `invalid-id` and not a 404.
-        return [route("/workflows/{name}/{id:path}", GET=self.show, PUT=self.start, DELETE=self.cancel)]
+        return [
+            route("/workflows/{name:word}", POST=self.start_unnamed),
+            # `:path` matches every text, slashes included, so that an invalid id gets `invalid-id` and not a 404.
+            route("/workflows/{name}/{id:path}", GET=self.show, PUT=self.start, DELETE=self.cancel),
+        ]
 
     async def start(self, request: Request) -> Response:
         """Start the workflow unless its id is taken; 201 when this request started it."""
         by = self._api_keys.authorise(request, "start")
+
+        return await self._start(request, self._workflow(request), _id_of(request), by=by)
+
+    async def start_unnamed(self, request: Request) -> Response:
+        """Start the workflow under an id of ours, once per `Idempotency-Key` if there is one."""
+        by = self._api_keys.authorise(request, "start")
         workflow = self._workflow(request)
-        workflow_id = _id_of(request)
+        key = idempotency_key(request.headers.getlist("idempotency-key"))
+        workflow_id = new_id(clock=self._edge.clock) if key is None else derived_id(workflow.name, key)
+
+        return await self._start(request, workflow, workflow_id, by=by)
+
+    async def _start(self, request: Request, workflow: Workflow[Any], workflow_id: str, *, by: str) -> Response:
         body = await json_body(request, limit=self._edge.max_body)
         faults = faults_of(workflow, body.value)
 
         if faults:
             raise Problem("invalid-input", describe_faults(faults), errors=faults)
 
-        with log_if_unknown(logger, request.scope, f"{workflow.name}.{workflow_id}", "started", by=by):
+        with log_if_unknown(logger, request.scope, root_id_of(workflow.name, workflow_id), "started", by=by):
             view = await start_root(
                 self._edge.engine,
                 name=workflow.name,
@@ -103,13 +119,17 @@ class Workflows:
 
         view = await self._waited(request, view)
 
-        return JSONResponse({**_document(request, view), "created": created}, status_code=201 if created else 200)
+        return JSONResponse(
+            {**_document(view), "created": created},
+            status_code=201 if created else 200,
+            headers={"Location": f"{self._public_path}/workflows/{workflow.name}/{workflow_id}"},
+        )
 
     async def show(self, request: Request) -> Response:
         """Return the workflow's state, as JSON or as a page."""
         self._api_keys.authorise(request, "read")
         self._workflow(request)
-        root_id = f"{request.path_params['name']}.{_id_of(request)}"
+        root_id = root_id_of(request.path_params["name"], _id_of(request))
 
         try:
             view = view_root(await self._edge.engine.promises.get(root_id))
@@ -121,11 +141,11 @@ class Workflows:
         if prefers_page(request.headers.getlist("accept")):
             return await self._page(request, view)
 
-        document = _document(request, view)
+        document = _document(view)
 
         if request.query_params.get("steps") == "1":
             steps, more = await self._steps(root_id, request.query_params.get("after"))
-            document["steps"] = [_step_with_approval(step) for step in steps]
+            document["steps"] = [_whole_step(step) for step in steps]
 
             if more:
                 document |= {"truncated": True, "next": steps[-1].id}
@@ -136,7 +156,7 @@ class Workflows:
         """Request the workflow's cancellation, which has no effect on a workflow that is over."""
         by = self._api_keys.authorise(request, "operate")
         self._workflow(request)
-        root_id = f"{request.path_params['name']}.{_id_of(request)}"
+        root_id = root_id_of(request.path_params["name"], _id_of(request))
 
         try:
             with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
@@ -149,13 +169,16 @@ class Workflows:
         except UnknownPromise:
             raise Problem("unknown-id") from None
 
-        return JSONResponse(_document(request, view), status_code=202)
+        return JSONResponse(_document(view), status_code=202)
 
     def _workflow(self, request: Request) -> Workflow[Any]:
         try:
             return self._workflows[request.path_params["name"]]
         except KeyError:
-            raise Problem("unknown-workflow") from None
+            names = sorted(self._workflows)
+            detail = f"The workflows here are: {', '.join(names)}." if names else "No workflow is loaded here."
+
+            raise Problem("unknown-workflow", detail, workflows=names) from None
 
     async def _waited(self, request: Request, view: RootView) -> RootView:
         seconds = wait_seconds(request.headers.getlist("prefer"))
@@ -183,7 +206,8 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**_step(step)) for step in steps),
+            steps=tuple(TimelineStep(**_step(step), child=step.child) for step in steps),
+            parent=view.parent_name,
             more=more,
         )
 
@@ -195,18 +219,14 @@ class Workflows:
 def _id_of(request: Request) -> str:
     workflow_id: str = request.path_params["id"]
 
-    if _ID.fullmatch(workflow_id) is None:
-        raise Problem("invalid-id", "An id has 1 to 128 characters of A-Z a-z 0-9 . _ - and is neither . nor ..")
+    if not is_workflow_id(workflow_id):
+        raise Problem("invalid-id", ID_RULE)
 
     return workflow_id
 
 
-def _document(request: Request, view: RootView) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "workflow": request.path_params["name"],
-        "id": request.path_params["id"],
-        "state": view.state,
-    }
+def _document(view: RootView) -> dict[str, Any]:
+    document: dict[str, Any] = {**name_of_root(view.root_id).document(), "state": view.state}
 
     if view.state == "succeeded" and view.result is not None:
         document["result"] = json.loads(view.result)
@@ -214,13 +234,22 @@ def _document(request: Request, view: RootView) -> dict[str, Any]:
     if view.error is not None:
         document["error"] = json.loads(view.error)
 
+    if view.parent_name is not None:
+        document["parent"] = view.parent_name.document()
+
     return document
 
 
-def _step_with_approval(step: StepView) -> dict[str, Any]:
+def _whole_step(step: StepView) -> dict[str, Any]:
     document = _step(step)
 
-    return document if step.asked is None else {**document, "approval": approval_document(step.asked, step.outcome)}
+    if step.asked is not None:
+        document["approval"] = approval_document(step.asked, step.outcome)
+
+    if step.child is not None:
+        document["child"] = step.child.document()
+
+    return document
 
 
 def _step(step: StepView) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.configuration import environment, fresh_key
+from support.programs import refused, run
 
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.workspace import Job
@@ -23,26 +24,6 @@ if TYPE_CHECKING:
 HOLDS = 1
 PIPELINE = "/workflows/databricks_pipeline/a"
 START = {"job_id": HOLDS}
-
-
-def run(module: str, folder: Path, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command until it ends by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "COUNTERSIGN_PORT": str(free_port())} | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def refused(ended: subprocess.CompletedProcess[str]) -> str:
-    """Check that this was a refused start, and return its one line."""
-    assert ended.returncode == 2, ended.stderr
-    (line,) = ended.stderr.splitlines()
-    return line
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 from support.configuration import settings
+from support.plant import plant
 
-from orchestrator import Context, workflow
+from orchestrator import Context, step, workflow
 from orchestrator.durable.group_steps import group_step
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError
-from orchestrator.runs.loading import load_workflows
-from orchestrator.worker import prepare_worker
+from orchestrator.runs.loading import dependencies_of, load_workflows
+from orchestrator.worker import dependencies_opened, prepare_worker
 from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
@@ -48,30 +49,25 @@ def shipped(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "group", "count"),
-    [("process_order", None, 1), ("process_order", "db", 1), ("process_order", "default", 0), ("price_quote", None, 0)],
+    ("name", "group", "names"),
+    [
+        ("process_order", None, ["orders"]),
+        ("process_order", "db", ["orders"]),
+        ("process_order", "default", []),
+        ("price_quote", None, []),
+    ],
 )
-async def test_what_a_step_needs_is_made_for_the_group_that_does_it_and_for_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, group: str | None, count: int
+def test_a_dependency_is_opened_for_the_group_that_it_names_and_for_no_other(
+    name: str, group: str | None, names: list[str]
 ) -> None:
-    kept: list[object] = []
-
-    async with an_engine(tmp_path) as engine:
-        monkeypatch.setattr(engine.resonate, "with_dependency", kept.append)
-        prepare_worker(engine, settings(tmp_path, "memory://"), shipped(name), group=group)
-
-    assert sum(isinstance(one, OrderBook) for one in kept) == count
+    assert [one.name for one in dependencies_of(shipped(name), group=group)] == names
 
 
-async def test_what_is_given_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[object] = []
+async def test_what_is_given_stands_in_for_the_dependency_of_its_type(tmp_path: Path) -> None:
     book = OrderBook(tmp_path / "orders.db")
 
-    async with an_engine(tmp_path) as engine:
-        monkeypatch.setattr(engine.resonate, "with_dependency", kept.append)
-        prepare_worker(engine, settings(tmp_path, "memory://"), shipped("process_order"), dependencies=[book])
-
-    assert [one for one in kept if isinstance(one, OrderBook)] == [book]
+    async with an_engine(tmp_path) as engine, dependencies_opened(engine, shipped("process_order"), given=[book]):
+        assert engine.resonate._deps.get(OrderBook) is book
 
 
 async def test_a_group_without_workflows_or_steps_is_logged_with_the_groups_that_exist(
@@ -105,3 +101,19 @@ async def test_a_group_step_that_takes_no_ctx_is_refused(tmp_path: Path, monkeyp
     async with an_engine(tmp_path) as engine:
         with pytest.raises(ConfigurationError, match="does not take `ctx` first: without_ctx"):
             prepare_worker(engine, settings(tmp_path, "memory://"), [twin])
+
+
+async def test_each_failed_try_of_a_step_is_counted(tmp_path: Path) -> None:
+    @step(tries=1)
+    async def charge(ctx: Context) -> None:
+        raise ValueError
+
+    @workflow(name="failing")
+    async def failing(ctx: Context, request: Nothing) -> None:
+        await ctx.run(charge)
+
+    async with plant(tmp_path, "memory://", failing) as here:
+        await here.start("1")
+        await here.ended("1")
+
+        assert here.engine.counts.of("step_failures") == {("charge",): 1}

@@ -20,7 +20,7 @@ from orchestrator.runs.call_graph import walk
 from orchestrator.runs.loading import load_workflows
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.testing.emulator.jobs_api import Emulator
-from orchestrator.worker import prepare_worker
+from orchestrator.worker import dependencies_opened, prepare_worker
 from orchestrator.workflows.shop.order_book import OrderBook
 
 if TYPE_CHECKING:
@@ -148,12 +148,14 @@ async def worker(
     engine = await connect(chosen, group=group, work=True)
     own = None if engine.embedded else group
     book = OrderBook(directory / "orders.db")
-    prepare_worker(engine, chosen, workflows, group=own, databricks=databricks, dependencies=[book])
+    known = tuple(workflows)
+    prepare_worker(engine, chosen, known, group=own, databricks=databricks)
 
-    if working:
-        engine.start()
+    async with dependencies_opened(engine, known, group=own, given=[book]):
+        if working:
+            engine.start()
 
-    try:
-        yield engine
-    finally:
-        await engine.stop()
+        try:
+            yield engine
+        finally:
+            await engine.stop()

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 
 from orchestrator.config.private_files import make_file, make_folder
+from orchestrator.durable.dependencies import dependency
 from orchestrator.durable.group_steps import group_step
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from resonate.context import Context as SDKContext
 
 DEFAULT_PLACE: Final = Path(".countersign/orders.db")
@@ -64,7 +67,13 @@ class OrderBook:
         return int(earlier)
 
 
-@group_step("db", needs=(OrderBook,))
+@dependency(group="db")
+async def orders() -> AsyncIterator[OrderBook]:
+    """Give the steps of the group the book at its default place."""
+    yield OrderBook()
+
+
+@group_step("db")
 async def order_history(ctx: SDKContext, order_id: str, customer: str, total_cents: int) -> int:
     """Enter the order into the book and return how many the customer had made before it."""
     return await ctx.get_dependency(OrderBook).enter(

@@ -24,6 +24,7 @@ PATHS = {
     "/approvals/{token}": {"get", "post"},
     "/webhooks/{source}": {"post"},
     "/webhooks/{source}/{token}": {"post"},
+    "/workflows/{name}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
     "/healthz": {"get"},
     "/readyz": {"get"},
@@ -136,6 +137,19 @@ def test_workflow_operations_need_a_key_and_callbacks_a_token(described: dict[st
             assert operation["security"] == [{"callbackToken": []}]
         else:
             assert operation["security"] == []
+
+
+def test_the_links_of_a_start_lead_to_operations_on_the_started_workflow(described: dict[str, Any]) -> None:
+    parameters = {operation["operationId"]: declared for _, operation, declared in operations(described)}
+
+    for path, method in (("/workflows/{name}", "post"), ("/workflows/{name}/{id}", "put")):
+        for status in ("200", "201"):
+            response = described["paths"][path][method]["responses"][status]
+
+            assert "Location" in response["headers"]
+            for link in response["links"].values():
+                declared = {each["name"] for each in parameters[link["operationId"]] if each["in"] == "path"}
+                assert declared == link["parameters"].keys()
 
 
 def test_each_workflow_s_input_is_its_model_s_schema(described: dict[str, Any]) -> None:

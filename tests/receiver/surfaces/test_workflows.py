@@ -9,8 +9,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.edge import ASK, AUTHORISED, Edge, edge, get, problem, put
+from support.edge import ASK, AUTHORISED, Edge, Question, ask, edge, get, problem, put
+from support.plant import pause
 
+from orchestrator import Context, run_workflow, workflow
 from orchestrator.runs import step_view
 
 if TYPE_CHECKING:
@@ -58,19 +60,25 @@ async def test_a_start_after_the_end_gives_the_stored_outcome(here: Edge) -> Non
 
 
 async def test_an_unknown_workflow_is_not_found(here: Edge) -> None:
-    problem(await put(here, "/workflows/nope/1"), 404, "unknown-workflow")
+    document = problem(await put(here, "/workflows/nope/1"), 404, "unknown-workflow")
+
+    assert document["workflows"] == ["ask"]
+    assert document["detail"] == "The workflows here are: ask."
     problem(await get(here, "/workflows/nope/1"), 404, "unknown-workflow")
+    assert "ask" not in (await here.client.get("/workflows/nope/1")).text
 
 
 @pytest.mark.parametrize(
     "workflow_id",
-    ["a:b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", "", "%2E", "%2E%2E", ".%2E"],
+    ["a;b", "a%20b", "a%2Fb", "%00", "a%0A", "%0A", "x" * 129, "é", "a~cancel", "", "%2E", "%2E%2E", ".%2E"],
 )
 async def test_a_bad_id_is_refused(here: Edge, workflow_id: str) -> None:
     problem(await put(here, f"/workflows/ask/{workflow_id}"), 422, "invalid-id")
 
 
-@pytest.mark.parametrize("workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a.."])
+@pytest.mark.parametrize(
+    "workflow_id", ["x" * 128, "A-b_c.9", "-", "...", ".a", "a..", "a:b", ":", "a+b@example.org", "%3A"]
+)
 async def test_a_good_id_is_taken(here: Edge, workflow_id: str) -> None:
     # An HTTP client would resolve dot segments, so the raw path is passed to the application.
     assert (await put(here, f"/workflows/ask/{workflow_id.replace('.', '%2E')}")).status_code == 201
@@ -285,3 +293,29 @@ async def test_a_callback_token_is_no_api_key(here: Edge) -> None:
     headers = {"Authorization": f"Bearer {await here.asked()}"}
 
     problem(await here.client.get(ASK, headers=headers), 401, "unauthorized")
+
+
+# -- sub-workflows ------------------------------------------------------------
+
+
+@workflow()
+async def asks_below(ctx: Context, _request: Question) -> object:
+    """Leave the question to a sub-workflow."""
+    return await run_workflow(ctx, ask, {})
+
+
+async def test_a_sub_workflow_and_its_parent_name_each_other(tmp_path: Path) -> None:
+    async with edge(tmp_path, workflows=[asks_below]) as here:
+        await put(here, "/workflows/asks_below/eu", body={})
+
+        while not here.outbox.links:
+            await pause(0.02)
+
+        (step, *_) = (await get(here, "/workflows/asks_below/eu?steps=1")).json()["steps"]
+        child = step["child"]
+        below = (await get(here, f"/workflows/ask/{child['id']}")).json()
+        page = await get(here, "/workflows/asks_below/eu", Accept="text/html")
+
+        assert (step["name"], step["state"], child["workflow"]) == ("ask", "running", "ask")
+        assert below == {**child, "state": "running", "parent": {"workflow": "asks_below", "id": "eu"}}
+        assert f'href="../ask/{child["id"]}"' in page.text
