@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resonate.context import Context
     from resonate.effects import Effects
     from resonate.resonate import Resonate
-    from resonate.types import PromiseRecord
+    from resonate.types import PromiseRecord, PromiseSettleReq
 
 
 def state_of(ctx: Context) -> Any:
@@ -155,6 +155,23 @@ async def read_task(client: Resonate, task_id: str) -> Any:
 async def acquire_task(client: Resonate, task_id: str, version: int, *, pid: str, lease: int) -> Any:
     """Acquire a task for so many milliseconds without running it."""
     return await client._sender.task_acquire(task_id, version, pid, lease)
+
+
+def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
+    """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
+
+    It gets what was asked for, and the record, payloads encoded. That may show another end, if somebody else was first.
+    """
+    sender = client._sender
+    fulfill = sender.task_fulfill
+
+    async def watched(id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        record = await fulfill(id, version, action)
+        watch(action, record)
+
+        return record
+
+    sender.task_fulfill = watched  # type: ignore[method-assign]
 
 
 def refuse_tasks(client: Resonate) -> None:

@@ -22,7 +22,7 @@ from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
-from orchestrator.durable.wait_end import without_error
+from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
 from orchestrator.errors import CANCELLED, NotJson, StepFailed, WorkflowCancelled
 from orchestrator.failures import error_of, failed_as_cancelled, failed_as_tampered, is_cancelled, is_tampered
@@ -295,8 +295,7 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
-            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -325,6 +324,8 @@ class _WatchfulEffects:
             req = wait.asked_by(req)
         elif step is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
         record = await self.interrupts.record(self._effects.create_promise(req))
 

@@ -7,8 +7,7 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +32,7 @@ from orchestrator.errors import (
 )
 from orchestrator.runs.cancel_record import cancel_requested
 from orchestrator.runs.cancel_watch import watching
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
 
-logger = logging.getLogger(__name__)
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -83,7 +82,9 @@ class Workflow[Request: BaseModel]:
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
-            ending = Ending.failed(str(StoreTampered(flow.tampered)))
+            ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
+
+        flow.get_dependency(EndLog).returned(flow.info.id, ending)
 
         return ending.stored()
 
@@ -96,16 +97,14 @@ class Workflow[Request: BaseModel]:
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
-            return Ending.failed(str(error))
+            return Ending.failed(str(error), unexpected=True)
         except NotUndone as error:
-            return Ending.raised(self._not_undone(flow, error))
+            return self._not_undone(error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
             if await flow.shielded.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled(CANCELLED))
 
-            logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
-
-            return Ending.failed(self._described(error))
+            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
     async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
         """Return how code has ended that returned, although a cancel may have reached it."""
@@ -120,16 +119,18 @@ class Workflow[Request: BaseModel]:
 
         raise WorkflowFailed(reason)
 
-    def _not_undone(self, flow: Context, error: NotUndone) -> WorkflowFailed:
-        cause = error.__cause__
-        logger.error("workflow %s failed, and %s: %s", flow.info.id, error, describe_crash(error))
+    def _not_undone(self, error: NotUndone) -> Ending:
+        cause, fields = error.__cause__, dict[str, object]()
 
         if isinstance(cause, WorkflowEnded):
+            reason = str(cause)
             fields = {name: value for name, value in cause.error.items() if name != "message"}
+        else:
+            reason = "" if cause is None else self._described(cause)
 
-            return WorkflowFailed(f"{cause}; {error}", **fields)
+        ending = Ending.raised(WorkflowFailed(f"{reason}; {error}", **fields))
 
-        return WorkflowFailed(f"{error if cause is None else self._described(cause)}; {error}")
+        return replace(ending, shown=describe_crash(error), unexpected=True)
 
     def _described(self, error: BaseException) -> str:
         """Return what the workflow API says about an error. Only the texts of our own errors never quote a body."""
