@@ -25,7 +25,7 @@ from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
 from orchestrator.runs.group_ping import PING, ping
-from orchestrator.runs.loading import dependencies_of, groups_of, steps_called
+from orchestrator.runs.loading import by_name, dependencies_of, groups_of, steps_called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,7 +60,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
-    loaded = tuple(workflows)
+    loaded = tuple(by_name(workflows).values())
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
@@ -78,8 +78,11 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
         )
 
     for workflow in loaded:
-        if group in {None, workflow.group}:
-            resonate.register(workflow, name=workflow.name)
+        for version in range(1, workflow.version + 1):
+            definition = workflow.of_version(version)
+
+            if group in {None, definition.group}:
+                resonate.register(definition, name=workflow.name, version=version)
 
     for step in steps:
         if step.name in {workflow.name for workflow in loaded}:

@@ -20,6 +20,7 @@ from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import PAGE, walk
 from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.runs.changed_code import wake
 from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
 
     requested = await _record(engine, root, timeout_at=int(((clock or engine.clock)() + _KEPT.total_seconds()) * 1000))
     await withdraw(engine.promises, root_id, requested_at=requested.created_at)
+    await wake(engine.promises, root)
 
     return True
 

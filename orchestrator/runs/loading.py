@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any
 
 def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
     """Return the group steps that the workflow's own module defines or imports."""
-    names = getattr(workflow.body, "__globals__", {})
+    bodies = (each.body for each in (workflow, *workflow.earlier))
+    names = {id(value): value for body in bodies for value in getattr(body, "__globals__", {}).values()}
 
     return tuple(value for value in names.values() if isinstance(value, GroupStep))
 
@@ -53,7 +55,7 @@ def dependencies_of(
     """
     found: dict[int, Dependency[Any]] = {}
     chosen = tuple(workflows)
-    named = [getattr(one.body, "__globals__", {}) for one in chosen]
+    named = [getattr(each.body, "__globals__", {}) for one in chosen for each in (one, *one.earlier)]
     listed = [vars(sys.modules[name]) for name in modules if name in sys.modules]
 
     for names in (*listed, *named, *(step for each in named for step in _modules_of_steps(each))):
@@ -75,16 +77,19 @@ def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
     """Return the worker groups that these workflows need, in order of their names."""
     chosen = tuple(workflows)
 
-    return tuple(sorted({one.group for one in chosen} | {step.group for step in steps_called(chosen)}))
+    own = {each.group for one in chosen for each in (one, *one.earlier)}
+
+    return tuple(sorted(own | {step.group for step in steps_called(chosen)}))
 
 
 def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
-    """Return the workflows that these modules define or import, by name.
+    """Return the workflows that these modules define or import, by name; of several versions the highest.
 
     Raises:
-        ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name.
+        ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name and
+            version.
     """
-    found: dict[str, Workflow[Any]] = {}
+    found: list[Workflow[Any]] = []
 
     for number, module_name in enumerate(modules, start=1):
         module = _imported(module_name, number)
@@ -93,11 +98,34 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
         if not defined:
             raise _unusable(number, "that has no workflow")
 
-        for one in defined:
-            if found.setdefault(one.name, one) is not one:
-                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {one.name}")
+        found += defined
 
-    return found
+    return by_name(found)
+
+
+def by_name(workflows: Iterable[Workflow[Any]]) -> dict[str, Workflow[Any]]:
+    """Return these workflows by name; of several versions the highest, with the others as its `earlier` ones.
+
+    Raises:
+        ConfigurationError: two of them have the same name and version.
+    """
+    found: dict[str, dict[int, Workflow[Any]]] = {}
+
+    for given in workflows:
+        for one in (given, *given.earlier):
+            first = found.setdefault(one.name, {}).setdefault(one.version, one)
+
+            if first.body is not one.body:
+                which = one.name if one.version == 1 else f"{one.name}, version {one.version}"
+                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {which}")
+
+    return {name: _newest([versions[each] for each in sorted(versions)]) for name, versions in found.items()}
+
+
+def _newest(versions: list[Workflow[Any]]) -> Workflow[Any]:
+    *earlier, newest = versions
+
+    return newest if not earlier else replace(newest, earlier=tuple(reversed(earlier)))
 
 
 def _imported(name: str, number: int) -> ModuleType:

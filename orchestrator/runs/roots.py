@@ -140,6 +140,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     text: str,
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
+    version: int = 1,
     clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> RootView:
@@ -160,6 +161,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         target=engine.address_of(group),
         timeout_at=int(((clock or engine.clock)() + timeout.total_seconds()) * 1000),
         tags={NONCE_TAG: nonce, **MARK},
+        version=version,
     )
 
     return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)

@@ -105,6 +105,7 @@ class Workflows:
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
+                version=workflow.version,
             )
 
         first = None if view.request is None else loads_strict(view.request.encode())
