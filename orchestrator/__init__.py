@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WorkflowFailed,
     )
     from orchestrator.runs.definition import Workflow, workflow
+    from orchestrator.runs.subworkflow import Subworkflow, run_workflow
 
 __all__ = [
     "Address",
@@ -52,6 +53,7 @@ __all__ = [
     "StepRefused",
     "StepUnavailable",
     "StoreTampered",
+    "Subworkflow",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
@@ -60,6 +62,7 @@ __all__ = [
     "dependency",
     "group_step",
     "open_callback",
+    "run_workflow",
     "step",
     "workflow",
 ]
@@ -70,6 +73,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
+    "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
         *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),

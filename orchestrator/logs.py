@@ -197,16 +197,16 @@ class _JsonFormatter(_Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        mask = redact if _may_hold_secrets(record) else str
         entry: dict[str, Any] = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": escape_unprintable(record.name),
-            "message": escape_unprintable(redact(message) if _may_hold_secrets(record) else message),
+            "message": escape_unprintable(mask(record.getMessage())),
         }
 
         for name, value in getattr(record, "fields", {}).items():
-            entry.setdefault(name, escape_unprintable(value) if isinstance(value, str) else value)
+            entry.setdefault(name, escape_unprintable(mask(value)) if isinstance(value, str) else value)
 
         if record.exc_info:
             entry["exception"] = _lines(redact(self.formatException(record.exc_info)))
@@ -214,7 +214,7 @@ class _JsonFormatter(_Formatter):
         if record.stack_info:
             entry["stack"] = _lines(redact(record.stack_info))
 
-        return json.dumps(entry)
+        return json.dumps(entry, allow_nan=False)
 
 
 @functools.lru_cache(maxsize=2)

@@ -9,12 +9,13 @@ them. The embedded engine is among these, because it is the SDK's own in-process
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import resonate.codec
 from resonate.codec import decode_settled, enc_hook
 from resonate.context import ResonateFuture
+from resonate.error import Suspended
 from resonate.tree import Tree
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from resonate.context import Context
     from resonate.effects import Effects
     from resonate.resonate import Resonate
-    from resonate.types import PromiseRecord
+    from resonate.types import PromiseRecord, PromiseSettleReq
 
 
 def state_of(ctx: Context) -> Any:
@@ -46,6 +47,29 @@ def replace_effects(ctx: Context, effects: Any) -> None:
 def keep_as_workflow(ctx: Context) -> None:
     """Make the SDK treat this function call as a workflow: if it raises, that is final and it is not tried again."""
     ctx._state.workflow = True
+
+
+def suspend_until_settled(ctx: Context, promise_id: str) -> NoReturn:
+    """Suspend the workflow of this function call until this promise is settled, whichever workflow it belongs to.
+
+    The function is then called again, and must find out itself how the promise was settled. A promise that the engine
+    does not hold would never resume it, so look it up before.
+
+    Raises:
+        Suspended: always.
+    """
+    ctx._state.tree.add_child(ctx._state.id, promise_id, "ext")
+    ctx._state.spawned_remote.append(promise_id)
+
+    raise Suspended
+
+
+def unfinished(ctx: Context) -> list[Any]:
+    """Return the tasks of the event loop for those steps and waits of this function call that have not ended yet."""
+    state = ctx._state
+    tasks = [local.handle for local in state.spawned_locals] + state.spawned_remote_tasks
+
+    return [task for task in tasks if not task.done()]
 
 
 def is_workflow(ctx: Context) -> bool:
@@ -155,6 +179,23 @@ def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[
         raise failure
 
     dependencies.get = get  # type: ignore[method-assign, assignment]
+
+
+def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
+    """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
+
+    It gets what was asked for, and the record, payloads encoded. That may show another end, if somebody else was first.
+    """
+    sender = client._sender
+    fulfill = sender.task_fulfill
+
+    async def watched(id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        record = await fulfill(id, version, action)
+        watch(action, record)
+
+        return record
+
+    sender.task_fulfill = watched  # type: ignore[method-assign]
 
 
 def refuse_tasks(client: Resonate) -> None:

@@ -24,16 +24,20 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.group_ping import PING, ping
-from orchestrator.runs.loading import by_name, dependencies_of, groups_of, steps_called
+from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
+from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
+    from orchestrator.counts import Counts
+    from orchestrator.durable.dependencies import Dependency
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
@@ -50,6 +54,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
+    signer: TokenSigner | None = None,
     watch_tries: Callable[[FailedTry], None] | None = None,
 ) -> None:
     """Make this engine's process a worker for one group, or for all. It takes no task before `engine.start()`.
@@ -60,17 +65,21 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
-    loaded = tuple(by_name(workflows).values())
+    loaded = with_subworkflows(workflows)
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
-    resonate.with_dependency(Links(TokenSigner(settings.signing_keys, clock=engine.clock), settings.public_url))
+    own_signer = signer if signer is not None else TokenSigner(settings.signing_keys, clock=engine.clock)
+    resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
+    resonate.with_dependency(Links(own_signer, settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
-    resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
-    resonate.with_dependency(
-        mailer if mailer is not None else Mailer(settings.mail, name=settings.name, clock=engine.clock)
-    )
-    resonate.with_dependency(TryWatch(watch_tries))
+    counts = engine.counts
+    workspace = databricks if databricks is not None else Databricks(variables=settings.databricks, counts=counts)
+    post = Mailer(settings.mail, name=settings.name, clock=engine.clock, counts=counts) if mailer is None else mailer
+    resonate.with_dependency(workspace)
+    resonate.with_dependency(post)
+    resonate.with_dependency(TryWatch(functools.partial(_failed, counts, watch_tries)))
+    _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):
         logger.warning(
@@ -99,24 +108,41 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
 
 
-def dependencies_opened(
+def _failed(counts: Counts, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:
+    counts.add("step_failures", failed.step)
+
+    if watch is not None:
+        watch(failed)
+
+
+def _log_ends(engine: Engine) -> None:
+    ends = EndLog(engine.counts)
+    engine.resonate.with_dependency(ends)
+    watch_ends(engine.resonate, ends.recorded)
+    engine.watch_expired(ends.expired)
+
+
+def dependencies_opened(  # noqa: PLR0913 - what may be opened, and what stands in for it
     engine: Engine,
     workflows: Iterable[Workflow[Any]],
     modules: Iterable[str] = (),
     *,
     group: str | None = None,
-    given: Iterable[object] = (),
+    given: Iterable[object] | Mapping[Any, object] = (),
+    instead: Iterable[Dependency[Any]] = (),
 ) -> AbstractAsyncContextManager[None]:
     """Open the dependencies of a worker's steps, and close them at the end. Stop the engine before that.
 
-    `modules` are those that the workflows were loaded from. An object in `given` stands in for the dependency of its
-    type.
+    `modules` are those that the workflows were loaded from. `given` and `instead` stand in for dependencies; see
+    `opened`.
 
     Raises:
         DependencyUnusable: one cannot be opened; those opened before it are closed.
         ConfigurationError: two of them give the same type.
     """
-    return opened(engine.resonate, dependencies_of(workflows, modules, group=group), given)
+    loaded = dependencies_of(with_subworkflows(workflows), modules, group=group)
+
+    return opened(engine.resonate, loaded, given, instead)
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:

@@ -25,6 +25,7 @@ PLAN = (
     "receiver.commands",
     "receiver.benchmark",
     "orchestrator.testing",
+    "orchestrator.testing.trial",
     "orchestrator.testing.emulator",
     # The HTTP edge.
     "receiver.__main__",
@@ -61,6 +62,7 @@ PLAN = (
     "orchestrator.failures",
     "orchestrator.sdk_internals",
     "orchestrator.stored_names",
+    "orchestrator.counts",
     "orchestrator.logs",
     "orchestrator.signals",
     "orchestrator.text",

@@ -8,7 +8,7 @@ polls at most, and settles nothing that the watcher would not settle too.
 from __future__ import annotations
 
 import logging
-import uuid
+import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,7 +51,7 @@ async def request_poll(
     *,
     group: str,
     clock: Callable[[], float] | None = None,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> None:
     """Request durably that a worker of the group polls this run now.
 

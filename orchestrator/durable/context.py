@@ -1,11 +1,14 @@
-"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline."""
+"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline.
+
+Long because what is added to the SDK's requests and what is checked in its replies belong together.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
@@ -20,7 +23,7 @@ from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.recorded import difference
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
-from orchestrator.durable.wait_end import without_error
+from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused, NotJson, StepFailed
 from orchestrator.failures import failed_as_tampered, is_tampered
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
 
-_step: ContextVar[Step[..., Any] | None] = ContextVar("countersign_step", default=None)
+_step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 
 
@@ -144,7 +147,7 @@ class Context(SDKContext):
 
             return self._noted(step.name, future, lambda result: result)
 
-        mark = _step.set(step)
+        mark = _step.set(_Step(name=step.name, any_record=step.any_record))
 
         try:
             future = super().run(attempt)
@@ -177,6 +180,34 @@ class Context(SDKContext):
             self._watchful.changed.append(str(error))
 
             raise CodeChanged(str(error)) from None
+
+    def run_part(
+        self, name: str, part: Callable[[SDKContext], Awaitable[Any]], *, tags: Mapping[str, str]
+    ) -> ResonateFuture[Any]:
+        """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
+
+        Like the workflow itself it is not tried again, but replayed until it ends.
+        """
+
+        async def fitting(ctx: SDKContext) -> Any:
+            inner = Context.over(ctx)
+
+            try:
+                result = await part(inner)
+            except CodeChanged:
+                raise Suspended from None
+
+            if inner.changed is not None:
+                raise Suspended
+
+            return result
+
+        mark = _step.set(_Step(name=name, tags=tags))
+
+        try:
+            return super().run(fitting)
+        finally:
+            _step.reset(mark)
 
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -281,6 +312,15 @@ class _Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What the SDK's request for a step lacks."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    any_record: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Wait:
     """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
 
@@ -292,8 +332,7 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
-            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -325,7 +364,9 @@ class _WatchfulEffects:
         if wait is not None:
             req = wait.asked_by(req)
         elif step is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: step.name})
+            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
         record = await self._effects.create_promise(req)
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,16 +23,19 @@ from resonate.types import Value
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.direct_send import send_directly
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal
+from orchestrator.engine.open_waits import SharedLook, waits_by_search
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
-from orchestrator.engine.sdk_events import observe
+from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
+from orchestrator.stored_names import OPENING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,8 +87,15 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
 
+            look = partial(waits_by_search, resonate.promises, OPENING)
+
             return Engine(
-                resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address, group=own_group
+                resonate,
+                embedded=address.embedded,
+                seconds=seconds,
+                address_of=poll_address,
+                group=own_group,
+                open_waits=SharedLook(look, seconds=seconds),
             )
         case "postgres":
             # Imported late: the driver is an extra, and costs a tenth of a second and 13 MB that no other engine needs.
@@ -134,7 +145,9 @@ async def embedded_engine(
         raise
 
     seconds = settings.engine_timeout
-    resonate = _resonate(settings, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper)
+    resonate = _resonate(
+        settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
+    )
 
     return Engine(
         resonate,
@@ -146,6 +159,8 @@ async def embedded_engine(
         close=embedded.stop,
         marks=embedded.marks(seconds=seconds),
         clock=lambda: clock() / 1000,
+        watch_expired=embedded.watch_expired,
+        open_waits=embedded.open_waits,
     )
 
 
@@ -215,8 +230,9 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
 
-def _resonate(settings: Settings, **connection: Any) -> Resonate:
+def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
     forbid_pickles()
+    correct_lines()
     marker = PayloadMarker() if settings.payload_keys else None
     resonate = Resonate(
         **connection,
@@ -231,6 +247,9 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         env={},
         autostart=False,
     )
+
+    if embedded is not None:
+        send_directly(resonate, embedded)
 
     if marker is not None:
         seal(resonate, PayloadCipher(settings.payload_keys), marker)

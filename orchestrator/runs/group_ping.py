@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.durable.scheduling import create_task
@@ -32,7 +32,7 @@ async def is_served(
     *,
     seconds: float,
     clock: Callable[[], float] | None = None,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> bool:
     """Return whether a worker of this group replies within `seconds`.
 
