@@ -51,7 +51,8 @@ class compensating:  # noqa: N801 - it is read as a keyword is
         Raises:
             NotUndone: a step failed for good; the exception is its cause.
         """
-        if not isinstance(error, Exception | SystemExit):
+        if not isinstance(error, Exception | SystemExit) or self._ctx.changed is not None:
+            # Suspended, or code that does not fit the record: the workflow is not over.
             return
 
         failed = []

@@ -22,6 +22,7 @@ from orchestrator.engine import Engine
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.runs.call_graph import PAGE, walk
 from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.runs.changed_code import wake
 from orchestrator.runs.children import child_of
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.unrun import end_if_unrun
@@ -119,6 +120,7 @@ async def pursue(
         return None
 
     found = await _withdraw(engine, root, requested, after=after)
+    await wake(engine.promises, root)
     seen: dict[str, Any] = {}
 
     for child_id in found.children:

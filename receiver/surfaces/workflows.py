@@ -107,6 +107,7 @@ class Workflows:
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
+                version=workflow.version,
             )
 
         created = view.created
