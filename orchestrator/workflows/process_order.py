@@ -45,7 +45,8 @@ async def process_order(ctx: Context, request: OrderRequest) -> dict[str, Any]:
     total = await ctx.run(validate, request)
 
     async with compensating(ctx) as undo:
-        payment = await ctx.run(charge, request, total)
+        # A cancel waits until the charge is made or refused, because only then can it be refunded.
+        payment = await ctx.shielded.run(charge, request, total)
         undo.add(refund, payment)
         earlier = await ctx.call(order_history, request.order_id, request.customer, total)
         shipment = await ctx.run(ship, request, first=earlier >= _REGULAR)
