@@ -24,6 +24,7 @@ from orchestrator.config.mail_address import NO_MAIL, MailAddress, mail_address
 from orchestrator.config.strict_urls import is_host, is_loopback
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Level
+from orchestrator.tracing import is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +78,7 @@ class Settings:
     engine_timeout: float = 5.0
     resonate_token: Secret | None = None
     databricks: Mapping[str, Secret] = MappingProxyType({})
+    traces: bool = False
 
 
 def read_environment(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
@@ -133,6 +135,8 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         max_body=_whole(*given.pick("COUNTERSIGN_MAX_BODY", "65536"), _SMALLEST_BODY, _LARGEST_BODY),
         engine_timeout=_seconds(*given.pick("COUNTERSIGN_ENGINE_TIMEOUT", "5")),
         databricks=MappingProxyType(given.of_others("DATABRICKS_")),
+        # The library reads its variables itself, and knows no `.env`.
+        traces=is_wanted(os.environ if environ is None else environ),
     )
 
 

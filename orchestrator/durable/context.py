@@ -18,6 +18,7 @@ from resonate.types import Value
 
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
+from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.wait_end import until_deadline, without_error
@@ -213,7 +214,8 @@ class _Attempt:
 
             return result
 
-        return await try_step(inner, self._step.name, self._policy, self._step.body, call)
+        with traced_step(inner, self._step.name):
+            return await try_step(inner, self._step.name, self._policy, self._step.body, call)
 
 
 @dataclass(frozen=True, kw_only=True)
