@@ -30,6 +30,8 @@ from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal
 from orchestrator.engine.open_waits import SharedLook, waits_by_search
+from orchestrator.engine.remote.batching import BatchingNetwork
+from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
 from orchestrator.engine.sdk_events import correct_lines, observe
@@ -102,25 +104,18 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
         case "postgres":
             # Imported late: the driver is an extra, and costs a tenth of a second and 13 MB that no other engine needs.
             try:
-                from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
-                    AutocommitSessions,
-                    SchemaProbe,
-                    TimedConnection,
-                )
+                from orchestrator.engine.remote.postgres import AutocommitSessions, SchemaProbe  # noqa: PLC0415
             except ModuleNotFoundError as error:
                 reason = "names a Postgres database, whose driver is an extra: pip install 'countersign[postgres]'"
                 raise ConfigurationError("COUNTERSIGN_ENGINE", reason) from error
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
-            connection = TimedConnection(sessions, group=own_group, pid=pid, work=work)
-            resonate = _resonate(
-                settings,
-                network=RetryingNetwork(connection, seconds=seconds, retry_seconds=_retry_seconds(work=work)),
-                sources=[connection] if work else [],
-                group=own_group,
-                pid=pid,
+            network = RetryingNetwork(
+                BatchingNetwork(sessions), seconds=seconds, retry_seconds=_retry_seconds(work=work)
             )
+            outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
+            resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 
             return Engine(
                 resonate,
@@ -130,6 +125,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 probe=SchemaProbe(sessions),
                 tracing=Tracing.configured(wanted=settings.traces),
+                wait=outbox.wait_settled,
+                close=outbox.stop,
             )
 
 

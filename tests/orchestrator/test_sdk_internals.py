@@ -67,10 +67,10 @@ PUBLIC = {
 UNPROMISED = {
     "resonate.codec": (REACHES,),
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
-    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/server.py"),
+    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/"),
     "resonate.durable": ("orchestrator/durable/steps.py",),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
-    "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
+    "resonate_pg.wire": ("orchestrator/engine/remote/postgres.py",),
 }
 
 
