@@ -87,8 +87,11 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
         )
 
     for workflow in loaded:
-        if group in {None, workflow.group}:
-            resonate.register(workflow, name=workflow.name)
+        for version in range(1, workflow.version + 1):
+            definition = workflow.of_version(version)
+
+            if group in {None, definition.group}:
+                resonate.register(definition, name=workflow.name, version=version)
 
     for step in steps:
         if step.name in {workflow.name for workflow in loaded}:

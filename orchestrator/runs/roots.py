@@ -174,6 +174,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     text: str,
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
+    version: int = 1,
     parent: Parent | None = None,
     traceparent: str | None = None,
     clock: Callable[[], float] | None = None,
@@ -200,6 +201,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         target=engine.address_of(group),
         timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
         tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else {PARENT_TAG: parent.step_id}),
+        version=version,
     )
 
     created = record.tags.get(NONCE_TAG) == nonce

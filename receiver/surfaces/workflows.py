@@ -106,6 +106,7 @@ class Workflows:
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
+                version=workflow.version,
                 traceparent=one_traceparent(request.headers.getlist("traceparent")),
             )
 
