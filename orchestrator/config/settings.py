@@ -81,6 +81,11 @@ class Settings:
     traces: bool = False
 
 
+def process_environment(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the environment of this process, unless `environ` replaces it."""
+    return os.environ if environ is None else environ
+
+
 def read_environment(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
     """Return the variables of the directory's `.env` file and of the environment. The environment wins.
 
@@ -90,7 +95,7 @@ def read_environment(environ: Mapping[str, str] | None = None, directory: Path |
         ConfigurationError: `.env` cannot be read.
     """
     values = read_file((Path.cwd() if directory is None else directory) / ".env")
-    given = os.environ if environ is None else environ
+    given = process_environment(environ)
     values.update((name, value) for name, value in given.items() if not is_injected(name, value))
 
     return values
@@ -136,7 +141,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         engine_timeout=_seconds(*given.pick("COUNTERSIGN_ENGINE_TIMEOUT", "5")),
         databricks=MappingProxyType(given.of_others("DATABRICKS_")),
         # The library reads its variables itself, and knows no `.env`.
-        traces=is_wanted(os.environ if environ is None else environ),
+        traces=is_wanted(process_environment(environ)),
     )
 
 
