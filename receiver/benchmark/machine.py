@@ -1,4 +1,4 @@
-"""One line about the machine, so that a reader can tell whether two runs are comparable."""
+"""What the machine is, and whether it has time for us, so that a reader can tell whether two runs are comparable."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SYNCS: Final = 50
+_LOOK: Final = 0.3
 
 
 def describe_machine(folder: Path) -> str:
@@ -29,3 +30,13 @@ def describe_machine(folder: Path) -> str:
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, "
         f"Python {platform.python_version()}, fsync {statistics.median(times) * 1000:.2f} ms"
     )
+
+
+def share_of_a_core(seconds: float = _LOOK) -> float:
+    """Return which share of a core a busy loop gets: much less than 1 if other programs are running."""
+    began, used = time.monotonic(), time.process_time()
+
+    while time.monotonic() - began < seconds:
+        pass
+
+    return (time.process_time() - used) / (time.monotonic() - began)

@@ -40,10 +40,12 @@ class Sample:
     @property
     def line(self) -> str:
         """The sample as a line of progress."""
+        callbacks = f"{self.callbacks:,}".replace(",", " ")
+
         return (
-            f"{self.at:5.0f} s  {self.callbacks:>9,} workflows  {self.rate:5.0f}/s  {self.memory:6.1f} MiB resident  "
+            f"{self.at:5.0f} s  {callbacks:>9} workflows  {self.rate:5.0f}/s  {self.memory:6.1f} MiB resident  "
             f"{self.journal:6.1f} MiB on disk  callbacks {self.median:.1f} ms, 99 % {self.high:.1f} ms"
-        ).replace(",", " ", 1)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
