@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 _EXTRA: Final = ("httptools", "psycopg", "resonate_pg")
 
 REFUSED: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/bench") -> int:
@@ -38,5 +38,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/bench")
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -20,6 +20,7 @@ from receiver.benchmark.chart import (
     short,
 )
 from receiver.benchmark.systems import EMBEDDED, KEPT, RAW, SUSPENDED, SYSTEMS
+from receiver.benchmark.table import doubts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def draw_results(results: Results) -> str:
     """Return the picture of a run: resumed workflows per second by their number, latency, memory and CPU time."""
     lines = [_resumed(results, name) for name in _DRAWN]
     drawn = [line for line in lines if line.points]
-    root = picture(_WIDTH, 640, "How fast Countersign is, beside other systems", _in_words(drawn, results))
+    root = picture(_WIDTH, 658, "How fast Countersign is, beside other systems", _in_words(drawn, results))
     draw_legend(root, _MARGIN, 34, [(line.name, line.place) for line in drawn])
     axis = Axis("workflows that wait, N (logarithmic)", results.sizes, logarithmic=True)
     draw_lines(root, Box(_MARGIN, 70, _WIDTH - 2 * _MARGIN, 300), "Resumed workflows per second", axis, drawn)
@@ -55,7 +56,7 @@ def draw_results(results: Results) -> str:
 
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
 
-    for number, line in enumerate((results.machine, versions)):
+    for number, line in enumerate((results.machine, versions, doubts(results))):
         draw_text(root, (_MARGIN, 606 + 18 * number), line, "small")
 
     return as_text(root)
@@ -72,7 +73,7 @@ def draw_soak(results: SoakResults) -> str:
     total = results.samples[-1].callbacks if results.samples else 0
     title = f"{short(total)} workflows that came and went in {minutes:.1f} minutes"
     described = "; ".join(f"{verdict.what}: {verdict.measured}" for verdict in results.verdicts())
-    root = picture(_WIDTH, 660, title, f"{title}. {described}.")
+    root = picture(_WIDTH, 680, title, f"{title}. {described}.")
     draw_text(root, (_MARGIN, 32), title, "heading")
     ticks = nice_ticks(minutes)
 
@@ -81,6 +82,8 @@ def draw_soak(results: SoakResults) -> str:
         points = [Point(sample.at / 60, value(sample)) for sample in results.samples]
         box = Box(_MARGIN, 70 + number * 194, _WIDTH - 2 * _MARGIN, 186)
         draw_lines(root, box, heading, axis, [Series(heading, 0, points)])
+
+    draw_text(root, (_MARGIN, 664), results.machine, "small")
 
     return as_text(root)
 

@@ -41,7 +41,7 @@ class SoakPlan:
 
     callbacks: int = 1_000_000
     minutes: float = 10.0
-    wave: int = 500
+    wave: int = 1000
     interval: float = 5.0
     retention: int = 20
 

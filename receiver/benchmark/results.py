@@ -39,7 +39,10 @@ class Results:
 
     def take(self, name: str, *values: float | None) -> None:
         """Add samples; None is a figure that this system does not have."""
-        self.samples.setdefault(name, []).extend(value for value in values if value is not None)
+        measured = [value for value in values if value is not None]
+
+        if measured:
+            self.samples.setdefault(name, []).extend(measured)
 
     def median(self, name: str) -> float | None:
         """Return the median of the samples, None if there are none."""

@@ -76,6 +76,14 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     parsed(draw_results(Results(sizes=[200], memory=1, postgres=1)))
 
 
+def test_a_picture_of_a_run_that_was_disturbed_says_so() -> None:
+    results = measured()
+    results.take("share of a core", 0.3)
+
+    assert "Do not rely on this run" in draw_results(results)
+    assert "Do not rely on this run" not in draw_results(measured())
+
+
 @pytest.mark.parametrize("picture", [draw_results(measured()), draw_soak(soaked())], ids=["results", "soak"])
 def test_a_picture_is_for_every_reader_and_runs_nothing(picture: str) -> None:
     root = parsed(picture)

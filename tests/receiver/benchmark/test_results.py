@@ -10,6 +10,7 @@ from receiver.benchmark.results import NotResults, Results
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     results = Results(sizes=[1, 2], memory=3, postgres=4, machine="small", missing={"a": "b"}, versions={"c": "1"})
     results.take("bare", 1.5, None, 2.5)
+    results.take("memory", None)
     results.write(tmp_path / "file")
 
     assert Results.read(tmp_path / "file") == results
