@@ -1,8 +1,8 @@
 """The Restate service of the comparison: a workflow that waits for one awakeable. Run by the fetched interpreter.
 
 `restate_service.py PORT FOLDER suspended|memory`. It does what `bench_wait` does in `servers`, and records its progress
-in the same form; it imports nothing of ours, because its environment has only Restate's SDK. `suspended` gives up an
-invocation as soon as it waits, `memory` keeps it for hours.
+in the same form; it imports nothing of ours, because its environment has only Restate's SDK. Ours has no Restate, so
+that is imported late. `suspended` gives up an invocation as soon as it waits, `memory` keeps it for hours.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import time
 from asyncio import Runner
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hypercorn.asyncio
-import restate
-import uvloop
+if TYPE_CHECKING:
+    import restate
 
 #: More than any other value, as Restate's documentation recommends for production.
 _UNLIMITED = 2**31 - 1
@@ -25,6 +24,8 @@ _UNLIMITED = 2**31 - 1
 
 def service(folder: Path, *, kept: bool) -> restate.Workflow:
     """Return the workflow. When a whole batch waits, and when all of it are past their wait, that is recorded."""
+    import restate  # noqa: PLC0415 - not in our environment
+
     hours = timedelta(hours=12)
     workflow = restate.Workflow("bench", inactivity_timeout=hours if kept else timedelta(0), abort_timeout=hours)
     waiting: dict[str, str] = {}
@@ -35,7 +36,7 @@ def service(folder: Path, *, kept: bool) -> restate.Workflow:
             file.write(f"{what} {time.time()}\n")
 
     @workflow.main()
-    async def run(ctx: restate.WorkflowContext, request: dict[str, Any]) -> str:
+    async def run(ctx: Any, request: dict[str, Any]) -> str:  # the SDK evaluates these annotations
         awakeable_id, answer = ctx.awakeable()
 
         if ctx.key() not in waiting:
@@ -60,6 +61,10 @@ def service(folder: Path, *, kept: bool) -> restate.Workflow:
 
 def main() -> None:
     """Serve until the process is killed."""
+    import hypercorn.asyncio  # noqa: PLC0415 - as above
+    import restate  # noqa: PLC0415
+    import uvloop  # noqa: PLC0415
+
     port, folder, mode = sys.argv[1:]
     config = hypercorn.Config()
     config.bind = [f"127.0.0.1:{port}"]

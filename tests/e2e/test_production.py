@@ -31,8 +31,8 @@ for package in (orchestrator, receiver):
             print(module.name)
 """
 
-#: The modules of the benchmark that need what it compares with. Restate's service has an environment of its own.
-BENCHMARK = ("bench", "databases", "measuring", "restate_service", "restate_subject", "servers", "soak", "subjects")
+#: The modules of the benchmark that need what it compares with.
+BENCHMARK = ("bench", "databases", "measuring", "restate_subject", "servers", "soak", "subjects")
 
 #: The modules that need an extra: those, and those for Postgres.
 EXTRAS = {
