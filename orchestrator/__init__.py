@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.durable.context import Context
     from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
+    from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        Misused,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         WorkflowFailed,
     )
     from orchestrator.runs.definition import Workflow, workflow
+    from orchestrator.runs.subworkflow import Subworkflow, run_workflow
 
 __all__ = [
     "Address",
@@ -42,12 +45,15 @@ __all__ = [
     "CountersignError",
     "Dependency",
     "GroupStep",
+    "Misused",
     "Outcome",
     "Question",
+    "Step",
     "StepFailed",
     "StepRefused",
     "StepUnavailable",
     "StoreTampered",
+    "Subworkflow",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowExpired",
@@ -56,6 +62,8 @@ __all__ = [
     "dependency",
     "group_step",
     "open_callback",
+    "run_workflow",
+    "step",
     "workflow",
 ]
 
@@ -65,12 +73,14 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
+    "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),
+    "orchestrator.durable.steps": ("Step", "step"),
     "orchestrator.callbacks.question": ("Question",),
 }
 

@@ -65,6 +65,17 @@ class Misdefined(CountersignError, TypeError, ValueError):
     """A workflow or a step is defined in a way that cannot work. The message names it and says what it needs."""
 
 
+class Misused(CountersignError, TypeError):
+    """A workflow's code uses `ctx` or a step in a way that cannot work. The message names what, and what it needs."""
+
+
+class CodeChanged(CountersignError):
+    """A workflow's code asks for another step than the one recorded at its place. The message names both.
+
+    The workflow is not over: it goes on when its code fits the record again.
+    """
+
+
 class NotJson(CountersignError, ValueError):
     """A value from a workflow or a step cannot be written as JSON. The message names the place in it."""
 
@@ -115,14 +126,16 @@ class StepRefused(CountersignError):
 class StepFailed(CountersignError):
     """What a workflow sees when a step raised an error of another type and its tries are used up.
 
-    `kind` is the name of the error's type, empty where it is not known, and `message` its text. The error itself stays
-    where it was raised: only plain data goes through the promise store, so a first run sees the same as a replay.
+    `kind` is the name of the error's type, empty where it is not known, and `message` its text. `where` is the step and
+    the author's line, as `charge at shop.py:12 in charge`, empty where it is not known. The error itself stays where it
+    was raised: only plain data goes through the promise store, so a first run sees the same as a replay.
     """
 
-    def __init__(self, message: str, *, kind: str = "") -> None:
+    def __init__(self, message: str, *, kind: str = "", where: str = "") -> None:
         super().__init__(f"{kind}: {message}" if kind else message)
         self.kind = kind
         self.message = message
+        self.where = where
 
 
 class StoreTampered(CountersignError):

@@ -20,7 +20,7 @@ from resonate.error import ApplicationError
 from resonate.types import PromiseRecord, Value
 
 from orchestrator.errors import (
-    Misdefined,
+    Misused,
     NotJson,
     StartRefused,
     StepFailed,
@@ -43,7 +43,7 @@ _ENDS: Final = {kind.state: kind for kind in (WorkflowFailed, WorkflowExpired, W
 _OF_A_TEXT: Final[Mapping[str, type[Exception]]] = {
     "refused": StepRefused,
     "not JSON": NotJson,
-    "misdefined": Misdefined,
+    "misused": Misused,
     "sdk": ApplicationError,
 }
 
@@ -64,10 +64,10 @@ def failure_of(error: Exception) -> dict[str, Any]:  # noqa: PLR0911 - one for e
             return failure | {"ours": "refused"}
         case NotJson():
             return failure | {"ours": "not JSON"}
-        case Misdefined():
-            return failure | {"ours": "misdefined"}
+        case Misused():
+            return failure | {"ours": "misused"}
         case StepFailed():
-            return failure | {"kind": error.kind, "message": _text(error.message)}
+            return failure | {"kind": error.kind, "message": _text(error.message), "where": error.where}
         case ApplicationError():
             return failure | {"ours": "sdk"}
         case _:
@@ -88,8 +88,10 @@ def error_of(failure: object) -> Exception:  # noqa: PLR0911 - as above
             return _ENDS[state](str(fields.pop("message", "")), **fields)
         case {"ours": "unavailable", "message": str(message), "retry_after": int() | float() | None as seconds}:
             return StepUnavailable(message, retry_after=seconds)
-        case {"ours": "refused" | "not JSON" | "misdefined" | "sdk" as ours, "message": str(message)}:
+        case {"ours": "refused" | "not JSON" | "misused" | "sdk" as ours, "message": str(message)}:
             return _OF_A_TEXT[ours](message)
+        case {"kind": str(kind), "message": str(message), "where": str(where)}:
+            return StepFailed(message, kind=kind, where=where)
         case {"kind": str(kind), "message": str(message)}:
             return StepFailed(message, kind=kind)
         case {"message": str(message)}:

@@ -8,19 +8,23 @@ them. The embedded engine is among these, because it is the SDK's own in-process
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import resonate.codec
 from resonate.codec import decode_settled, enc_hook
+from resonate.context import ResonateFuture
+from resonate.error import Suspended
+from resonate.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Mapping
 
-    from resonate.context import Context, ResonateFuture
+    from resonate.context import Context
     from resonate.effects import Effects
     from resonate.resonate import Resonate
-    from resonate.types import PromiseRecord
+    from resonate.types import PromiseRecord, PromiseSettleReq
 
 
 def state_of(ctx: Context) -> Any:
@@ -43,6 +47,89 @@ def replace_effects(ctx: Context, effects: Any) -> None:
 def keep_as_workflow(ctx: Context) -> None:
     """Make the SDK treat this function call as a workflow: if it raises, that is final and it is not tried again."""
     ctx._state.workflow = True
+
+
+def suspend_until_settled(ctx: Context, promise_id: str) -> NoReturn:
+    """Suspend the workflow of this function call until this promise is settled, whichever workflow it belongs to.
+
+    The function is then called again, and must find out itself how the promise was settled. A promise that the engine
+    does not hold would never resume it, so look it up before.
+
+    Raises:
+        Suspended: always.
+    """
+    ctx._state.tree.add_child(ctx._state.id, promise_id, "ext")
+    ctx._state.spawned_remote.append(promise_id)
+
+    raise Suspended
+
+
+def unfinished(ctx: Context) -> list[Any]:
+    """Return the tasks of the event loop for those steps and waits of this function call that have not ended yet."""
+    state = ctx._state
+    tasks = [local.handle for local in state.spawned_locals] + state.spawned_remote_tasks
+
+    return [task for task in tasks if not task.done()]
+
+
+def is_workflow(ctx: Context) -> bool:
+    """Return whether this function call has begun steps or waits of its own, so that it must not be made again."""
+    workflow: bool = ctx._state.workflow
+
+    return workflow
+
+
+def sleeper_of(ctx: Context) -> Callable[[float], Awaitable[None]]:
+    """Return what this function call sleeps with, in seconds: the SDK's own pauses use it too, and tests replace it."""
+    sleeper: Callable[[float], Awaitable[None]] = ctx._state.sleeper
+
+    return sleeper
+
+
+def await_only(ctx: Context, promise_id: str | None) -> None:
+    """Make this function call await nothing but this promise, or nothing at all so that it can end.
+
+    Call `flush_local_work` first. Nothing that the call has begun is settled or withdrawn.
+    """
+    state = ctx._state
+    state.spawned_remote = []
+    state.tree = Tree(state.id)
+
+    if promise_id is not None:
+        state.spawned_remote.append(promise_id)
+        state.tree.add_child(state.id, promise_id, "ext")
+
+
+def unrecorded(ctx: Context, name: str, effects: Any, call: Callable[[Context], Awaitable[Any]]) -> ResonateFuture[Any]:
+    """Start a call that is no part of the record, and return its future, which takes no place among the steps.
+
+    The call gets a context of its own, with these effects. The SDK waits for it as it does for steps.
+    """
+    child = ctx._child(f"{ctx.info.id}~{name}", name, ctx.info.timeout_at)
+    child._state.effects = effects
+    task = asyncio.ensure_future(call(child))
+    ctx._state.spawned_remote_tasks.append(task)
+    created: asyncio.Future[None] = asyncio.Future()
+    created.set_result(None)
+
+    return ResonateFuture(_id=child.info.id, _task=task, _created=created)
+
+
+def reshaped(
+    future: ResonateFuture[Any], shape: Callable[[Any], Any], awaited: Callable[[], object]
+) -> ResonateFuture[Any]:
+    """Return the future with its result made into another one by `shape`; each await calls `awaited` first."""
+    return _Reshaped(_id=future._id, _task=future._task, _created=future._created, shape=shape, awaited=awaited)
+
+
+class _Reshaped(ResonateFuture[Any], frozen=True, kw_only=True):
+    shape: Callable[[Any], Any]
+    awaited: Callable[[], object]
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self.awaited()
+
+        return self.shape((yield from self._task.__await__()))
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:
@@ -92,6 +179,23 @@ def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[
         raise failure
 
     dependencies.get = get  # type: ignore[method-assign, assignment]
+
+
+def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
+    """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
+
+    It gets what was asked for, and the record, payloads encoded. That may show another end, if somebody else was first.
+    """
+    sender = client._sender
+    fulfill = sender.task_fulfill
+
+    async def watched(id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        record = await fulfill(id, version, action)
+        watch(action, record)
+
+        return record
+
+    sender.task_fulfill = watched  # type: ignore[method-assign]
 
 
 def refuse_tasks(client: Resonate) -> None:

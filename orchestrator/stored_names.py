@@ -16,8 +16,15 @@ FORMAT: Final = 1
 STEP_TAG: Final = "countersign:step"
 CALLBACK_TAG: Final = "countersign:callback"
 
+#: On a step that runs another workflow: that workflow's name. On that workflow's root: the id of the step.
+CHILD_TAG: Final = "countersign:child"
+PARENT_TAG: Final = "countersign:parent"
+
 #: Distinguishes a root from every other root with the same id.
 NONCE_TAG: Final = "countersign:nonce"
+
+#: Marks every wait, and every workflow's root, that counts from the moment at which it was created.
+OPENING: Final = {"countersign:opening": "bound"}
 
 #: Marks promises that only drive something and are of no interest once they are over: an engine may drop them soon.
 TRANSIENT_TAG: Final = "countersign:transient"

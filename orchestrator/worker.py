@@ -15,23 +15,29 @@ from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.watcher import POLL, poll
-from orchestrator.durable.context import check_result
+from orchestrator.durable.context import Context, check_storable
 from orchestrator.durable.dependencies import opened
 from orchestrator.durable.scheduling import PERSISTENT
+from orchestrator.durable.steps import awaitable
+from orchestrator.durable.tries import FailedTry, TryWatch, try_step
 from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.group_ping import PING, ping
-from orchestrator.runs.loading import dependencies_of, groups_of, steps_called
+from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
+from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
+    from orchestrator.counts import Counts
+    from orchestrator.durable.dependencies import Dependency
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
@@ -48,22 +54,32 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
+    signer: TokenSigner | None = None,
+    watch_tries: Callable[[FailedTry], None] | None = None,
 ) -> None:
     """Make this engine's process a worker for one group, or for all. It takes no task before `engine.start()`.
 
-    What its steps get beyond our own objects is opened by `dependencies_opened`.
+    What its steps get beyond our own objects is opened by `dependencies_opened`. `watch_tries` is called with each try
+    of a step that failed here; it must not raise.
 
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
     """
-    loaded = tuple(workflows)
+    loaded = with_subworkflows(workflows)
     steps = steps_called(loaded)
     resonate = engine.resonate
     resonate.with_dependency(engine)
-    resonate.with_dependency(Links(TokenSigner(settings.signing_keys), settings.public_url))
+    own_signer = signer if signer is not None else TokenSigner(settings.signing_keys, clock=engine.clock)
+    resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
+    resonate.with_dependency(Links(own_signer, settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
-    resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
-    resonate.with_dependency(mailer if mailer is not None else Mailer(settings.mail, name=settings.name))
+    counts = engine.counts
+    workspace = databricks if databricks is not None else Databricks(variables=settings.databricks, counts=counts)
+    post = Mailer(settings.mail, name=settings.name, clock=engine.clock, counts=counts) if mailer is None else mailer
+    resonate.with_dependency(workspace)
+    resonate.with_dependency(post)
+    resonate.with_dependency(TryWatch(functools.partial(_failed, counts, watch_tries)))
+    _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):
         logger.warning(
@@ -71,8 +87,11 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
         )
 
     for workflow in loaded:
-        if group in {None, workflow.group}:
-            resonate.register(workflow, name=workflow.name)
+        for version in range(1, workflow.version + 1):
+            definition = workflow.of_version(version)
+
+            if group in {None, definition.group}:
+                resonate.register(definition, name=workflow.name, version=version)
 
     for step in steps:
         if step.name in {workflow.name for workflow in loaded}:
@@ -89,38 +108,60 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
 
 
-def dependencies_opened(
+def _failed(counts: Counts, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:
+    counts.add("step_failures", failed.step)
+
+    if watch is not None:
+        watch(failed)
+
+
+def _log_ends(engine: Engine) -> None:
+    ends = EndLog(engine.counts)
+    engine.resonate.with_dependency(ends)
+    watch_ends(engine.resonate, ends.recorded)
+    engine.watch_expired(ends.expired)
+
+
+def dependencies_opened(  # noqa: PLR0913 - what may be opened, and what stands in for it
     engine: Engine,
     workflows: Iterable[Workflow[Any]],
     modules: Iterable[str] = (),
     *,
     group: str | None = None,
-    given: Iterable[object] = (),
+    given: Iterable[object] | Mapping[Any, object] = (),
+    instead: Iterable[Dependency[Any]] = (),
 ) -> AbstractAsyncContextManager[None]:
     """Open the dependencies of a worker's steps, and close them at the end. Stop the engine before that.
 
-    `modules` are those that the workflows were loaded from. An object in `given` stands in for the dependency of its
-    type.
+    `modules` are those that the workflows were loaded from. `given` and `instead` stand in for dependencies; see
+    `opened`.
 
     Raises:
         DependencyUnusable: one cannot be opened; those opened before it are closed.
         ConfigurationError: two of them give the same type.
     """
-    return opened(engine.resonate, dependencies_of(workflows, modules, group=group), given)
+    loaded = dependencies_of(with_subworkflows(workflows), modules, group=group)
+
+    return opened(engine.resonate, loaded, given, instead)
 
 
 def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
-    """Register a step, wrapped so that it fails if the engine could not store its result."""
+    """Register a step, wrapped so that its tries are made here and its result is one that the engine can store."""
 
     @functools.wraps(step.body)
-    async def stored(ctx: SDKContext, *arguments: Any, **named: Any) -> Any:
-        result = await step.body(ctx, *arguments, **named)
-        check_result(ctx, result, f"the result of {step.name}")
+    async def tried(ctx: SDKContext, *arguments: Any, **named: Any) -> Any:
+        inner = Context.over(ctx)
 
-        return result
+        async def call() -> Any:
+            result = await awaitable(step.name, step.body(inner, *arguments, **named))
+            check_storable(result, f"the result of {step.name}")
+
+            return result
+
+        return await try_step(inner, step.name, step.policy, step.body, call)
 
     try:
-        engine.resonate.register(stored, name=step.name)
+        engine.resonate.register(tried, name=step.name)
     except ApplicationError as error:
         reason = f"has a group step that does not take `ctx` first: {step.name}"
         raise ConfigurationError("COUNTERSIGN_WORKFLOWS", reason) from error

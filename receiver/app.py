@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from starlette.applications import Starlette
-
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.engine import connect
@@ -27,7 +25,8 @@ from receiver.http.bad_tokens import BadTokens
 from receiver.http.client_addresses import ClientAddresses
 from receiver.http.problems import Problem, exception_handlers
 from receiver.http.request_guard import RequestGuard
-from receiver.http.telemetry import Metrics
+from receiver.http.routing import Routes
+from receiver.http.telemetry import Metrics, WorkMetrics
 from receiver.pages.approval import Notice, refusal_as_page
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
@@ -38,15 +37,16 @@ from receiver.surfaces.webhooks import Webhooks
 from receiver.surfaces.workflows import Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from orchestrator.config.settings import Settings
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
+    from receiver.http.routing import ErrorHandler
 
 logger = logging.getLogger("receiver")
 
@@ -174,7 +174,7 @@ def assemble(
     Raises:
         ConfigurationError: that file cannot be used.
     """
-    metrics = Metrics()
+    metrics = Metrics(WorkMetrics(engine.counts, workflows, works=engine.embedded))
     api_keys = ApiKeys(settings.api_keys, BadTokens())
     edge = Edge(
         engine=engine,
@@ -195,19 +195,16 @@ def assemble(
     )
     starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
     operations = Operations(edge, workflows, api_keys=api_keys)
-    app = Starlette(
-        routes=[
+    app = Routes(
+        [
             *callbacks.routes(),
             *approvals.routes(),
             *webhooks.routes(),
             *starting.routes(),
             *operations.routes(),
         ],
-        exception_handlers=_handlers(metrics, settings.name),
+        _error_handlers(metrics, settings.name),
     )
-    # The router would redirect a path with a trailing slash, and the redirect would reflect the Host and the token.
-    app.router.redirect_slashes = False
-
     as_page = partial(refusal_as_page, organisation=settings.name)
 
     return ClientAddresses(
@@ -215,7 +212,7 @@ def assemble(
     )
 
 
-def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler]:
+def _error_handlers(metrics: Metrics, organisation: str) -> Mapping[type[Exception], ErrorHandler]:
     async def engine_unavailable(_: Request, error: Exception) -> Response:
         metrics.engine_error()
 
@@ -232,10 +229,8 @@ def _handlers(metrics: Metrics, organisation: str) -> dict[Any, ExceptionHandler
     return {error: _with_pages(handler, organisation) for error, handler in table.items()} | {Notice: notice}
 
 
-def _with_pages(handler: ExceptionHandler, organisation: str) -> ExceptionHandler:
-    respond = cast("Callable[[Request, Exception], Awaitable[Response]]", handler)
-
+def _with_pages(handler: ErrorHandler, organisation: str) -> ErrorHandler:
     async def handle(request: Request, error: Exception) -> Response:
-        return refusal_as_page(request.scope, await respond(request, error), organisation=organisation)
+        return refusal_as_page(request.scope, await handler(request, error), organisation=organisation)
 
     return handle

@@ -25,6 +25,7 @@ PLAN = (
     "receiver.commands",
     "receiver.benchmark",
     "orchestrator.testing",
+    "orchestrator.testing.trial",
     "orchestrator.testing.emulator",
     # The HTTP edge.
     "receiver.__main__",
@@ -61,6 +62,7 @@ PLAN = (
     "orchestrator.failures",
     "orchestrator.sdk_internals",
     "orchestrator.stored_names",
+    "orchestrator.counts",
     "orchestrator.logs",
     "orchestrator.signals",
     "orchestrator.text",
@@ -91,6 +93,7 @@ SUBJECTS = {
     "tests/orchestrator/engine/test_store.py": "the contents of the store, on every engine",
     "tests/orchestrator/mail/test_strict_relay.py": "the room as a strict mail server sees it",
     "tests/orchestrator/runs/test_endings.py": "all the ways in which a run ends",
+    "tests/orchestrator/workflows/test_crashing_everywhere.py": "all workflows, with a crash at every recorded change",
     "tests/orchestrator/workflows/test_orders.py": "two workflows on one order book",
     "tests/orchestrator/workflows/test_pipeline_again.py": "databricks_pipeline, started again under the same id",
     "tests/receiver/http/test_headers.py": "headers of every response",

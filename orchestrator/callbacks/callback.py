@@ -48,7 +48,11 @@ class Links:
 
     def url(self, claims: Claims) -> str:
         """Return the link that carries a token of these claims."""
-        return f"{self._public_url}{PATHS[claims.audience]}/{self.signer.mint(claims)}"
+        return f"{self._public_url}{PATHS[claims.audience]}/{self.token(claims)}"
+
+    def token(self, claims: Claims) -> str:
+        """Return the token of these claims, the same one as in the link."""
+        return self.signer.mint(claims)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,16 @@ class Address:
             UnknownPromise: as for `record`.
         """
         return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
+
+    async def token(self, ctx: SDKContext) -> str:
+        """Return the bare token, which a caller sends to `/callbacks` as `Authorization: Bearer TOKEN`.
+
+        It is what the link carries, and as secret. A person answers by the link only.
+
+        Raises:
+            EngineUnavailable, UnknownPromise: as for `url`.
+        """
+        return ctx.get_dependency(Links).token(self.claims(await self.record(ctx)))
 
     async def record(self, ctx: SDKContext) -> PromiseRecord:
         """Return the record of the wait; for use in a step.

@@ -10,7 +10,7 @@ one.
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -45,7 +45,7 @@ async def resolve(  # noqa: PLR0913 - one settlement, all of it named
     ikey: str,
     outcome: Outcome,
     opened: int | None = None,
-    new_delivery: Callable[[], str] = lambda: uuid.uuid4().hex,
+    new_delivery: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> Settlement:
     """Settle the wait with this outcome unless it is over already, and return which of the two happened.
 

@@ -15,13 +15,16 @@ version stays readable as long as a wait minted with it can be open.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
+from itsdangerous.signer import SigningAlgorithm
 
 from orchestrator.callbacks.claims import Audience, Claims, Presented, TokenExpired, TokenInvalid, Version
 
@@ -95,8 +98,8 @@ class TokenSigner:
         if len(token) > MAX_TOKEN_LENGTH or _GRAMMAR.fullmatch(token) is None:
             raise TokenInvalid
 
-        payload, _, _ = token.encode().rpartition(b".")
-        version = self._version(token, audience)
+        payload, _, signature = token.encode().rpartition(b".")
+        version = self._version(payload, signature, audience)
 
         if version is None:
             raise TokenInvalid
@@ -110,24 +113,35 @@ class TokenSigner:
 
         return Presented(claims=claims, expired=self._clock() > claims.expires_at)
 
-    def _version(self, token: str, audience: Audience) -> Version | None:
+    def _version(self, payload: bytes, signature: bytes, audience: Audience) -> Version | None:
         """Return the format version under whose salt the token is signed, or None."""
         for version in VERSIONS:
-            # `validate` does not raise: the library's error holds the presented signature, which must not get out.
-            if self._signers[version, audience].validate(token):
+            # This does not raise: the library's error holds the presented signature, which must not get out.
+            if self._signers[version, audience].verify_signature(payload, signature):
                 return version
 
         return None
 
 
+class _Hmac(SigningAlgorithm):
+    """HMAC-SHA256, computed in one call: for a token, the library's own takes three times as long."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return hmac.digest(key, value, "sha256")
+
+
 def _signer(secrets: list[bytes], version: Version, audience: Audience) -> Signer:
-    return Signer(
+    deriving = Signer(
         secrets,
         salt=f"countersign.callback.v{version}.{audience}",
         sep=".",
         key_derivation="hmac",
         digest_method=hashlib.sha256,
     )
+    # The keys are derived here, once, and not again for every token.
+    keys = [deriving.derive_key(secret) for secret in secrets]
+
+    return Signer(keys, sep=".", key_derivation="none", algorithm=_Hmac())
 
 
 def _encode(claims: Claims) -> bytes:
@@ -151,7 +165,7 @@ def _encode(claims: Claims) -> bytes:
 
 
 def _decode(document: bytes, version: Version, audience: Audience) -> Claims:
-    fields = json.loads(document)
+    fields = msgspec.json.decode(document)
 
     # Only we can have signed this, so these cannot differ unless a key is used for something else as well.
     if fields["v"] != version or fields["a"] != audience or ("w" in fields) != (version > 1):

@@ -8,8 +8,7 @@ polls at most, and settles nothing that the watcher would not settle too.
 from __future__ import annotations
 
 import logging
-import time
-import uuid
+import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,8 +50,8 @@ async def request_poll(
     run_id: int,
     *,
     group: str,
-    clock: Callable[[], float] = time.time,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    clock: Callable[[], float] | None = None,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> None:
     """Request durably that a worker of the group polls this run now.
 
@@ -65,7 +64,7 @@ async def request_poll(
         function=HINT,
         argument={"run_id": run_id},
         target=engine.address_of(group),
-        timeout_at=int((clock() + _KEPT.total_seconds()) * 1000),
+        timeout_at=int(((clock or engine.clock)() + _KEPT.total_seconds()) * 1000),
         tags={TRANSIENT_TAG: "true"},
     )
 

@@ -1,29 +1,41 @@
-"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline."""
+"""What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline.
+
+Long because what is added to the SDK's requests and what is checked in its replies belong together.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
 import msgspec
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
-from resonate.types import Value
+from resonate.ids import join_id
+from resonate.types import PromiseCreateReq, Value
 
+from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
-from orchestrator.durable.wait_end import without_error
+from orchestrator.durable.recorded import difference
+from orchestrator.durable.steps import as_step, awaitable
+from orchestrator.durable.tries import try_step
+from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
-from orchestrator.errors import NotJson
+from orchestrator.errors import CodeChanged, Misused, NotJson, StepFailed
 from orchestrator.failures import failed_as_tampered, is_tampered
 from orchestrator.sdk_internals import (
     as_written,
+    await_only,
     effects_of,
-    keep_as_workflow,
     replace_effects,
+    reshaped,
     state_of,
     task_of,
+    unrecorded,
 )
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
@@ -34,11 +46,13 @@ if TYPE_CHECKING:
 
     from resonate.context import ResonateFuture
     from resonate.effects import Effects
-    from resonate.types import PromiseCreateReq, PromiseRecord
+    from resonate.retry import RetryPolicy
+    from resonate.types import PromiseRecord
 
     from orchestrator.durable.group_steps import GroupStep
+    from orchestrator.durable.steps import Step
 
-_step: ContextVar[str | None] = ContextVar("countersign_step", default=None)
+_step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 
 
@@ -60,8 +74,9 @@ class Context(SDKContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
-        # A context with other options is a shallow copy, so it shares this list.
+        # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
+        self._unawaited: Final[dict[object, str]] = {}
 
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
         """Run `action`, in workflow code, when the workflow ends, after the actions that were added before it."""
@@ -81,17 +96,116 @@ class Context(SDKContext):
         """The id of the first promise seen that does not hold what was written there, None if all do."""
         return next(iter(self._watchful.tampered), None)
 
+    @property
+    def changed(self) -> str | None:
+        """How the record differs from what the code asked for first, None if it does not."""
+        return next(iter(self._watchful.changed), None)
+
+    async def sleep_aside(self, until: int) -> NoReturn:
+        """Suspend the workflow until this time, in milliseconds since the epoch, and for nothing else.
+
+        The sleep takes no place among the workflow's steps. Whatever is running is awaited first.
+        """
+        await self.flush_local_work()
+        promise_id = aside_id(self.info.id, until)
+        tags = {
+            "resonate:scope": "global",
+            "resonate:target": self.get_dependency(Engine).own_address,
+            "resonate:branch": promise_id,
+            "resonate:parent": self.info.id,
+            "resonate:origin": self.info.origin_id,
+            "resonate:timer": "true",
+        }
+        timeout_at = min(until, self.info.timeout_at)
+        await self._watchful.create_promise(
+            PromiseCreateReq(id=promise_id, timeout_at=timeout_at, param=Value(), tags=tags)
+        )
+        await_only(self, promise_id)
+
+        raise Suspended
+
+    async def await_nothing(self) -> None:
+        """Let the workflow end although it has begun waits that are open. Whatever is running is awaited first."""
+        await self.flush_local_work()
+        await_only(self, None)
+
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step and store its result. A replay gets the stored result.
 
-        A crash before the result is stored repeats the step. A step that raises is tried again a few times; return a
-        failure that must not be tried again as a value.
+        A crash before the result is stored repeats the step. A step that raises is tried again, as its `@step` says or,
+        for a plain async function, with the defaults; the workflow then sees `StepFailed`.
+
+        Raises:
+            Misused: this is not a step, or it does not take these arguments; nothing is recorded.
         """
-        name = fn if isinstance(fn, str) else getattr(fn, "__name__", type(fn).__name__)
-        mark = _step.set(name)
+        step = as_step(fn)
+        step.check_arguments(*args, **kwargs)
+        attempt = _Attempt(step, self.opts.retry_policy, args, kwargs)
+
+        if not step.stored:
+            future = unrecorded(self, step.name, _NoEffects(effects_of(self), step.name), attempt)
+
+            return self._noted(step.name, future, lambda result: result)
+
+        mark = _step.set(_Step(name=step.name, any_record=step.any_record))
 
         try:
-            return super().run(fn, *args, **kwargs)
+            future = super().run(attempt)
+        finally:
+            _step.reset(mark)
+
+        return self._noted(step.name, future, partial(self._read_result, step))
+
+    def _noted(self, name: str, future: ResonateFuture[Any], shape: Callable[[Any], Any]) -> ResonateFuture[Any]:
+        """Return the future of a step, noted as one that must be awaited."""
+        key = object()
+        self._unawaited[key] = name
+
+        return reshaped(future, shape, lambda: self._unawaited.pop(key, None))
+
+    def check_awaited(self) -> None:
+        """Return if every step that this function call has started was awaited.
+
+        Raises:
+            Misused: one was not, so nobody knows whether it failed; names it.
+        """
+        for name in self._unawaited.values():
+            raise Misused(f"the step {name} was started and never awaited: write await ctx.run({name}, ...)")
+
+    def _read_result(self, step: Step[..., Any], value: Any) -> Any:
+        try:
+            return step.read_result(value)
+        except Misused as error:
+            # It did fit when it was stored.
+            self._watchful.changed.append(str(error))
+
+            raise CodeChanged(str(error)) from None
+
+    def run_part(
+        self, name: str, part: Callable[[SDKContext], Awaitable[Any]], *, tags: Mapping[str, str]
+    ) -> ResonateFuture[Any]:
+        """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
+
+        Like the workflow itself it is not tried again, but replayed until it ends.
+        """
+
+        async def fitting(ctx: SDKContext) -> Any:
+            inner = Context.over(ctx)
+
+            try:
+                result = await part(inner)
+            except CodeChanged:
+                raise Suspended from None
+
+            if inner.changed is not None:
+                raise Suspended
+
+            return result
+
+        mark = _step.set(_Step(name=name, tags=tags))
+
+        try:
+            return super().run(fitting)
         finally:
             _step.reset(mark)
 
@@ -103,11 +217,15 @@ class Context(SDKContext):
         The step runs at least once. While no worker of the group runs, the workflow is suspended and holds nothing.
 
         Raises:
+            Misused: this is no group step, or it does not take these arguments; nothing is recorded.
             NotJson: an argument cannot be written as JSON.
         """
+        check_group_step(step).check_arguments(*args, **kwargs)
         check_storable([args, kwargs], f"the arguments of {step.name}")
 
-        return self.options(target=step.group).rpc(step.name, *args, **kwargs)
+        future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
+
+        return self._noted(step.name, future, lambda result: result)
 
     def wait(
         self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
@@ -127,6 +245,16 @@ class Context(SDKContext):
             return self.sleep(deadline)
         finally:
             _wait.reset(mark)
+
+    def check_result(self, step: Step[..., Any], result: object) -> None:
+        """Return if the store can hold what this call of a step returned, so that a replay gets the same.
+
+        Raises:
+            NotJson, Misused: it cannot; names the step and the place.
+        """
+        check_storable(result, f"the result of {step.name}")
+        step.check_result(result)
+        self._watchful.checked.add(self.info.id)
 
     def opened_at(self, promise_id: str) -> int | None:
         """Return when this wait of the workflow was opened, as its record says. Await the future's `id()` first."""
@@ -148,6 +276,50 @@ class Context(SDKContext):
             await tasks[0]
 
 
+class _Attempt:
+    """A step with its arguments, as the function that the SDK calls."""
+
+    # The SDK reads it for each call, and would otherwise work it out each time.
+    __signature__ = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
+
+    def __init__(
+        self, step: Step[..., Any], pace: RetryPolicy | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.__name__ = step.name
+        self._step = step
+        self._policy = step.policy if pace is None else replace(step.policy, pace=pace)
+        self._args = args
+        self._kwargs = kwargs
+
+    async def __call__(self, ctx: SDKContext) -> Any:
+        inner = Context.over(ctx)
+
+        async def call() -> Any:
+            result = await awaitable(self._step.name, self._step.body(inner, *self._args, **self._kwargs))
+
+            if inner.changed is not None:
+                # The step's own code may have caught the error.
+                raise CodeChanged(inner.changed)
+
+            inner.check_awaited()
+
+            if self._step.stored:
+                inner.check_result(self._step, result)
+
+            return result
+
+        return await try_step(inner, self._step.name, self._policy, self._step.body, call, recorded=self._step.stored)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What the SDK's request for a step lacks."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    any_record: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Wait:
     """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
@@ -160,12 +332,16 @@ class _Wait:
         tags = {**req.tags, **self.tags}
 
         if "resonate:timer" in tags:
-            # Its task is delayed until the deadline, where the engine honours that, so that no worker hears of it.
-            tags |= {"resonate:external": "true", "resonate:delay": str(req.timeout_at - 1)}
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
         return msgspec.structs.replace(req, tags=tags, param=param)
+
+
+def aside_id(workflow_id: str, until: int) -> str:
+    """Return the id of the promise that `sleep_aside` waits for."""
+    return join_id(workflow_id, f"until{until}")
 
 
 class _WatchfulEffects:
@@ -177,14 +353,20 @@ class _WatchfulEffects:
         self.opened: Final[dict[str, int | None]] = {}
         #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
         self.tampered: Final[dict[str, None]] = {}
+        #: How the record differs from what the code asked for.
+        self.changed: Final[list[str]] = []
+        #: The steps whose results are known to be storable.
+        self.checked: Final[set[str]] = set()
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        name, wait = _step.get(), _wait.get()
+        step, wait = _step.get(), _wait.get()
 
         if wait is not None:
             req = wait.asked_by(req)
-        elif name is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags=req.tags | {STEP_TAG: name})
+        elif step is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
         record = await self._effects.create_promise(req)
 
@@ -197,11 +379,31 @@ class _WatchfulEffects:
 
         if is_tampered(record):
             self.tampered[record.id] = None
+        elif not (step is not None and step.any_record) and (changed := difference(req, record)) is not None:
+            self.changed.append(changed)
+            raise CodeChanged(changed)
 
         return record
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
-        return await self._effects.settle_promise(id, storable(result, f"the result of {_step.get() or 'a step'}"))
+        if id in self.checked:
+            self.checked.discard(id)
+        else:
+            step = _step.get()
+            result = storable(result, f"the result of {'a step' if step is None else step.name}")
+
+        return await self._effects.settle_promise(id, result)
+
+
+class _NoEffects(_WatchfulEffects):
+    """What an unstored step has instead: it is no part of the record, so nothing can be recorded below it."""
+
+    def __init__(self, effects: Effects, name: str) -> None:
+        super().__init__(effects)
+        self._name = name
+
+    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
+        raise Misused(f"the step {self._name} has stored=False, so it can run no steps and open no waits: {req.id}")
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
@@ -219,7 +421,9 @@ def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
     except NotJson as error:
         return error
     except UnicodeEncodeError:
-        return NotJson(f"{place} is a {type(result).__name__} whose text holds a lone surrogate")
+        kind = result.kind if isinstance(result, StepFailed) else type(result).__name__
+
+        return NotJson(f"{place} is a {kind} whose text holds a lone surrogate")
 
     return result
 
@@ -231,19 +435,6 @@ def check_storable(value: object, place: str) -> None:
         NotJson: it cannot; names the place.
     """
     dumps_strict(value, place, convert=as_written)
-
-
-def check_result(ctx: SDKContext, result: object, place: str) -> None:
-    """Return if the engine can store what a registered step returned.
-
-    Raises:
-        NotJson: it cannot. The SDK then does not try the step again, just as it would not try a workflow again.
-    """
-    try:
-        check_storable(result, place)
-    except NotJson:
-        keep_as_workflow(ctx)
-        raise
 
 
 def _ends_by_itself(record: PromiseRecord) -> bool:

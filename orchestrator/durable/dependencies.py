@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import inspect
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from orchestrator.durable.group_steps import check_group
-from orchestrator.errors import ConfigurationError, CountersignError, DependencyUnusable, Misdefined
+from orchestrator.errors import ConfigurationError, CountersignError, DependencyUnusable, Misdefined, Misused
 from orchestrator.sdk_internals import provide
 from orchestrator.text.crashes import describe_crash, name_of_kind, place_in
 from orchestrator.text.redaction import redact
@@ -158,19 +159,25 @@ def _evaluated(function: Any, annotation: str) -> Any:
 
 @asynccontextmanager
 async def opened(
-    client: Resonate, dependencies: Iterable[Dependency[Any]], given: Iterable[object] = ()
+    client: Resonate,
+    dependencies: Iterable[Dependency[Any]],
+    given: Iterable[object] | Mapping[Any, object] = (),
+    instead: Iterable[Dependency[Any]] = (),
 ) -> AsyncIterator[None]:
     """Open these dependencies for the steps of this client, and close them at the end, the last one first.
 
-    Each object in `given` stands in for the dependency of its type, which then is not opened. An error while closing is
-    logged.
+    An object in `given` stands in for the dependency of its type, or of one that its type derives from; a mapping names
+    the types. A dependency in `instead` stands in for the one of its type. What is stood in for is not opened. An error
+    while closing is logged.
 
     Raises:
         DependencyUnusable: one cannot be opened. Those that were opened before it are closed.
         ConfigurationError: two of them give the same type.
     """
-    objects: dict[Any, object] = {type(one): one for one in given}
-    chosen = _by_type([one for one in dependencies if one.gives() not in objects])
+    objects = _objects_by_type(given)
+    replacing = tuple(instead)
+    replaced = {one.gives() for one in replacing} | objects.keys()
+    chosen = _distinct([*replacing, *(one for one in dependencies if one.gives() not in replaced)])
     closers: list[tuple[Dependency[Any], AbstractAsyncContextManager[Any]]] = []
 
     try:
@@ -186,7 +193,20 @@ async def opened(
         await _close(closers)
 
 
-def _by_type(dependencies: list[Dependency[Any]]) -> list[Dependency[Any]]:
+def _objects_by_type(given: Iterable[object] | Mapping[Any, object]) -> dict[Any, object]:
+    if isinstance(given, Mapping):
+        return dict(given)
+
+    found: dict[Any, object] = {}
+
+    for one in given:
+        # A mock says in `__class__` what it stands for.
+        found |= {kind: one for kind in one.__class__.__mro__ if kind not in found and kind is not object}
+
+    return found
+
+
+def _distinct(dependencies: list[Dependency[Any]]) -> list[Dependency[Any]]:
     seen: dict[Any, Dependency[Any]] = {}
 
     for one in dependencies:
@@ -238,8 +258,8 @@ async def _close(opened_ones: list[tuple[Dependency[Any], AbstractAsyncContextMa
         logger.error("the dependency %s of %s was not closed within %g s", one.name, one.module, CLOSING)
 
 
-def _missing(kind: Any) -> Misdefined:
-    return Misdefined(
+def _missing(kind: Any) -> Misused:
+    return Misused(
         f"no dependency gives {_shown(kind)}: write `@dependency` over an async function that yields one and returns "
         f"AsyncIterator[{_shown(kind)}], in the module of the workflow or of the step; "
         "in a test, pass one to Trial(dependencies=[...])"

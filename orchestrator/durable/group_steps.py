@@ -6,17 +6,17 @@ name over the engine, so neither side knows where the other runs, and a call wai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.groups import is_group_name
-from orchestrator.errors import Misdefined
+from orchestrator.durable.steps import TRIES, Policy, Step, check_body, name_of, policy_of
+from orchestrator.errors import Misdefined, Misused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import timedelta
     from typing import Concatenate
-
-    from resonate.context import Context as SDKContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +28,63 @@ class GroupStep[**Parameters, Result]:
 
     name: str
     group: str
-    body: Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]
+    body: Callable[Concatenate[Any, Parameters], Awaitable[Result]]
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def instead(self) -> str:
+        """What is to be done instead of passing this to `ctx.run`."""
+        return f"belongs to the worker group {self.group}: write await ctx.call({self.name}, ...)"
+
+    def check_arguments(self, *args: Any, **kwargs: Any) -> None:
+        """Return if the step can be called with these arguments after `ctx`.
+
+        Raises:
+            Misused: it cannot; names the step and the parameter.
+        """
+        Step(body=self.body, name=self.name).check_arguments(*args, **kwargs)
 
 
 def group_step[**Parameters, Result](
     group: str,
-) -> Callable[[Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]]], GroupStep[Parameters, Result]]:
+    *,
+    tries: int = TRIES,
+    never_retry: tuple[type[BaseException], ...] = (),
+    timeout: timedelta | float | None = None,
+) -> Callable[[Callable[Concatenate[Any, Parameters], Awaitable[Result]]], GroupStep[Parameters, Result]]:
     """Make an async function `(ctx, ...)` a step of this group, under the function's name.
+
+    `tries`, `never_retry` and `timeout` are as for `step`.
 
     The step runs at least once per call, so give each of its effects an idempotency key.
 
     Raises:
-        Misdefined: the group's name is not 1 to 64 of `a-z0-9_-`.
+        Misdefined: the group's name is not 1 to 64 of `a-z0-9_-`, the function cannot be a step, or a value is out of
+            range.
     """
     check_group(group)
+    policy = policy_of("a group step", tries=tries, never_retry=never_retry, timeout=timeout)
 
     def define(
-        body: Callable[Concatenate[SDKContext, Parameters], Awaitable[Result]],
+        body: Callable[Concatenate[Any, Parameters], Awaitable[Result]],
     ) -> GroupStep[Parameters, Result]:
-        return GroupStep(name=getattr(body, "__name__", ""), group=group, body=body)
+        check_body(body, Misdefined)
+
+        return GroupStep(name=name_of(body), group=group, body=body, policy=policy)
 
     return define
+
+
+def check_group_step[**Parameters, Result](given: GroupStep[Parameters, Result]) -> GroupStep[Parameters, Result]:
+    """Return what a workflow passed to `ctx.call`.
+
+    Raises:
+        Misused: it is no group step.
+    """
+    if not isinstance(given, GroupStep):
+        raise Misused(f"{name_of(given)} belongs to no worker group: write await ctx.run({name_of(given)}, ...)")
+
+    return given
 
 
 def check_group(group: str) -> None:

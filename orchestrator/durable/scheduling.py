@@ -6,7 +6,6 @@ growing history in its workflow, and any worker that is left goes on.
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +47,7 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
         EngineUnavailable: raised in a step, it makes the SDK try the step again.
     """
     engine = ctx.get_dependency(Engine)
-    due_at = int(((time.time() if now is None else now) + seconds) * 1000)
+    due_at = int(((engine.clock() if now is None else now) + seconds) * 1000)
 
     await create_task(
         engine,
@@ -64,7 +63,7 @@ async def schedule(  # noqa: PLR0913 - one call, all of it named
 
 async def when_due(ctx: SDKContext, task: dict[str, Any], step: Callable[..., Awaitable[str]], *args: Any) -> str:
     """Run the step of a scheduled call once it is due."""
-    early = task["due_at"] / 1000 - time.time()
+    early = task["due_at"] / 1000 - ctx.get_dependency(Engine).clock()
 
     if early > 0:
         # This engine ignores the delay and delivers at once.
@@ -85,6 +84,7 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
     timeout_at: int,
     tags: Mapping[str, str] | None = None,
     due_at: int | None = None,
+    version: int = 1,
 ) -> PromiseRecord:
     """Create a root promise whose task runs a registered function, unless it exists, and return its record.
 
@@ -100,7 +100,10 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
         all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
 
     return await engine.promises.create(
-        promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
+        promise_id,
+        timeout_at=timeout_at,
+        param=TaskData(func=function, args=(argument,), version=version),
+        tags=all_tags,
     )
 
 

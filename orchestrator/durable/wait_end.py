@@ -36,3 +36,11 @@ def without_error(record: PromiseRecord) -> PromiseRecord:
         return msgspec.structs.replace(record, state="resolved", value=Value())
 
     return record
+
+
+def until_deadline(timeout_at: int) -> dict[str, str]:
+    """Return the tag that delays a timer's task until its deadline, in milliseconds, where the engine honours that.
+
+    The task has nothing to run, and without this an engine would announce it again and again until then.
+    """
+    return {"resonate:delay": str(timeout_at - 1)}

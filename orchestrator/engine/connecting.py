@@ -10,6 +10,7 @@ import base64
 import binascii
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,25 +18,32 @@ from resonate.connections import HttpConnection
 from resonate.connections.sse import resolve_target as poll_address
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
+from resonate.timing import now_ms, sleep
 from resonate.types import Value
 
 from orchestrator.engine.client import Engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.embedded.direct_send import send_directly
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal
+from orchestrator.engine.open_waits import SharedLook, waits_by_search
+from orchestrator.engine.remote.batching import BatchingNetwork
+from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
-from orchestrator.engine.sdk_events import observe
+from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
+from orchestrator.stored_names import OPENING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from resonate.context import Context
+    from resonate.timing import Clock, Sleeper
 
     from orchestrator.config.settings import Settings
 
@@ -44,7 +52,8 @@ if TYPE_CHECKING:
 #: when the lease has lapsed.
 LEASE: Final = timedelta(seconds=20)
 
-#: A step that raises is retried after 1, 2, 4 ... 60 seconds, eight times in total. Then the workflow sees the error.
+#: A function that a worker registers and that raises is tried again after 2, 4 ... 60 seconds, eight times. Steps of
+#: workflows have a policy of their own.
 STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8)
 
 #: How many tasks one worker runs at once. On Postgres each running task needs a connection; eight were fastest there,
@@ -76,52 +85,35 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
             embedded = EmbeddedConnection(address.path)
             await _opened(embedded, address.path)
 
-            try:
-                _require_readable(embedded, settings)
-            except ConfigurationError:
-                await embedded.stop()
-                raise
+            return await embedded_engine(settings, embedded)
+        case "server":
+            resonate = _over_server(settings, group=own_group, work=work)
 
-            resonate = _resonate(settings, network=embedded, heartbeat=LeaseKeeper(embedded))
+            look = partial(waits_by_search, resonate.promises, OPENING)
 
             return Engine(
                 resonate,
                 embedded=address.embedded,
                 seconds=seconds,
-                address_of=embedded.resolve_target,
-                ends_plain_promises=True,
-                wait=embedded.wait_settled,
-                close=embedded.stop,
-                marks=embedded.marks(seconds=seconds),
-            )
-        case "server":
-            resonate = _over_server(settings, group=own_group, work=work)
-
-            return Engine(
-                resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address, group=own_group
+                address_of=poll_address,
+                group=own_group,
+                open_waits=SharedLook(look, seconds=seconds),
             )
         case "postgres":
             # Imported late: the driver is an extra, and costs a tenth of a second and 13 MB that no other engine needs.
             try:
-                from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
-                    AutocommitSessions,
-                    SchemaProbe,
-                    TimedConnection,
-                )
+                from orchestrator.engine.remote.postgres import AutocommitSessions, SchemaProbe  # noqa: PLC0415
             except ModuleNotFoundError as error:
                 reason = "names a Postgres database, whose driver is an extra: pip install 'countersign[postgres]'"
                 raise ConfigurationError("COUNTERSIGN_ENGINE", reason) from error
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
-            connection = TimedConnection(sessions, group=own_group, pid=pid, work=work)
-            resonate = _resonate(
-                settings,
-                network=RetryingNetwork(connection, seconds=seconds, retry_seconds=_retry_seconds(work=work)),
-                sources=[connection] if work else [],
-                group=own_group,
-                pid=pid,
+            network = RetryingNetwork(
+                BatchingNetwork(sessions), seconds=seconds, retry_seconds=_retry_seconds(work=work)
             )
+            outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
+            resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 
             return Engine(
                 resonate,
@@ -130,7 +122,43 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 probe=SchemaProbe(sessions),
+                wait=outbox.wait_settled,
+                close=outbox.stop,
             )
+
+
+async def embedded_engine(
+    settings: Settings, embedded: EmbeddedConnection, *, clock: Clock = now_ms, sleeper: Sleeper = sleep
+) -> Engine:
+    """Return the engine behind an open connection, with the clock and the sleeper that the connection uses.
+
+    Raises:
+        ConfigurationError: the payload keys cannot read the workflows under way; the connection is closed.
+    """
+    try:
+        _require_readable(embedded, settings)
+    except ConfigurationError:
+        await embedded.stop()
+        raise
+
+    seconds = settings.engine_timeout
+    resonate = _resonate(
+        settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
+    )
+
+    return Engine(
+        resonate,
+        embedded=True,
+        seconds=seconds,
+        address_of=embedded.resolve_target,
+        ends_plain_promises=True,
+        wait=embedded.wait_settled,
+        close=embedded.stop,
+        marks=embedded.marks(seconds=seconds),
+        clock=lambda: clock() / 1000,
+        watch_expired=embedded.watch_expired,
+        open_waits=embedded.open_waits,
+    )
 
 
 def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
@@ -199,8 +227,9 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
 
-def _resonate(settings: Settings, **connection: Any) -> Resonate:
+def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
     forbid_pickles()
+    correct_lines()
     marker = PayloadMarker() if settings.payload_keys else None
     resonate = Resonate(
         **connection,
@@ -215,6 +244,9 @@ def _resonate(settings: Settings, **connection: Any) -> Resonate:
         env={},
         autostart=False,
     )
+
+    if embedded is not None:
+        send_directly(resonate, embedded)
 
     if marker is not None:
         seal(resonate, PayloadCipher(settings.payload_keys), marker)

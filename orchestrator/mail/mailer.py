@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 import anyio.to_thread
 from pydantic import AfterValidator
 
+from orchestrator.counts import Counts
 from orchestrator.errors import StepRefused
 from orchestrator.mail import smtp
 from orchestrator.mail.mime import compose
@@ -22,7 +23,7 @@ from orchestrator.text.display import one_line
 from orchestrator.text.mailbox import mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.config.settings import MailAddress
     from orchestrator.mail.message import Message
@@ -33,24 +34,33 @@ MAX_NAME: Final = 100
 type EmailAddress = Annotated[str, AfterValidator(mailbox)]
 
 
+async def _in_thread(address: MailAddress, envelope: smtp.Envelope) -> None:
+    await anyio.to_thread.run_sync(smtp.deliver, address, envelope, abandon_on_cancel=True)
+
+
 class Mailer:
     """Sends messages the way the settings say.
 
-    `name` is the organisation that asks, shown as the sender's. `clock` dates the messages.
+    `name` is the organisation that asks, shown as the sender's. `clock` dates the messages. `deliver` hands one over,
+    and raises what `send` raises. `counts` counts them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first are seams with a default
         self,
         address: MailAddress,
         *,
         name: str = "Countersign",
         console: TextIO | None = None,
         clock: Callable[[], float] = time.time,
+        deliver: Callable[[MailAddress, smtp.Envelope], Awaitable[None]] = _in_thread,
+        counts: Counts | None = None,
     ) -> None:
         self.name: Final = one_line(name, MAX_NAME)
         self._address = address
         self._console = console
         self._clock = clock
+        self._deliver = deliver
+        self._counts = counts if counts is not None else Counts()
 
     async def send(self, message: Message, *, message_id: str) -> None:
         """Hand the message to the mail server, or print it. Give the same message the same `message_id` every time.
@@ -59,6 +69,10 @@ class Mailer:
             StepRefused: the server will never accept it, with the server's reason; or the recipient is not an address.
             StepUnavailable: the server may accept it later.
         """
+        with self._counts.result("mails"):
+            await self._send(message, message_id)
+
+    async def _send(self, message: Message, message_id: str) -> None:
         self._require_mail()
         message = _addressed(message)
 
@@ -71,7 +85,7 @@ class Mailer:
         date = datetime.fromtimestamp(self._clock(), UTC)
         content = compose(message, sender=sender, name=self.name, message_id=message_id, date=date)
         envelope = smtp.Envelope(sender=sender, recipient=message.to, content=content)
-        await anyio.to_thread.run_sync(smtp.deliver, self._address, envelope, abandon_on_cancel=True)
+        await self._deliver(self._address, envelope)
 
     def _print(self, message: Message) -> None:
         """Print the message whole, on a console of any encoding."""

@@ -7,8 +7,8 @@ compensates, and ends.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import time
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,9 @@ from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import PAGE, walk
 from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.runs.changed_code import wake
+from orchestrator.runs.children import child_of
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
-    from orchestrator.engine.promises import Promises
-
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE: Final = 1.0
@@ -38,7 +39,7 @@ _SLOWEST: Final = 60.0
 _KEPT: Final = timedelta(days=7)
 
 
-async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] = time.time) -> bool:
+async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], float] | None = None) -> bool:
     """Request durably that this workflow be cancelled, and withdraw at once what it waits for now.
 
     If the workflow has very many steps, only the first ones are read here, and the rest by a worker. Returns whether
@@ -53,8 +54,9 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
     if root.state != "pending":
         return False
 
-    requested = await _record(engine, root, timeout_at=int((clock() + _KEPT.total_seconds()) * 1000))
-    await withdraw(engine.promises, root_id, requested_at=requested.created_at)
+    requested = await _record(engine, root, timeout_at=int(((clock or engine.clock)() + _KEPT.total_seconds()) * 1000))
+    await withdraw(engine, root, requested_at=requested.created_at)
+    await wake(engine.promises, root)
 
     return True
 
@@ -78,13 +80,15 @@ async def _record(engine: Engine, root: PromiseRecord, *, timeout_at: int) -> Pr
     return await create(bound)
 
 
-async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after: str | None = None) -> str | None:
+async def withdraw(engine: Engine, root: PromiseRecord, *, requested_at: int, after: str | None = None) -> str | None:
     """Settle what this workflow waits for: its open callbacks as cancelled, its other waits without a value.
+
+    Its sub-workflows are cancelled in the same way, and end by themselves.
 
     Reads `PAGE` steps, those after the step `after`. Returns the last one if there are more, else None.
 
-    Sleeps and calls to other worker groups that began after the request (milliseconds since the epoch) are left alone:
-    they belong to the compensation.
+    Sleeps, calls to other worker groups and sub-workflows that began after the request (milliseconds since the epoch)
+    are left alone: they belong to the compensation.
 
     Raises:
         EngineUnavailable: some may be withdrawn already; repeating the call is safe.
@@ -92,20 +96,25 @@ async def withdraw(promises: Promises, root_id: str, *, requested_at: int, after
     body = body_of("the workflow was cancelled")
     seen = 0
 
-    async for record in walk(promises, root_id, after=after, unsettled=True):
+    async for record in walk(engine.promises, root.id, after=after, unsettled=True):
         if seen == PAGE:
             return after
 
         seen, after = seen + 1, record.id
 
-        if record.state != "pending" or record.tags.get("resonate:scope") != "global":
+        if record.state != "pending":
             continue
 
         if CALLBACK_TAG in record.tags:
             outcome = Outcome(kind="cancelled", callback=record.tags[CALLBACK_TAG], by="cancel", body=body)
-            await resolve(promises, record.id, ikey="cancel", outcome=outcome, opened=opened_at(record))
-        elif record.created_at <= requested_at:
-            await promises.cancel(record.id)
+            await resolve(engine.promises, record.id, ikey="cancel", outcome=outcome, opened=opened_at(record))
+        elif record.created_at > requested_at:
+            continue
+        elif (child := child_of(root, record)) is not None:
+            with contextlib.suppress(UnknownPromise):  # not started yet
+                await request_cancel(engine, root_id_of(*child))
+        elif record.tags.get("resonate:scope") == "global":
+            await engine.promises.cancel(record.id)
 
     return None
 
@@ -129,19 +138,19 @@ async def _withdraw_once(ctx: SDKContext, root_id: str, after: str | None) -> bo
 
     A workflow is also over if another one was started under the same id.
     """
-    promises = ctx.get_dependency(Engine).promises
+    engine = ctx.get_dependency(Engine)
 
     try:
-        root = await promises.get(root_id)
+        root = await engine.promises.get(root_id)
     except UnknownPromise:
         return True
 
-    requested = await find_cancel(promises, root)
+    requested = await find_cancel(engine.promises, root)
 
     if root.state != "pending" or requested is None:
         return True
 
-    rest = await withdraw(promises, root_id, requested_at=requested.created_at, after=after)
+    rest = await withdraw(engine, root, requested_at=requested.created_at, after=after)
     logger.info("withdrew what %s waited for", root_id)
 
     return rest or False

@@ -7,7 +7,6 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
+from resonate.error import Suspended
 
 from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
 from orchestrator.errors import (
+    CodeChanged,
     CountersignError,
     Misdefined,
+    Misused,
     NotJson,
     StepFailed,
     StoreTampered,
@@ -30,6 +32,8 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.changed_code import suspend_or_cancel
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
@@ -39,9 +43,9 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
 
-logger = logging.getLogger(__name__)
-
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+_LAST_VERSION: Final = 1000
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -60,6 +64,18 @@ class Workflow[Request: BaseModel]:
     group: str
     timeout: timedelta
     summary: str
+    version: int = 1
+    #: The definitions of lower versions, the highest first, that runs began under and end under.
+    earlier: tuple[Workflow[Any], ...] = ()
+
+    def of_version(self, version: int) -> Workflow[Any]:
+        """Return the definition for runs that began under this version: that version, or the next higher one kept."""
+        return min((each for each in (self, *self.earlier) if each.version >= version), key=lambda each: each.version)
+
+    @property
+    def instead(self) -> str:
+        """What is to be done instead of passing this to `ctx.run`."""
+        return f"is a workflow: write await run_workflow(ctx, {self.name}, request)"
 
     async def __call__(self, ctx: SDKContext, start: Any) -> Any:
         """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
@@ -68,30 +84,53 @@ class Workflow[Request: BaseModel]:
         asked for that. So does a result that JSON cannot hold, with the place in the result.
         """
         flow = Context.over(ctx)
-        ending = await self._run(flow, start)
-        await flow.run_end_actions()
+
+        ending = await self._ending(flow, start)
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
-            ending = Ending.failed(str(StoreTampered(flow.tampered)))
+            ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
+
+        flow.get_dependency(EndLog).returned(flow.info.id, ending)
 
         return ending.stored()
 
+    async def _ending(self, flow: Context, start: object) -> Ending:
+        try:
+            ending = await self._run(flow, start)
+            await flow.run_end_actions()
+            await flow.flush_local_work()
+
+        except (CodeChanged, Suspended):
+            if flow.changed is None:
+                raise
+
+        else:
+            # The workflow's own code may have caught the error.
+            if flow.changed is None:
+                return ending
+
+        return Ending.raised(await suspend_or_cancel(flow, flow.changed))
+
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            return Ending.succeeded(await self.body(flow, self._request(flow, start)))
+            result = await self.body(flow, self._request(flow, start))
+            flow.check_awaited()
+
+            return Ending.succeeded(result)
 
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
-            return Ending.failed(str(error))
+            return Ending.failed(str(error), unexpected=True)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
+            if flow.changed is not None:
+                raise Suspended from None
+
             if await flow.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
 
-            logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
-
-            return Ending.failed(self._described(error))
+            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
     def _request(self, flow: Context, start: object) -> Request:
         try:
@@ -107,32 +146,43 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, NotJson):
             return str(error)
 
+        if isinstance(error, Misused):
+            return f"{error}{self._place(error)}"
+
         if isinstance(error, StepFailed):
             # Its message is the author's, and may quote what the step was given.
-            return f"a step raised {error.kind or 'an error'}"
+            return f"a step raised {error.kind or 'an error'}" + (f": {error.where}" if error.where else "")
 
         if isinstance(error, CountersignError):
             return redact(f"{type(error).__name__}: {error}")
 
+        return f"the workflow's code raised {type(error).__name__}{self._place(error)}"
+
+    def _place(self, error: BaseException) -> str:
         file = inspect.unwrap(self.body).__code__.co_filename
         place = place_in(error, file)
-        where = f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
 
-        return f"the workflow's code raised {type(error).__name__}{where}"
+        return f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
 
 
 def workflow[Request: BaseModel](
-    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT
+    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT, version: int = 1
 ) -> Callable[[Callable[[Context, Request], Awaitable[Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
     The name defaults to the function's. The first line of its docstring is the summary that the API shows.
 
+    `version` tells several definitions of one name apart: new runs start under the highest, and a run ends under the
+    one it began under as long as a loaded module defines that.
+
     Raises:
         Misdefined: the function is not async, its second parameter is not annotated with a pydantic model, the name is
-            not 1 to 64 of `A-Za-z0-9_-`, or the group's name is invalid.
+            not 1 to 64 of `A-Za-z0-9_-`, the group's name is invalid, or the version is not 1 to 1000.
     """
     check_group(group)
+
+    if type(version) is not int or not 1 <= version <= _LAST_VERSION:
+        raise Misdefined(f"a workflow's version is 1 to {_LAST_VERSION}, not {version!r}")
 
     def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")
@@ -146,7 +196,13 @@ def workflow[Request: BaseModel](
         summary = (inspect.getdoc(body) or chosen).partition("\n")[0]
 
         return Workflow(
-            name=chosen, body=body, request=_request_model(body, chosen), group=group, timeout=timeout, summary=summary
+            name=chosen,
+            body=body,
+            request=_request_model(body, chosen),
+            group=group,
+            timeout=timeout,
+            summary=summary,
+            version=version,
         )
 
     return define

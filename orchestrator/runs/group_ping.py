@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-import uuid
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.durable.scheduling import create_task
@@ -32,8 +31,8 @@ async def is_served(
     group: str,
     *,
     seconds: float,
-    clock: Callable[[], float] = time.time,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    clock: Callable[[], float] | None = None,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> bool:
     """Return whether a worker of this group replies within `seconds`.
 
@@ -50,7 +49,7 @@ async def is_served(
         function=PING,
         argument=group,
         target=engine.address_of(group),
-        timeout_at=int((clock() + _KEPT_SECONDS) * 1000),
+        timeout_at=int(((clock or engine.clock)() + _KEPT_SECONDS) * 1000),
         tags={TRANSIENT_TAG: "true"},
     )
     record = await engine.wait_settled(probe, seconds=seconds)

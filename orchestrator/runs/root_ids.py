@@ -25,6 +25,10 @@ class RootName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.workflow}.{self.id}"
 
+    def document(self) -> dict[str, str]:
+        """Return the JSON object that names the workflow in responses and log lines."""
+        return {"workflow": self.workflow, "id": self.id}
+
 
 def is_workflow_id(text: str) -> bool:
     """Return whether a workflow can be started under this id."""

@@ -7,18 +7,18 @@ returns the existing record. Its param holds the input, and its value how the wo
 from __future__ import annotations
 
 import json
-import time
-import uuid
+import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
-from orchestrator.runs.root_ids import root_id_of
-from orchestrator.stored_names import NONCE_TAG
+from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
+from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
+from orchestrator.text.crashes import describe_end
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from orchestrator.engine import Engine
     from orchestrator.errors import WorkflowEnded
+
+#: How a wait can end without the result that was asked for. A workflow's error may name it as its `outcome`.
+ENDED_KINDS: Final = ("failed", "died", "expired", "cancelled")
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
@@ -66,11 +69,17 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others."""
+    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others.
+
+    `shown` is what a log line may say of the error; it is not stored. `unexpected` says that it was no error that a
+    workflow is meant to end with.
+    """
 
     state: State
     result: str | None = None
     error: Mapping[str, Any] | None = None
+    shown: str | None = None
+    unexpected: bool = False
 
     @classmethod
     def succeeded(cls, result: object) -> Self:
@@ -82,9 +91,11 @@ class Ending:
         return cls(state="succeeded", result=dumps_strict(result, "result"))
 
     @classmethod
-    def failed(cls, message: str) -> Self:
-        """Return the ending of a workflow that failed with this message."""
-        return cls(state="failed", error={"message": escaped(message)})
+    def failed(cls, message: str, *, shown: str | None = None, unexpected: bool = False) -> Self:
+        """Return the ending of a workflow that failed with this message. A log shows `shown`, if given, instead."""
+        error = {"message": escaped(message)}
+
+        return cls(state="failed", error=error, shown=shown or message, unexpected=unexpected)
 
     @classmethod
     def raised(cls, end: WorkflowEnded) -> Self:
@@ -107,7 +118,7 @@ class Ending:
         if left_out:
             error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
 
-        return cls(state=end.state, error=error)
+        return cls(state=end.state, error=error, shown=_shown(end))
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's value."""
@@ -120,7 +131,8 @@ class Ending:
 class RootView:
     """A workflow as its root promise shows it. `created` says whether this very call started it.
 
-    `request` is the JSON text of its input, or None if the store was tampered with.
+    `request` is the JSON text of its input, or None if the store was tampered with. `parent` is the step of another
+    workflow that started it as a sub-workflow.
     """
 
     root_id: str
@@ -131,6 +143,20 @@ class RootView:
     created: bool = False
     started_at: int
     ended_at: int | None
+    parent: str | None = None
+
+    @property
+    def parent_name(self) -> RootName | None:
+        """Which workflow started this one as a sub-workflow."""
+        return None if self.parent is None else name_of_root(self.parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The step that starts a sub-workflow, and when its workflow reaches its own timeout (ms since the epoch)."""
+
+    step_id: str
+    timeout_at: int
 
 
 async def start_root(  # noqa: PLR0913 - one call, all of it named
@@ -141,8 +167,10 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     text: str,
     group: str,
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
-    clock: Callable[[], float] = time.time,
-    new_nonce: Callable[[], str] = lambda: uuid.uuid4().hex,
+    version: int = 1,
+    parent: Parent | None = None,
+    clock: Callable[[], float] | None = None,
+    new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
     """Start the workflow unless its id is taken, and return it; `created` says whether this call started it.
 
@@ -153,17 +181,24 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     """
     root_id = root_id_of(name, workflow_id)
     nonce = new_nonce()
+    timeout_at = int(((clock or engine.clock)() + timeout.total_seconds()) * 1000)
     record = await create_task(
         engine,
         root_id,
         function=name,
         argument=Start(root_id=root_id, text=text).stored(),
         target=engine.address_of(group),
-        timeout_at=int((clock() + timeout.total_seconds()) * 1000),
-        tags={NONCE_TAG: nonce, **MARK},
+        timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
+        tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else {PARENT_TAG: parent.step_id}),
+        version=version,
     )
 
-    return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
+    created = record.tags.get(NONCE_TAG) == nonce
+
+    if created:
+        engine.counts.add("workflows_started", name)
+
+    return view_root(record, created=created)
 
 
 def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
@@ -200,7 +235,16 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         created=created,
         started_at=record.created_at,
         ended_at=record.settled_at,
+        parent=record.tags.get(PARENT_TAG),
     )
+
+
+def _shown(end: WorkflowEnded) -> str:
+    """Return what a log line may say of an error that a workflow ended with."""
+    shown = describe_end(end)
+    outcome = end.error.get("outcome")
+
+    return f"{shown} (outcome {outcome})" if outcome in ENDED_KINDS else shown
 
 
 def _request_of(record: PromiseRecord) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
 from orchestrator.runs.call_graph import PAGE, name_of, walk
-from orchestrator.stored_names import CALLBACK_TAG
+from orchestrator.runs.children import child_of
+from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.engine.promises import Promises
+    from orchestrator.runs.root_ids import RootName
     from orchestrator.runs.roots import State
 
 _STATES: Final[Mapping[PromiseState, State]] = {
@@ -40,7 +42,8 @@ _OUTCOME_STATES: Final[Mapping[str, State]] = {
 class StepView:
     """One step of a workflow; times are in milliseconds since the epoch, `ended_at` None while it is open.
 
-    `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step.
+    `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
+    the sub-workflow that a step runs.
     """
 
     id: str
@@ -50,10 +53,11 @@ class StepView:
     ended_at: int | None
     asked: Asked | None = None
     outcome: Outcome | None = None
+    child: RootName | None = None
 
     @classmethod
-    def read(cls, record: PromiseRecord) -> Self:
-        """Return the step of this record."""
+    def read(cls, record: PromiseRecord, *, child: RootName | None = None) -> Self:
+        """Return the step of this record, which runs this sub-workflow."""
         callback = record.tags.get(CALLBACK_TAG)
         settled = None if callback is None else read_settled(record, callback=callback)
         outcome = None if settled is None else settled.outcome
@@ -61,12 +65,24 @@ class StepView:
         return cls(
             id=record.id,
             name=name_of(record),
-            state=_STATES[record.state] if outcome is None else _OUTCOME_STATES.get(outcome.kind, "succeeded"),
+            state=_state_of(record) if outcome is None else _OUTCOME_STATES.get(outcome.kind, "succeeded"),
             started_at=record.created_at,
             ended_at=record.settled_at,
             asked=Asked.read(record),
             outcome=outcome,
+            child=child,
         )
+
+
+def _state_of(record: PromiseRecord) -> State:
+    """Return the state of a step that is no wait. One that failed because something was cancelled is cancelled."""
+    failure = record.value.data
+
+    match failure:
+        case {"ours": "cancelled" | "expired" as ended} if record.state == "rejected":
+            return cast("State", ended)
+        case _:
+            return _STATES[record.state]
 
 
 async def view_steps(promises: Promises, root_id: str, *, after: str | None = None) -> tuple[Sequence[StepView], bool]:
@@ -77,11 +93,15 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         EngineUnavailable: as for any read.
     """
     steps: list[StepView] = []
+    root: PromiseRecord | None = None
 
     async for record in walk(promises, root_id, after=after):
         if len(steps) == PAGE:
             return steps, True
 
-        steps.append(StepView.read(record))
+        if CHILD_TAG in record.tags and root is None:
+            root = await promises.get(root_id)
+
+        steps.append(StepView.read(record, child=None if root is None else child_of(root, record)))
 
     return steps, False

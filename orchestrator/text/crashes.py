@@ -7,7 +7,9 @@ shows the input. Notes, groups and causes do the same. So no log line and no res
 from __future__ import annotations
 
 import errno
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ _PLACES: Final = 24
 _CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
 _LARGEST_CODE: Final = 2**63
 
+#: Where code lies that is no author's: libraries, Python's own, and ours.
+_LIBRARIES: Final = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(str(Path(__file__).parents[2] / package) + "/" for package in ("orchestrator", "receiver")),
+)
+
 
 def describe_crash(error: BaseException) -> str:
     """Return an exception's type and where it came from, with its causes, and nothing of its text or values.
@@ -32,6 +40,19 @@ def describe_crash(error: BaseException) -> str:
     shown = [_describe(link) for _, link in zip(range(_LINKS), links, strict=False)]
 
     return " <- ".join([*shown, "more"] if next(links, None) else shown)
+
+
+def describe_end(error: BaseException) -> str:
+    """Return the type and the innermost place of an error that an author raised on purpose.
+
+    Its message is included if it is written out in the code that raised it: then it quotes nothing.
+    """
+    trace = list(traceback.walk_tb(error.__traceback__))
+    message = str(error)
+    said = f": {message}" if any(message in frame.f_code.co_consts for frame, _ in trace) else ""
+    where = [f" at {Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}" for frame, line in trace]
+
+    return f"{type(error).__name__}{said}{''.join(where[-1:])}"
 
 
 def name_of_kind(error: BaseException) -> str:
@@ -47,6 +68,21 @@ def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
     found = [(line, function) for name, line, function in _places(error.__traceback__) if name == file]
 
     return found[-1] if found else None
+
+
+def own_places(error: BaseException, home: str) -> list[tuple[str, int, str]]:
+    """Return the files, lines and functions in an author's own code that the exception passed through.
+
+    `home` is a file of theirs. Files in its folder are theirs too, and other files that belong to no library. The
+    innermost is last; the list is empty if the exception passed through none.
+    """
+    folder = Path(home).parent
+
+    return [
+        each
+        for each in _places(error.__traceback__)
+        if Path(each[0]).parent == folder or not each[0].startswith(("<", *_LIBRARIES))
+    ]
 
 
 def places(error: BaseException) -> list[tuple[str, int]]:

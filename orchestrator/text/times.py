@@ -26,7 +26,9 @@ def utc(milliseconds: int) -> datetime:
 
 def rfc3339(milliseconds: int) -> str:
     """Return this time, in milliseconds since the epoch, as `2026-11-21T08:00:00.000Z`."""
-    return f"{utc(milliseconds):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
+    seconds = utc(milliseconds).isoformat().removesuffix("+00:00")
+
+    return f"{seconds}.{milliseconds % 1000:03}Z"
 
 
 def to_the_minute(moment: datetime) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import http
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
-    from starlette.types import ExceptionHandler
+
+    from receiver.http.routing import ErrorHandler
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ async def _crash(_request: Request, error: Exception) -> Response:
 #: The status in logs and metrics for a client that disconnected before the response.
 CLIENT_GONE: Final = 499
 
-exception_handlers: Final[dict[Any, ExceptionHandler]] = {
+exception_handlers: Final[Mapping[type[Exception], ErrorHandler]] = {
     Problem: _problem,
     HTTPException: _http_exception,
     ClientDisconnect: _client_gone,

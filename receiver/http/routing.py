@@ -1,6 +1,8 @@
-"""One route per path for all its methods, so that the refusal of a method names all that are allowed.
+"""Which handler a request gets, and which response the error that a handler raises.
 
-A path is split into segments before it is decoded: an encoded slash is a character of its segment, not a separator.
+There is one route per path for all its methods, so that the refusal of a method names all that are allowed. A path is
+split into segments before it is decoded: an encoded slash is a character of its segment, not a separator. Nothing is
+redirected: a redirect would reflect the Host and the token.
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ import urllib.parse
 from typing import TYPE_CHECKING, Final
 
 from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import Scope
+    from starlette.types import Receive, Scope, Send
 
     type Handler = Callable[[Request], Awaitable[Response]]
+    type ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class _Word(StringConvertor):
@@ -71,3 +75,67 @@ def route(path: str, **handlers: Handler) -> Route:
     made.path_regex = re.compile(made.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
     return made
+
+
+class Routes:
+    """An ASGI application: the first route that matches a request handles it.
+
+    An error that a handler raises is handled by what `errors` has for its class, or for the nearest class above it. The
+    framework's own application does the same, in five layers around every request.
+    """
+
+    def __init__(self, routes: Iterable[Route], errors: Mapping[type[Exception], ErrorHandler]) -> None:
+        self._routes: Final = tuple(routes)
+        self._errors: Final = errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request; raises what `errors` does not name, and what sending the response raises."""
+        request = Request(scope, receive)
+
+        try:
+            response = await self._handler(scope)(request)
+        except Exception as error:
+            handle = self._handler_of(error)
+
+            if handle is None:
+                raise
+
+            response = await handle(request, error)
+
+        await response(scope, receive, send)
+
+    def _handler(self, scope: Scope) -> Handler:
+        """Return the handler of this request; the scope gets the `route` and its `path_params`, as in the framework.
+
+        Raises:
+            HTTPException: 404, or 405 if the path has a route, but not for this method.
+        """
+        path, method = path_below(scope), scope["method"]
+        other: Route | None = None
+
+        for one in self._routes:
+            match = one.path_regex.match(path)
+
+            if match is None:
+                continue
+
+            if method in (one.methods or ()):
+                scope["route"], scope["path_params"] = one, match.groupdict()
+                handler: Handler = one.endpoint
+
+                return handler
+
+            other = other or one
+
+        if other is None:
+            raise HTTPException(404)
+
+        scope["route"] = other
+        raise HTTPException(405, headers={"Allow": ", ".join(other.methods or ())})
+
+    def _handler_of(self, error: Exception) -> ErrorHandler | None:
+        for each in type(error).__mro__:
+            if each in self._errors:
+                return self._errors[each]
+
+        return None

@@ -66,6 +66,9 @@ def schemas() -> Json:
             }
         ),
     }
+    other = _object({"workflow": text, "id": text}, ("workflow", "id"))
+    parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
+    child = {"description": "The sub-workflow that the step runs.", **other}
     required = ("workflow", "id", "state")
     return {
         "Callback": _object(
@@ -75,9 +78,9 @@ def schemas() -> Json:
         "Settled": _object(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": _object({**workflow, **steps}, required),
+        "Workflow": _object({**workflow, "parent": parent, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval}, tuple(step)),
+        "Step": _object({**step, "approval": approval, "child": child}, tuple(step)),
         "Taken": {
             "anyOf": [
                 ref("Settled"),

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.text.times import duration, to_the_second
@@ -18,6 +19,8 @@ from receiver.pages.templating import TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from orchestrator.runs.root_ids import RootName
 
 MAX_STEPS: Final = 500
 _MAX_NAME: Final = 120
@@ -32,18 +35,25 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineStep:
-    """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running."""
+    """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
+
+    `child` is the sub-workflow that the step runs.
+    """
 
     id: str
     name: str
     state: str
     started_at: str | None
     ended_at: str | None
+    child: RootName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineView:
-    """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out."""
+    """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out.
+
+    `parent` is the workflow that started it as a sub-workflow.
+    """
 
     workflow: str
     id: str
@@ -54,6 +64,7 @@ class TimelineView:
     error: str | None = None
     steps: tuple[TimelineStep, ...] = ()
     more: bool = False
+    parent: RootName | None = None
 
 
 def render(
@@ -79,6 +90,7 @@ def render(
         "left_out": len(view.steps) - len(steps),
         "more": view.more,
         "as_of": _moment(as_of),
+        "parent": _linked(view.parent),
     }
     return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
 
@@ -92,6 +104,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
         "started": _moment(started),
         "closed": ended is not None,
         "took": "",
+        "child": _linked(step.child),
     }
     if started is None:
         return row
@@ -105,6 +118,14 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
         "left": f"{left:.1f}",
         "width": f"{max(right - left, _SLIVER):.1f}",
     }
+
+
+def _linked(name: RootName | None) -> dict[str, str] | None:
+    """Return another workflow with the address of its page, relative to this one: the public path may be anywhere."""
+    if name is None:
+        return None
+
+    return {"name": _clean(str(name), _MAX_ID), "href": f"../{quote(name.workflow)}/{quote(name.id)}"}
 
 
 def _local(step_id: str, view: TimelineView) -> str:

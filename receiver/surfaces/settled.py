@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
+import msgspec
+from starlette.responses import Response
 
 from orchestrator.text.times import rfc3339
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
-
     from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.outcomes import Settled
 
 
 def settled_response(claims: Claims, settled: Settled, *, duplicate: bool) -> Response:
     """Return the response to a delivery that settled this wait; `duplicate` if an equal earlier one had done so."""
-    return JSONResponse(
-        {
-            "state": "settled",
-            "duplicate": duplicate,
-            "callback": claims.callback,
-            "settled_at": rfc3339(settled.settled_at),
-        }
-    )
+    document = {
+        "state": "settled",
+        "duplicate": duplicate,
+        "callback": claims.callback,
+        "settled_at": rfc3339(settled.settled_at),
+    }
+
+    return Response(msgspec.json.encode(document), media_type="application/json")

@@ -141,6 +141,7 @@ class Webhooks:
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
+                version=workflow.version,
                 clock=self._edge.clock,
             )
 

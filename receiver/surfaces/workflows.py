@@ -105,14 +105,13 @@ class Workflows:
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
+                version=workflow.version,
             )
 
-        first = None if view.request is None else loads_strict(view.request.encode())
-
-        if not view.created and view.request is not None and not json_equal(first, body.value):
-            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
-
         created = view.created
+
+        if not created and view.request is not None and not json_equal(loads_strict(view.request.encode()), body.value):
+            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
 
         if created:
             log_action(logger, request.scope, view.root_id, "started", by=by)
@@ -145,7 +144,7 @@ class Workflows:
 
         if request.query_params.get("steps") == "1":
             steps, more = await self._steps(root_id, request.query_params.get("after"))
-            document["steps"] = [_step_with_approval(step) for step in steps]
+            document["steps"] = [_whole_step(step) for step in steps]
 
             if more:
                 document |= {"truncated": True, "next": steps[-1].id}
@@ -206,7 +205,8 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**_step(step)) for step in steps),
+            steps=tuple(TimelineStep(**_step(step), child=step.child) for step in steps),
+            parent=view.parent_name,
             more=more,
         )
 
@@ -225,7 +225,7 @@ def _id_of(request: Request) -> str:
 
 
 def _document(view: RootView) -> dict[str, Any]:
-    document: dict[str, Any] = {**name_of_root(view.root_id)._asdict(), "state": view.state}
+    document: dict[str, Any] = {**name_of_root(view.root_id).document(), "state": view.state}
 
     if view.state == "succeeded" and view.result is not None:
         document["result"] = json.loads(view.result)
@@ -233,13 +233,22 @@ def _document(view: RootView) -> dict[str, Any]:
     if view.error is not None:
         document["error"] = json.loads(view.error)
 
+    if view.parent_name is not None:
+        document["parent"] = view.parent_name.document()
+
     return document
 
 
-def _step_with_approval(step: StepView) -> dict[str, Any]:
+def _whole_step(step: StepView) -> dict[str, Any]:
     document = _step(step)
 
-    return document if step.asked is None else {**document, "approval": approval_document(step.asked, step.outcome)}
+    if step.asked is not None:
+        document["approval"] = approval_document(step.asked, step.outcome)
+
+    if step.child is not None:
+        document["child"] = step.child.document()
+
+    return document
 
 
 def _step(step: StepView) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class Seen:
         self.runs: list[str] = []
 
 
-def break_down(_: SDKContext) -> None:
+async def break_down(_: SDKContext) -> None:
     raise OwnError("no such order")
 
 
@@ -238,4 +238,7 @@ async def test_a_failure_that_nobody_catches_ends_the_workflow_and_is_named(tmp_
     async with plant(tmp_path, "memory://", not_catching) as here:
         await here.start("1")
 
-        assert await here.ended("1") == ("failed", {"message": "a step raised OwnError"})
+        state, error = await here.ended("1")
+
+    assert state == "failed"
+    assert error["message"].startswith("a step raised OwnError: break_down at test_failures.py:")

@@ -9,6 +9,7 @@ Long because each name that we use below the public surface has its own test.
 from __future__ import annotations
 
 import ast
+import asyncio
 import tomllib
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from resonate.resonate import Resonate
 from resonate.retry import Exponential
 from resonate.types import Value
 from support.configuration import settings
-from support.plant import PATIENCE
+from support.plant import PATIENCE, pause
 
 from orchestrator.engine import connect
 from orchestrator.runs.group_ping import PING, is_served, ping
@@ -33,13 +34,19 @@ from orchestrator.sdk_internals import (
     as_written,
     effects_of,
     has_active_tasks,
+    is_workflow,
     keep_as_workflow,
     provide,
     refuse_tasks,
     replace_effects,
     replace_send,
+    reshaped,
+    sleeper_of,
     state_of,
+    suspend_until_settled,
     task_of,
+    unfinished,
+    watch_ends,
 )
 
 if TYPE_CHECKING:
@@ -60,9 +67,11 @@ PUBLIC = {
 UNPROMISED = {
     "resonate.codec": (REACHES,),
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
-    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/server.py"),
+    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/"),
+    "resonate.durable": ("orchestrator/durable/steps.py",),
+    "resonate.tree": (REACHES,),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
-    "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
+    "resonate_pg.wire": ("orchestrator/engine/remote/postgres.py",),
 }
 
 
@@ -144,7 +153,7 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
 
     assert {file for file, names in found.items() if names} == {REACHES}
     assert found[REACHES] == [
-        *("_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_map"),
+        *("_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
         *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
     ]
 
@@ -300,6 +309,27 @@ async def test_a_function_kept_as_a_workflow_is_not_tried_again() -> None:
     assert tries == [False, False, True]
 
 
+async def test_a_function_call_says_whether_it_has_begun_a_step_and_what_it_sleeps_with() -> None:
+    async def body(ctx: Context) -> list[bool]:
+        before = is_workflow(ctx)
+        await ctx.run(seven)
+        await sleeper_of(ctx)(0)
+
+        return [before, is_workflow(ctx)]
+
+    assert await called(body) == [False, True]
+
+
+async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
+    async def body(ctx: Context) -> list[Any]:
+        awaited: list[int] = []
+        future = reshaped(ctx.run(seven), str, lambda: awaited.append(1))
+
+        return [await future, await future, await future.id(), len(awaited)]
+
+    assert await called(body) == ["7", "7", "f.1:1", 2]
+
+
 async def test_a_future_awaits_a_task_of_the_loop() -> None:
     async def body(ctx: Context) -> bool:
         future = ctx.run(seven)
@@ -308,6 +338,64 @@ async def test_a_future_awaits_a_task_of_the_loop() -> None:
         return task_of(future).done() and task_of(future).exception() is None
 
     assert await called(body) is True
+
+
+async def test_a_workflow_can_suspend_on_the_root_of_another_one() -> None:
+    connection = LocalConnection()
+    resonate = Resonate(network=connection, env={}, subscription_refresh_secs=0)
+    target = {"resonate:target": connection.resolve_target("nobody"), "resonate:branch": "other"}
+    calls = []
+
+    async def waits(ctx: Context) -> str:
+        calls.append(ctx.info.id)
+        record = await resonate.promises.get("other")
+
+        if record.state == "pending":
+            suspend_until_settled(ctx, "other")
+
+        return str(record.value.data)
+
+    async def body(ctx: Context) -> str:
+        return await ctx.run(waits)
+
+    resonate.register(body, name="f")
+    await resonate.promises.create("other", 2**42, Value(), target)
+    handle = resonate.run("f.1", body)
+
+    with anyio.fail_after(PATIENCE):
+        await handle.id()
+
+        while connection.state.tasks["f.1"].state != "suspended":
+            await pause(0)
+
+        await resonate.promises.resolve("other", Value(data="seen"))
+
+        assert await handle.result() == "seen"
+
+    assert calls == ["f.1:1", "f.1:1"]
+    await resonate.stop()
+
+
+async def test_steps_and_waits_that_have_not_ended_are_known() -> None:
+    async def body(ctx: Context) -> list[int]:
+        before = len(unfinished(ctx))
+        futures = [ctx.run(seven), ctx.promise(), ctx.detached("nobody")]
+        begun = len(unfinished(ctx))
+        await asyncio.wait([task_of(future) for future in futures])
+        await resolve(await futures[1].id())
+
+        return [before, begun, len(unfinished(ctx))]
+
+    async def resolve(promise_id: str) -> None:
+        await resonate.promises.resolve(promise_id, Value())
+
+    resonate = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    resonate.register(body, name="f")
+
+    with anyio.fail_after(PATIENCE):
+        assert await resonate.run("f.1", body).result() == [0, 3, 0]
+
+    await resonate.stop()
 
 
 async def test_plain_data_is_what_the_sdk_would_write() -> None:
@@ -399,3 +487,22 @@ async def test_a_task_is_active_until_it_has_ended(tmp_path: Path) -> None:
             await anyio.lowlevel.checkpoint()
 
     await engine.stop()
+
+
+async def test_the_end_of_a_function_is_seen_once_the_engine_has_recorded_it() -> None:
+    seen = []
+    client = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    watch_ends(client, lambda asked, record: seen.append((asked, record)))
+
+    async def answer(_: Context) -> int:
+        return 7
+
+    client.register(answer)
+    assert await client.run("root.1", answer).result() == 7
+    await client.stop()
+
+    ((asked, record),) = seen
+    assert (asked.id, record.id, record.state) == ("root.1", "root.1", "resolved")
+    assert record.value.data == asked.value.data
+    assert record.settled_at is not None
+    assert record.settled_at >= record.created_at > 0

@@ -1,7 +1,7 @@
 """Pauses that last a tenth, for tests that are about what follows a pause and not about its length.
 
-This shortens the sleeps of workflows, the delays of calls that are scheduled for later, and the pauses of the
-Databricks client between two tries. Deadlines keep their length.
+This shortens the sleeps of workflows, the pauses between the tries of a step, the delays of calls that are scheduled
+for later, and the pauses of the Databricks client between two tries. Deadlines keep their length.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from resonate.context import Context
 
 from orchestrator.approvals import reminders
 from orchestrator.databricks import watcher
-from orchestrator.durable import scheduling
+from orchestrator.durable import scheduling, steps
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -35,6 +35,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         await schedule(*args, seconds=seconds / TIMES, **fields)
 
     monkeypatch.setattr(Context, "sleep", nap)
+    monkeypatch.setattr(steps, "FIRST_PAUSE", steps.FIRST_PAUSE / TIMES)
     monkeypatch.setattr(RealClock, "sleep", lambda _, seconds: time.sleep(seconds / TIMES))
 
     for module in (watcher, reminders):

@@ -23,11 +23,12 @@ from resonate_base import ConnectorError
 from orchestrator.engine.embedded.delivery import MessageDelivery
 from orchestrator.engine.embedded.durable_state import DurableState
 from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
-from orchestrator.engine.embedded.memory.lineages import origin_of
+from orchestrator.engine.embedded.memory.lineages import expired_roots, origin_of
 from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
 from orchestrator.engine.embedded.ticker import Ticker
+from orchestrator.engine.open_waits import waits_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 
     from resonate.connections.local import OutgoingMessage
     from resonate.timing import Clock, Sleeper
+    from resonate.types import PromiseRecord
 
+    from orchestrator.engine.embedded.disk.journal import Journal
     from orchestrator.engine.embedded.memory.state import IndexedState
+    from orchestrator.engine.open_waits import OpenWaits
 
 OK: Final = 200
 _MS: Final = timedelta(milliseconds=1)
@@ -46,14 +50,15 @@ _encoder: Final = msgspec.json.Encoder()
 class EmbeddedConnection:
     """An SDK connection (`Network` and `Source`) to an engine in this process, kept in the file at `path`.
 
-    Without a path nothing is stored; that is for tests. `clock` returns milliseconds, `sleeper` and `tick_interval`
-    take seconds. Deadlines fire when they are due, and the clock is read at least once per `tick_interval`. A finished
-    lineage is deleted after `retention`, or after `transient_retention` if its root is tagged `countersign:transient`.
+    Instead of a path it takes a journal. Without either nothing is stored; that is for tests. `clock` returns
+    milliseconds, `sleeper` and `tick_interval` take seconds. Deadlines fire when they are due, and the clock is read at
+    least once per `tick_interval`. A finished lineage is deleted after `retention`, or after `transient_retention` if
+    its root is tagged `countersign:transient`.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are seams with a default
         self,
-        path: Path | None,
+        path: Path | Journal | None,
         *,
         clock: Clock = now_ms,
         sleeper: Sleeper = sleep,
@@ -72,6 +77,7 @@ class EmbeddedConnection:
         self._delivery = MessageDelivery()
         self._waiters = SettlementWaiters()
         self._ticker = Ticker(self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval)
+        self._expired: Callable[[PromiseRecord], None] | None = None
         self._stopped = False
 
     @property
@@ -87,6 +93,14 @@ class EmbeddedConnection:
     def leases(self) -> dict[str, int]:
         """The tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
         return self._durable.leases
+
+    async def open_waits(self) -> OpenWaits:
+        """Return how many waits are open now."""
+        return waits_among(self.state.open_waits)
+
+    def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
+        """Call `watch` with the root of each workflow that ends at its own timeout, once that is on disk."""
+        self._expired = watch
 
     # Life
 
@@ -116,6 +130,10 @@ class EmbeddedConnection:
         await self._ticker.stop()
         await self._durable.close()
 
+    def wake(self) -> None:
+        """Do what is due by now at once: somebody has moved the clock."""
+        self._ticker.wake()
+
     # The SDK's two protocols
 
     def unicast(self) -> str:
@@ -132,17 +150,28 @@ class EmbeddedConnection:
         self._ticker.wake()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:  # noqa: ARG002 - one partition
-        """Apply a request and return the reply, once everything that the reply reports is on disk.
+        """Apply a request and return the reply as text; see `ask`.
 
         Raises:
             ServerError, DecodingError: the request is invalid.
-            ConnectorError: it is unknown whether the request has had an effect, or will have one; retrying is safe.
+            ConnectorError: as for `ask`.
         """
         try:
             request = unwrap_request_envelope(msgspec.json.decode(req))
         except msgspec.DecodeError as error:
             raise DecodingError(f"invalid JSON request: {error}") from error
 
+        return _encoder.encode(wrap_response_envelope(await self.ask(request))).decode()
+
+    async def ask(self, request: Any) -> dict[str, Any]:
+        """Apply a flat request and return the flat reply, once everything that the reply reports is on disk.
+
+        The reply belongs to the caller, except the tags in its records.
+
+        Raises:
+            ServerError: the request is invalid.
+            ConnectorError: it is unknown whether the request has had an effect, or will have one; retrying is safe.
+        """
         durable = self._durable
         await durable.ready_for(request)
         now = durable.time()
@@ -155,7 +184,6 @@ class EmbeddedConnection:
             except ServerError as error:
                 refusal = error  # raised below: an expired deadline may have taken effect first
 
-            text = _encoder.encode(wrap_response_envelope(response)).decode()
             self._note_progress(request, response, now)
             changed = durable.record()
 
@@ -172,7 +200,7 @@ class EmbeddedConnection:
         if refusal is not None:
             raise refusal
 
-        return text
+        return response
 
     # Waiting
 
@@ -211,6 +239,10 @@ class EmbeddedConnection:
     def _publish(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         self._delivery.send(messages, self.state, self._durable.time())
         self._waiters.settled(settled)
+
+        if self._expired is not None:
+            for root in expired_roots(self.state.promises, settled):
+                self._expired(root)
 
     def _restored(self, task_ids: list[str]) -> None:
         self._delivery.restart(task_ids)

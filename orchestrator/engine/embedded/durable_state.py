@@ -60,7 +60,7 @@ class DurableState:
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path | Journal | None,
         *,
         clock: Clock,
         retention: Retention,
@@ -94,7 +94,8 @@ class DurableState:
                 return
 
             if self._path is not None:
-                commits = GroupCommit(Journal(self._path), fill=self._fill, committed=self._committed)
+                journal = self._path if isinstance(self._path, Journal) else Journal(self._path)
+                commits = GroupCommit(journal, fill=self._fill, committed=self._committed)
 
                 try:
                     recovered, state = await commits.run(partial(open_and_rebuild, clock=self._clock))

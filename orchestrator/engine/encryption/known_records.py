@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from resonate.error import DecodingError, ServerError
 
 from orchestrator.engine.encryption.cipher import PayloadKeyUnknown
-from orchestrator.engine.encryption.places import anchor_of, records_in
+from orchestrator.engine.encryption.places import anchor_of
 from orchestrator.engine.encryption.unbound import may_be_unbound, starts, unbound_param, workflow_of
+from orchestrator.engine.records import record_of, record_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from resonate.types import PromiseRecord
 
     from orchestrator.engine.encryption.cipher import PayloadCipher
 
@@ -60,7 +63,7 @@ class KnownRecords:
         send: Send,
         cipher: PayloadCipher,
         *,
-        key_unknown: Callable[[dict[str, Any]], None],
+        key_unknown: Callable[[PromiseRecord], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._send = send
@@ -80,12 +83,11 @@ class KnownRecords:
 
         return task if task is not None else await self.take(await self._fetch(task_id))
 
-    async def take(self, record: dict[str, Any]) -> KnownTask:
+    async def take(self, record: PromiseRecord) -> KnownTask:
         """Remember a task that this process runs, given the record of its promise as the engine has it."""
-        promise_id = record["id"]
         anchor = anchor_of(record)
-        task = KnownTask(life=anchor, old=await self.is_old(record), anchors={promise_id: anchor})
-        remember(self._tasks, promise_id, task)
+        task = KnownTask(life=anchor, old=await self.is_old(record), anchors={record.id: anchor})
+        remember(self._tasks, record.id, task)
 
         return task
 
@@ -93,9 +95,9 @@ class KnownRecords:
         """Forget a task that no longer runs here."""
         self._tasks.pop(task_id, None)
 
-    def saw(self, record: dict[str, Any]) -> None:
-        """Remember a record that was read just now."""
-        remember(self._anchors, record["id"], (self._clock(), anchor_of(record)))
+    def saw(self, promise_id: str, anchor: str) -> None:
+        """Remember the anchor of a record that was read just now."""
+        remember(self._anchors, promise_id, (self._clock(), anchor))
 
     async def anchor(self, promise_id: str) -> str:
         """Return what a value of this promise is bound to; fetch the record unless it was read just now."""
@@ -106,15 +108,15 @@ class KnownRecords:
 
         return anchor_of(await self._fetch(promise_id))
 
-    async def is_old(self, record: dict[str, Any]) -> bool:
+    async def is_old(self, record: PromiseRecord) -> bool:
         """Return whether this promise belongs to a workflow that was started under the old form."""
         if not may_be_unbound(record):
             return False
 
         param = self._unbound_param(record)
-        root_id = workflow_of(record["id"], param)
+        root_id = workflow_of(record.id, param)
 
-        if root_id != record["id"]:
+        if root_id != record.id:
             try:
                 param = self._unbound_param(await self._fetch(root_id))
             except ServerError as error:
@@ -125,18 +127,21 @@ class KnownRecords:
 
         return starts(param, root_id)
 
-    def _unbound_param(self, record: dict[str, Any]) -> Any:
+    def _unbound_param(self, record: PromiseRecord) -> Any:
         try:
             return unbound_param(record, self._cipher)
         except PayloadKeyUnknown:
             self._key_unknown(record)
             raise
 
-    async def _fetch(self, promise_id: str) -> dict[str, Any]:
+    async def _fetch(self, promise_id: str) -> PromiseRecord:
         _, reply = await self._send("promise.get", {"id": promise_id}, allow_409=False, routes_by=promise_id)
 
-        for record in records_in(reply):
-            return record
+        for container, key in record_places(reply):
+            record = record_of(container[key])
+
+            if record is not None:
+                return record
 
         raise DecodingError(f"the engine's reply contains no record of {promise_id}")
 

@@ -1,6 +1,6 @@
-"""Records of promises as an engine returns them, and the place in a record that a payload is bound to.
+"""The place in a promise's record that a payload is bound to.
 
-The records are dicts from the wire with sealed payloads. Nothing here opens a payload.
+The payloads in the records are sealed. Nothing here opens one.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from resonate.types import PromiseRecord, Value
 
 #: Ties a promise to one life of the workflow that created it. Its value is readable and not secret.
 LIFE_TAG: Final = "countersign:life"
@@ -26,9 +26,9 @@ def param_place(promise_id: str, timeout_at: int, tags: dict[str, str]) -> bytes
     return _encoder.encode(["param", promise_id, timeout_at, tags])
 
 
-def param_place_of(record: dict[str, Any]) -> bytes:
+def param_place_of(record: PromiseRecord) -> bytes:
     """Return what the param of this record must be bound to."""
-    return param_place(record["id"], record["timeoutAt"], record["tags"])
+    return param_place(record.id, record.timeout_at, record.tags)
 
 
 def value_place(promise_id: str, state: str, anchor: str) -> bytes:
@@ -36,18 +36,17 @@ def value_place(promise_id: str, state: str, anchor: str) -> bytes:
     return _encoder.encode(["value", promise_id, state, anchor])
 
 
-def anchor_of(record: dict[str, Any]) -> str:
+def anchor_of(record: PromiseRecord) -> str:
     """Return a digest of the sealed param and the life tag: it differs from that of any other record with this id."""
-    param = held(record, "param") or ""
-    text = f"{len(param)}:{param}{record['tags'].get(LIFE_TAG, '')}"
+    param = held(record.param) or ""
+    text = f"{len(param)}:{param}{record.tags.get(LIFE_TAG, '')}"
 
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def held(record: dict[str, Any], slot: str) -> str | None:
-    """Return the payload in the `param` or the `value` of a record as text, None if there is none."""
-    found = record.get(slot)
-    text = found.get("data") if isinstance(found, dict) else None
+def held(slot: Value) -> str | None:
+    """Return the payload in the param or the value of a record as text, None if there is none."""
+    text = slot.data
 
     return text if isinstance(text, str) and text else None
 
@@ -60,47 +59,16 @@ def payload_of(text: str) -> bytes:
         return b""
 
 
-def is_over(record: dict[str, Any]) -> bool:
+def is_over(record: PromiseRecord) -> bool:
     """Return whether a record says that it was settled at its deadline or later."""
-    settled_at = record.get("settledAt")
-
-    return isinstance(settled_at, int) and settled_at >= record["timeoutAt"]
+    return record.settled_at is not None and record.settled_at >= record.timeout_at
 
 
-def is_timer(record: dict[str, Any]) -> bool:
+def is_timer(record: PromiseRecord) -> bool:
     """Return whether an engine resolves this promise by itself at its deadline."""
-    return bool(record["tags"].get("resonate:timer") == "true")
+    return record.tags.get("resonate:timer") == "true"
 
 
 def is_below(promise_id: str, task_id: str) -> bool:
     """Return whether a promise of this id is created by this task or by a step that it runs."""
     return promise_id.startswith(f"{task_id}." if ":" in task_id else f"{task_id}:")
-
-
-def records_in(reply: object) -> Iterator[dict[str, Any]]:
-    """Yield the records in the data of an engine's reply, whatever the request was.
-
-    Anything that does not have the form of a record is skipped; the SDK refuses it.
-    """
-    if not isinstance(reply, dict):
-        return
-
-    action = reply.get("action")
-    inner = action.get("data") if isinstance(action, dict) else None
-    found = [part.get("promise") for part in (reply, inner) if isinstance(part, dict)]
-
-    for several in (reply.get("preload"), reply.get("promises")):
-        found += several if isinstance(several, list) else []
-
-    yield from (record for record in found if is_record(record))
-
-
-def is_record(record: object) -> TypeGuard[dict[str, Any]]:
-    """Return whether this has the form of a record. A record without tags gets empty ones."""
-    if not isinstance(record, dict):
-        return False
-
-    tags = record.setdefault("tags", {})
-    texts = isinstance(record.get("id"), str) and isinstance(record.get("state"), str)
-
-    return texts and isinstance(record.get("timeoutAt"), int) and isinstance(tags, dict)

@@ -6,7 +6,7 @@ Nothing here asks the engine: the caller passes what is known about a record's w
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from resonate.types import TaskData
@@ -14,7 +14,6 @@ from resonate.types import TaskData
 from orchestrator.engine.encryption.cipher import PayloadKeyUnknown, PayloadRefused, is_unbound
 from orchestrator.engine.encryption.places import (
     LIFE_TAG,
-    anchor_of,
     held,
     is_over,
     is_timer,
@@ -24,6 +23,8 @@ from orchestrator.engine.encryption.places import (
 )
 
 if TYPE_CHECKING:
+    from resonate.types import PromiseRecord
+
     from orchestrator.engine.encryption.cipher import PayloadCipher
 
 #: The function that the task of a tampered promise names. It is registered but never runs: a task whose promise is
@@ -63,28 +64,29 @@ class RecordReader:
         self._cipher = cipher
 
     def read(
-        self, record: dict[str, Any], life: str | None, *, runs: bool, old: bool
+        self, record: PromiseRecord, anchor: str, life: str | None, *, runs: bool, old: bool
     ) -> tuple[bytes | None, bytes | None]:
         """Return the opened param and value of a record.
 
-        `life` is the life of the workflow that must have created the promise, None if that is not known. `runs` says
-        that the record belongs to a task, `old` that payloads of the old form are accepted.
+        `anchor` is that of the record. `life` is the life of the workflow that must have created the promise, None if
+        that is not known. `runs` says that the record belongs to a task, `old` that payloads of the old form are
+        accepted.
 
         Raises:
             PayloadRefused: the record does not hold what one of our processes wrote there.
             PayloadKeyUnknown: a key is missing, so that cannot be decided.
         """
-        found = record["tags"].get(LIFE_TAG)
+        found = record.tags.get(LIFE_TAG)
         strange = life is not None and found != life and not (old and found is None)
-        is_task = (runs or "resonate:target" in record["tags"]) and not is_timer(record)
-        param, value = held(record, "param"), held(record, "value")
+        is_task = (runs or "resonate:target" in record.tags) and not is_timer(record)
+        param, value = held(record.param), held(record.value)
 
         if strange or (is_task and param is None):
             raise PayloadRefused
 
         opened = None if param is None else self._opened(param, param_place_of(record), old=old)
 
-        match record["state"]:
+        match record.state:
             case "pending":
                 return opened, None
             case "rejected_timedout" if is_over(record):
@@ -92,16 +94,16 @@ class RecordReader:
             case "resolved" if value is None and is_over(record) and is_timer(record):
                 return opened, None
             case state if value is not None:
-                return opened, self._opened(value, value_place(record["id"], state, anchor_of(record)), old=old)
+                return opened, self._opened(value, value_place(record.id, state, anchor), old=old)
             case _ if old:
                 return opened, None
             case _:
                 raise PayloadRefused
 
-    def param_of_changed(self, record: dict[str, Any]) -> bytes:
+    def param_of_changed(self, record: PromiseRecord) -> bytes:
         """Return the param of a refused record, or a task that never runs if the param itself was changed."""
         try:
-            param = held(record, "param")
+            param = held(record.param)
             opened = None if param is None else self._opened(param, param_place_of(record), old=False)
         except (PayloadRefused, PayloadKeyUnknown):
             opened = None

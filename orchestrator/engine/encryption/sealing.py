@@ -26,16 +26,9 @@ from resonate.types import PromiseCreateReq, PromiseSettleReq, Value
 
 from orchestrator.engine.encryption.cipher import PayloadKeyUnknown, PayloadRefused
 from orchestrator.engine.encryption.known_records import KnownRecords, KnownTask, Send, remember
-from orchestrator.engine.encryption.places import (
-    LIFE_TAG,
-    anchor_of,
-    is_below,
-    is_record,
-    param_place,
-    records_in,
-    value_place,
-)
+from orchestrator.engine.encryption.places import LIFE_TAG, anchor_of, is_below, param_place, value_place
 from orchestrator.engine.encryption.record_reader import PayloadMarker, RecordReader
+from orchestrator.engine.records import record_of, record_places
 from orchestrator.errors import StoreTampered
 from orchestrator.failures import failure_of
 from orchestrator.sdk_internals import replace_send
@@ -44,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resonate.resonate import Resonate
+    from resonate.types import PromiseRecord
 
     from orchestrator.engine.encryption.cipher import PayloadCipher
 
@@ -51,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 _CONTINUED: Final = 300
 _NOTHING: Final = b"null"
+_EMPTY: Final = Value()
+
+#: The requests whose reply gives a task to this process.
+_TAKING: Final = frozenset({"task.acquire", "task.create"})
 
 
 def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> None:
@@ -143,62 +141,73 @@ class Seal:
         task_id = data.get("id") if kind.startswith("task.") else None
         task = None if task_id is None else self._known.running(task_id)
 
-        if kind in {"task.acquire", "task.create"} and isinstance(reply, dict) and is_record(reply.get("promise")):
-            task_id = reply["promise"]["id"]
-            task = await self._known.take(reply["promise"])
+        if kind in _TAKING and isinstance(reply, dict) and (root := record_of(reply.get("promise"))) is not None:
+            task_id = root.id
+            task = await self._known.take(root)
 
-        for record in records_in(reply):
-            promise_id = record["id"]
+        for container, key in record_places(reply):
+            record = record_of(container[key])
+
+            if record is None:
+                continue
+
+            anchor = anchor_of(record)
             # The reply may include a branch of another workflow: the one whose wait this task stands for.
-            own = task is not None and task_id is not None and is_below(promise_id, task_id)
+            own = task is not None and task_id is not None and is_below(record.id, task_id)
 
-            if task is not None and (own or promise_id == task_id):
-                task.anchors[promise_id] = anchor_of(record)
-            elif record["state"] == "pending" and ":" in promise_id:
-                self._known.saw(record)
+            if task is not None and (own or record.id == task_id):
+                task.anchors[record.id] = anchor
+            elif record.state == "pending" and ":" in record.id:
+                self._known.saw(record.id, anchor)
 
-            await self._open(record, parent=task if own else None, runs=promise_id == task_id)
+            container[key] = await self._opened(record, anchor, task if own else None, runs=record.id == task_id)
 
-    async def _open(self, record: dict[str, Any], *, parent: KnownTask | None, runs: bool) -> None:
-        """Put the opened payloads into the record, or turn it into a failure if it was changed."""
+    async def _opened(
+        self, record: PromiseRecord, anchor: str, parent: KnownTask | None, *, runs: bool
+    ) -> PromiseRecord:
+        """Return the record with its payloads opened, or as a failure if it was changed."""
+        state = record.state
+
         try:
-            param, value = await self._read_in_either_form(record, parent, runs=runs)
+            param, value = await self._read_in_either_form(record, anchor, parent, runs=runs)
         except PayloadRefused:
             self._log_once(record, "does not hold what was written there: the store was tampered with")
-            record["state"] = "rejected"
+            state = "rejected"
             param = self._reader.param_of_changed(record)
-            value = msgspec.json.encode(failure_of(StoreTampered(record["id"])))
+            value = msgspec.json.encode(failure_of(StoreTampered(record.id)))
 
-        record["param"] = self._plain(param)
-        record["value"] = self._plain(value)
+        return msgspec.structs.replace(record, state=state, param=self._plain(param), value=self._plain(value))
 
     async def _read_in_either_form(
-        self, record: dict[str, Any], parent: KnownTask | None, *, runs: bool
+        self, record: PromiseRecord, anchor: str, parent: KnownTask | None, *, runs: bool
     ) -> tuple[bytes | None, bytes | None]:
         old = parent is not None and parent.old
         life = None if parent is None else parent.life
 
         try:
             try:
-                return self._reader.read(record, life, runs=runs, old=old)
+                return self._reader.read(record, anchor, life, runs=runs, old=old)
             except PayloadRefused:
                 if parent is not None or not await self._known.is_old(record):
                     raise
 
-            return self._reader.read(record, life, runs=runs, old=True)
+            return self._reader.read(record, anchor, life, runs=runs, old=True)
 
         except PayloadKeyUnknown:
             self._log_unknown_key(record)
             raise
 
-    def _plain(self, data: bytes | None) -> dict[str, str]:
-        return {} if data is None else {"data": base64.b64encode(self._marker.encrypt(data)).decode("ascii")}
+    def _plain(self, data: bytes | None) -> Value:
+        if data is None:
+            return _EMPTY
 
-    def _log_unknown_key(self, record: dict[str, Any]) -> None:
+        return Value(data=base64.b64encode(self._marker.encrypt(data)).decode("ascii"))
+
+    def _log_unknown_key(self, record: PromiseRecord) -> None:
         self._log_once(record, "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS")
 
-    def _log_once(self, record: dict[str, Any], what: str) -> None:
+    def _log_once(self, record: PromiseRecord, what: str) -> None:
         """Log what is wrong with a promise, once per promise."""
-        if record["id"] not in self._logged:
-            logger.error("promise %s %s", record["id"], what)
-            remember(self._logged, record["id"], None)
+        if record.id not in self._logged:
+            logger.error("promise %s %s", record.id, what)
+            remember(self._logged, record.id, None)

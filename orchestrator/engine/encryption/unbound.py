@@ -17,28 +17,30 @@ from orchestrator.engine.encryption.cipher import PayloadRefused, is_unbound
 from orchestrator.engine.encryption.places import held, payload_of
 
 if TYPE_CHECKING:
+    from resonate.types import PromiseRecord
+
     from orchestrator.engine.encryption.cipher import PayloadCipher
 
 
-def may_be_unbound(record: dict[str, Any]) -> bool:
+def may_be_unbound(record: PromiseRecord) -> bool:
     """Return whether a record may be of the old form, so that its workflow must be checked.
 
     It may be if it holds a payload of the old form, or no value where the new form always has one.
     """
-    param, value = held(record, "param"), held(record, "value")
-    settled_without = record["state"] in {"resolved", "rejected", "rejected_canceled"} and value is None
+    param, value = held(record.param), held(record.value)
+    settled_without = record.state in {"resolved", "rejected", "rejected_canceled"} and value is None
 
     return settled_without or any(text is not None and is_unbound(payload_of(text)) for text in (param, value))
 
 
-def unbound_param(record: dict[str, Any], cipher: PayloadCipher) -> Any:
+def unbound_param(record: PromiseRecord, cipher: PayloadCipher) -> Any:
     """Return the param of a record, opened under the old form; None if it is not of that form.
 
     Raises:
         PayloadKeyUnknown: a key is missing, so that cannot be decided.
     """
     try:
-        return msgspec.json.decode(cipher.decrypt_unbound(payload_of(held(record, "param") or "")))
+        return msgspec.json.decode(cipher.decrypt_unbound(payload_of(held(record.param) or "")))
     except (PayloadRefused, msgspec.DecodeError):
         return None
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from orchestrator.databricks import NOTEBOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Callable, Container, Mapping
     from pathlib import Path
 
 #: What becomes of a job's runs. "notebook" runs the notebook as a process. "hold" and "blocked" stay RUNNING or BLOCKED
@@ -129,12 +129,19 @@ class Workspace:
     """The jobs, their runs and the requests so far: everything but HTTP. Every method may be called from any thread."""
 
     def __init__(
-        self, jobs: Mapping[int, Job], *, startup: float = 0.0, state: Path | None = None, url: str = ""
+        self,
+        jobs: Mapping[int, Job],
+        *,
+        startup: float = 0.0,
+        state: Path | None = None,
+        url: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
         self.requests: list[dict[str, Any]] = []
         self._jobs = dict(jobs)
         self._startup = startup
+        self._clock = clock
         self._state = state
         self._runs: dict[int, Run] = {}
         self._faults: list[tuple[Fault, int]] = []
@@ -150,6 +157,10 @@ class Workspace:
         """Add a job, or change one for its later runs."""
         with self._lock:
             self._jobs[job_id] = job
+
+    def has_job(self, job_id: int) -> bool:
+        """Return whether the workspace has this job."""
+        return job_id in self._jobs
 
     def fail_next(self, fault: Fault) -> None:
         """Make the next matching requests go wrong. Several faults happen one after another."""
@@ -179,7 +190,7 @@ class Workspace:
         with self._lock:
             run = self._runs[run_id]
             run.life_cycle_state, run.result_state, run.message = life_cycle_state, result_state, message
-            run.end_time = _now() if life_cycle_state in OVER else 0
+            run.end_time = self._now() if life_cycle_state in OVER else 0
             self._changed.notify_all()
             self._save()
 
@@ -276,7 +287,7 @@ class Workspace:
                 idempotency_token=token,
                 parameters=defaults | parameters,
                 defaults={} if job.parameters is None else defaults,
-                start_time=_now(),
+                start_time=self._now(),
             )
             self._begin(run, job)
             self._save()
@@ -370,6 +381,9 @@ class Workspace:
             self._save()
             return {}
 
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
     def _run(self, run_id: int) -> Run:
         run = self._runs.get(run_id)
 
@@ -447,7 +461,3 @@ def _id(body: Mapping[str, object], name: str) -> int:
         raise ApiError(400, "MALFORMED_REQUEST", f"Could not parse request object: {name}: expected a number")
 
     return int(value)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

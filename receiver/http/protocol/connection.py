@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
+from receiver.http.bodies import BODY_ARRIVED
 from receiver.http.problems import Problem
+from receiver.http.protocol.deadline import Deadline
 from receiver.http.protocol.exchange import Exchange
 from receiver.http.protocol.framing import HeadTooLarge, RequestReader
 from receiver.http.protocol.heads import MalformedRequest
@@ -23,8 +25,6 @@ from receiver.http.protocol.limits import LIMITS, Limits
 from receiver.http.protocol.response_heads import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import Scope
     from uvicorn import Config
     from uvicorn.server import ServerState
@@ -55,7 +55,7 @@ class Protocol(asyncio.Protocol):
         self._limits: Final = limits
         self._transport: asyncio.Transport
         self._exchange: Exchange | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: Final = Deadline(self._loop)
         self._send_deadline: asyncio.TimerHandle | None = None
         self._writable: Final = asyncio.Event()
         self._discarded = 0
@@ -71,14 +71,14 @@ class Protocol(asyncio.Protocol):
         self._writable.set()
         transport.set_write_buffer_limits(high=0)  # so that `pause_writing` is called as soon as anything is unsent
         self._in_head = True
-        self._set_deadline(self._limits.head_seconds, self._head_timed_out)
+        self._deadline.set(self._limits.head_seconds, self._head_timed_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all deadlines, and wake the exchange that is under way."""
         del exc
         self._server.connections.discard(self)
         self._closing = True
-        self._cancel_deadline()
+        self._deadline.end()
         self._all_sent()
 
         if self._exchange is not None:
@@ -127,7 +127,7 @@ class Protocol(asyncio.Protocol):
         self._all_sent()
 
         if self._closing:
-            self._set_deadline(self._limits.rest_seconds, self._close)
+            self._deadline.set(self._limits.rest_seconds, self._close)
 
     def shutdown(self) -> None:
         """Close after the request that is under way, or now."""
@@ -142,7 +142,8 @@ class Protocol(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Return once the network has taken everything that was written, or the connection is lost."""
-        await self._writable.wait()
+        if not self._writable.is_set():
+            await self._writable.wait()
 
     def adjust_reading(self) -> None:
         """Pause reading while the buffer is full, and resume it otherwise."""
@@ -195,17 +196,26 @@ class Protocol(asyncio.Protocol):
             return
         elif self.reader.begun:
             self._in_head = True
-            self._set_deadline(self._limits.head_seconds, self._head_timed_out)
+            self._deadline.set(self._limits.head_seconds, self._head_timed_out)
         else:
-            self._set_deadline(self._limits.idle_seconds, self._close)
+            self._deadline.set(self._limits.idle_seconds, self._close)
 
     def _begin(self, head: Head) -> None:
-        self._cancel_deadline()
+        self._deadline.cancel()
         self._in_head = False
         self._exchange = Exchange(self, head, self._server.default_headers)
-        task = self._loop.create_task(self._exchange.run(self._app, self._scope(head)))
-        self._server.tasks.add(task)
-        task.add_done_callback(self._server.tasks.discard)
+        # A task that starts at once takes no turn of the event loop. A request that was received together with the one
+        # before it begins inside that one's task, so its own task waits for a turn: otherwise they would be nested.
+        task = asyncio.Task(
+            self._exchange.run(self._app, self._scope(head)),
+            loop=self._loop,
+            eager_start=asyncio.current_task(self._loop) is None,
+        )
+
+        if not task.done():
+            self._server.tasks.add(task)
+            task.add_done_callback(self._server.tasks.discard)
+
         self.adjust_reading()
 
     def _scope(self, head: Head) -> Scope:
@@ -225,6 +235,7 @@ class Protocol(asyncio.Protocol):
             "query_string": head.query,
             "headers": head.headers,
             "state": self._app_state.copy(),
+            "extensions": {BODY_ARRIVED: {}} if self.reader.arrived else {},
         }
 
     def _discard_rest(self) -> None:
@@ -238,13 +249,13 @@ class Protocol(asyncio.Protocol):
         if self.reader.complete:
             self._exchange = None
             self._discarded = 0
-            self._cancel_deadline()
+            self._deadline.cancel()
             self._next()
         elif self.ended or self.reader.more or self._discarded > self._limits.rest_bytes:
             self._finish()
             return
-        elif self._deadline is None:
-            self._set_deadline(self._limits.rest_seconds, self._close)
+        elif not self._deadline.pending:
+            self._deadline.set(self._limits.rest_seconds, self._close)
 
         self.adjust_reading()
 
@@ -255,7 +266,7 @@ class Protocol(asyncio.Protocol):
 
         self._closing = True
         self._discarded = 0
-        self._cancel_deadline()
+        self._deadline.cancel()
 
         if self.ended:
             self._close()
@@ -267,7 +278,7 @@ class Protocol(asyncio.Protocol):
         self._transport.resume_reading()
 
         if self._writable.is_set():
-            self._set_deadline(self._limits.rest_seconds, self._close)
+            self._deadline.set(self._limits.rest_seconds, self._close)
 
     def _close(self) -> None:
         self._transport.close()
@@ -286,12 +297,3 @@ class Protocol(asyncio.Protocol):
 
         detail = f"The headers did not arrive within {self._limits.head_seconds:g} seconds."
         self.refuse(Problem("request-timeout", detail))
-
-    def _set_deadline(self, seconds: float, timed_out: Callable[[], None]) -> None:
-        self._cancel_deadline()
-        self._deadline = self._loop.call_later(seconds, timed_out)
-
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None

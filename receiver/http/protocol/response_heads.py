@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     type Headers = Iterable[tuple[bytes, bytes]]
 
-#: It contains no control character, so that nothing in it can end the header early.
-_HEADER: Final = re.compile(TOKEN + rb": " + VALUE)
+_FIELDS: Final = re.compile(rb"(?:" + TOKEN + rb": " + VALUE + rb"\r\n)*+")
 _END: Final = b"\r\n"
 
 
@@ -27,12 +26,14 @@ def response_head(status: int, headers: Headers) -> bytes:
     Raises:
         ValueError: a header is malformed, so that it could be read as something else.
     """
-    lines = [name.lower() + b": " + value for name, value in headers]
+    lines = [b"%b: %b\r\n" % (name.lower(), value) for name, value in headers]
+    fields = b"".join(lines)
 
-    if not all(map(_HEADER.fullmatch, lines)):
+    # A value that contains the end of a line would match as two headers, so the lines are counted.
+    if _FIELDS.fullmatch(fields) is None or fields.count(_END) != len(lines):
         raise ValueError("a header is malformed")
 
-    return _END.join([_STATUS_LINES[status], *lines, _END])
+    return b"%b%b\r\n" % (_STATUS_LINES[status], fields)
 
 
 def refusal(problem: Problem, defaults: Headers, *, without_body: bool) -> bytes:
@@ -52,4 +53,4 @@ def _phrase(status: int) -> str:
         return ""
 
 
-_STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {_phrase(status)}".encode() for status in range(200, 600)}
+_STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(200, 600)}

@@ -23,7 +23,7 @@ from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 NOW = 1_000_000
 
 
-def a_step(_ctx: SDKContext) -> int:
+async def a_step(_ctx: SDKContext) -> int:
     return 7
 
 
@@ -160,7 +160,7 @@ async def test_a_step_carries_its_name_and_a_plain_run_of_the_sdk_does_not() -> 
 
 
 async def test_steps_started_together_keep_their_own_names() -> None:
-    def other(_ctx: SDKContext) -> int:
+    async def other(_ctx: SDKContext) -> int:
         return 8
 
     async def body(ctx: Context) -> Any:

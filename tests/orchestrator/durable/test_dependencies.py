@@ -17,7 +17,7 @@ from resonate.testing import local_resonate
 from orchestrator import Dependency, dependency
 from orchestrator.durable import dependencies
 from orchestrator.durable.dependencies import opened
-from orchestrator.errors import ConfigurationError, DependencyUnusable, Misdefined
+from orchestrator.errors import ConfigurationError, DependencyUnusable, Misdefined, Misused
 
 
 class Pool:
@@ -250,7 +250,7 @@ async def test_an_object_that_is_given_stands_in_and_the_dependency_is_not_opene
 
 async def test_what_nobody_gives_is_named_with_the_way_to_give_it(client: Resonate) -> None:
     async with opened(client, []):
-        with pytest.raises(Misdefined, match=r"no dependency gives Pool: write `@dependency` .*AsyncIterator\[Pool\]"):
+        with pytest.raises(Misused, match=r"no dependency gives Pool: write `@dependency` .*AsyncIterator\[Pool\]"):
             given_by(client, Pool)
 
 

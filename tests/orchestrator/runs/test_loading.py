@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from orchestrator import Context, group_step, workflow
+from orchestrator import Context, group_step, run_workflow, workflow
 from orchestrator.durable.group_steps import GroupStep
 from orchestrator.errors import ConfigurationError
 from orchestrator.runs.definition import Workflow
-from orchestrator.runs.loading import groups_of, load_workflows, steps_called
+from orchestrator.runs.loading import groups_of, load_workflows, steps_called, with_subworkflows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,32 @@ def test_the_workflows_of_several_modules_are_found_by_name(monkeypatch: pytest.
     names = [module(monkeypatch, "tests_one", a=plain, x=1), module(monkeypatch, "tests_two", b=other, again=plain)]
 
     assert load_workflows(names) == {"plain": plain, "other": other}
+
+
+@workflow()
+async def bundle(ctx: Context, request: Nothing) -> object:
+    """Run another workflow, in a function of its own."""
+    return [await run_letter(ctx) for _ in range(2)]
+
+
+async def run_letter(ctx: Context) -> object:
+    async def run() -> object:
+        return await run_workflow(ctx, letter, {})
+
+    return await run()
+
+
+@workflow(name="letter")
+async def another_letter(ctx: Context, request: Nothing) -> None:
+    """Have a name that is taken."""
+
+
+def test_the_workflows_that_a_workflow_runs_are_loaded_with_it_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [module(monkeypatch, "tests_one", a=bundle)]
+
+    assert load_workflows(names) == {"bundle": bundle, "letter": letter}
+    assert with_subworkflows([bundle, another_letter]) == (bundle, another_letter)
+    assert with_subworkflows([plain]) == (plain,)
 
 
 def test_a_module_that_is_missing_or_holds_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

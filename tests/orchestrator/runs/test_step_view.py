@@ -9,7 +9,8 @@ from resonate.types import PromiseRecord, Value
 
 from orchestrator.callbacks.outcomes import Outcome, envelope
 from orchestrator.callbacks.question import Inquiry, Question, digest_of
-from orchestrator.errors import UnknownPromise
+from orchestrator.errors import UnknownPromise, WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.failures import failure_of
 from orchestrator.runs import step_view
 from orchestrator.runs.step_view import StepView, view_steps
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
@@ -49,6 +50,19 @@ def test_the_state_of_a_step_is_that_of_its_promise(state: PromiseState, shown: 
     assert (one.id, one.name, one.state) == ("w.1:1", "charge", shown)
     assert (one.started_at, one.ended_at) == (4, None if state == "pending" else 5)
     assert (one.asked, one.outcome) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (WorkflowFailed("a"), "failed"),
+        (WorkflowCancelled("a"), "cancelled"),
+        (WorkflowExpired("a"), "expired"),
+        (ValueError("a"), "failed"),
+    ],
+)
+def test_a_step_that_raised_the_end_of_a_workflow_is_in_that_state(error: Exception, shown: str) -> None:
+    assert StepView.read(record("rejected", failure_of(error), **{STEP_TAG: "charge"})).state == shown
 
 
 @pytest.mark.parametrize(

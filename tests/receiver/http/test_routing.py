@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 from support.edge import AUTHORISED, Edge, edge, problem
 from support.wire import serving, told
 
-from receiver.http.routing import keep_encoded_slashes, path_below
+from receiver.http.routing import Routes, keep_encoded_slashes, path_below, route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from starlette.requests import Request
 
 
 @pytest.fixture
@@ -115,3 +119,36 @@ def test_a_path_in_front_that_a_server_says_only_decoded_stays_as_it_is() -> Non
 )
 def test_the_path_below_a_mount_is_what_follows_it(path: str, root_path: str | None, below: str) -> None:
     assert path_below({"path": path} | ({} if root_path is None else {"root_path": root_path})) == below
+
+
+async def test_an_error_is_handled_by_its_class_or_the_nearest_class_above_it() -> None:
+    async def fail(request: Request) -> Response:
+        raise {"lookup": LookupError, "key": KeyError, "index": IndexError, "value": ValueError}[
+            request.path_params["a"]
+        ]
+
+    async def lookup(_: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"lookup: {type(error).__name__}")
+
+    async def key(_: Request, __: Exception) -> Response:
+        return PlainTextResponse("key")
+
+    app = Routes([route("/{a:word}", GET=fail)], {LookupError: lookup, KeyError: key})
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://a") as client:
+        got = [(await client.get(f"/{name}")).text for name in ("lookup", "key", "index")]
+
+        with pytest.raises(ValueError, match=r"^$"):
+            await client.get("/value")
+
+    assert got == ["lookup: LookupError", "key", "lookup: IndexError"]
+
+
+async def test_a_path_has_all_methods_of_its_first_route_that_takes_them(here: Edge) -> None:
+    problem(await here.client.get("/nothing"), 404, "not-found")
+    problem(await here.client.get("/healthz%0A"), 404, "not-found")
+    refused = await here.client.delete("/callbacks")
+    problem(refused, 405, "method-not-allowed")
+
+    assert refused.headers["Allow"] == "GET, HEAD, POST"
+    assert (await here.client.head("/healthz")).status_code == 200

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.runs.root_ids import RootName
 from receiver.pages.timeline import MAX_STEPS, TimelineStep, TimelineView, render
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -104,6 +105,30 @@ def test_it_says_what_ran_when_and_how_it_ended() -> None:
         "As of 21 Nov 2026, 09:00:00",
     ):
         assert words in text
+
+
+def test_it_links_the_workflow_that_a_step_runs_and_the_one_that_started_this() -> None:
+    view = TimelineView(
+        workflow="ship",
+        id="42.1-ab",
+        state="running",
+        steps=(
+            TimelineStep(
+                id="ship.42.1-ab:1",
+                name="pack",
+                state="running",
+                started_at=None,
+                ended_at=None,
+                child=RootName("pack", "7"),
+            ),
+        ),
+        parent=RootName("order", "eu:42"),
+    )
+    shown = Page(render(view, "n0nce", organisation="Countersign", now=lambda: NOW))
+
+    assert [link["href"] for link in shown.attributes("a")] == ["../order/eu%3A42", "../pack/7"]
+    assert "Started by order.eu:42" in shown.text
+    assert "runs pack.7" in shown.text
 
 
 def test_each_bar_lies_where_the_step_lies_in_the_whole() -> None:

@@ -9,8 +9,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.edge import ASK, AUTHORISED, Edge, edge, get, problem, put
+from support.edge import ASK, AUTHORISED, Edge, Question, ask, edge, get, problem, put
+from support.plant import pause
 
+from orchestrator import Context, run_workflow, workflow
 from orchestrator.runs import step_view
 
 if TYPE_CHECKING:
@@ -291,3 +293,29 @@ async def test_a_callback_token_is_no_api_key(here: Edge) -> None:
     headers = {"Authorization": f"Bearer {await here.asked()}"}
 
     problem(await here.client.get(ASK, headers=headers), 401, "unauthorized")
+
+
+# -- sub-workflows ------------------------------------------------------------
+
+
+@workflow()
+async def asks_below(ctx: Context, _request: Question) -> object:
+    """Leave the question to a sub-workflow."""
+    return await run_workflow(ctx, ask, {})
+
+
+async def test_a_sub_workflow_and_its_parent_name_each_other(tmp_path: Path) -> None:
+    async with edge(tmp_path, workflows=[asks_below]) as here:
+        await put(here, "/workflows/asks_below/eu", body={})
+
+        while not here.outbox.links:
+            await pause(0.02)
+
+        (step, *_) = (await get(here, "/workflows/asks_below/eu?steps=1")).json()["steps"]
+        child = step["child"]
+        below = (await get(here, f"/workflows/ask/{child['id']}")).json()
+        page = await get(here, "/workflows/asks_below/eu", Accept="text/html")
+
+        assert (step["name"], step["state"], child["workflow"]) == ("ask", "running", "ask")
+        assert below == {**child, "state": "running", "parent": {"workflow": "asks_below", "id": "eu"}}
+        assert f'href="../ask/{child["id"]}"' in page.text

@@ -74,7 +74,7 @@ def create(path: Path) -> None:
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
-        db.executescript(_SCHEMA)
+        create_schema(db)
 
     new.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -83,6 +83,11 @@ def create(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def create_schema(db: sqlite3.Connection) -> None:
+    """Make an empty database an empty engine file."""
+    db.executescript(_SCHEMA)
 
 
 def check_header(path: Path) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from concurrent.futures import Future as ThreadFuture
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from resonate_base import ConnectorError
@@ -23,6 +21,7 @@ from orchestrator.text.display import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future as ThreadFuture
 
     from resonate.connections.local import OutgoingMessage
 
@@ -51,7 +50,7 @@ class GroupCommit:
         self._journal = journal
         self._fill = fill
         self._committed = committed
-        self._thread: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._thread: Final = journal.thread()
         self._loop = asyncio.get_running_loop()
         self._open = Batch()
         self._running: Batch | None = None

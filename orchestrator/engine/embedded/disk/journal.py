@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.private_files import make_folder
@@ -25,6 +26,7 @@ from orchestrator.errors import JournalUnusable
 from orchestrator.text.display import one_line
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from orchestrator.engine.embedded.disk.images import LineageImage
@@ -71,6 +73,10 @@ class Journal:
             raise
 
         return recovered
+
+    def thread(self) -> Executor:
+        """Return a new executor with one thread, on which all other methods are to be called."""
+        return ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
     def commit(self, writes: Writes) -> None:
         """Write all of it or nothing. It is on disk when this returns.

@@ -15,7 +15,8 @@ from resonate.connections.local import PENDING_RETRY_TTL, DurablePromise, Outgoi
 
 from orchestrator.engine.embedded.disk.images import ScheduleImage, encode, new_promise, task_image
 from orchestrator.engine.embedded.memory.indexes import CREATED, Indexed
-from orchestrator.engine.embedded.memory.lineages import is_transient, origin_of
+from orchestrator.engine.embedded.memory.lineages import ancestors, is_transient, origin_of
+from orchestrator.stored_names import PARENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -184,10 +185,13 @@ class IndexedState(Indexed):
         self._changed.clear()
 
     def drop(self, origin: str) -> bool:
-        """Forget a finished lineage. Return False, and forget nothing, if another lineage's task awaits part of it."""
+        """Forget a finished lineage. Return False, and forget nothing, if another lineage's task still needs it.
+
+        The lineage then counts as over since now.
+        """
         lineage = self._lineages.of(origin)
 
-        if any(self.promises[promise_id].awaiters for promise_id in lineage.promises):
+        if any(self.promises[promise_id].awaiters for promise_id in lineage.promises) or self._is_read(origin):
             self._lineages.reopen(origin)
             self._lineages.close(origin, self.promises[origin], self._now)
             return False
@@ -206,12 +210,21 @@ class IndexedState(Indexed):
         for id_ in lineage.promises:
             del self.promises[id_]
             self.tasks.pop(id_, None)
+            self.open_waits.pop(id_, None)
             self._awaiting.pop(id_, None)
             self._promise_deadlines.remove(id_)
             self._task_deadlines.remove(id_)
 
         self._lineages.remove(origin)
         return True
+
+    def _is_read(self, origin: str) -> bool:
+        """Return whether this is a sub-workflow whose parent may not have read yet how it ended: a task of its runs."""
+        root = self.promises.get(origin)
+        step_id = None if root is None else root.tags.get(PARENT_TAG)
+        tasks = [] if step_id is None else [self.tasks.get(ancestor) for ancestor in ancestors(step_id)]
+
+        return any(task is not None and task.state in {"pending", "acquired"} for task in tasks)
 
     def _adopt_task(self, task: Task, now: int) -> None:
         self.tasks[task.id] = task

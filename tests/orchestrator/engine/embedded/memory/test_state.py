@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.scenarios import EXTERNAL, TARGET, created, entries, settled
 
 from orchestrator.engine.embedded.memory.state import IndexedState
+from orchestrator.stored_names import PARENT_TAG
 
 
 def test_a_dropped_lineage_leaves_nothing_behind() -> None:
@@ -55,6 +56,25 @@ def test_a_lineage_that_another_one_awaits_is_not_dropped() -> None:
 
     assert state.tasks["b"].state == "pending"
     assert state.drop("a")
+
+
+def test_a_sub_workflow_is_kept_until_its_parent_has_read_how_it_ended_and_not_longer() -> None:
+    state = IndexedState()
+    created(state, "parent", TARGET)
+    created(state, "parent:1")
+    created(state, "child", TARGET | {PARENT_TAG: "parent:1"})
+    state.apply(11, {"kind": "task.acquire", "id": "parent", "ttl": 50})
+    state.apply(12, {"kind": "task.suspend", "id": "parent", "actions": [{"awaited": "child"}]})
+    settled(state, "child")
+
+    assert state.tasks["parent"].state == "pending"
+    assert not state.drop("child")
+    state.apply(13, {"kind": "task.acquire", "id": "parent", "ttl": 50})
+    assert not state.drop("child")
+
+    created(state, "parent:2", TARGET)
+    state.apply(14, {"kind": "task.suspend", "id": "parent", "actions": [{"awaited": "parent:2"}]})
+    assert state.drop("child")
 
 
 def test_a_tick_may_do_what_is_due_in_slices() -> None:

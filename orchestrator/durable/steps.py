@@ -1,0 +1,295 @@
+"""Steps: async functions `(ctx, ...)` whose results a workflow keeps, and what is done when one fails.
+
+A step is checked before it takes a place in its workflow's record. The SDK takes the place first, and a place that is
+taken and never filled would make every later step wait forever.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, overload, runtime_checkable
+
+from resonate.durable import DurableFunction
+from resonate.error import ApplicationError, SerializationError
+
+from orchestrator.errors import Misdefined, Misused
+from orchestrator.sdk_internals import as_written
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Concatenate
+
+    from resonate.context import Context as SDKContext
+    from resonate.retry import RetryPolicy
+
+#: How often a step is tried unless it says otherwise. Between eight tries lie two minutes.
+TRIES: Final = 8
+
+#: Seconds between the first and the second try. Each further pause is twice as long, up to the slowest.
+FIRST_PAUSE: Final = 1.0
+SLOWEST: Final = 60.0
+
+#: Mistakes in the code: the next try would fail in the same way.
+_MISTAKES: Final = (TypeError, NameError, AttributeError)
+
+_LONGEST_NAME: Final = 64
+
+
+@runtime_checkable
+class NotAStep(Protocol):
+    """Something that an author may take for a step. `instead` says how it is called."""
+
+    @property
+    def instead(self) -> str:
+        """What it is and how it is called, for the end of a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How often a step is tried, which errors end it at once, and how many seconds one try may take.
+
+    `pace` replaces the number of tries and the pauses between them.
+    """
+
+    tries: int = TRIES
+    never_retry: tuple[type[BaseException], ...] = ()
+    timeout: float | None = None
+    pace: RetryPolicy | None = None
+
+    def pause(self, number: int, error: BaseException) -> float | None:
+        """Return the seconds to wait after try `number` failed with this error, or None if it was the last one."""
+        if isinstance(error, (*_MISTAKES, *self.never_retry)):
+            return None
+
+        if self.pace is not None:
+            return self.pace.next(number)
+
+        # The pause has been at its longest for long before the power would get too large.
+        return None if number >= self.tries else float(min(FIRST_PAUSE * 2 ** min(number - 1, 16), SLOWEST))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step[**Parameters, Result]:
+    """A step with a policy of its own. `await ctx.run(step, ...)` runs it; called directly it is the plain function."""
+
+    body: Callable[Concatenate[Any, Parameters], Awaitable[Result]]
+    name: str
+    policy: Policy = field(default_factory=Policy)
+    stored: bool = True
+    #: Its result decides nothing, so a record of another step may be in its place.
+    any_record: bool = False
+
+    def __call__(self, ctx: SDKContext, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Awaitable[Result]:
+        """Return the step's coroutine, as the plain function does: one try, and nothing is recorded."""
+        return self.body(ctx, *args, **kwargs)
+
+    @cached_property
+    def _function(self) -> DurableFunction:
+        return DurableFunction(self.body)
+
+    def check_arguments(self, *args: Any, **kwargs: Any) -> None:
+        """Return if the step can be called with these arguments after `ctx`.
+
+        Raises:
+            Misused: it cannot; names the step and the parameter.
+        """
+        try:
+            self._function.pack_args(*args, **kwargs)
+        except ApplicationError as error:
+            told = str(error).removeprefix(f"{self._function.name}: ")
+            taken = ", ".join(list(inspect.signature(self.body).parameters)[1:]) or "nothing"
+
+            raise Misused(f"the step {self.name} takes {taken} after ctx: {_shown(told, kwargs)}") from None
+
+    def read_result(self, value: Any) -> Any:
+        """Return the step's result as its workflow gets it, made from the stored JSON value.
+
+        Raises:
+            Misused: the value does not fit the annotation of the result.
+        """
+        if self._function.return_type is Any:
+            return value
+
+        try:
+            return self._function.coerce_result(value)
+        except SerializationError as error:
+            annotation = inspect.formatannotation(inspect.signature(self.body).return_annotation).strip("'")
+
+            raise Misused(f"the result of {self.name} does not fit its annotation {annotation}") from error
+
+    def check_result(self, result: object) -> None:
+        """Return if the result, which JSON can hold, can be read back.
+
+        Raises:
+            Misused: as for `read_result`.
+        """
+        if self._function.return_type is not Any:
+            self.read_result(as_written(result))
+
+
+type _Body[**Parameters, Result] = Callable[Concatenate[Any, Parameters], Awaitable[Result]]
+
+
+@overload
+def step[**Parameters, Result](body: _Body[Parameters, Result], /) -> Step[Parameters, Result]: ...
+
+
+@overload
+def step[**Parameters, Result](
+    *,
+    tries: int = TRIES,
+    never_retry: tuple[type[BaseException], ...] = (),
+    timeout: timedelta | float | None = None,
+    stored: bool = True,
+    name: str | None = None,
+) -> Callable[[_Body[Parameters, Result]], Step[Parameters, Result]]: ...
+
+
+def step(  # noqa: PLR0913 - one policy, all of it named
+    body: Callable[..., Any] | None = None,
+    /,
+    *,
+    tries: int = TRIES,
+    never_retry: tuple[type[BaseException], ...] = (),
+    timeout: timedelta | float | None = None,
+    stored: bool = True,
+    name: str | None = None,
+) -> Any:
+    """Give an async function `(ctx, ...)` a policy as a step of a workflow. A plain function has the defaults.
+
+    `tries` counts all tries, the first one included. Errors of the types in `never_retry` end the step at once, and so
+    do `TypeError`, `NameError` and `AttributeError`. `timeout`, a timedelta or seconds, limits one try: a try that
+    takes longer is cancelled and has failed.
+
+    With `stored=False` nothing of the step is kept: each replay of its workflow runs it again, failed tries included,
+    and it may return what JSON cannot hold. Use it for what is cheap to repeat and always gives the same.
+
+    `name` is what the step is recorded as, by default the function's name: give the old one when you rename a function
+    while workflows are open. `@step` without parentheses has the defaults.
+
+    Raises:
+        Misdefined: the function cannot be a step, or a value is out of range.
+    """
+    policy = policy_of("a step", tries=tries, never_retry=never_retry, timeout=timeout)
+
+    def define(body: Callable[..., Any]) -> Step[..., Any]:
+        check_body(body, Misdefined)
+        check_takes_ctx(body, Misdefined)
+
+        return Step(body=body, name=name_of(body) if name is None else name, policy=policy, stored=stored)
+
+    return define if body is None else define(body)
+
+
+def policy_of(what: str, *, tries: Any, never_retry: Any, timeout: Any) -> Policy:
+    """Return the policy of these values, as an author wrote them.
+
+    Raises:
+        Misdefined: a value is out of range; the message says of `what`.
+    """
+    if not isinstance(tries, int) or isinstance(tries, bool) or tries < 1:
+        raise Misdefined(f"`tries` of {what} is a number of at least 1, not {tries!r}")
+
+    classes = never_retry if isinstance(never_retry, tuple) else (never_retry,)
+
+    if not all(inspect.isclass(each) and issubclass(each, BaseException) for each in classes):
+        raise Misdefined(f"`never_retry` of {what} is a tuple of exception classes, not {never_retry!r}")
+
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+
+    if seconds is not None and not (is_number and 0 < seconds < math.inf):
+        raise Misdefined(f"`timeout` of {what} is a timedelta or seconds, more than 0, not {timeout!r}")
+
+    return Policy(tries=tries, never_retry=classes, timeout=None if seconds is None else float(seconds))
+
+
+def as_step(given: object) -> Step[..., Any]:
+    """Return what a workflow passed to `ctx.run` as a step with its policy.
+
+    Raises:
+        Misused: it is not a step; says what it is and what is needed instead.
+    """
+    if isinstance(given, Step):
+        return given
+
+    check_body(given, Misused)
+    body = cast("Callable[..., Awaitable[Any]]", given)
+    check_takes_ctx(body, Misused)
+
+    return Step(body=body, name=name_of(body))
+
+
+def check_body(given: object, error: type[Misdefined | Misused]) -> None:
+    """Return if this is an async function; raise `error` otherwise, with a text that says what it is."""
+    if isinstance(given, NotAStep):
+        raise error(f"{name_of(given)} {given.instead}")
+
+    if inspect.iscoroutine(given):
+        # Python would warn that nobody awaited it.
+        given.close()
+        name = given.__name__
+
+        raise error(f"pass the step {name} itself, with its arguments after it: {name}(...) has called it already")
+
+    if isinstance(given, str) or not callable(given):
+        raise error(f"a step is an async function that takes ctx first, not {_kind_of(given)}")
+
+    if inspect.isasyncgenfunction(given) or inspect.isgeneratorfunction(given):
+        raise error(f"the step {name_of(given)} must be an async function that returns its result; it yields")
+
+    if not _is_async(given):
+        raise error(f"the step {name_of(given)} must be an async function: async def {_definable(name_of(given))}(ctx)")
+
+
+def check_takes_ctx(given: Callable[..., Any], error: type[Misdefined | Misused]) -> None:
+    """Return if the function of a step takes `ctx`; raise `error` otherwise."""
+    try:
+        DurableFunction(given)
+    except ApplicationError:
+        raise error(f"the step {name_of(given)} must take ctx as its first parameter") from None
+
+
+def awaitable(name: str, result: Any) -> Awaitable[Any]:
+    """Return what the function of a step gave, which is its coroutine.
+
+    Raises:
+        Misused: it is not; a decorator over an async function can hide that.
+    """
+    if not inspect.isawaitable(result):
+        raise Misused(f"the step {name} must be an async function; calling it gave no coroutine")
+
+    return result
+
+
+def name_of(given: object) -> str:
+    """Return what a step, or anything given for one, is called."""
+    inner = getattr(given, "func", given)  # of a functools.partial
+    name = getattr(inner, "__name__", None) or getattr(inner, "name", None)
+
+    return name if isinstance(name, str) else type(inner).__name__
+
+
+def _is_async(given: Callable[..., Any]) -> bool:
+    plain = inspect.unwrap(given)
+
+    return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004 - of an object
+
+
+def _definable(name: str) -> str:
+    return name if name.isidentifier() else "step"
+
+
+def _kind_of(given: object) -> str:
+    return f"the name {given!r}" if isinstance(given, str) else f"an object of the type {type(given).__name__}"
+
+
+def _shown(told: str, kwargs: dict[str, Any]) -> str:
+    """Return Python's text on arguments that do not fit. A keyword that cannot be from code is left out of it."""
+    strange = [name for name in kwargs if not name.isidentifier() or len(name) > _LONGEST_NAME]
+
+    return "an argument has a name that no parameter can have" if strange else told

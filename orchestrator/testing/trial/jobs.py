@@ -1,0 +1,109 @@
+"""A Databricks Jobs API in the process of a test: the emulator's workspace behind the port that steps use.
+
+Every job exists, and its runs go on until the test ends them. The test is the job: `succeed` and `die` only end a run,
+as the Jobs API shows it. A job's callback is answered like any other wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.databricks.run import JobRun
+from orchestrator.errors import StepRefused, StepUnavailable
+from orchestrator.testing.emulator.workspace import OVER, ApiError, Job, Run, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_LATER = frozenset({429, 500, 502, 503, 504})
+
+
+class TrialJobs:
+    """The jobs of a trial. `workspace` has more to break: jobs with declared parameters, faults, states of a run."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.workspace = Workspace({}, url="https://databricks.invalid", clock=clock)
+        self.outputs: dict[int, object] = {}
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, in the order in which they were triggered."""
+        return self.workspace.runs()
+
+    def succeed(self, run_id: int, output: object = None) -> None:
+        """End a run well, with what its notebook gave to `dbutils.notebook.exit`. It does not call back."""
+        self._running(run_id)
+        self.outputs[run_id] = output
+        self.workspace.move(run_id, "TERMINATED", "SUCCESS")
+
+    def die(self, run_id: int, message: str = "The cluster was lost") -> None:
+        """End a run as one whose cluster was lost. It does not call back."""
+        self._running(run_id)
+        self.workspace.move(run_id, "INTERNAL_ERROR", "FAILED", message)
+
+    def _running(self, run_id: int) -> None:
+        known = {run.run_id: run for run in self.runs}
+
+        if run_id not in known:
+            raise LookupError(f"there is no run {run_id}; there are: {', '.join(map(str, known)) or 'none'}")
+
+        if known[run_id].life_cycle_state in OVER:
+            raise ValueError(f"the run {run_id} is over: {known[run_id].life_cycle_state}")
+
+    # The port
+
+    def run_now(self, job_id: int, idempotency_token: str, parameters: Mapping[str, str]) -> int:
+        """Return the id of the run this token stands for, starting it if there is none yet."""
+        if not self.workspace.has_job(job_id):
+            self.workspace.add_job(job_id, Job(fate="hold"))
+
+        body = {"job_id": job_id, "idempotency_token": idempotency_token, "job_parameters": dict(parameters)}
+        run_id: int = self._ask("run-now", lambda: self.workspace.run_now(body))["run_id"]
+
+        return run_id
+
+    def get_run(self, run_id: int) -> JobRun | None:
+        """Return the run as it is now, or None if there is none."""
+        if all(run.run_id != run_id or run.deleted for run in self.runs):
+            return None
+
+        shown = self._ask("runs/get", lambda: self.workspace.get(run_id))
+        state = shown["state"]
+
+        return JobRun(
+            run_id=run_id,
+            job_id=shown["job_id"],
+            over=state["life_cycle_state"] in OVER,
+            life_cycle_state=state["life_cycle_state"],
+            result_state=state.get("result_state"),
+            message=state["state_message"],
+            page_url=shown["run_page_url"],
+            parameters={one["name"]: one["value"] for one in shown["job_parameters"]},
+        )
+
+    def cancel_run(self, run_id: int) -> None:
+        """Cancel the run. One that is over or gone is not an error."""
+        if any(run.run_id == run_id and not run.deleted for run in self.runs):
+            self._ask("runs/cancel", lambda: self.workspace.cancel({"run_id": run_id}))
+
+    def _ask(self, path: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        fault = self.workspace.fault(path)
+
+        if fault is not None and fault.kind == "refused":
+            raise StepUnavailable("Databricks could not be reached")
+
+        try:
+            if fault is not None and fault.kind == "status":
+                raise ApiError(fault.status, fault.error_code, fault.message, fault.retry_after)  # noqa: TRY301
+
+            answer = act()
+        except ApiError as error:
+            if error.status in _LATER:
+                raise StepUnavailable("Databricks failed", retry_after=fault.retry_after if fault else None) from error
+
+            raise StepRefused(f"Databricks refused: {error}") from error
+
+        if fault is not None and fault.kind in {"lost", "garbage"}:
+            raise StepUnavailable("Databricks sent no response that can be read")
+
+        return answer

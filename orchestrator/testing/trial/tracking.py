@@ -1,0 +1,84 @@
+"""Which tasks of the event loop belong to a process of a trial, the finished ones included.
+
+A task belongs to the process in whose context it was made, so whatever the process starts belongs to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+    from contextvars import Context
+
+    type Work = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
+
+_members: ContextVar[Members | None] = ContextVar("countersign_trial_members", default=None)
+
+
+class Members:
+    """The tasks of one process. `close` when it is over."""
+
+    def __init__(self) -> None:
+        self._tasks: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+        self._context = copy_context()
+        self._context.run(_members.set, self)
+        self._loop = asyncio.get_running_loop()
+        current = self._loop.get_task_factory()
+        self._tracking = current if isinstance(current, _Tracking) else _Tracking(current)
+        self._tracking.users += 1
+        self._loop.set_task_factory(self._tracking)
+
+    def spawn[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do this work as a member."""
+        return self._loop.create_task(work, context=self._context.copy())
+
+    def own(self, context: Context) -> bool:
+        """Return whether this is the context of a member, or of what a member has set up."""
+        return context.get(_members) is self
+
+    def unfinished(self) -> list[asyncio.Task[Any]]:
+        """Return the members that have not ended."""
+        return [task for task in self._tasks if not task.done()]
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """Make this task a member."""
+        self._tasks.add(task)
+
+    def close(self) -> None:
+        """Retrieve what the members have raised, so that the loop does not report it: nobody awaits them any more."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.exception()
+
+        self._tracking.users -= 1
+
+        if not self._tracking.users and self._loop.get_task_factory() is self._tracking:
+            self._loop.set_task_factory(self._tracking.before)
+
+
+class _Tracking:
+    """A task factory that adds tasks to the process in whose context they are made."""
+
+    def __init__(self, before: Any) -> None:
+        self.before = before
+        self.users = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, work: Work, **options: Any) -> asyncio.Task[Any]:
+        """Return a new task."""
+        make = self.before if self.before is not None else _task
+        task: asyncio.Task[Any] = make(loop, work, **options)
+        context = options.get("context")
+        members = _members.get() if context is None else context.get(_members)
+
+        if members is not None:
+            members.add(task)
+
+        return task
+
+
+def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(work, loop=loop, **options)
