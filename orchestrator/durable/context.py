@@ -23,6 +23,7 @@ from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.recorded import difference
+from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.wait_end import until_deadline, without_error
@@ -355,18 +356,18 @@ class _Attempt:
 
             return result
 
-        recorded = self._step.stored
+        step = self._step
 
         async def tries() -> Any:
-            return await try_step(
-                inner, self._step.name, self._policy, self._step.body, call, recorded=recorded, pause=pause
-            )
+            return await try_step(inner, step.name, self._policy, step.body, call, recorded=step.stored, pause=pause)
 
         async def pause(seconds: float) -> None:
             await inner.interrupts.pause(inner.info.id, sleeper_of(inner)(seconds))
 
         try:
-            return await inner.interrupts.step(inner.info.id, tries, shielded=self._shielded or not recorded)
+            with traced_step(inner, step.name):
+                return await inner.interrupts.step(inner.info.id, tries, shielded=self._shielded or not step.stored)
+
         except WorkflowCancelled:
             # The SDK would try it again.
             keep_as_workflow(inner)

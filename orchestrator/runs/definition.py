@@ -18,6 +18,7 @@ from resonate.error import Suspended
 from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
+from orchestrator.engine import Engine
 from orchestrator.errors import (
     CANCELLED,
     CodeChanged,
@@ -40,6 +41,7 @@ from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
+from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -87,15 +89,16 @@ class Workflow[Request: BaseModel]:
         its cancel has reached it has been cancelled too, and keeps what it returned.
         """
         flow = Context.over(ctx)
+        trace = trace_of(start)
 
-        with watching(flow):
+        with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
             ending = await self._ending(flow, start)
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
             ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
 
-        flow.get_dependency(EndLog).returned(flow.info.id, ending)
+        flow.get_dependency(EndLog).returned(flow.info.id, ending, trace)
 
         return ending.stored()
 
