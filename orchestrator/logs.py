@@ -135,8 +135,10 @@ def _discreet(record: logging.LogRecord) -> logging.LogRecord:
         # pydantic shows the value that it warns of.
         message = str(message).partition("input_value=")[0]
 
-    if isinstance(arguments, tuple) and any(isinstance(each, BaseException) for each in arguments):
-        arguments = tuple(map(_shown, arguments))
+    if isinstance(arguments, tuple):
+        if any(isinstance(each, BaseException) for each in arguments):
+            arguments = tuple(map(_shown, arguments))
+
     elif isinstance(arguments, Mapping):
         arguments = {name: _shown(each) for name, each in arguments.items()}
 
@@ -197,16 +199,16 @@ class _JsonFormatter(_Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        mask = redact if _may_hold_secrets(record) else str
         entry: dict[str, Any] = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": escape_unprintable(record.name),
-            "message": escape_unprintable(redact(message) if _may_hold_secrets(record) else message),
+            "message": escape_unprintable(mask(record.getMessage())),
         }
 
         for name, value in getattr(record, "fields", {}).items():
-            entry.setdefault(name, escape_unprintable(value) if isinstance(value, str) else value)
+            entry.setdefault(name, escape_unprintable(mask(value)) if isinstance(value, str) else value)
 
         if record.exc_info:
             entry["exception"] = _lines(redact(self.formatException(record.exc_info)))
@@ -214,7 +216,7 @@ class _JsonFormatter(_Formatter):
         if record.stack_info:
             entry["stack"] = _lines(redact(record.stack_info))
 
-        return json.dumps(entry)
+        return json.dumps(entry, allow_nan=False)
 
 
 @functools.lru_cache(maxsize=2)

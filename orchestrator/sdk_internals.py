@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resonate.context import Context
     from resonate.effects import Effects
     from resonate.resonate import Resonate
-    from resonate.types import PromiseRecord
+    from resonate.types import PromiseRecord, PromiseSettleReq
 
 
 def state_of(ctx: Context) -> Any:
@@ -143,6 +143,23 @@ def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[
         raise failure
 
     dependencies.get = get  # type: ignore[method-assign, assignment]
+
+
+def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
+    """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
+
+    It gets what was asked for, and the record, payloads encoded. That may show another end, if somebody else was first.
+    """
+    sender = client._sender
+    fulfill = sender.task_fulfill
+
+    async def watched(id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        record = await fulfill(id, version, action)
+        watch(action, record)
+
+        return record
+
+    sender.task_fulfill = watched  # type: ignore[method-assign]
 
 
 def refuse_tasks(client: Resonate) -> None:

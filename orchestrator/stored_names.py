@@ -23,5 +23,8 @@ PARENT_TAG: Final = "countersign:parent"
 #: Distinguishes a root from every other root with the same id.
 NONCE_TAG: Final = "countersign:nonce"
 
+#: Marks every wait, and every workflow's root, that counts from the moment at which it was created.
+OPENING: Final = {"countersign:opening": "bound"}
+
 #: Marks promises that only drive something and are of no interest once they are over: an engine may drop them soon.
 TRANSIENT_TAG: Final = "countersign:transient"

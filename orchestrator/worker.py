@@ -24,8 +24,10 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.group_ping import PING, ping
 from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
+from orchestrator.sdk_internals import watch_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
+    from orchestrator.counts import Counts
     from orchestrator.durable.dependencies import Dependency
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
@@ -70,11 +73,13 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.with_dependency(Loaded(frozenset(one.name for one in loaded)))
     resonate.with_dependency(Links(own_signer, settings.public_url))
     resonate.with_dependency(ApprovalCodes(settings.signing_keys))
-    resonate.with_dependency(databricks if databricks is not None else Databricks(variables=settings.databricks))
-    resonate.with_dependency(
-        mailer if mailer is not None else Mailer(settings.mail, name=settings.name, clock=engine.clock)
-    )
-    resonate.with_dependency(TryWatch(watch_tries))
+    counts = engine.counts
+    workspace = databricks if databricks is not None else Databricks(variables=settings.databricks, counts=counts)
+    post = Mailer(settings.mail, name=settings.name, clock=engine.clock, counts=counts) if mailer is None else mailer
+    resonate.with_dependency(workspace)
+    resonate.with_dependency(post)
+    resonate.with_dependency(TryWatch(functools.partial(_failed, counts, watch_tries)))
+    _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):
         logger.warning(
@@ -98,6 +103,20 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(poll, name=POLL, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
+
+
+def _failed(counts: Counts, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:
+    counts.add("step_failures", failed.step)
+
+    if watch is not None:
+        watch(failed)
+
+
+def _log_ends(engine: Engine) -> None:
+    ends = EndLog(engine.counts)
+    engine.resonate.with_dependency(ends)
+    watch_ends(engine.resonate, ends.recorded)
+    engine.watch_expired(ends.expired)
 
 
 def dependencies_opened(  # noqa: PLR0913 - what may be opened, and what stands in for it

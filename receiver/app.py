@@ -26,7 +26,7 @@ from receiver.http.client_addresses import ClientAddresses
 from receiver.http.problems import Problem, exception_handlers
 from receiver.http.request_guard import RequestGuard
 from receiver.http.routing import Routes
-from receiver.http.telemetry import Metrics
+from receiver.http.telemetry import Metrics, WorkMetrics
 from receiver.pages.approval import Notice, refusal_as_page
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
@@ -174,7 +174,7 @@ def assemble(
     Raises:
         ConfigurationError: that file cannot be used.
     """
-    metrics = Metrics()
+    metrics = Metrics(WorkMetrics(engine.counts, workflows, works=engine.embedded))
     api_keys = ApiKeys(settings.api_keys, BadTokens())
     edge = Edge(
         engine=engine,

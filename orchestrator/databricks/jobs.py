@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from orchestrator.counts import Counts
 from orchestrator.databricks.run import JobRun, JobsApi, RunGone
 from orchestrator.errors import StepUnavailable
 
@@ -40,7 +41,7 @@ class Databricks:
     environment, in ~/.databrickscfg, from the Azure command line tool. `connect` replaces all that. It is called in a
     thread, when the first call needs it, and again if it failed.
 
-    An object belongs to one event loop.
+    An object belongs to one event loop. `counts` counts its calls.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Databricks:
         variables: Mapping[str, Secret] = MappingProxyType({}),
         concurrency: int = 16,
         call_timeout: float = CALL_TIMEOUT,
+        counts: Counts | None = None,
     ) -> None:
         self._connect = connect if connect is not None else functools.partial(_sign_in, variables)
         self._connection = _Connection(self._connect)
         self._limiter = anyio.CapacityLimiter(concurrency)
         self._call_timeout = call_timeout
+        self._counts = counts if counts is not None else Counts()
 
     async def trigger(self, job_id: int, *, idempotency_token: str, parameters: Mapping[str, str]) -> int:
         """Return the id of the run this token stands for, starting it if there is none yet.
@@ -68,7 +71,7 @@ class Databricks:
                 deleted.
             StepUnavailable: no usable response in time.
         """
-        return await self._call(lambda workspace: workspace.run_now(job_id, idempotency_token, parameters))
+        return await self._call("trigger", lambda workspace: workspace.run_now(job_id, idempotency_token, parameters))
 
     async def read(self, run_id: int) -> JobRun:
         """Return the run as it is now. A run in an unknown state counts as in flight.
@@ -78,7 +81,7 @@ class Databricks:
             StepRefused: no permission, unusable credentials.
             StepUnavailable: no usable response in time.
         """
-        run = await self._call(lambda workspace: workspace.get_run(run_id))
+        run = await self._call("read", lambda workspace: workspace.get_run(run_id))
 
         if run is None:
             raise RunGone(run_id)
@@ -94,9 +97,13 @@ class Databricks:
             StepRefused: no permission, unusable credentials.
             StepUnavailable: no usable response in time; the run may have been cancelled nevertheless.
         """
-        await self._call(lambda workspace: workspace.cancel_run(run_id))
+        await self._call("cancel", lambda workspace: workspace.cancel_run(run_id))
 
-    async def _call[T](self, ask: Callable[[JobsApi], T]) -> T:
+    async def _call[T](self, what: str, ask: Callable[[JobsApi], T]) -> T:
+        with self._counts.result("databricks_calls", what):
+            return await self._asked(ask)
+
+    async def _asked[T](self, ask: Callable[[JobsApi], T]) -> T:
         connection = self._connection
 
         with anyio.move_on_after(self._call_timeout):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import UnknownPromise
+from orchestrator.stored_names import OPENING
 
 if TYPE_CHECKING:
     from resonate.types import PromiseRecord
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: The tag that every wait and every workflow's root gets when it is created. A create request that finds an older
 #: promise returns that one, unmarked.
-MARK: Final = {"countersign:opening": "bound"}
+MARK: Final = OPENING
 
 
 def opened_at(record: PromiseRecord) -> int | None:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.config.groups import DEFAULT_GROUP
+from orchestrator.counts import Counts
 from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.engine.marks import Marks
+    from orchestrator.engine.open_waits import LookAtWaits, OpenWaits
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class Engine:
         wait: _Waiter | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
         marks: Marks | None = None,
+        watch_expired: Callable[[Callable[[PromiseRecord], None]], None] | None = None,
+        open_waits: LookAtWaits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.resonate: Final = resonate
@@ -69,6 +73,8 @@ class Engine:
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
+        #: What this process did, counted.
+        self.counts: Final = Counts()
         #: Seconds since the epoch, as the engine itself counts them if it lives in this process.
         self.clock: Final = clock
         self.address_of: Final = address_of
@@ -81,6 +87,20 @@ class Engine:
         self._probe = probe
         self._wait = wait
         self._close = close
+        self._watch_expired = watch_expired
+        self._open_waits = open_waits
+
+    async def open_waits(self) -> OpenWaits | None:
+        """Return how many waits are open, as of some seconds ago; None where that cannot be had cheaply."""
+        return None if self._open_waits is None else await self._open_waits()
+
+    def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
+        """Call `watch` with the root of every workflow that this engine ends at its timeout, payloads left out.
+
+        Only the embedded engine tells. Others end their workflows where no process of ours sees it.
+        """
+        if self._watch_expired is not None:
+            self._watch_expired(watch)
 
     def start(self) -> None:
         """Start taking tasks. All workflows must be registered before."""

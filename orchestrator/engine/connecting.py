@@ -10,6 +10,7 @@ import base64
 import binascii
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,11 +29,15 @@ from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal
+from orchestrator.engine.open_waits import SharedLook, waits_by_search
+from orchestrator.engine.remote.batching import BatchingNetwork
+from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
-from orchestrator.engine.sdk_events import observe
+from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
+from orchestrator.stored_names import OPENING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,31 +89,31 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
         case "server":
             resonate = _over_server(settings, group=own_group, work=work)
 
+            look = partial(waits_by_search, resonate.promises, OPENING)
+
             return Engine(
-                resonate, embedded=address.embedded, seconds=seconds, address_of=poll_address, group=own_group
+                resonate,
+                embedded=address.embedded,
+                seconds=seconds,
+                address_of=poll_address,
+                group=own_group,
+                open_waits=SharedLook(look, seconds=seconds),
             )
         case "postgres":
             # Imported late: the driver is an extra, and costs a tenth of a second and 13 MB that no other engine needs.
             try:
-                from orchestrator.engine.remote.postgres import (  # noqa: PLC0415
-                    AutocommitSessions,
-                    SchemaProbe,
-                    TimedConnection,
-                )
+                from orchestrator.engine.remote.postgres import AutocommitSessions, SchemaProbe  # noqa: PLC0415
             except ModuleNotFoundError as error:
                 reason = "names a Postgres database, whose driver is an extra: pip install 'countersign[postgres]'"
                 raise ConfigurationError("COUNTERSIGN_ENGINE", reason) from error
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
-            connection = TimedConnection(sessions, group=own_group, pid=pid, work=work)
-            resonate = _resonate(
-                settings,
-                network=RetryingNetwork(connection, seconds=seconds, retry_seconds=_retry_seconds(work=work)),
-                sources=[connection] if work else [],
-                group=own_group,
-                pid=pid,
+            network = RetryingNetwork(
+                BatchingNetwork(sessions), seconds=seconds, retry_seconds=_retry_seconds(work=work)
             )
+            outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
+            resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 
             return Engine(
                 resonate,
@@ -117,6 +122,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 probe=SchemaProbe(sessions),
+                wait=outbox.wait_settled,
+                close=outbox.stop,
             )
 
 
@@ -149,6 +156,8 @@ async def embedded_engine(
         close=embedded.stop,
         marks=embedded.marks(seconds=seconds),
         clock=lambda: clock() / 1000,
+        watch_expired=embedded.watch_expired,
+        open_waits=embedded.open_waits,
     )
 
 
@@ -220,6 +229,7 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
 
 def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
     forbid_pickles()
+    correct_lines()
     marker = PayloadMarker() if settings.payload_keys else None
     resonate = Resonate(
         **connection,

@@ -1,7 +1,13 @@
-"""What the SDK reports instead of raising, logged without its quotes, which may contain a payload."""
+"""What the SDK reports instead of raising, logged without its quotes, which may contain a payload.
+
+Three lines that the SDK logs by itself would mislead. Two call something a fault that is none: a workflow that ends
+while a wait of its own is open, and one that somebody else has ended. The third says that an execution failed, also
+when the engine was unreachable for a moment; the workflow goes on with its next delivery.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from typing import TYPE_CHECKING, Final
@@ -30,6 +36,33 @@ def observe(event: Event) -> None:
             logger.debug("a task went to another worker: %s", _without_quotes(cause))
         case BackgroundTaskFailed(cause=cause):
             logger.error("a task of the SDK failed: %s", _without_quotes(cause))
+
+
+#: How the format strings of those lines begin.
+_NO_FAULT: Final = ("core: workflow returned done with pending remote todos", "core: promise already settled")
+_GIVEN_UP: Final = "core: execution failed, releasing task"
+
+
+def correct_lines() -> None:
+    """Correct what the SDK logs, in this whole process. A second call does nothing."""
+    logging.getLogger("resonate.core").addFilter(_corrected)
+
+
+def _corrected(record: logging.LogRecord) -> logging.LogRecord | bool:
+    text = str(record.msg)
+
+    if text.startswith(_NO_FAULT):
+        return False
+
+    match record.args:
+        case (task_id, *_) if text.startswith(_GIVEN_UP):
+            changed = copy.copy(record)
+            changed.levelno, changed.levelname = logging.WARNING, "WARNING"
+            changed.msg, changed.args = "%s stopped before its end and is delivered again", (task_id,)
+
+            return changed
+        case _:
+            return True
 
 
 def _without_quotes(cause: str) -> str:

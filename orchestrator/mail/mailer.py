@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 import anyio.to_thread
 from pydantic import AfterValidator
 
+from orchestrator.counts import Counts
 from orchestrator.errors import StepRefused
 from orchestrator.mail import smtp
 from orchestrator.mail.mime import compose
@@ -41,10 +42,10 @@ class Mailer:
     """Sends messages the way the settings say.
 
     `name` is the organisation that asks, shown as the sender's. `clock` dates the messages. `deliver` hands one over,
-    and raises what `send` raises.
+    and raises what `send` raises. `counts` counts them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first are seams with a default
         self,
         address: MailAddress,
         *,
@@ -52,12 +53,14 @@ class Mailer:
         console: TextIO | None = None,
         clock: Callable[[], float] = time.time,
         deliver: Callable[[MailAddress, smtp.Envelope], Awaitable[None]] = _in_thread,
+        counts: Counts | None = None,
     ) -> None:
         self.name: Final = one_line(name, MAX_NAME)
         self._address = address
         self._console = console
         self._clock = clock
         self._deliver = deliver
+        self._counts = counts if counts is not None else Counts()
 
     async def send(self, message: Message, *, message_id: str) -> None:
         """Hand the message to the mail server, or print it. Give the same message the same `message_id` every time.
@@ -66,6 +69,10 @@ class Mailer:
             StepRefused: the server will never accept it, with the server's reason; or the recipient is not an address.
             StepUnavailable: the server may accept it later.
         """
+        with self._counts.result("mails"):
+            await self._send(message, message_id)
+
+    async def _send(self, message: Message, message_id: str) -> None:
         self._require_mail()
         message = _addressed(message)
 

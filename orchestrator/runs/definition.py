@@ -7,7 +7,6 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +30,7 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resonate.context import Context as SDKContext
-
-logger = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -79,7 +77,9 @@ class Workflow[Request: BaseModel]:
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
-            ending = Ending.failed(str(StoreTampered(flow.tampered)))
+            ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
+
+        flow.get_dependency(EndLog).returned(flow.info.id, ending)
 
         return ending.stored()
 
@@ -90,14 +90,12 @@ class Workflow[Request: BaseModel]:
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
-            return Ending.failed(str(error))
+            return Ending.failed(str(error), unexpected=True)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
             if await flow.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
 
-            logger.error("workflow %s failed: %s", flow.info.id, describe_crash(error))  # noqa: TRY400 - without its text
-
-            return Ending.failed(self._described(error))
+            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
     def _request(self, flow: Context, start: object) -> Request:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
@@ -18,6 +18,7 @@ from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
 from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
 from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
+from orchestrator.text.crashes import describe_end
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from orchestrator.engine import Engine
     from orchestrator.errors import WorkflowEnded
+
+#: How a wait can end without the result that was asked for. A workflow's error may name it as its `outcome`.
+ENDED_KINDS: Final = ("failed", "died", "expired", "cancelled")
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
@@ -65,11 +69,17 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others."""
+    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others.
+
+    `shown` is what a log line may say of the error; it is not stored. `unexpected` says that it was no error that a
+    workflow is meant to end with.
+    """
 
     state: State
     result: str | None = None
     error: Mapping[str, Any] | None = None
+    shown: str | None = None
+    unexpected: bool = False
 
     @classmethod
     def succeeded(cls, result: object) -> Self:
@@ -81,9 +91,11 @@ class Ending:
         return cls(state="succeeded", result=dumps_strict(result, "result"))
 
     @classmethod
-    def failed(cls, message: str) -> Self:
-        """Return the ending of a workflow that failed with this message."""
-        return cls(state="failed", error={"message": escaped(message)})
+    def failed(cls, message: str, *, shown: str | None = None, unexpected: bool = False) -> Self:
+        """Return the ending of a workflow that failed with this message. A log shows `shown`, if given, instead."""
+        error = {"message": escaped(message)}
+
+        return cls(state="failed", error=error, shown=shown or message, unexpected=unexpected)
 
     @classmethod
     def raised(cls, end: WorkflowEnded) -> Self:
@@ -106,7 +118,7 @@ class Ending:
         if left_out:
             error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
 
-        return cls(state=end.state, error=error)
+        return cls(state=end.state, error=error, shown=_shown(end))
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's value."""
@@ -179,7 +191,12 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else {PARENT_TAG: parent.step_id}),
     )
 
-    return view_root(record, created=record.tags.get(NONCE_TAG) == nonce)
+    created = record.tags.get(NONCE_TAG) == nonce
+
+    if created:
+        engine.counts.add("workflows_started", name)
+
+    return view_root(record, created=created)
 
 
 def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
@@ -218,6 +235,14 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         ended_at=record.settled_at,
         parent=record.tags.get(PARENT_TAG),
     )
+
+
+def _shown(end: WorkflowEnded) -> str:
+    """Return what a log line may say of an error that a workflow ended with."""
+    shown = describe_end(end)
+    outcome = end.error.get("outcome")
+
+    return f"{shown} (outcome {outcome})" if outcome in ENDED_KINDS else shown
 
 
 def _request_of(record: PromiseRecord) -> str | None:

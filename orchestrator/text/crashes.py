@@ -42,6 +42,19 @@ def describe_crash(error: BaseException) -> str:
     return " <- ".join([*shown, "more"] if next(links, None) else shown)
 
 
+def describe_end(error: BaseException) -> str:
+    """Return the type and the innermost place of an error that an author raised on purpose.
+
+    Its message is included if it is written out in the code that raised it: then it quotes nothing.
+    """
+    trace = list(traceback.walk_tb(error.__traceback__))
+    message = str(error)
+    said = f": {message}" if any(message in frame.f_code.co_consts for frame, _ in trace) else ""
+    where = [f" at {Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}" for frame, line in trace]
+
+    return f"{type(error).__name__}{said}{''.join(where[-1:])}"
+
+
 def name_of_kind(error: BaseException) -> str:
     """Return an exception's type, and its code if it has one: `builtins.OSError ENOSPC`."""
     kind = type(error)

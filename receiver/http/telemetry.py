@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+import time
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from orchestrator.counts import CALLS, ENDS, RESULTS
 from orchestrator.errors import EngineUnavailable
 from orchestrator.logs import ACCESS
 from orchestrator.runs.root_ids import name_of_root
 from receiver.http.client_addresses import client_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from prometheus_client.metrics_core import Metric
     from starlette.types import Scope
+
+    from orchestrator.counts import Counted, Counts
+    from orchestrator.engine.open_waits import OpenWaits
 
 _access = logging.getLogger(ACCESS)
 
@@ -51,8 +59,10 @@ def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, 
     """Log who did this to a workflow, and from which address."""
     client = client_address(scope) or "-"
     name = name_of_root(root_id)
-    fields = {**name.document(), "promise": root_id, "by": by, "client": client}
-    logger.info("%s %s by=%s client=%s", name, action, by, client, extra={"fields": fields})
+
+    if logger.isEnabledFor(logging.INFO):
+        line = f"{name} {action} by={by} client={client}"
+        _log(logger, logging.INFO, line, {**name.document(), "promise": root_id, "by": by, "client": client})
 
 
 @contextlib.contextmanager
@@ -96,17 +106,27 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
     for name, value in named.items():
         line = f"{line} {name}={value}"
 
-    fields = {"method": method, "route": route, "status": status, "ms": milliseconds, **named}
-    # Not `log`, which looks for the line of code that called it: no access line shows that, and the search takes time.
-    record = _access.makeRecord(_access.name, level, __file__, 0, line, (), None, extra={"fields": fields})
-    _access.handle(record)
+    _log(_access, level, line, {"method": method, "route": route, "status": status, "ms": milliseconds, **named})
+
+
+def _log(logger: logging.Logger, level: int, line: str, fields: Mapping[str, object]) -> None:
+    # `Logger.log` also looks for the line of code that called it. No line here shows that, and the search takes time.
+    logger.handle(logger.makeRecord(logger.name, level, __file__, 0, line, (), None, extra={"fields": fields}))
 
 
 class Metrics:
-    """The receiver's metrics, in a registry of their own. Labels come from route templates, methods and statuses."""
+    """The receiver's metrics, in a registry of their own. Labels come from route templates, methods and statuses.
 
-    def __init__(self) -> None:
+    `work` adds what this process does beyond answering requests.
+    """
+
+    def __init__(self, work: WorkMetrics | None = None) -> None:
         self._registry: Final = CollectorRegistry()
+        self._work = work
+
+        if work is not None:
+            self._registry.register(work)
+
         self._requests: Final = Histogram(
             "countersign_request_seconds",
             "Seconds from a request's headers to the end of its response.",
@@ -115,12 +135,8 @@ class Metrics:
             registry=self._registry,
         )
         self._callbacks: Final = self._counters("callbacks", "Machine callbacks by outcome.", CallbackOutcome)
-        self._approvals: Final = self._counters(
-            "approvals", "Decisions of people by outcome.", get_args(ApprovalOutcome)
-        )
-        self._webhooks: Final = self._counters(
-            "webhooks", "Third-party deliveries by outcome.", get_args(WebhookOutcome)
-        )
+        self._approvals: Final = self._counters("approvals", "Decisions of people by outcome.", ApprovalOutcome)
+        self._webhooks: Final = self._counters("webhooks", "Third-party deliveries by outcome.", WebhookOutcome)
         self._engine_errors: Final = Counter(
             "countersign_engine_errors",
             "Requests for which the engine did not reply in time, or replied with garbage.",
@@ -154,15 +170,66 @@ class Metrics:
         """Count one request that failed because of the engine."""
         self._engine_errors.inc()
 
-    def render(self) -> tuple[bytes, str]:
-        """Return the metrics in the Prometheus text format, and its content type."""
+    def render(self, waits: OpenWaits | None = None) -> tuple[bytes, str]:
+        """Return the metrics in the Prometheus text format, and its content type. `waits` are what is open now."""
+        if self._work is not None:
+            self._work.waits = waits
+
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
-    def _counters(self, name: str, description: str, outcomes: Any) -> Mapping[str, Counter]:
+    def _counters(self, name: str, description: str, outcomes: object) -> Mapping[str, Counter]:
         """Return a counter for each outcome. It is exported as zero from the start, so that rates count the first."""
         counter = Counter(f"countersign_{name}", description, ("outcome",), registry=self._registry)
 
         return {outcome: counter.labels(outcome) for outcome in get_args(outcomes)}
+
+
+class WorkMetrics(Collector):
+    """What workflows and their steps do, as far as this process knows; what it does not know is absent.
+
+    `workflows` are the names of those that may be started. Without `works`, other processes run them, so only what this
+    one started is known. `waits` is what was found out for the next `collect`.
+    """
+
+    def __init__(
+        self, counts: Counts, workflows: Iterable[str], *, works: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._counts = counts
+        self._workflows = tuple(workflows)
+        self._works = works
+        self._clock = clock
+        self.waits: OpenWaits | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        names = [(name,) for name in self._workflows]
+        yield self._counter("workflows_started", "Workflows that this process started.", ("workflow",), names)
+
+        if self._works:
+            ends = [(name, state) for name in self._workflows for state in ENDS]
+            calls = [(call, result) for call in CALLS for result in RESULTS]
+            mails = [(result,) for result in RESULTS]
+            yield self._counter("workflows_ended", "Workflows that ended, by state.", ("workflow", "state"), ends)
+            yield self._counter("step_failures", "Tries of steps that failed.", ("step",))
+            yield self._counter("mails", "Mails by what the mail server made of them.", ("result",), mails)
+            yield self._counter("databricks_calls", "Calls of the Jobs API.", ("call", "result"), calls)
+
+        if self.waits is not None:
+            oldest = self.waits.oldest_at
+            age = 0.0 if oldest is None else max(self._clock() - oldest / 1000, 0.0)
+            yield GaugeMetricFamily("countersign_open_waits", "Waits that nobody has answered.", self.waits.count)
+            yield GaugeMetricFamily("countersign_oldest_wait_seconds", "Age of the oldest of them, 0 without any.", age)
+
+    def _counter(
+        self, name: Counted, text: str, labels: Sequence[str], known: Iterable[tuple[str, ...]] = ()
+    ) -> CounterMetricFamily:
+        """Return a counter. What is `known` to be possible and has not happened yet is 0."""
+        family = CounterMetricFamily(f"countersign_{name}", text, labels=labels)
+
+        for values, count in {**dict.fromkeys(known, 0), **self._counts.of(name)}.items():
+            family.add_metric(values, count)
+
+        return family
 
 
 def _method(method: str) -> str:

@@ -28,6 +28,7 @@ class Operations:
         self._readiness = Readiness(edge.engine.check, seconds=edge.engine.seconds)
         self._api_keys = api_keys
         self._metrics = edge.metrics
+        self._open_waits = edge.engine.open_waits
         # Encoded once, because anybody may request it as often as they like.
         self._document = JSONResponse(document(workflows.values())).body
 
@@ -57,7 +58,7 @@ class Operations:
     async def metrics(self, request: Request) -> Response:
         """Return the metrics in the Prometheus text format."""
         self._api_keys.authorise(request, "read")
-        text, media_type = self._metrics.render()
+        text, media_type = self._metrics.render(await self._open_waits())
 
         return Response(text, media_type=media_type)
 

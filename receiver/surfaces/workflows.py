@@ -107,12 +107,10 @@ class Workflows:
                 timeout=workflow.timeout,
             )
 
-        first = None if view.request is None else loads_strict(view.request.encode())
-
-        if not view.created and view.request is not None and not json_equal(first, body.value):
-            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
-
         created = view.created
+
+        if not created and view.request is not None and not json_equal(loads_strict(view.request.encode()), body.value):
+            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
 
         if created:
             log_action(logger, request.scope, view.root_id, "started", by=by)

@@ -327,6 +327,18 @@ def test_in_json_the_fields_of_a_record_are_members_and_replace_none(start: Star
     assert (entry["message"], entry["by"], entry["ms"]) == ("said", r"nightly\n", 1.25)
 
 
+def test_in_json_a_field_holds_no_secret_and_no_line_of_its_own(start: Start) -> None:
+    stream = start("info", "json")
+    fields = {"error": f"refused Bearer {TOKEN}\nsecond line", "seconds": 0.5}
+    logging.getLogger("orchestrator.x").warning("it ended", extra={"fields": fields})
+    entry = json.loads(stream.getvalue())
+
+    assert TOKEN not in stream.getvalue()
+    assert entry["error"].startswith("refused Bearer [redacted]")
+    assert "\n" not in entry["error"]
+    assert entry["seconds"] == 0.5
+
+
 def test_in_json_what_cannot_be_written_is_an_object_too(start: Start) -> None:
     stream = start("info", "json")
     logging.getLogger("receiver.x").info("%d", TOKEN)

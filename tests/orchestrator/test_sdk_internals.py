@@ -46,6 +46,7 @@ from orchestrator.sdk_internals import (
     suspend_until_settled,
     task_of,
     unfinished,
+    watch_ends,
 )
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ PUBLIC = {
 UNPROMISED = {
     "resonate.codec": (REACHES,),
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
-    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/server.py"),
+    "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/"),
     "resonate.durable": ("orchestrator/durable/steps.py",),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
-    "resonate_pg.client": ("orchestrator/engine/remote/postgres.py",),
+    "resonate_pg.wire": ("orchestrator/engine/remote/postgres.py",),
 }
 
 
@@ -484,3 +485,22 @@ async def test_a_task_is_active_until_it_has_ended(tmp_path: Path) -> None:
             await anyio.lowlevel.checkpoint()
 
     await engine.stop()
+
+
+async def test_the_end_of_a_function_is_seen_once_the_engine_has_recorded_it() -> None:
+    seen = []
+    client = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    watch_ends(client, lambda asked, record: seen.append((asked, record)))
+
+    async def answer(_: Context) -> int:
+        return 7
+
+    client.register(answer)
+    assert await client.run("root.1", answer).result() == 7
+    await client.stop()
+
+    ((asked, record),) = seen
+    assert (asked.id, record.id, record.state) == ("root.1", "root.1", "resolved")
+    assert record.value.data == asked.value.data
+    assert record.settled_at is not None
+    assert record.settled_at >= record.created_at > 0

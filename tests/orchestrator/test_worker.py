@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 from support.configuration import settings
+from support.plant import plant
 
-from orchestrator import Context, workflow
+from orchestrator import Context, step, workflow
 from orchestrator.durable.group_steps import group_step
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError
@@ -100,3 +101,19 @@ async def test_a_group_step_that_takes_no_ctx_is_refused(tmp_path: Path, monkeyp
     async with an_engine(tmp_path) as engine:
         with pytest.raises(ConfigurationError, match="does not take `ctx` first: without_ctx"):
             prepare_worker(engine, settings(tmp_path, "memory://"), [twin])
+
+
+async def test_each_failed_try_of_a_step_is_counted(tmp_path: Path) -> None:
+    @step(tries=1)
+    async def charge(ctx: Context) -> None:
+        raise ValueError
+
+    @workflow(name="failing")
+    async def failing(ctx: Context, request: Nothing) -> None:
+        await ctx.run(charge)
+
+    async with plant(tmp_path, "memory://", failing) as here:
+        await here.start("1")
+        await here.ended("1")
+
+        assert here.engine.counts.of("step_failures") == {("charge",): 1}

@@ -23,11 +23,12 @@ from resonate_base import ConnectorError
 from orchestrator.engine.embedded.delivery import MessageDelivery
 from orchestrator.engine.embedded.durable_state import DurableState
 from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
-from orchestrator.engine.embedded.memory.lineages import origin_of
+from orchestrator.engine.embedded.memory.lineages import expired_roots, origin_of
 from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
 from orchestrator.engine.embedded.ticker import Ticker
+from orchestrator.engine.open_waits import waits_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
 
     from resonate.connections.local import OutgoingMessage
     from resonate.timing import Clock, Sleeper
+    from resonate.types import PromiseRecord
 
     from orchestrator.engine.embedded.disk.journal import Journal
     from orchestrator.engine.embedded.memory.state import IndexedState
+    from orchestrator.engine.open_waits import OpenWaits
 
 OK: Final = 200
 _MS: Final = timedelta(milliseconds=1)
@@ -74,6 +77,7 @@ class EmbeddedConnection:
         self._delivery = MessageDelivery()
         self._waiters = SettlementWaiters()
         self._ticker = Ticker(self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval)
+        self._expired: Callable[[PromiseRecord], None] | None = None
         self._stopped = False
 
     @property
@@ -89,6 +93,14 @@ class EmbeddedConnection:
     def leases(self) -> dict[str, int]:
         """The tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
         return self._durable.leases
+
+    async def open_waits(self) -> OpenWaits:
+        """Return how many waits are open now."""
+        return waits_among(self.state.open_waits)
+
+    def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
+        """Call `watch` with the root of each workflow that ends at its own timeout, once that is on disk."""
+        self._expired = watch
 
     # Life
 
@@ -227,6 +239,10 @@ class EmbeddedConnection:
     def _publish(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         self._delivery.send(messages, self.state, self._durable.time())
         self._waiters.settled(settled)
+
+        if self._expired is not None:
+            for root in expired_roots(self.state.promises, settled):
+                self._expired(root)
 
     def _restored(self, task_ids: list[str]) -> None:
         self._delivery.restart(task_ids)

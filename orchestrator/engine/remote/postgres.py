@@ -1,35 +1,32 @@
-"""Resonate on a Postgres database that holds the resonate-pg schema.
+"""A Postgres database that holds the resonate-pg schema: the statements that we send to it, and what their errors mean.
 
-The connector's own session pool runs every request in a transaction, which takes three round trips. A request is one
-stored procedure, so a pool in autocommit mode does the same in one round trip.
+The protocol is stored procedures, so a statement in autocommit mode is a whole transaction in one round trip. Nothing
+here changes the schema or reads its tables.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+import json
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import AsyncConnectionPool
-from resonate_pg import PostgresConnection
+from psycopg_pool import AsyncConnectionPool, PoolClosed
+from resonate_base import ConnectorError
+from resonate_pg.wire import execute_message, outbox_channel, unblock_message
 
+from orchestrator.engine.remote.batching import BatchRefused
 from orchestrator.errors import ConfigurationError, EngineUnavailable, SchemaMissing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from resonate_pg.client import PgConn
+    from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.config.secret import Secret
 
-logger = logging.getLogger(__name__)
-
-#: How many connections one process opens. A request holds one for about a millisecond, so eight running tasks and the
-#: pump need no more. Postgres' own `max_connections` is the scarcer resource.
-_POOL_SIZE: Final = 12
+#: How many connections one process opens, one more to listen aside.
+_POOL_SIZE: Final = 6
 
 #: libpq's options, unless the address sets them. They detect a host that vanished silently within half a minute instead
 #: of hours, and let an operator find our sessions in pg_stat_activity by name.
@@ -42,8 +39,27 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "25000",
 }
 
-#: Seconds between two checks for due sleeps, deadlines and leases; the connector's own interval.
-_TICK: Final = 0.25
+#: Settings of our sessions. All queries of the schema are lookups by key, but on tables without statistics the planner
+#: joins two of them with all pending promises: settling and suspending would get slower with each open wait.
+_SETTINGS: Final = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "jit": "off",
+}
+
+_SET: Final = "SELECT set_config(name, value, false) FROM jsonb_each_text(%s::jsonb) AS settings (name, value)"
+_ASK: Final = "SELECT resonate.resonate_rpc(request)::text FROM jsonb_array_elements(%s::text::jsonb) AS request"
+_CLAIM: Final = """
+SELECT task_id, version, NULL FROM unnest(%s::text[]) AS address, resonate.dequeue_execute(address, %s)
+UNION ALL SELECT NULL, NULL, promise::text FROM resonate.dequeue_unblock(%s, %s)
+"""
+
+#: How many messages of one kind one statement claims.
+_CLAIMED: Final = 100
+
+#: What the database says when a session is over: the connection failed, or somebody ended the session or the server.
+_LOST: Final = ("08", "57P")
 
 _SCHEMA_QUERY: Final = "SELECT to_regprocedure('resonate.resonate_rpc(jsonb)') IS NOT NULL"
 
@@ -67,7 +83,11 @@ class _MaskedConnection(psycopg.AsyncConnection):
 
 
 class AutocommitSessions:
-    """Sessions for the connector, from one pool in autocommit mode."""
+    """Our sessions with the database, from one pool in autocommit mode.
+
+    Unless it says otherwise, a method raises ConnectorError if the session was lost or none was free in time. It is
+    then unknown whether its statement was carried out.
+    """
 
     def __init__(self, url: Secret, *, seconds: float) -> None:
         try:
@@ -83,35 +103,112 @@ class AutocommitSessions:
         self._seconds = seconds
         self._pool: AsyncConnectionPool[_MaskedConnection] | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
+
+    async def ask(self, requests: Sequence[str]) -> Sequence[str]:
+        """Return the replies to these requests, once all of them are permanent. They share one transaction.
+
+        Raises:
+            BatchRefused: the database refused the statement, so none of them was carried out.
+            ConnectorError: it is unknown whether they were carried out.
+        """
+        try:
+            rows = await self._rows(_ASK, (f"[{','.join(requests)}]",))
+        except _Refused as error:
+            raise BatchRefused from error
+
+        return [text for (text,) in rows]
+
+    async def claim(self, address: str, *, group: Sequence[str]) -> list[str]:
+        """Return the messages to this address, and those to the group's addresses. Nobody gets them a second time.
+
+        What is lost with this process is sent again: a task is due again after five seconds.
+        """
+        messages: list[str] = []
+
+        while True:
+            try:
+                rows = await self._rows(_CLAIM, (list(group), _CLAIMED, address, _CLAIMED))
+            except _Refused as error:
+                raise ConnectorError(error) from error
+
+            for task_id, version, promise in rows:
+                messages.append(execute_message(task_id, version) if promise is None else unblock_message(promise))
+
+            if len(rows) < _CLAIMED:
+                return messages
+
+    async def news(self, *addresses: str) -> AsyncIterator[None]:
+        """Yield once the database will tell of every message to these addresses, and then whenever it does."""
+        try:
+            async with await _MaskedConnection.connect(self._conninfo, autocommit=True) as connection:
+                for address in addresses:
+                    await connection.execute(f'LISTEN "{outbox_channel(address)}"')
+
+                yield
+
+                async for _ in connection.notifies():
+                    yield
+
+        except psycopg.Error as error:
+            raise ConnectorError(error) from error
+
+    async def fire_timers(self) -> bool:
+        """Do what is due in the database; return whether this user may."""
+        try:
+            await self._rows("SELECT resonate.process_timeouts()")
+        except _Refused as error:
+            if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+                return False
+
+            raise ConnectorError(error) from error
+
+        return True
 
     @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[PgConn]:
-        """Lend a session for one request."""
+    async def session(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        """Lend a session. Errors are libpq's."""
         pool = await self._opened()
 
         async with pool.connection() as connection:
-            yield cast("PgConn", connection)
+            yield connection
 
-    async def dedicated(self) -> PgConn:
-        """Open a session that the caller owns, for LISTEN."""
-        connection = await _MaskedConnection.connect(self._conninfo, autocommit=True)
-
-        return cast("PgConn", connection)
+    async def dedicated(self) -> psycopg.AsyncConnection:
+        """Open a session that the caller owns. Errors are libpq's."""
+        return await _MaskedConnection.connect(self._conninfo, autocommit=True)
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pool, for good."""
+        self._closed = True
         pool, self._pool = self._pool, None
 
         if pool is not None:
             await pool.close()
 
+    async def _rows(self, query: LiteralString, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            async with asyncio.timeout(self._seconds), self.session() as connection:
+                return await (await connection.execute(query, parameters)).fetchall()
+
+        except TimeoutError as error:
+            raise ConnectorError(error) from error
+        except psycopg.Error as error:
+            if _is_refusal(error):
+                raise _Refused(str(error)) from error
+
+            raise ConnectorError(error) from error
+
     async def _opened(self) -> AsyncConnectionPool[_MaskedConnection]:
         async with self._opening:
+            if self._closed:
+                raise PoolClosed("the connections were closed")
+
             if self._pool is None:
                 pool = AsyncConnectionPool(
                     self._conninfo,
                     connection_class=_MaskedConnection,
                     kwargs={"autocommit": True},
+                    configure=_configure,
                     min_size=1,
                     max_size=_POOL_SIZE,
                     timeout=self._seconds,
@@ -124,50 +221,20 @@ class AutocommitSessions:
             return self._pool
 
 
-class TimedConnection(PostgresConnection):
-    """The connector, with timers that survive an outage of the database.
+class _Refused(Exception):
+    """The database refused a statement and is still there."""
 
-    The connector stops its timers permanently at the first error. After a restart of Postgres no sleep, no deadline and
-    no lease of a dead worker would ever end. Here the timers stop only if the database denies permission to drive them:
-    pg_cron drives them then, as resonate-pg sets it up.
-    """
 
-    def __init__(self, sessions: AutocommitSessions, *, group: str, pid: str, work: bool) -> None:
-        super().__init__(pid=pid, group=group, sessions=sessions, drive_timers=False)
-        self._own_sessions = sessions
-        self._work = work
-        self._timers: asyncio.Task[None] | None = None
+def _is_refusal(error: psycopg.Error) -> bool:
+    """Return whether the error says that the statement was not carried out, and not that the session was lost."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return error.sqlstate is not None and not error.sqlstate.startswith(_LOST)
 
-    async def start(self) -> None:
-        """Start taking tasks and driving timers. A send-only process does neither."""
-        await super().start()
+    return True
 
-        if self._work and self._timers is None:
-            self._timers = asyncio.create_task(self._drive())
 
-    async def stop(self) -> None:
-        """Stop both, and close the sessions."""
-        if self._timers is not None:
-            self._timers.cancel()
-
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._timers
-
-        await super().stop()
-
-    async def _drive(self) -> None:
-        while True:
-            try:
-                async with self._own_sessions.session() as connection:
-                    await connection.execute("SELECT resonate.process_timeouts()")
-            except psycopg.errors.InsufficientPrivilege:
-                logger.info("this user may not run resonate.process_timeouts(): timers are left to pg_cron")
-                return
-            except psycopg.Error as error:
-                # Only at debug level: the connector's pump logs the same outage in more detail.
-                logger.debug("timers are late: %s", error)
-
-            await asyncio.sleep(_TICK)
+async def _configure(connection: psycopg.AsyncConnection) -> None:
+    await connection.execute(_SET, (json.dumps(_SETTINGS),))
 
 
 class SchemaProbe:
@@ -216,7 +283,7 @@ class SchemaProbe:
             await connection.close()
 
 
-async def _has_schema(connection: PgConn) -> bool:
+async def _has_schema(connection: psycopg.AsyncConnection) -> bool:
     row = await (await connection.execute(_SCHEMA_QUERY)).fetchone()
 
-    return bool(row[0])
+    return row is not None and bool(row[0])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from receiver.http.telemetry import Metrics, log_request, name_callback, name_caller, route_template
+from orchestrator.counts import Counts
+from orchestrator.engine.open_waits import OpenWaits
+from receiver.http.telemetry import Metrics, WorkMetrics, log_request, name_callback, name_caller, route_template
 
 if TYPE_CHECKING:
     from conftest import Start
@@ -93,6 +95,58 @@ def test_every_outcome_is_there_from_the_start() -> None:
 
     for outcome in ("applied", "duplicate", "ikey_reused", "other", "closed", "refused"):
         assert f'countersign_callbacks_total{{outcome="{outcome}"}} 0.0' in text
+
+
+def work(*, works: bool) -> tuple[Counts, Metrics]:
+    counts = Counts()
+
+    return counts, Metrics(WorkMetrics(counts, ["ask"], works=works, clock=lambda: 100.0))
+
+
+def test_what_workflows_do_is_counted_by_names_and_states_and_is_zero_before_it_happens() -> None:
+    counts, metrics = work(works=True)
+    counts.add("workflows_started", "ask")
+    counts.add("workflows_ended", "ask", "failed")
+    counts.add("step_failures", "charge")
+    counts.add("mails", "refused")
+    counts.add("databricks_calls", "trigger", "ok")
+    lines = metrics.render()[0].decode().splitlines()
+
+    for line in (
+        'countersign_workflows_started_total{workflow="ask"} 1.0',
+        'countersign_workflows_ended_total{state="failed",workflow="ask"} 1.0',
+        'countersign_workflows_ended_total{state="succeeded",workflow="ask"} 0.0',
+        'countersign_step_failures_total{step="charge"} 1.0',
+        'countersign_mails_total{result="refused"} 1.0',
+        'countersign_mails_total{result="ok"} 0.0',
+        'countersign_databricks_calls_total{call="trigger",result="ok"} 1.0',
+        'countersign_databricks_calls_total{call="cancel",result="unavailable"} 0.0',
+    ):
+        assert line in lines
+
+
+def test_what_other_processes_do_is_absent_and_never_zero() -> None:
+    counts, metrics = work(works=False)
+    counts.add("workflows_started", "ask")
+    text = metrics.render()[0].decode()
+
+    assert 'countersign_workflows_started_total{workflow="ask"} 1.0' in text
+
+    for absent in ("workflows_ended", "step_failures", "mails", "databricks_calls", "open_waits", "oldest_wait"):
+        assert f"countersign_{absent}" not in text
+
+
+def test_open_waits_are_shown_where_they_are_known() -> None:
+    _, metrics = work(works=True)
+
+    lines = metrics.render(OpenWaits(count=3, oldest_at=40_000))[0].decode().splitlines()
+    assert "countersign_open_waits 3.0" in lines
+    assert "countersign_oldest_wait_seconds 60.0" in lines
+
+    lines = metrics.render(OpenWaits(count=0, oldest_at=None))[0].decode().splitlines()
+    assert "countersign_open_waits 0.0" in lines
+    assert "countersign_oldest_wait_seconds 0.0" in lines
+    assert "countersign_open_waits" not in metrics.render()[0].decode()
 
 
 def test_two_sets_of_metrics_do_not_mix() -> None:

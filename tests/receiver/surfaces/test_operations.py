@@ -35,6 +35,21 @@ async def test_metrics_are_for_key_holders_and_hold_no_token(here: Edge) -> None
     assert answering not in answer.text
 
 
+async def test_metrics_say_what_workflows_do_and_what_is_open(here: Edge) -> None:
+    token = await here.asked()
+    await here.asked("2")
+    assert "countersign_open_waits 2.0" in (await get(here, "/metrics")).text
+
+    await here.client.post(f"/callbacks/{token}", json=1)
+    await here.ended()
+    text = (await get(here, "/metrics")).text
+
+    assert 'countersign_workflows_started_total{workflow="ask"} 2.0' in text
+    assert 'countersign_workflows_ended_total{state="succeeded",workflow="ask"} 1.0' in text
+    assert "countersign_open_waits 1.0" in text
+    assert "countersign_oldest_wait_seconds " in text
+
+
 async def test_the_description_of_the_api_is_public_and_names_the_workflows(here: Edge) -> None:
     document = (await here.client.get("/openapi.json")).json()
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from resonate.ids import ORIGIN_SEP
+from resonate.types import PromiseRecord
 
-from orchestrator.stored_names import TRANSIENT_TAG
+from orchestrator.stored_names import NONCE_TAG, TRANSIENT_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from resonate.connections.local import DurablePromise
 
@@ -39,6 +40,22 @@ def ancestors(promise_id: str) -> Iterator[str]:
 def is_transient(root: DurablePromise | None) -> bool:
     """Return whether the root of a lineage is tagged to be dropped soon after the lineage is over."""
     return root is not None and root.tags.get(TRANSIENT_TAG) == "true"
+
+
+def expired_roots(promises: Mapping[str, DurablePromise], settled: Iterable[str]) -> Iterator[PromiseRecord]:
+    """Yield the workflows among the settled promises that reached their own timeout, without payloads."""
+    for promise_id in settled:
+        if ORIGIN_SEP in promise_id or (root := promises.get(promise_id)) is None:
+            continue
+
+        if root.state == "rejected_timedout" and NONCE_TAG in root.tags:
+            yield PromiseRecord(
+                id=root.id,
+                state=root.state,
+                timeout_at=root.timeout_at,
+                created_at=root.created_at,
+                settled_at=root.settled_at,
+            )
 
 
 class Lineage(msgspec.Struct, gc=False):

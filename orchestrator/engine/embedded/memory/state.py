@@ -214,6 +214,7 @@ class IndexedState(Indexed):
         for id_ in lineage.promises:
             del self.promises[id_]
             self.tasks.pop(id_, None)
+            self.open_waits.pop(id_, None)
             self._awaiting.pop(id_, None)
             self._promise_deadlines.remove(id_)
             self._task_deadlines.remove(id_)

@@ -19,8 +19,8 @@ from support.plant import pause
 
 from orchestrator.config.secret import Secret
 from orchestrator.engine import connect
-from orchestrator.engine.remote import postgres
-from orchestrator.engine.remote.postgres import AutocommitSessions, SchemaProbe, TimedConnection
+from orchestrator.engine.remote import outbox
+from orchestrator.engine.remote.postgres import AutocommitSessions, SchemaProbe
 from orchestrator.errors import ConfigurationError, EngineUnavailable, SchemaMissing
 
 PASSWORD = "pass-word-hunter2"
@@ -102,7 +102,7 @@ async def test_a_request_finds_the_database_again_as_soon_as_it_is_back(tmp_path
 async def test_a_user_who_may_not_drive_timers_leaves_them_to_the_database(
     tmp_path: Path, database: Database, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "_TICK", 0.01)
+    monkeypatch.setattr(outbox, "_TICK", 0.01)
     url = database.fresh()
 
     with psycopg.connect(url, autocommit=True) as admin:
@@ -124,15 +124,6 @@ async def test_a_user_who_may_not_drive_timers_leaves_them_to_the_database(
     finally:
         with psycopg.connect(url, autocommit=True) as admin:
             admin.execute("DROP ROLE modest")
-
-
-async def test_only_a_worker_drives_timers(database: Database) -> None:
-    sessions = AutocommitSessions(Secret(database.fresh()), seconds=5)
-    sender = TimedConnection(sessions, group="default", pid="one", work=False)
-    await sender.start()
-
-    assert sender._timers is None
-    await sender.stop()
 
 
 async def test_the_error_about_a_missing_schema_has_the_command_that_installs_it(database: Database) -> None:

@@ -1,0 +1,74 @@
+"""The log line for the end of a workflow, written by the process that ended it, once the engine has recorded the end.
+
+A line never holds a body, so of the message of an error only a text from the author's code is shown, and otherwise the
+error's type and place. The workflow API has the message.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.runs.root_ids import name_of_root
+
+if TYPE_CHECKING:
+    from resonate.types import PromiseRecord, PromiseSettleReq
+
+    from orchestrator.counts import Counts
+    from orchestrator.runs.roots import Ending, State
+
+logger = logging.getLogger(__name__)
+
+#: How many workflows may have returned without the engine having recorded it yet. The SDK runs far fewer at once.
+_MOST_UNRECORDED: Final = 10_000
+
+_LEVELS: Final = {"succeeded": logging.INFO, "cancelled": logging.INFO}
+
+
+class EndLog:
+    """Logs and counts the ends of workflows in this process.
+
+    A workflow that reaches its own timeout is ended by the engine. The embedded engine reports that (`expired`); of
+    another engine's workflows it is only known if their code ran at that moment.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._returned: dict[str, Ending] = {}
+
+    def returned(self, root_id: str, ending: Ending) -> None:
+        """Note how the code of a workflow ended. The engine does not know it yet, and may not accept it."""
+        if len(self._returned) >= _MOST_UNRECORDED:
+            del self._returned[next(iter(self._returned))]
+
+        self._returned[root_id] = ending
+
+    def recorded(self, asked: PromiseSettleReq, record: PromiseRecord) -> None:
+        """Log the end of a workflow if the engine recorded what its code returned."""
+        ending = self._returned.pop(asked.id, None)
+
+        if ending is None or record.state != "resolved" or record.value.data != asked.value.data:
+            return
+
+        self.ended(record, ending.state, error=ending.shown, unexpected=ending.unexpected)
+
+    def expired(self, root: PromiseRecord) -> None:
+        """Log that this workflow reached its own timeout."""
+        self.ended(root, "expired", error="the workflow reached its own timeout")
+
+    def ended(self, root: PromiseRecord, state: State, *, error: str | None = None, unexpected: bool = False) -> None:
+        """Log and count how this workflow ended; `error` must be safe to show.
+
+        Whoever settles a root in another way than by the workflow's own code calls this.
+        """
+        name = name_of_root(root.id)
+        seconds = round(max((root.settled_at or root.created_at) - root.created_at, 0) / 1000, 3)
+        fields = {**name.document(), "promise": root.id, "state": state, "seconds": seconds}
+        reason = "" if error is None else f": {error}"
+        level = logging.ERROR if unexpected else _LEVELS.get(state, logging.WARNING)
+
+        if error is not None:
+            fields["error"] = error
+
+        self._counts.add("workflows_ended", name.workflow, state)
+        logger.log(level, "workflow %s %s%s (%.1f s)", name, state, reason, seconds, extra={"fields": fields})

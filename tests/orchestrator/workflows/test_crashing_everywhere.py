@@ -1,0 +1,120 @@
+"""Every workflow that ships, with a process that dies once before and once after every recorded change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator import WorkflowExpired, WorkflowFailed
+from orchestrator.testing import Trial
+from orchestrator.workflows import approve_and_ship, databricks_pipeline, price_quote, process_order
+from orchestrator.workflows.shop.order_book import OrderBook
+
+ADA, OPS = "ada@example.org", "ops@example.org"
+BOTH = pytest.mark.parametrize("everywhere", [False, True])
+ORDER = {"order_id": "42", "approver": ADA, "summary": "Two books, paid."}
+
+
+class Ledger(OrderBook):
+    """The order book in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[str, int] = {}
+
+    async def enter(self, key: str, *, order_id: str, customer: str, total_cents: int) -> int:
+        return self.entries.setdefault(key, len(self.entries))
+
+
+@BOTH
+async def test_price_quote(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(price_quote, crash_everywhere=everywhere) as trial:
+        run = await trial.start(price_quote, {"sku": "MUG", "quantity": 3})
+
+        assert (await run.result())["quantity"] == 3
+
+
+@BOTH
+async def test_process_order(everywhere: bool) -> None:  # noqa: FBT001
+    ledger = Ledger()
+
+    async with Trial(process_order, dependencies={OrderBook: ledger}, crash_everywhere=everywhere) as trial:
+        for number in range(3):
+            run = await trial.start(process_order, {"order_id": str(number), "items": ["MUG"], "customer": "ada"})
+            result = await run.result()
+            assert (result["status"], result["earlier_orders"]) == ("shipped", number)
+
+    assert len(ledger.entries) == 3
+
+
+@BOTH
+async def test_approve_and_ship(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(approve_and_ship, crash_everywhere=everywhere) as trial:
+        run = await trial.start(approve_and_ship, {**ORDER, "remind_after": 86_400})
+        await trial.advance(timedelta(days=3))
+        question = await run.waiting("approval")
+        await question.decide("approve", by=ADA, comment="Go ahead.")
+        result = await run.result()
+
+    assert (result["status"], result["decided_by"], result["comment"]) == ("shipped", ADA, "Go ahead.")
+    # A mail may be sent twice, with the same link.
+    assert len({mail.subject for mail in trial.mail}) == 2
+    assert {mail.links for mail in trial.mail} == {(question.link,)}
+    assert len(trial.mail) == 4 or (everywhere and len(trial.mail) > 4)
+
+
+@BOTH
+async def test_approve_and_ship_without_an_answer(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(approve_and_ship, crash_everywhere=everywhere) as trial:
+        run = await trial.start(approve_and_ship, {**ORDER, "deadline": 3600})
+        await trial.advance(timedelta(hours=1))
+
+        assert (await run.result())["status"] == "expired"
+
+
+@BOTH
+async def test_a_pipeline_that_calls_back(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(databricks_pipeline, crash_everywhere=everywhere) as trial:
+        run = await trial.start(databricks_pipeline, {"job_id": 7, "parameters": {"day": "monday"}, "notify": OPS})
+        (job,) = trial.jobs.runs
+        await trial.advance(timedelta(minutes=10))
+        await (await run.waiting("run-1")).succeed({"rows": 3})
+
+        assert await run.result() == {"run_id": job.run_id, "outcome": "succeeded", "result": {"rows": 3}}
+
+    assert job.parameters["day"] == "monday"
+    assert len(trial.jobs.runs) == 1
+    assert {mail.to for mail in trial.mail} == {OPS}
+
+
+@BOTH
+async def test_a_pipeline_whose_job_dies_twice(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(databricks_pipeline, crash_everywhere=everywhere) as trial:
+        run = await trial.start(databricks_pipeline, {"job_id": 7, "attempts": 2})
+
+        for number in (1, 2):
+            assert len(trial.jobs.runs) == number
+            trial.jobs.die(trial.jobs.runs[-1].run_id)
+            await trial.advance(timedelta(minutes=2))
+
+        assert await error_of(run, WorkflowFailed) == ("died", trial.jobs.runs[1].run_id)
+
+
+@BOTH
+async def test_a_pipeline_at_its_deadline(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(databricks_pipeline, crash_everywhere=everywhere) as trial:
+        run = await trial.start(databricks_pipeline, {"job_id": 7, "deadline": 600})
+        await trial.advance(timedelta(minutes=15))
+        (job,) = trial.jobs.runs
+
+        assert await error_of(run, WorkflowExpired) == ("expired", job.run_id)
+        assert (job.life_cycle_state, job.result_state) == ("TERMINATED", "CANCELED")
+
+
+async def error_of(run: Any, kind: type[WorkflowFailed | WorkflowExpired]) -> tuple[Any, Any]:
+    with pytest.raises(kind) as raised:
+        await run.result()
+
+    return raised.value.error["outcome"], raised.value.error["run_id"]
