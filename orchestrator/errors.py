@@ -69,6 +69,13 @@ class Misused(CountersignError, TypeError):
     """A workflow's code uses `ctx` or a step in a way that cannot work. The message names what, and what it needs."""
 
 
+class CodeChanged(CountersignError):
+    """A workflow's code asks for another step than the one recorded at its place. The message names both.
+
+    The workflow is not over: it goes on when its code fits the record again.
+    """
+
+
 class NotJson(CountersignError, ValueError):
     """A value from a workflow or a step cannot be written as JSON. The message names the place in it."""
 

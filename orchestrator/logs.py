@@ -135,8 +135,10 @@ def _discreet(record: logging.LogRecord) -> logging.LogRecord:
         # pydantic shows the value that it warns of.
         message = str(message).partition("input_value=")[0]
 
-    if isinstance(arguments, tuple) and any(isinstance(each, BaseException) for each in arguments):
-        arguments = tuple(map(_shown, arguments))
+    if isinstance(arguments, tuple):
+        if any(isinstance(each, BaseException) for each in arguments):
+            arguments = tuple(map(_shown, arguments))
+
     elif isinstance(arguments, Mapping):
         arguments = {name: _shown(each) for name, each in arguments.items()}
 

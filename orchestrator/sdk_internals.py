@@ -8,6 +8,7 @@ them. The embedded engine is among these, because it is the SDK's own in-process
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -15,6 +16,7 @@ import resonate.codec
 from resonate.codec import decode_settled, enc_hook
 from resonate.context import ResonateFuture
 from resonate.error import Suspended
+from resonate.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -84,15 +86,49 @@ def sleeper_of(ctx: Context) -> Callable[[float], Awaitable[None]]:
     return sleeper
 
 
-def reshaped(future: ResonateFuture[Any], shape: Callable[[Any], Any]) -> ResonateFuture[Any]:
-    """Return the future with its result made into another one by `shape`, on every await."""
-    return _Reshaped(_id=future._id, _task=future._task, _created=future._created, shape=shape)
+def await_only(ctx: Context, promise_id: str | None) -> None:
+    """Make this function call await nothing but this promise, or nothing at all so that it can end.
+
+    Call `flush_local_work` first. Nothing that the call has begun is settled or withdrawn.
+    """
+    state = ctx._state
+    state.spawned_remote = []
+    state.tree = Tree(state.id)
+
+    if promise_id is not None:
+        state.spawned_remote.append(promise_id)
+        state.tree.add_child(state.id, promise_id, "ext")
+
+
+def unrecorded(ctx: Context, name: str, effects: Any, call: Callable[[Context], Awaitable[Any]]) -> ResonateFuture[Any]:
+    """Start a call that is no part of the record, and return its future, which takes no place among the steps.
+
+    The call gets a context of its own, with these effects. The SDK waits for it as it does for steps.
+    """
+    child = ctx._child(f"{ctx.info.id}~{name}", name, ctx.info.timeout_at)
+    child._state.effects = effects
+    task = asyncio.ensure_future(call(child))
+    ctx._state.spawned_remote_tasks.append(task)
+    created: asyncio.Future[None] = asyncio.Future()
+    created.set_result(None)
+
+    return ResonateFuture(_id=child.info.id, _task=task, _created=created)
+
+
+def reshaped(
+    future: ResonateFuture[Any], shape: Callable[[Any], Any], awaited: Callable[[], object]
+) -> ResonateFuture[Any]:
+    """Return the future with its result made into another one by `shape`; each await calls `awaited` first."""
+    return _Reshaped(_id=future._id, _task=future._task, _created=future._created, shape=shape, awaited=awaited)
 
 
 class _Reshaped(ResonateFuture[Any], frozen=True, kw_only=True):
     shape: Callable[[Any], Any]
+    awaited: Callable[[], object]
 
     def __await__(self) -> Generator[Any, None, Any]:
+        self.awaited()
+
         return self.shape((yield from self._task.__await__()))
 
 

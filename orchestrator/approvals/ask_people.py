@@ -17,6 +17,7 @@ from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.callbacks.question import MAX_PEOPLE
 from orchestrator.durable.context import Context
 from orchestrator.durable.persisting import persist
+from orchestrator.durable.steps import Step
 from orchestrator.errors import WorkflowFailed
 from orchestrator.text.mailbox import mailbox
 
@@ -120,7 +121,7 @@ async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -
         await Context.first_over([opened[place].future for place in waiting])
         # Which ones are over by now may differ in a replay, so a step records in which order to read them. What they
         # say is read from the waits themselves, so the record of the step decides nothing.
-        over: list[list[Any]] = await ctx.run(tally, [opened[place].address for place in waiting])
+        over: list[list[Any]] = await ctx.run(_TALLY, [opened[place].address for place in waiting])
         indexes = dict.fromkeys(index for index, *_ in over)
         looked_at = [waiting[index] for index in indexes if 0 <= index < len(waiting)]
         kinds = [(await opened[place]).kind for place in looked_at]
@@ -140,6 +141,9 @@ async def tally(ctx: SDKContext, addresses: list[Address]) -> list[list[Any]]:
     over = [[index, one.settled_at] for index, one in enumerate(settled) if one is not None]
 
     return sorted(over, key=lambda each: each[1])
+
+
+_TALLY: Final = Step(body=tally, name="tally", any_record=True)
 
 
 def _answer(outcome: Outcome) -> Answer:

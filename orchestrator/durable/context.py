@@ -9,28 +9,34 @@ import asyncio
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
 import msgspec
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
-from resonate.types import Value
+from resonate.ids import join_id
+from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
+from orchestrator.durable.recorded import difference
+from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
-from orchestrator.errors import NotJson, StepFailed
+from orchestrator.errors import CodeChanged, Misused, NotJson, StepFailed
 from orchestrator.failures import failed_as_tampered, is_tampered
 from orchestrator.sdk_internals import (
     as_written,
+    await_only,
     effects_of,
     replace_effects,
     reshaped,
     state_of,
     task_of,
+    unrecorded,
 )
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
     from resonate.context import ResonateFuture
     from resonate.effects import Effects
     from resonate.retry import RetryPolicy
-    from resonate.types import PromiseCreateReq, PromiseRecord
+    from resonate.types import PromiseRecord
 
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
@@ -69,8 +75,9 @@ class Context(SDKContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
-        # A context with other options is a shallow copy, so it shares this list.
+        # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
+        self._unawaited: Final[dict[object, str]] = {}
 
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
         """Run `action`, in workflow code, when the workflow ends, after the actions that were added before it."""
@@ -90,6 +97,39 @@ class Context(SDKContext):
         """The id of the first promise seen that does not hold what was written there, None if all do."""
         return next(iter(self._watchful.tampered), None)
 
+    @property
+    def changed(self) -> str | None:
+        """How the record differs from what the code asked for first, None if it does not."""
+        return next(iter(self._watchful.changed), None)
+
+    async def sleep_aside(self, until: int) -> NoReturn:
+        """Suspend the workflow until this time, in milliseconds since the epoch, and for nothing else.
+
+        The sleep takes no place among the workflow's steps. Whatever is running is awaited first.
+        """
+        await self.flush_local_work()
+        promise_id = aside_id(self.info.id, until)
+        tags = {
+            "resonate:scope": "global",
+            "resonate:target": self.get_dependency(Engine).own_address,
+            "resonate:branch": promise_id,
+            "resonate:parent": self.info.id,
+            "resonate:origin": self.info.origin_id,
+            "resonate:timer": "true",
+        }
+        timeout_at = min(until, self.info.timeout_at)
+        await self._watchful.create_promise(
+            PromiseCreateReq(id=promise_id, timeout_at=timeout_at, param=Value(), tags=tags)
+        )
+        await_only(self, promise_id)
+
+        raise Suspended
+
+    async def await_nothing(self) -> None:
+        """Let the workflow end although it has begun waits that are open. Whatever is running is awaited first."""
+        await self.flush_local_work()
+        await_only(self, None)
+
     def run(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Run a step and store its result. A replay gets the stored result.
 
@@ -101,14 +141,46 @@ class Context(SDKContext):
         """
         step = as_step(fn)
         step.check_arguments(*args, **kwargs)
-        mark = _step.set(_Step(name=step.name))
+        attempt = _Attempt(step, self.opts.retry_policy, args, kwargs)
+
+        if not step.stored:
+            future = unrecorded(self, step.name, _NoEffects(effects_of(self), step.name), attempt)
+
+            return self._noted(step.name, future, lambda result: result)
+
+        mark = _step.set(_Step(name=step.name, any_record=step.any_record))
 
         try:
-            future = super().run(_Attempt(step, self.opts.retry_policy, args, kwargs))
+            future = super().run(attempt)
         finally:
             _step.reset(mark)
 
-        return reshaped(future, step.read_result)
+        return self._noted(step.name, future, partial(self._read_result, step))
+
+    def _noted(self, name: str, future: ResonateFuture[Any], shape: Callable[[Any], Any]) -> ResonateFuture[Any]:
+        """Return the future of a step, noted as one that must be awaited."""
+        key = object()
+        self._unawaited[key] = name
+
+        return reshaped(future, shape, lambda: self._unawaited.pop(key, None))
+
+    def check_awaited(self) -> None:
+        """Return if every step that this function call has started was awaited.
+
+        Raises:
+            Misused: one was not, so nobody knows whether it failed; names it.
+        """
+        for name in self._unawaited.values():
+            raise Misused(f"the step {name} was started and never awaited: write await ctx.run({name}, ...)")
+
+    def _read_result(self, step: Step[..., Any], value: Any) -> Any:
+        try:
+            return step.read_result(value)
+        except Misused as error:
+            # It did fit when it was stored.
+            self._watchful.changed.append(str(error))
+
+            raise CodeChanged(str(error)) from None
 
     def run_part(
         self, name: str, part: Callable[[SDKContext], Awaitable[Any]], *, tags: Mapping[str, str]
@@ -117,10 +189,24 @@ class Context(SDKContext):
 
         Like the workflow itself it is not tried again, but replayed until it ends.
         """
+
+        async def fitting(ctx: SDKContext) -> Any:
+            inner = Context.over(ctx)
+
+            try:
+                result = await part(inner)
+            except CodeChanged:
+                raise Suspended from None
+
+            if inner.changed is not None:
+                raise Suspended
+
+            return result
+
         mark = _step.set(_Step(name=name, tags=tags))
 
         try:
-            return super().run(part)
+            return super().run(fitting)
         finally:
             _step.reset(mark)
 
@@ -138,7 +224,9 @@ class Context(SDKContext):
         check_group_step(step).check_arguments(*args, **kwargs)
         check_storable([args, kwargs], f"the arguments of {step.name}")
 
-        return self.options(target=step.group).rpc(step.name, *args, **kwargs)
+        future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
+
+        return self._noted(step.name, future, lambda result: result)
 
     def wait(
         self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
@@ -209,11 +297,22 @@ class _Attempt:
 
         async def call() -> Any:
             result = await awaitable(self._step.name, self._step.body(inner, *self._args, **self._kwargs))
-            inner.check_result(self._step, result)
+
+            if inner.changed is not None:
+                # The step's own code may have caught the error.
+                raise CodeChanged(inner.changed)
+
+            inner.check_awaited()
+
+            if self._step.stored:
+                inner.check_result(self._step, result)
 
             return result
 
-        return await try_step(inner, self._step.name, self._policy, self._step.body, call)
+        step = self._step
+
+        with traced_step(inner, step.name):
+            return await try_step(inner, step.name, self._policy, step.body, call, recorded=step.stored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +321,7 @@ class _Step:
 
     name: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    any_record: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +343,11 @@ class _Wait:
         return msgspec.structs.replace(req, tags=tags, param=param)
 
 
+def aside_id(workflow_id: str, until: int) -> str:
+    """Return the id of the promise that `sleep_aside` waits for."""
+    return join_id(workflow_id, f"until{until}")
+
+
 class _WatchfulEffects:
     """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
 
@@ -252,6 +357,8 @@ class _WatchfulEffects:
         self.opened: Final[dict[str, int | None]] = {}
         #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
         self.tampered: Final[dict[str, None]] = {}
+        #: How the record differs from what the code asked for.
+        self.changed: Final[list[str]] = []
         #: The steps whose results are known to be storable.
         self.checked: Final[set[str]] = set()
 
@@ -276,6 +383,9 @@ class _WatchfulEffects:
 
         if is_tampered(record):
             self.tampered[record.id] = None
+        elif not (step is not None and step.any_record) and (changed := difference(req, record)) is not None:
+            self.changed.append(changed)
+            raise CodeChanged(changed)
 
         return record
 
@@ -287,6 +397,17 @@ class _WatchfulEffects:
             result = storable(result, f"the result of {'a step' if step is None else step.name}")
 
         return await self._effects.settle_promise(id, result)
+
+
+class _NoEffects(_WatchfulEffects):
+    """What an unstored step has instead: it is no part of the record, so nothing can be recorded below it."""
+
+    def __init__(self, effects: Effects, name: str) -> None:
+        super().__init__(effects)
+        self._name = name
+
+    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
+        raise Misused(f"the step {self._name} has stored=False, so it can run no steps and open no waits: {req.id}")
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:

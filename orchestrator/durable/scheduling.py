@@ -84,6 +84,7 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
     timeout_at: int,
     tags: Mapping[str, str] | None = None,
     due_at: int | None = None,
+    version: int = 1,
 ) -> PromiseRecord:
     """Create a root promise whose task runs a registered function, unless it exists, and return its record.
 
@@ -99,7 +100,10 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
         all_tags["resonate:delay"] = str(min(due_at, timeout_at - 1))
 
     return await engine.promises.create(
-        promise_id, timeout_at=timeout_at, param=TaskData(func=function, args=(argument,)), tags=all_tags
+        promise_id,
+        timeout_at=timeout_at,
+        param=TaskData(func=function, args=(argument,), version=version),
+        tags=all_tags,
     )
 
 

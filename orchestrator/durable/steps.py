@@ -80,6 +80,8 @@ class Step[**Parameters, Result]:
     name: str
     policy: Policy = field(default_factory=Policy)
     stored: bool = True
+    #: Its result decides nothing, so a record of another step may be in its place.
+    any_record: bool = False
 
     def __call__(self, ctx: SDKContext, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Awaitable[Result]:
         """Return the step's coroutine, as the plain function does: one try, and nothing is recorded."""
@@ -143,10 +145,11 @@ def step[**Parameters, Result](
     never_retry: tuple[type[BaseException], ...] = (),
     timeout: timedelta | float | None = None,
     stored: bool = True,
+    name: str | None = None,
 ) -> Callable[[_Body[Parameters, Result]], Step[Parameters, Result]]: ...
 
 
-def step(
+def step(  # noqa: PLR0913 - one policy, all of it named
     body: Callable[..., Any] | None = None,
     /,
     *,
@@ -154,6 +157,7 @@ def step(
     never_retry: tuple[type[BaseException], ...] = (),
     timeout: timedelta | float | None = None,
     stored: bool = True,
+    name: str | None = None,
 ) -> Any:
     """Give an async function `(ctx, ...)` a policy as a step of a workflow. A plain function has the defaults.
 
@@ -162,8 +166,10 @@ def step(
     takes longer is cancelled and has failed.
 
     With `stored=False` nothing of the step is kept: each replay of its workflow runs it again, failed tries included,
-    and it may return what JSON cannot hold. Use it for what is cheap to repeat and always gives the same. `@step`
-    without parentheses has the defaults.
+    and it may return what JSON cannot hold. Use it for what is cheap to repeat and always gives the same.
+
+    `name` is what the step is recorded as, by default the function's name: give the old one when you rename a function
+    while workflows are open. `@step` without parentheses has the defaults.
 
     Raises:
         Misdefined: the function cannot be a step, or a value is out of range.
@@ -174,7 +180,7 @@ def step(
         check_body(body, Misdefined)
         check_takes_ctx(body, Misdefined)
 
-        return Step(body=body, name=name_of(body), policy=policy, stored=stored)
+        return Step(body=body, name=name_of(body) if name is None else name, policy=policy, stored=stored)
 
     return define if body is None else define(body)
 

@@ -17,7 +17,7 @@ from resonate.error import ApplicationError, PlatformError, Suspended
 
 from orchestrator.durable.try_records import TryRecords
 from orchestrator.engine import Engine
-from orchestrator.errors import CountersignError, Misused, NotJson, StepFailed, StepRefused, WorkflowEnded
+from orchestrator.errors import CodeChanged, CountersignError, Misused, NotJson, StepFailed, StepRefused, WorkflowEnded
 from orchestrator.sdk_internals import is_workflow, keep_as_workflow, sleeper_of
 from orchestrator.text.crashes import name_of_kind, own_places
 from orchestrator.text.times import rfc3339
@@ -69,21 +69,30 @@ class StepTimeout(Exception):
     """A try took longer than its step allows. Not a TimeoutError, which the step's own code may raise."""
 
 
-async def try_step(
-    ctx: SDKContext, name: str, policy: Policy, body: Callable[..., Awaitable[Any]], call: Callable[[], Awaitable[Any]]
+async def try_step(  # noqa: PLR0913 - one step, all of it named
+    ctx: SDKContext,
+    name: str,
+    policy: Policy,
+    body: Callable[..., Awaitable[Any]],
+    call: Callable[[], Awaitable[Any]],
+    *,
+    recorded: bool = True,
 ) -> Any:
     """Return what `call` returns, after as many tries as the policy allows; raise the error of the last one.
 
     `body` is the author's function. A step that has used `ctx` itself for steps is not tried again, because what it
-    began is on record.
+    began is on record. Without `recorded` the store gets nothing.
     """
-    tries = _Tries(ctx, name, policy, body)
+    tries = _Tries(ctx, name, policy, body, recorded=recorded)
 
     while True:
         try:
             return await _limited(ctx, name, policy.timeout, call)
         except _SIGNALS:
             raise
+        except CodeChanged:
+            # The workflow goes on later, and this step with it.
+            raise Suspended from None
         except BaseException as error:
             if _is_from_outside(error):
                 raise
@@ -101,14 +110,16 @@ async def try_step(
 class _Tries:
     """The tries of one step, counted on from those that an earlier process made."""
 
-    def __init__(self, ctx: SDKContext, name: str, policy: Policy, body: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self, ctx: SDKContext, name: str, policy: Policy, body: Callable[..., Awaitable[Any]], *, recorded: bool
+    ) -> None:
         self._ctx = ctx
         self._name = name
         self._policy = policy
         self._body = inspect.unwrap(body)
         engine = ctx.get_dependency(Engine)
         self._clock = engine.clock
-        self._records = TryRecords(engine.promises, ctx.info.id, clock=engine.clock)
+        self._records = TryRecords(engine.promises, ctx.info.id if recorded else None, clock=engine.clock)
 
     async def failed(self, error: BaseException) -> FailedTry:
         """Log and record a try that failed with this error, and return it."""

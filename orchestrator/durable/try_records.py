@@ -47,9 +47,12 @@ class TryRecord:
 
 
 class TryRecords:
-    """The records of one step's tries. A failure of the engine is logged and changes nothing for the step."""
+    """The records of one step's tries, or of none, which only counts.
 
-    def __init__(self, promises: Promises, step_id: str, *, clock: Callable[[], float]) -> None:
+    A failure of the engine is logged and changes nothing for the step.
+    """
+
+    def __init__(self, promises: Promises, step_id: str | None, *, clock: Callable[[], float]) -> None:
         self._promises = promises
         self._step_id = step_id
         self._clock = clock
@@ -58,7 +61,7 @@ class TryRecords:
 
     async def next_number(self) -> int:
         """Return the number of the try that has just failed, counted on from the recorded ones."""
-        if self._step is None:
+        if self._step is None and self._step_id is not None:
             with self._told():
                 self._step = await self._promises.get(self._step_id)
                 recorded = await read_tries(self._promises, self._step)

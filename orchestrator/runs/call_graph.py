@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from resonate.ids import join_id
 
+from orchestrator.durable.recorded import called
 from orchestrator.errors import UnknownPromise
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 
@@ -81,9 +82,7 @@ def name_of(record: PromiseRecord) -> str:
     if tags.get("resonate:timer") == "true":
         return "sleep"
 
-    param = record.param.data
-
-    return str(param["func"]) if isinstance(param, dict) and "func" in param else "step"
+    return called(record.param.data) or "step"
 
 
 def _children(record: PromiseRecord) -> list[tuple[str, int]]:

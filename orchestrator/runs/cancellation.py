@@ -21,6 +21,7 @@ from orchestrator.engine import Engine
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.call_graph import PAGE, walk
 from orchestrator.runs.cancel_record import CANCEL, cancel_ids, find_cancel, is_cancel_of
+from orchestrator.runs.changed_code import wake
 from orchestrator.runs.children import child_of
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.stored_names import CALLBACK_TAG
@@ -55,6 +56,7 @@ async def request_cancel(engine: Engine, root_id: str, *, clock: Callable[[], fl
 
     requested = await _record(engine, root, timeout_at=int(((clock or engine.clock)() + _KEPT.total_seconds()) * 1000))
     await withdraw(engine, root, requested_at=requested.created_at)
+    await wake(engine.promises, root)
 
     return True
 

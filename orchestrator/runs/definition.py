@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
+from resonate.error import Suspended
 
 from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
+from orchestrator.engine import Engine
 from orchestrator.errors import (
+    CodeChanged,
     CountersignError,
     Misdefined,
     Misused,
@@ -30,10 +33,12 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
+from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+_LAST_VERSION: Final = 1000
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -59,6 +66,13 @@ class Workflow[Request: BaseModel]:
     group: str
     timeout: timedelta
     summary: str
+    version: int = 1
+    #: The definitions of lower versions, the highest first, that runs began under and end under.
+    earlier: tuple[Workflow[Any], ...] = ()
+
+    def of_version(self, version: int) -> Workflow[Any]:
+        """Return the definition for runs that began under this version: that version, or the next higher one kept."""
+        return min((each for each in (self, *self.earlier) if each.version >= version), key=lambda each: each.version)
 
     @property
     def instead(self) -> str:
@@ -72,26 +86,51 @@ class Workflow[Request: BaseModel]:
         asked for that. So does a result that JSON cannot hold, with the place in the result.
         """
         flow = Context.over(ctx)
-        ending = await self._run(flow, start)
-        await flow.run_end_actions()
+        trace = trace_of(start)
+
+        with flow.get_dependency(Engine).tracing.within(trace):
+            ending = await self._ending(flow, start)
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
             ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
 
-        flow.get_dependency(EndLog).returned(flow.info.id, ending)
+        flow.get_dependency(EndLog).returned(flow.info.id, ending, trace)
 
         return ending.stored()
 
+    async def _ending(self, flow: Context, start: object) -> Ending:
+        try:
+            ending = await self._run(flow, start)
+            await flow.run_end_actions()
+            await flow.flush_local_work()
+
+        except (CodeChanged, Suspended):
+            if flow.changed is None:
+                raise
+
+        else:
+            # The workflow's own code may have caught the error.
+            if flow.changed is None:
+                return ending
+
+        return Ending.raised(await suspend_or_cancel(flow, flow.changed))
+
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            return Ending.succeeded(await self.body(flow, self._request(flow, start)))
+            result = await self.body(flow, self._request(flow, start))
+            flow.check_awaited()
+
+            return Ending.succeeded(result)
 
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
             return Ending.failed(str(error), unexpected=True)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
+            if flow.changed is not None:
+                raise Suspended from None
+
             if await flow.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
 
@@ -131,17 +170,23 @@ class Workflow[Request: BaseModel]:
 
 
 def workflow[Request: BaseModel](
-    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT
+    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT, version: int = 1
 ) -> Callable[[Callable[[Context, Request], Awaitable[Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
     The name defaults to the function's. The first line of its docstring is the summary that the API shows.
 
+    `version` tells several definitions of one name apart: new runs start under the highest, and a run ends under the
+    one it began under as long as a loaded module defines that.
+
     Raises:
         Misdefined: the function is not async, its second parameter is not annotated with a pydantic model, the name is
-            not 1 to 64 of `A-Za-z0-9_-`, or the group's name is invalid.
+            not 1 to 64 of `A-Za-z0-9_-`, the group's name is invalid, or the version is not 1 to 1000.
     """
     check_group(group)
+
+    if type(version) is not int or not 1 <= version <= _LAST_VERSION:
+        raise Misdefined(f"a workflow's version is 1 to {_LAST_VERSION}, not {version!r}")
 
     def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")
@@ -155,7 +200,13 @@ def workflow[Request: BaseModel](
         summary = (inspect.getdoc(body) or chosen).partition("\n")[0]
 
         return Workflow(
-            name=chosen, body=body, request=_request_model(body, chosen), group=group, timeout=timeout, summary=summary
+            name=chosen,
+            body=body,
+            request=_request_model(body, chosen),
+            group=group,
+            timeout=timeout,
+            summary=summary,
+            version=version,
         )
 
     return define

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -31,16 +31,23 @@ class Loaded:
 def with_subworkflows(workflows: Iterable[Workflow[Any]]) -> tuple[Workflow[Any], ...]:
     """Return these workflows and those that they run: those that their code names, and so on.
 
-    Of two workflows with the same name, the first one counts.
+    Of several versions of a workflow it is the highest, with the others as its `earlier` ones. Of two workflows with
+    the same name and version, the first one counts.
     """
-    found: dict[str, Workflow[Any]] = {}
-    open_ones = list(workflows)
+    found: dict[str, dict[int, Workflow[Any]]] = {}
+    open_ones = [each for one in workflows for each in (one, *one.earlier)]
 
     for one in open_ones:
-        if found.setdefault(one.name, one) is one:
-            open_ones += [other for other in _named_in(one.body) if other.name not in found]
+        if found.setdefault(one.name, {}).setdefault(one.version, one) is one:
+            open_ones += [each for each in _named_in(one.body) if each.version not in found.get(each.name, {})]
 
-    return tuple(found.values())
+    return tuple(_newest([versions[each] for each in sorted(versions)]) for versions in found.values())
+
+
+def _newest(versions: list[Workflow[Any]]) -> Workflow[Any]:
+    *earlier, newest = versions
+
+    return replace(newest, earlier=tuple(reversed(earlier))) if earlier else newest
 
 
 def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any], ...]:
@@ -63,7 +70,8 @@ def steps_called(workflows: Iterable[Workflow[Any]]) -> tuple[GroupStep[..., Any
 
 def _named_by(workflow: Workflow[Any]) -> tuple[GroupStep[..., Any], ...]:
     """Return the group steps that the workflow's own module defines or imports."""
-    names = getattr(workflow.body, "__globals__", {})
+    bodies = (each.body for each in (workflow, *workflow.earlier))
+    names = {id(value): value for body in bodies for value in getattr(body, "__globals__", {}).values()}
 
     return tuple(value for value in names.values() if isinstance(value, GroupStep))
 
@@ -101,7 +109,7 @@ def dependencies_of(
     """
     found: dict[int, Dependency[Any]] = {}
     chosen = tuple(workflows)
-    named = [getattr(one.body, "__globals__", {}) for one in chosen]
+    named = [getattr(each.body, "__globals__", {}) for one in chosen for each in (one, *one.earlier)]
     listed = [vars(sys.modules[name]) for name in modules if name in sys.modules]
 
     for names in (*listed, *named, *(step for each in named for step in _modules_of_steps(each))):
@@ -123,16 +131,21 @@ def groups_of(workflows: Iterable[Workflow[Any]]) -> tuple[str, ...]:
     """Return the worker groups that these workflows need, in order of their names."""
     chosen = tuple(workflows)
 
-    return tuple(sorted({one.group for one in chosen} | {step.group for step in steps_called(chosen)}))
+    own = {each.group for one in chosen for each in (one, *one.earlier)}
+
+    return tuple(sorted(own | {step.group for step in steps_called(chosen)}))
 
 
 def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
     """Return the workflows that these modules define or import, and those that they can run, by name.
 
+    Of several versions it is the highest, with the others as its `earlier` ones.
+
     Raises:
-        ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name.
+        ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name and
+            version.
     """
-    found: dict[str, Workflow[Any]] = {}
+    found: list[Workflow[Any]] = []
 
     for number, module_name in enumerate(modules, start=1):
         module = _imported(module_name, number)
@@ -141,11 +154,20 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
         if not defined:
             raise _unusable(number, "that has no workflow")
 
-        for one in defined:
-            if found.setdefault(one.name, one) is not one:
-                raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {one.name}")
+        found += defined
 
-    return {one.name: one for one in with_subworkflows(found.values())}
+    _refuse_twins(found)
+
+    return {one.name: one for one in with_subworkflows(found)}
+
+
+def _refuse_twins(workflows: Iterable[Workflow[Any]]) -> None:
+    found: dict[tuple[str, int], Workflow[Any]] = {}
+
+    for one in workflows:
+        if found.setdefault((one.name, one.version), one) is not one:
+            which = one.name if one.version == 1 else f"{one.name}, version {one.version}"
+            raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {which}")
 
 
 def _imported(name: str, number: int) -> ModuleType:

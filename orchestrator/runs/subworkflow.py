@@ -160,6 +160,7 @@ async def start_child(ctx: SDKContext, workflow: Workflow[Any], text: str) -> st
         text=text,
         group=workflow.group,
         timeout=workflow.timeout,
+        version=workflow.version,
         parent=Parent(step_id=step_id, timeout_at=ctx.info.timeout_at),
     )
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 #: Seconds within which the whole body must arrive.
 READ_SECONDS: Final = 30.0
 
+#: The extension of an ASGI scope by which our server says that the whole body has arrived. Reading it then waits for
+#: nothing and needs no deadline.
+BODY_ARRIVED: Final = "countersign.body-arrived"
+
 #: The parameters that declare UTF-8, in lower case; `utf8` is not registered, but common.
 UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'charset="utf8"'})
 
@@ -71,28 +75,35 @@ async def receive_body(receive: Receive, *, limit: int, seconds: float = READ_SE
             within `seconds`.
         ClientDisconnect: the client disconnected before the end, so nobody is there to respond to.
     """
-    chunks: list[bytes] = []
-    size = 0
     try:
         async with asyncio.timeout(seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    raise too_large(limit)
-
-                if chunk:
-                    chunks.append(chunk)
-
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
+            return await _receive_body(receive, limit)
 
     except TimeoutError:
         raise Problem("request-timeout", f"The body did not arrive within {seconds:g} seconds.") from None
+
+
+async def _receive_body(receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+
+    while True:
+        message = await receive()
+
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+
+        if size > limit:
+            raise too_large(limit)
+
+        if chunk:
+            chunks.append(chunk)
+
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
 
 async def read_body(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
@@ -103,6 +114,9 @@ async def read_body(request: Request, *, limit: int, seconds: float = READ_SECON
     declared = request.headers.get("content-length")
     if declared is not None:
         check_declared(declared.encode("latin-1"), limit)
+
+    if BODY_ARRIVED in request.scope.get("extensions", ()):
+        return await _receive_body(request.receive, limit)
 
     return await receive_body(request.receive, limit=limit, seconds=seconds)
 
@@ -150,6 +164,9 @@ async def read_json(data: bytes) -> JsonBody:
 
 
 def _require_json(content_types: Sequence[str], encodings: Sequence[str]) -> None:
+    if content_types == ["application/json"] and not encodings:
+        return
+
     if any(encoding.strip().lower() != "identity" for encoding in encodings):
         raise Problem("unsupported-media-type", "No Content-Encoding is supported.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -59,8 +59,10 @@ def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, 
     """Log who did this to a workflow, and from which address."""
     client = client_address(scope) or "-"
     name = name_of_root(root_id)
-    fields = {**name.document(), "promise": root_id, "by": by, "client": client}
-    logger.info("%s %s by=%s client=%s", name, action, by, client, extra={"fields": fields})
+
+    if logger.isEnabledFor(logging.INFO):
+        line = f"{name} {action} by={by} client={client}"
+        _log(logger, logging.INFO, line, {**name.document(), "promise": root_id, "by": by, "client": client})
 
 
 @contextlib.contextmanager
@@ -104,10 +106,12 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
     for name, value in named.items():
         line = f"{line} {name}={value}"
 
-    fields = {"method": method, "route": route, "status": status, "ms": milliseconds, **named}
-    # Not `log`, which looks for the line of code that called it: no access line shows that, and the search takes time.
-    record = _access.makeRecord(_access.name, level, __file__, 0, line, (), None, extra={"fields": fields})
-    _access.handle(record)
+    _log(_access, level, line, {"method": method, "route": route, "status": status, "ms": milliseconds, **named})
+
+
+def _log(logger: logging.Logger, level: int, line: str, fields: Mapping[str, object]) -> None:
+    # `Logger.log` also looks for the line of code that called it. No line here shows that, and the search takes time.
+    logger.handle(logger.makeRecord(logger.name, level, __file__, 0, line, (), None, extra={"fields": fields}))
 
 
 class Metrics:
@@ -173,7 +177,7 @@ class Metrics:
 
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
-    def _counters(self, name: str, description: str, outcomes: Any) -> Mapping[str, Counter]:
+    def _counters(self, name: str, description: str, outcomes: object) -> Mapping[str, Counter]:
         """Return a counter for each outcome. It is exported as zero from the start, so that rates count the first."""
         counter = Counter(f"countersign_{name}", description, ("outcome",), registry=self._registry)
 

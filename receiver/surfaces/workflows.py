@@ -21,6 +21,7 @@ from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
 from orchestrator.text.times import rfc3339
+from orchestrator.tracing import one_traceparent
 from receiver.http.bodies import json_body
 from receiver.http.idempotency_keys import idempotency_key
 from receiver.http.preferences import prefers_page, wait_seconds
@@ -105,14 +106,14 @@ class Workflows:
                 text=body.text,
                 group=workflow.group,
                 timeout=workflow.timeout,
+                version=workflow.version,
+                traceparent=one_traceparent(request.headers.getlist("traceparent")),
             )
 
-        first = None if view.request is None else loads_strict(view.request.encode())
-
-        if not view.created and view.request is not None and not json_equal(first, body.value):
-            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
-
         created = view.created
+
+        if not created and view.request is not None and not json_equal(loads_strict(view.request.encode()), body.value):
+            raise Problem("id-reused", "The workflow keeps the input that it was started with.")
 
         if created:
             log_action(logger, request.scope, view.root_id, "started", by=by)

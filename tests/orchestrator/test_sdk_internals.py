@@ -69,6 +69,7 @@ UNPROMISED = {
     "resonate.connections.local": ("orchestrator/engine/embedded/",),
     "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/"),
     "resonate.durable": ("orchestrator/durable/steps.py",),
+    "resonate.tree": (REACHES,),
     "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
     "resonate_pg.wire": ("orchestrator/engine/remote/postgres.py",),
 }
@@ -321,11 +322,12 @@ async def test_a_function_call_says_whether_it_has_begun_a_step_and_what_it_slee
 
 async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
     async def body(ctx: Context) -> list[Any]:
-        future = reshaped(ctx.run(seven), str)
+        awaited: list[int] = []
+        future = reshaped(ctx.run(seven), str, lambda: awaited.append(1))
 
-        return [await future, await future, await future.id()]
+        return [await future, await future, await future.id(), len(awaited)]
 
-    assert await called(body) == ["7", "7", "f.1:1"]
+    assert await called(body) == ["7", "7", "f.1:1", 2]
 
 
 async def test_a_future_awaits_a_task_of_the_loop() -> None:

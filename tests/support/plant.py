@@ -62,6 +62,7 @@ class Plant:
             text=json.dumps(request),
             group=self.workflow.group,
             timeout=self.workflow.timeout,
+            version=self.workflow.version,
         )
 
     async def end(self, workflow_id: str) -> RootView:
@@ -120,8 +121,9 @@ async def plant(
     *,
     jobs: Mapping[int, Job] | None = None,
     working: bool = True,
+    also: Iterable[Workflow[Any]] = (),
 ) -> AsyncIterator[Plant]:
-    """Run a worker on this engine, for one workflow or all that ship, and only for its own group.
+    """Run a worker on this engine, for one workflow and `also` others, or all that ship, and only for its own group.
 
     With `working=False` it takes no tasks.
     """
@@ -129,7 +131,7 @@ async def plant(
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
         databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
-        known = [workflow] if workflow else shipped.values()
+        known = [workflow, *also] if workflow else shipped.values()
         async with worker(directory, chosen, known, databricks=databricks, working=working) as engine:
             yield Plant(engine, chosen, workflow or shipped["databricks_pipeline"], emulator)
 

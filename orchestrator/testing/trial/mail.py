@@ -43,6 +43,6 @@ class Postbox:
                 subject=str(message["Subject"]),
                 text=text,
                 html=None if rich is None else rich.get_content(),
-                links=tuple(_LINK.findall(text)),
+                links=tuple(link.rstrip(".,;:!?)") for link in _LINK.findall(text)),
             )
         )

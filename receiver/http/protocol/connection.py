@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
+from receiver.http.bodies import BODY_ARRIVED
 from receiver.http.problems import Problem
 from receiver.http.protocol.deadline import Deadline
 from receiver.http.protocol.exchange import Exchange
@@ -141,7 +142,8 @@ class Protocol(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Return once the network has taken everything that was written, or the connection is lost."""
-        await self._writable.wait()
+        if not self._writable.is_set():
+            await self._writable.wait()
 
     def adjust_reading(self) -> None:
         """Pause reading while the buffer is full, and resume it otherwise."""
@@ -233,6 +235,7 @@ class Protocol(asyncio.Protocol):
             "query_string": head.query,
             "headers": head.headers,
             "state": self._app_state.copy(),
+            "extensions": {BODY_ARRIVED: {}} if self.reader.arrived else {},
         }
 
     def _discard_rest(self) -> None:

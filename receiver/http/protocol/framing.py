@@ -83,6 +83,11 @@ class RequestReader:
         return self._step is None and not self._left
 
     @property
+    def arrived(self) -> bool:
+        """Whether the whole body has arrived, read or not. Of a chunked body this is not known before it is read."""
+        return self._step is None and self._left <= len(self._buffer)
+
+    @property
     def left(self) -> int:
         """Bytes that are known to be missing from the body, or from its present chunk."""
         return self._left
@@ -127,6 +132,9 @@ class RequestReader:
 
     def _head(self) -> Head | None:
         buffer = self._buffer
+
+        if not buffer:
+            return None
 
         while buffer.startswith(b"\r\n"):
             del buffer[:2]

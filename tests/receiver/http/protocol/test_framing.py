@@ -272,3 +272,25 @@ def test_very_many_chunks_are_handed_out_in_parts() -> None:
 
     assert len(parts) == 3
     assert b"".join(parts) == b"a" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrived"),
+    [
+        (posted(b"Content-Length: 3", body=b"ab"), False),
+        (posted(b"Content-Length: 3", body=b"abc"), True),
+        (posted(b"Content-Length: 3", body=b"abcPOST / HTTP"), True),
+        (posted(b"Content-Length: 0"), True),
+        (CHUNKED + b"1\r\na\r\n0\r\n\r\n", False),
+    ],
+)
+def test_it_is_known_whether_a_body_of_known_length_has_arrived(sent: bytes, *, arrived: bool) -> None:
+    reader = RequestReader()
+    reader.feed(sent)
+    reader.head()
+
+    assert reader.arrived is arrived
+
+    reader.body()
+
+    assert reader.arrived is (arrived or sent.startswith(CHUNKED))
