@@ -39,6 +39,18 @@ def schemas() -> Json:
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
+    tried = {
+        "description": "The last failed tries of a step that has not ended or has failed.",
+        "type": "array",
+        "items": _object(
+            {
+                "number": {"type": "integer"},
+                "at": moment,
+                "error": {"description": "The error's type and where it was raised.", "type": "string"},
+                "next_at": {**moment, "type": ["string", "null"]},
+            }
+        ),
+    }
     steps = {
         "steps": {"type": "array", "items": ref("Step")},
         "truncated": {"description": "There are more steps; request those `after` the step in `next`.", "const": True},
@@ -80,7 +92,7 @@ def schemas() -> Json:
         ),
         "Workflow": _object({**workflow, "parent": parent, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval, "child": child}, tuple(step)),
+        "Step": _object({**step, "approval": approval, "child": child, "tries": tried}, tuple(step)),
         "Taken": {
             "anyOf": [
                 ref("Settled"),
