@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.changed_code import held_up
 from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, name_of_root, root_id_of
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
@@ -146,6 +147,9 @@ class Workflows:
         if request.query_params.get("steps") == "1":
             steps, more = await self._steps(root_id, request.query_params.get("after"))
             document["steps"] = [_whole_step(step) for step in steps]
+
+            if view.state == "running" and (held := await held_up(self._edge.engine, root_id, steps)) is not None:
+                document["held_up"] = _try(held)
 
             if more:
                 document |= {"truncated": True, "next": steps[-1].id}
