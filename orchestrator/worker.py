@@ -18,6 +18,7 @@ from orchestrator.databricks.watcher import POLL, poll
 from orchestrator.durable.context import Context, check_storable
 from orchestrator.durable.dependencies import opened
 from orchestrator.durable.scheduling import PERSISTENT
+from orchestrator.durable.step_traces import trace_of_workflow, traced_step
 from orchestrator.durable.steps import awaitable
 from orchestrator.durable.tries import FailedTry, TryWatch, try_step
 from orchestrator.errors import ConfigurationError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
     from orchestrator.config.settings import Settings
-    from orchestrator.counts import Counts
     from orchestrator.durable.dependencies import Dependency
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.engine import Engine
@@ -78,7 +78,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     post = Mailer(settings.mail, name=settings.name, clock=engine.clock, counts=counts) if mailer is None else mailer
     resonate.with_dependency(workspace)
     resonate.with_dependency(post)
-    resonate.with_dependency(TryWatch(functools.partial(_failed, counts, watch_tries)))
+    resonate.with_dependency(TryWatch(functools.partial(_failed, engine, watch_tries)))
     _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):
@@ -108,15 +108,16 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
 
 
-def _failed(counts: Counts, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:
-    counts.add("step_failures", failed.step)
+def _failed(engine: Engine, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:
+    engine.counts.add("step_failures", failed.step)
+    engine.tracing.event("try failed", {"try": failed.number, "error": failed.kind, "place": failed.place})
 
     if watch is not None:
         watch(failed)
 
 
 def _log_ends(engine: Engine) -> None:
-    ends = EndLog(engine.counts)
+    ends = EndLog(engine.counts, lambda: engine.tracing)
     engine.resonate.with_dependency(ends)
     watch_ends(engine.resonate, ends.recorded)
     engine.watch_expired(ends.expired)
@@ -158,7 +159,8 @@ def _register(engine: Engine, step: GroupStep[..., Any]) -> None:
 
             return result
 
-        return await try_step(inner, step.name, step.policy, step.body, call)
+        with engine.tracing.within(await trace_of_workflow(engine, ctx.info.id)), traced_step(inner, step.name):
+            return await try_step(inner, step.name, step.policy, step.body, call)
 
     try:
         engine.resonate.register(tried, name=step.name)

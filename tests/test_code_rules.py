@@ -111,7 +111,7 @@ def test_a_process_that_has_started_has_imported_nothing_heavy() -> None:
 def test_the_process_environment_is_read_in_one_function() -> None:
     readers = {f"{name(file)}:{function}" for file in product() for function in reads_environment(tree(file))}
 
-    assert readers == {"orchestrator/config/settings.py:read_environment"}
+    assert readers == {"orchestrator/config/settings.py:process_environment"}
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ PLAN = (
     "orchestrator.sdk_internals",
     "orchestrator.stored_names",
     "orchestrator.counts",
+    "orchestrator.tracing",
     "orchestrator.logs",
     "orchestrator.signals",
     "orchestrator.text",
@@ -74,6 +75,7 @@ PLAN = (
 EXCLUSIVE = (
     *("itsdangerous", "databricks", "google", "smtplib", "cryptography"),
     *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client", "jmespath", "aiohttp"),
+    "opentelemetry",
 )
 
 #: The senders' own verifiers, with which the tests compare ours.

@@ -24,6 +24,7 @@ from orchestrator.config.mail_address import NO_MAIL, MailAddress, mail_address
 from orchestrator.config.strict_urls import is_host, is_loopback
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Level
+from orchestrator.tracing import is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +78,12 @@ class Settings:
     engine_timeout: float = 5.0
     resonate_token: Secret | None = None
     databricks: Mapping[str, Secret] = MappingProxyType({})
+    traces: bool = False
+
+
+def process_environment(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the environment of this process, unless `environ` replaces it."""
+    return os.environ if environ is None else environ
 
 
 def read_environment(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
@@ -88,7 +95,7 @@ def read_environment(environ: Mapping[str, str] | None = None, directory: Path |
         ConfigurationError: `.env` cannot be read.
     """
     values = read_file((Path.cwd() if directory is None else directory) / ".env")
-    given = os.environ if environ is None else environ
+    given = process_environment(environ)
     values.update((name, value) for name, value in given.items() if not is_injected(name, value))
 
     return values
@@ -133,6 +140,8 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         max_body=_whole(*given.pick("COUNTERSIGN_MAX_BODY", "65536"), _SMALLEST_BODY, _LARGEST_BODY),
         engine_timeout=_seconds(*given.pick("COUNTERSIGN_ENGINE_TIMEOUT", "5")),
         databricks=MappingProxyType(given.of_others("DATABRICKS_")),
+        # The library reads its variables itself, and knows no `.env`.
+        traces=is_wanted(process_environment(environ)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.outcomes import Outcome, body_of
 from orchestrator.callbacks.settlement import resolve
+from orchestrator.callbacks.wait_traces import trace_wait
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import JobRun, RunGone
 from orchestrator.durable.opened_at import read_wait
@@ -130,13 +131,15 @@ async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: JobRun) -> Non
 
 async def _settle(ctx: SDKContext, wait: Watch | Claims, run_id: int, body: str) -> None:
     outcome = Outcome(kind="died", callback=wait.callback, by="watcher", body=body)
+    engine = ctx.get_dependency(Engine)
     settlement = await resolve(
-        ctx.get_dependency(Engine).promises,
+        engine.promises,
         wait.promise_id,
         ikey=f"watcher:{run_id}",
         outcome=outcome,
         opened=wait.opened_at,
     )
+    await trace_wait(engine, wait.promise_id, wait.opened_at, settlement)
     logger.info("run %s is over, its wait %s: %s", run_id, wait.promise_id, settlement.verdict)
 
 

@@ -98,7 +98,7 @@ class Body:
 
     def __init__(self, code: Coroutine[Any, Any, Any], under_way: UnderWay) -> None:
         self._code = code
-        self._under_way = under_way
+        self.under_way = under_way
         self._fault: Misused | None = None
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -144,10 +144,10 @@ class Body:
 
             return fault
         finally:
-            self._under_way.when_idle(None)
+            self.under_way.when_idle(None)
 
         if not yielded.cancelled() and isinstance(yielded.exception(), Suspended):
-            self._under_way.suspended()
+            self.under_way.suspended()
 
         return Suspended() if _holds_suspension(yielded) else None
 
@@ -156,8 +156,8 @@ class Body:
         if waiter.done():
             return
 
-        if not self._under_way.idle:
-            self._under_way.when_idle(lambda: self._watch(waiter))
+        if not self.under_way.idle:
+            self.under_way.when_idle(lambda: self._watch(waiter))
         elif turns:
             asyncio.get_running_loop().call_soon(self._watch, waiter, turns - 1)
         else:
@@ -169,18 +169,18 @@ class Body:
             self._close()
             raise signal if _is_being_cancelled() else Misused(_CANCELLED)
 
-        if isinstance(signal, Suspended) or self._under_way.was_suspended():
+        if isinstance(signal, Suspended) or self.under_way.was_suspended():
             self._close()
             raise Misused(_SWALLOWED)
 
-        if self._fault is not None and self._under_way.idle:
+        if self._fault is not None and self.under_way.idle:
             # It may go on after the error only to compensate, in a step.
             self._close()
             raise self._fault
 
     def _check_end(self, signal: BaseException | None, error: BaseException | None) -> None:
         """Return if the code may have ended like this, with a result or with this error."""
-        was_suspended = self._under_way.was_suspended() or isinstance(signal, Suspended)
+        was_suspended = self.under_way.was_suspended() or isinstance(signal, Suspended)
 
         if isinstance(error, BaseExceptionGroup) and error.subgroup(Suspended) is not None:
             raise Suspended from None

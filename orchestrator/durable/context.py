@@ -22,6 +22,7 @@ from orchestrator.durable.body import UnderWay
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.recorded import difference
+from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.wait_end import until_deadline, without_error
@@ -346,7 +347,10 @@ class _Attempt:
 
             return result
 
-        return await try_step(inner, self._step.name, self._policy, self._step.body, call, recorded=self._step.stored)
+        step = self._step
+
+        with traced_step(inner, step.name):
+            return await try_step(inner, step.name, self._policy, step.body, call, recorded=step.stored)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.sdk_internals import has_active_tasks, refuse_tasks
+from orchestrator.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -65,6 +66,7 @@ class Engine:
         marks: Marks | None = None,
         watch_expired: Callable[[Callable[[PromiseRecord], None]], None] | None = None,
         open_waits: LookAtWaits | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.resonate: Final = resonate
@@ -73,6 +75,8 @@ class Engine:
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
+        #: Where this process's spans go.
+        self.tracing = tracing if tracing is not None else Tracing()
         #: What this process did, counted.
         self.counts: Final = Counts()
         #: Seconds since the epoch, as the engine itself counts them if it lives in this process.
@@ -209,5 +213,7 @@ class Engine:
         except TimeoutError:
             logger.warning("some steps did not finish in time; they will run again")
         finally:
+            await self.tracing.close()
+
             if self._close is not None:
                 await self._close()

@@ -38,6 +38,7 @@ from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
 from orchestrator.stored_names import OPENING
+from orchestrator.tracing import Tracing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 open_waits=SharedLook(look, seconds=seconds),
+                tracing=Tracing.configured(wanted=settings.traces),
             )
         case "postgres":
             # Imported late: the driver is an extra, and costs a tenth of a second and 13 MB that no other engine needs.
@@ -122,6 +124,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 probe=SchemaProbe(sessions),
+                tracing=Tracing.configured(wanted=settings.traces),
                 wait=outbox.wait_settled,
                 close=outbox.stop,
             )
@@ -158,6 +161,7 @@ async def embedded_engine(
         clock=lambda: clock() / 1000,
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,
+        tracing=Tracing.configured(wanted=settings.traces),
     )
 
 

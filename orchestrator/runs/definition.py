@@ -20,6 +20,7 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.body import Body
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
+from orchestrator.engine import Engine
 from orchestrator.errors import (
     CodeChanged,
     CountersignError,
@@ -38,6 +39,7 @@ from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
+from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -85,14 +87,16 @@ class Workflow[Request: BaseModel]:
         asked for that. So does a result that JSON cannot hold, with the place in the result.
         """
         flow = Context.over(ctx)
+        trace = trace_of(start)
 
-        ending = await self._ending(flow, start)
+        with flow.get_dependency(Engine).tracing.within(trace):
+            ending = await self._ending(flow, start)
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.
             ending = Ending.failed(str(StoreTampered(flow.tampered)), unexpected=True)
 
-        flow.get_dependency(EndLog).returned(flow.info.id, ending)
+        flow.get_dependency(EndLog).returned(flow.info.id, ending, trace)
 
         return ending.stored()
 

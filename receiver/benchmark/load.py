@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 32
 
 #: Seconds that a whole load may take, in addition to its own `seconds`.
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 300.0
 #: Seconds between two requests for a result that is not available yet.
 _PAUSE: Final = 0.001
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import sys
 import time
 from datetime import timedelta
@@ -34,34 +35,43 @@ if TYPE_CHECKING:
     from resonate_base.connections import Network
     from starlette.requests import Request
 
-#: The file, in the working directory of the measured processes, to which they write the progress of their workflows.
+#: The files, in the working directory of the measured processes, to which they write the progress of their workflows,
+#: and what a caller has to know of each wait.
 PROGRESS: Final = "progress"
+WAITS: Final = "waits"
 _DAY: Final = timedelta(days=1)
 
 
 class Progress:
     """Counts workflows in process, and records when all of a batch wait and when all are past their wait.
 
-    So observing costs one entry in a set for each workflow, and one write for a whole batch. It counts one batch at a
+    So observing costs one entry in a table for each workflow, and one write for a whole batch. It counts one batch at a
     time.
     """
 
     def __init__(self) -> None:
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, int | None] = {}
+        self._passed: set[str] = set()
 
-    def opened(self, root_id: str, of: int) -> None:
-        """Count a workflow of a batch of `of` whose wait is open; a replay does not count again."""
+    def opened(self, root_id: str, of: int, opened_at: int | None = None) -> None:
+        """Count a workflow of a batch of `of` whose wait is open; a replay does not count again.
+
+        `opened_at` is what a caller has to know of its wait. For the whole batch it is written to the file `WAITS`.
+        """
         if root_id not in self._waiting:
-            self._waiting.add(root_id)
+            self._waiting[root_id] = opened_at
 
             if len(self._waiting) == of:
+                Path(WAITS).write_text(json.dumps(self._waiting))
                 self._record("opened")
 
-    def passed(self, root_id: str) -> None:
+    def passed(self, root_id: str, of: int) -> None:
         """Count a workflow that is past its wait."""
-        self._waiting.discard(root_id)
+        self._passed.add(root_id)
 
-        if not self._waiting:
+        if len(self._passed) == of:
+            self._waiting.clear()
+            self._passed.clear()
             self._record("passed")
 
     def _record(self, what: str) -> None:
@@ -82,9 +92,9 @@ class Batch(BaseModel):
 async def bench_wait(ctx: Context, request: Batch) -> str:
     """Wait for one callback and return how it ended."""
     callback = await open_callback(ctx, "answer")
-    _progress.opened(ctx.info.id, request.of)
+    _progress.opened(ctx.info.id, request.of, callback.address.opened_at)
     outcome = await callback
-    _progress.passed(ctx.info.id)
+    _progress.passed(ctx.info.id, request.of)
 
     return outcome.kind
 
@@ -95,7 +105,7 @@ async def raw_wait(ctx: SDKContext, of: int) -> str:
     await future.id()
     _progress.opened(ctx.info.id, of)
     await future
-    _progress.passed(ctx.info.id)
+    _progress.passed(ctx.info.id, of)
 
     return "resolved"
 
@@ -137,8 +147,15 @@ def insecure(resonate: Resonate, target: str) -> Starlette:
 
         return JSONResponse({"state": record.state})
 
+    async def look(request: Request) -> Response:
+        return JSONResponse({"state": (await resonate.promises.get(request.path_params["id"])).state})
+
     return Starlette(
-        routes=[Route("/workflows/{id}", start, methods=["PUT"]), Route("/callbacks/{id}", settle, methods=["POST"])]
+        routes=[
+            Route("/workflows/{id}", start, methods=["PUT"]),
+            Route("/workflows/{id}", look, methods=["GET"]),
+            Route("/callbacks/{id}", settle, methods=["POST"]),
+        ]
     )
 
 

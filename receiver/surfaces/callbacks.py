@@ -16,7 +16,10 @@ from starlette.responses import JSONResponse
 from orchestrator.callbacks.claims import PATHS, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
+from orchestrator.callbacks.wait_traces import trace_wait
+from orchestrator.durable.step_traces import trace_of_workflow
 from orchestrator.text.times import rfc3339
+from orchestrator.tracing import one_traceparent
 from receiver.http.auth import NotBearer, bearer_token
 from receiver.http.bodies import read_json, unparsed_json
 from receiver.http.idempotency_keys import idempotency_key
@@ -83,7 +86,10 @@ class Callbacks:
         else:
             state = "expired" if settled.outcome.kind in CLOSED else "settled"
 
-        return JSONResponse(_seen(claims, state))
+        # A job that makes spans of its own can let them belong to the trace of its workflow.
+        trace = await trace_of_workflow(self._edge.engine, claims.promise_id)
+
+        return JSONResponse(_seen(claims, state), headers=None if trace is None else {"traceparent": trace})
 
     async def succeeded(self, request: Request) -> Response:
         """Settle the wait as succeeded; the body is the result."""
@@ -122,6 +128,8 @@ class Callbacks:
         if presented.expired and settlement.verdict in _NOT_SETTLED_BY_IT:
             raise _expired(claims)
 
+        linked = one_traceparent(request.headers.getlist("traceparent"))
+        await trace_wait(self._edge.engine, claims.promise_id, claims.opened_at, settlement, linked=linked)
         self._edge.metrics.callback(settlement.verdict)
 
         return _response(claims, settlement)

@@ -18,6 +18,7 @@ from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.delivery_binding import PERMANENTLY, WHILE_RETRIED, bind
 from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.callbacks.wait_traces import trace_wait
 from orchestrator.databricks.hints import request_poll
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.root_ids import root_id_of
@@ -189,6 +190,8 @@ class Webhooks:
             settlement = await deliver(promises, wait, outcome, delivery.ikey, check=check)
         except (TokenExpired, _BoundElsewhere):
             return self._over(delivery, claims)
+
+        await trace_wait(self._edge.engine, claims.promise_id, claims.opened_at, settlement)
 
         match settlement.verdict:
             case "applied" | "duplicate" | "ikey_reused":

@@ -22,6 +22,7 @@ from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
 from orchestrator.text.times import rfc3339, to_the_second, utc
+from orchestrator.tracing import one_traceparent
 from receiver.http.bodies import json_body
 from receiver.http.idempotency_keys import idempotency_key
 from receiver.http.preferences import prefers_page, wait_seconds
@@ -108,6 +109,7 @@ class Workflows:
                 group=workflow.group,
                 timeout=workflow.timeout,
                 version=workflow.version,
+                traceparent=one_traceparent(request.headers.getlist("traceparent")),
             )
 
         created = view.created

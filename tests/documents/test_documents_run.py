@@ -23,6 +23,7 @@ ROOT_AND_SYSTEMD: Final = (
 )
 DATABASE: Final = "needs the database of a deployment; tests/support/engines.py applies the same to one of its own"
 OURSELVES: Final = "would run this very suite, or take as long"
+MEASURES: Final = "takes minutes; tests/receiver/benchmark runs it with few workflows"
 
 #: What cannot be done here, and why.
 NOT_RUN: Final[dict[str, dict[str, str]]] = {
@@ -60,6 +61,11 @@ NOT_RUN: Final[dict[str, dict[str, str]]] = {
         "scripts/test --fast": OURSELVES,
         "scripts/test": OURSELVES,
         "scripts/bench": OURSELVES,
+        "scripts/bench --quick": MEASURES,
+        "scripts/bench --full --with-restate": MEASURES,
+        "scripts/bench soak --picture scripts/soak.svg": MEASURES,
+        "scripts/bench --full --with-restate --json results.json --picture scripts/bench.svg "
+        "--readme scripts/README.md": MEASURES,
     },
 }
 

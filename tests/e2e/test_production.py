@@ -31,10 +31,13 @@ for package in (orchestrator, receiver):
             print(module.name)
 """
 
-#: The modules that need an extra: those for Postgres, and those of the benchmark for what it compares with.
+#: The modules of the benchmark that need what it compares with.
+BENCHMARK = ("bench", "databases", "measuring", "restate_subject", "servers", "soak", "subjects")
+
+#: The modules that need an extra: those, and those for Postgres.
 EXTRAS = {
     "orchestrator.engine.remote.postgres",
-    *(f"receiver.benchmark.{name}" for name in ("bench", "servers", "subjects")),
+    *(f"receiver.benchmark.{name}" for name in BENCHMARK),
 }
 
 
