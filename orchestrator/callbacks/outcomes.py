@@ -135,6 +135,9 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
 
     An envelope that names no moment, as in an earlier release, is accepted whenever the promise was opened.
     """
+    if not isinstance(value, dict):
+        return False
+
     match value:
         case {
             "countersign": stored_names.FORMAT,
@@ -146,9 +149,8 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
             "subject": str() | None,
             "ikey": str(),
             "delivery": str(),
-            **rest,
         } if promise == promise_id:
-            return rest.get("opened") in (None, opened)
+            return value.get("opened") in (None, opened)
         case _:
             return False
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
 
 class Turns:
@@ -25,9 +24,13 @@ class Turns:
 
     async def take[T](self, key: str, call: Callable[[], Awaitable[T]]) -> T:
         """Make the call when it is its turn, and return its result."""
-        with self._entered(key) as entered:
-            async with entered.turns:
+        held = self._enter(key)
+
+        try:
+            async with held.turns:
                 return await call()
+        finally:
+            self._leave(key, held)
 
     async def share[T](self, key: str, call: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a call that began after this method was called: our own, or another caller's.
@@ -35,18 +38,21 @@ class Turns:
         All callers that wait for their turn at the same time share one call. So `call` must change nothing, and its
         result must be right for all of them.
         """
-        with self._entered(key) as entered:
-            while (shared := entered.next) is not None:
+        held = self._enter(key)
+
+        try:
+            while (shared := held.next) is not None:
                 await asyncio.wait({shared})
 
                 if not shared.cancelled():
                     result: T = shared.result()
                     return result
 
-            return await _lead(entered, call)
+            return await _lead(held, call)
+        finally:
+            self._leave(key, held)
 
-    @contextlib.contextmanager
-    def _entered(self, key: str) -> Iterator[_Key]:
+    def _enter(self, key: str) -> _Key:
         held = self._keys.get(key)
 
         if held is None:
@@ -54,13 +60,13 @@ class Turns:
 
         held.users += 1
 
-        try:
-            yield held
-        finally:
-            held.users -= 1
+        return held
 
-            if not held.users:
-                del self._keys[key]
+    def _leave(self, key: str, held: _Key) -> None:
+        held.users -= 1
+
+        if not held.users:
+            del self._keys[key]
 
 
 class _Key:

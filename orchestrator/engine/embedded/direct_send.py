@@ -55,6 +55,7 @@ class DirectSend:
         request["kind"] = kind
         reply = await self._connection.ask(request)
         status = reply.pop("status")
+        del reply["kind"], reply["corrId"]
 
         for container, key in record_places(reply):
             container[key] = _record(container[key])

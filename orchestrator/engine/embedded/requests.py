@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 def ids_in_request(request: Any) -> list[str]:
     """Return the ids of the promises that a request is about."""
-    if not isinstance(request, dict):
-        return []
+    found: list[Any] = []
 
-    actions = request.get("actions")
-    parts = [request, request.get("action"), *(actions if isinstance(actions, list) else [])]
-    parts += [part.get("data") for part in parts if isinstance(part, dict)]
-    found = [part.get(key) for part in parts if isinstance(part, dict) for key in ("id", "awaited")]
+    if isinstance(request, dict):
+        found += (request.get("id"), request.get("awaited"))
+        action, actions = request.get("action"), request.get("actions")
+
+        for part in (action, *(actions if isinstance(actions, list) else ())):
+            if isinstance(part, dict):
+                data = part.get("data")
+                inner = data if isinstance(data, dict) else part
+                found += (part.get("id"), part.get("awaited"), inner.get("id"), inner.get("awaited"))
+
     return [id_ for id_ in found if isinstance(id_, str)]
 
 
@@ -39,4 +44,10 @@ def first_of(origins: AbstractSet[str], request: Any) -> str | None:
     if not origins:
         return None
 
-    return next((origin for origin in map(origin_of, ids_in_request(request)) if origin in origins), None)
+    for promise_id in ids_in_request(request):
+        origin = origin_of(promise_id)
+
+        if origin in origins:
+            return origin
+
+    return None

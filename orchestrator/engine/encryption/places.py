@@ -5,7 +5,6 @@ The payloads in the records are sealed. Nothing here opens one.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 from typing import TYPE_CHECKING, Final
@@ -54,9 +53,14 @@ def held(slot: Value) -> str | None:
 def payload_of(text: str) -> bytes:
     """Return the bytes of a payload, or no bytes if its text is not base64."""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
         return b""
+
+
+def text_of(payload: bytes) -> str:
+    """Return the text in which a record holds a payload."""
+    return binascii.b2a_base64(payload, newline=False).decode("ascii")
 
 
 def is_over(record: PromiseRecord) -> bool:

@@ -15,7 +15,6 @@ which the record must say has passed. Payloads of the old form are accepted only
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 from collections import OrderedDict
@@ -26,7 +25,15 @@ from resonate.types import PromiseCreateReq, PromiseSettleReq, Value
 
 from orchestrator.engine.encryption.cipher import PayloadKeyUnknown, PayloadRefused
 from orchestrator.engine.encryption.known_records import KnownRecords, KnownTask, Send, remember
-from orchestrator.engine.encryption.places import LIFE_TAG, anchor_of, is_below, param_place, value_place
+from orchestrator.engine.encryption.places import (
+    LIFE_TAG,
+    anchor_of,
+    is_below,
+    param_place,
+    payload_of,
+    text_of,
+    value_place,
+)
 from orchestrator.engine.encryption.record_reader import PayloadMarker, RecordReader
 from orchestrator.engine.records import record_of, record_places
 from orchestrator.errors import StoreTampered
@@ -131,9 +138,9 @@ class Seal:
         return msgspec.structs.replace(request, value=Value(data=self._payload(request.value.data, place)))
 
     def _payload(self, data: str | None, place: bytes) -> str:
-        plain = _NOTHING if data is None else self._marker.decrypt(base64.b64decode(data))
+        plain = _NOTHING if data is None else self._marker.decrypt(payload_of(data))
 
-        return base64.b64encode(self._cipher.encrypt(plain, place)).decode("ascii")
+        return text_of(self._cipher.encrypt(plain, place))
 
     # Opening
 
@@ -149,6 +156,10 @@ class Seal:
             record = record_of(container[key])
 
             if record is None:
+                continue
+
+            if kind == "task.fulfill":  # the SDK does not read what the promise holds
+                container[key] = msgspec.structs.replace(record, param=_EMPTY, value=_EMPTY)
                 continue
 
             anchor = anchor_of(record)
@@ -201,7 +212,7 @@ class Seal:
         if data is None:
             return _EMPTY
 
-        return Value(data=base64.b64encode(self._marker.encrypt(data)).decode("ascii"))
+        return Value(data=text_of(self._marker.encrypt(data)))
 
     def _log_unknown_key(self, record: PromiseRecord) -> None:
         self._log_once(record, "holds a payload under a key that is not among COUNTERSIGN_PAYLOAD_KEYS")

@@ -70,8 +70,12 @@ class IndexedState(Indexed):
 
     def next_due(self) -> int | None:
         """Return when `tick` next has something to do, in milliseconds; None if there is no deadline."""
-        times = [at for at in (self._promise_deadlines.next(), self._task_deadlines.next()) if at is not None]
-        return min(times, default=None)
+        promise, task = self._promise_deadlines.next(), self._task_deadlines.next()
+
+        if promise is None or task is None:
+            return task if promise is None else promise
+
+        return min(promise, task)
 
     def take_outgoing(self) -> list[OutgoingMessage]:
         """Return the messages of the last step, and forget them."""
