@@ -34,6 +34,7 @@ from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
+from orchestrator.engine.remote.short_replies import ShortReplies
 from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
@@ -167,7 +168,7 @@ async def embedded_engine(
 
 def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
     url, token, pid = settings.engine.url.text(), settings.resonate_token, uuid.uuid4().hex
-    connection = HttpConnection(url, auth=None if token is None else token.text())
+    connection = ShortReplies(HttpConnection(url, auth=None if token is None else token.text()))
 
     return _resonate(
         settings,
