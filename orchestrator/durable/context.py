@@ -198,10 +198,17 @@ class Context(SDKContext):
         return self._watched(super().rpc(fn, *args, **kwargs))
 
     def sleep(self, duration: timedelta) -> ResonateFuture[None]:
-        """Suspend the workflow for this long. It holds nothing in the meantime."""
-        self.under_way.check()
+        """Suspend the workflow for this long. It holds nothing in the meantime.
 
-        return self._watched(super().sleep(duration))
+        A cancel of the workflow ends it early, with `WorkflowCancelled`.
+        """
+        self.under_way.check()
+        mark = _shielded.set(self._is_shielded)
+
+        try:
+            return self._watched(super().sleep(duration))
+        finally:
+            _shielded.reset(mark)
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
         """Open a promise for somebody who can write to the engine; a callback needs `open_callback`."""
@@ -274,15 +281,6 @@ class Context(SDKContext):
             return self._watched(super().run(fitting))
         finally:
             _step.reset(mark)
-
-    def sleep(self, duration: timedelta) -> ResonateFuture[None]:
-        """Suspend the workflow for this long. A cancel ends it early, with `WorkflowCancelled`."""
-        mark = _shielded.set(self._is_shielded)
-
-        try:
-            return super().sleep(duration)
-        finally:
-            _shielded.reset(mark)
 
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs

@@ -143,10 +143,13 @@ class Workflow[Request: BaseModel]:
             if await flow.shielded.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled(CANCELLED))
 
-            if isinstance(error, Misused):
-                return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+            return self._unexpected(error)
 
-            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
+    def _unexpected(self, error: BaseException) -> Ending:
+        if isinstance(error, Misused):
+            return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+
+        return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
     async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
         """Return how code has ended that returned, although a cancel may have reached it."""
