@@ -2,6 +2,8 @@
 
 The protocol is stored procedures, so a statement in autocommit mode is a whole transaction in one round trip. Nothing
 here changes the schema. One query reads its tables, for the metrics, and may be denied.
+
+Long because only this file knows the driver and its errors.
 """
 
 from __future__ import annotations
