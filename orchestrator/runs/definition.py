@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from resonate.error import Suspended
 
 from orchestrator.config.groups import DEFAULT_GROUP
+from orchestrator.durable.body import Body
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
 from orchestrator.engine import Engine
@@ -41,7 +42,7 @@ from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from resonate.context import Context as SDKContext
 
@@ -61,7 +62,7 @@ class Workflow[Request: BaseModel]:
     """
 
     name: str
-    body: Callable[[Context, Request], Awaitable[Any]]
+    body: Callable[[Context, Request], Coroutine[Any, Any, Any]]
     request: type[Request]
     group: str
     timeout: timedelta
@@ -105,6 +106,9 @@ class Workflow[Request: BaseModel]:
             await flow.run_end_actions()
             await flow.flush_local_work()
 
+            if ending.abandons:
+                await flow.await_nothing()
+
         except (CodeChanged, Suspended):
             if flow.changed is None:
                 raise
@@ -118,7 +122,7 @@ class Workflow[Request: BaseModel]:
 
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            result = await self.body(flow, self._request(flow, start))
+            result = await Body(self.body(flow, self._request(flow, start)), flow.under_way)
             flow.check_awaited()
 
             return Ending.succeeded(result)
@@ -133,6 +137,9 @@ class Workflow[Request: BaseModel]:
 
             if await flow.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
+
+            if isinstance(error, Misused):
+                return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
 
             return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
@@ -171,7 +178,7 @@ class Workflow[Request: BaseModel]:
 
 def workflow[Request: BaseModel](
     *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT, version: int = 1
-) -> Callable[[Callable[[Context, Request], Awaitable[Any]]], Workflow[Request]]:
+) -> Callable[[Callable[[Context, Request], Coroutine[Any, Any, Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
     The name defaults to the function's. The first line of its docstring is the summary that the API shows.
@@ -188,7 +195,7 @@ def workflow[Request: BaseModel](
     if type(version) is not int or not 1 <= version <= _LAST_VERSION:
         raise Misdefined(f"a workflow's version is 1 to {_LAST_VERSION}, not {version!r}")
 
-    def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
+    def define(body: Callable[[Context, Request], Coroutine[Any, Any, Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")
 
         if _NAME.fullmatch(chosen) is None:

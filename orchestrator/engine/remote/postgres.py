@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from orchestrator.config.secret import Secret
 
-#: How many connections one process opens, one more to listen aside.
+#: How many connections one process opens, besides the one that listens: two for batches, one each for messages and
+#: timers, the others for checks. A session plans every query of the schema anew, so fewer are also faster.
 _POOL_SIZE: Final = 6
 
 #: libpq's options, unless the address sets them. They detect a host that vanished silently within half a minute instead
@@ -39,8 +40,9 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "25000",
 }
 
-#: Settings of our sessions. All queries of the schema are lookups by key, but on tables without statistics the planner
-#: joins two of them with all pending promises: settling and suspending would get slower with each open wait.
+#: Settings of our sessions. All queries of the schema are lookups by key, but the planner joins two of them with all
+#: promises: suspending always, settling until the tables have statistics. With 500 open waits they took 1.27, 0.82 ms
+#: of the database instead of 0.40, 0.25 ms, and each open wait added to it.
 _SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
