@@ -126,6 +126,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 probe=SchemaProbe(sessions),
+                open_waits=SharedLook(sessions.open_waits, seconds=seconds),
                 tracing=Tracing.configured(wanted=settings.traces),
                 wait=outbox.wait_settled,
                 close=outbox.stop,
