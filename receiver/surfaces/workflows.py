@@ -2,6 +2,8 @@
 
 Nothing about a workflow is kept here: every response is read from the engine, so every replica gives the same one,
 before and after a restart.
+
+Long because one surface has all that is done with one workflow.
 """
 
 from __future__ import annotations
