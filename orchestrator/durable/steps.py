@@ -2,6 +2,8 @@
 
 A step is checked before it takes a place in its workflow's record. The SDK takes the place first, and a place that is
 taken and never filled would make every later step wait forever.
+
+Long because each way to take something else for a step has a text of its own.
 """
 
 from __future__ import annotations
