@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LINKS: Final = 16
 _PLACES: Final = 24
 
+_LONGEST_NAME: Final = 100
+
 #: The attributes in which errors of SQLite, of Postgres and of an engine server keep a code, and its type.
 _CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
 _LARGEST_CODE: Final = 2**63
@@ -52,7 +54,7 @@ def describe_end(error: BaseException) -> str:
     said = f": {message}" if any(message in frame.f_code.co_consts for frame, _ in trace) else ""
     where = [f" at {Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}" for frame, line in trace]
 
-    return f"{type(error).__name__}{said}{''.join(where[-1:])}"
+    return f"{short_name(type(error))}{said}{''.join(where[-1:])}"
 
 
 def name_of_kind(error: BaseException) -> str:
@@ -60,7 +62,18 @@ def name_of_kind(error: BaseException) -> str:
     kind = type(error)
     code = _code_of(error)
 
-    return f"{kind.__module__}.{kind.__qualname__}" + (f" {code}" if code else "")
+    return _shown(f"{kind.__module__}.{kind.__qualname__}") + (f" {code}" if code else "")
+
+
+def short_name(kind: type) -> str:
+    """Return what a class is called, in one line of at most 100 characters. A name may hold anything."""
+    return _shown(kind.__name__)
+
+
+def _shown(name: str) -> str:
+    shown = name if name.isprintable() else name.encode("unicode_escape").decode()
+
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 
 def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
