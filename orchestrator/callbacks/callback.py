@@ -149,8 +149,11 @@ class Address:
 class Callback:
     """An open wait. `await callback` suspends the workflow until the wait is over and returns its `Outcome`."""
 
-    def __init__(self, future: ResonateFuture[Any], address: Address) -> None:
+    def __init__(
+        self, future: ResonateFuture[Any], address: Address, cancelled: Callable[[], None] = lambda: None
+    ) -> None:
         self._future = future
+        self._cancelled = cancelled
         self.address: Final = address
         self.over = False
 
@@ -182,6 +185,9 @@ class Callback:
             raise
 
         self.over = True
+
+        if outcome.by == "cancel":
+            self._cancelled()
 
         if outcome.callback != self.name:
             raise WorkflowFailed(
@@ -282,7 +288,7 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
         outcomes=outcomes,
         opened_at=ctx.opened_at(promise_id),
     )
-    callback = Callback(future, address)
+    callback = Callback(future, address, ctx.note_cancel)
     ctx.at_end(partial(_withdraw_unless_over, ctx, callback))
 
     return callback
@@ -290,7 +296,7 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
 
 async def _withdraw_unless_over(ctx: Context, callback: Callback) -> None:
     if not callback.over:
-        await ctx.run(withdraw_callback, callback.address)
+        await ctx.shielded.run(withdraw_callback, callback.address)
 
 
 async def withdraw_callback(

@@ -12,7 +12,7 @@ from orchestrator.failures import error_of
 from orchestrator.runs.call_graph import name_of, walk
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.roots import view_root
-from orchestrator.runs.step_view import StepView
+from orchestrator.runs.step_view import StepView, view_steps
 from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.testing.trial.waits import Wait
 from orchestrator.testing.trial.world import TrialError
@@ -103,7 +103,16 @@ class Run:
         """Return the steps and waits of the run so far, in the order in which it made them."""
         await self._world.settle()
 
-        return [StepView.read(record) for record in await self._records(unsettled=False)]
+        async def act(engine: Engine) -> list[StepView]:
+            steps, more = list[StepView](), True
+
+            while more:
+                page, more = await view_steps(engine.promises, self._root_id, after=steps[-1].id if steps else None)
+                steps += page
+
+            return steps
+
+        return await self._world.do(act)
 
     async def _view(self) -> RootView:
         await self._world.settle()

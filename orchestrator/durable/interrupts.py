@@ -1,0 +1,197 @@
+"""A cancel as it reaches the code of a workflow that runs in this process at that moment.
+
+A workflow that waits is woken by the engine, because the cancel settles what it waits for. A workflow that runs is told
+here, once: its next step, or the step that it is in, or what else it awaits, raises `WorkflowCancelled`. What it begins
+after that is its compensation, and is left alone.
+
+A try of a step that is under way gets `GRACE` seconds to end by itself. A pause before another try ends at once. A step
+that catches its `asyncio.CancelledError`, or waits for a thread that cannot be abandoned, ends when it wants to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from orchestrator.errors import CANCELLED, WorkflowCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+#: Seconds that a step gets to end by itself, and that the workflow's code may await something else than its steps.
+GRACE: Final = 5.0
+
+
+@dataclass(kw_only=True)
+class _Running:
+    """A step that runs. `compensates`: it began after the workflow was told of the cancel."""
+
+    task: asyncio.Task[Any]
+    compensates: bool
+    pausing: bool = False
+    due: float = 0.0
+    stopped: bool = False
+
+
+class Interrupts:
+    """What of one workflow runs in this process, and the cancel that ends it. `clock` counts seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._noticed: float | None = None
+        self._running: dict[str, _Running] = {}
+        self._body: _Driven | None = None
+        self._body_due = 0.0
+        self._under_way = 0
+        #: When a step or a wait was last created or settled.
+        self._touched = clock()
+        #: When the first of what did not end was interrupted.
+        self._stopped_at: float | None = None
+        #: Whether the workflow's code knows of the cancel.
+        self.told = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether the cancel is known here."""
+        return self._noticed is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether code of the workflow runs here."""
+        return self._body is not None or bool(self._running)
+
+    def request(self) -> None:
+        """Take note that the workflow is to be cancelled."""
+        if self._noticed is None:
+            self._noticed = self._clock()
+
+    async def drive(self, body: Awaitable[Any]) -> Any:
+        """Run the workflow's code, and return what it returns."""
+        self._body = _Driven(cast("Coroutine[Any, Any, Any]", body))
+
+        try:
+            return await self._body
+        finally:
+            self._body = None
+
+    async def step(self, step_id: str, call: Callable[[], Awaitable[Any]], *, shielded: bool) -> Any:
+        """Run a step, and return what it returns.
+
+        Raises:
+            WorkflowCancelled: it was not begun, or interrupted. Whether it has had an effect is unknown then.
+        """
+        if self.requested and not self.told and not shielded:
+            self.told = True
+            raise WorkflowCancelled(CANCELLED)
+
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        running = self._running[step_id] = _Running(task=task, compensates=self.told or shielded)
+
+        try:
+            return await call()
+        except asyncio.CancelledError:
+            if not running.stopped:
+                raise
+
+            while task.cancelling():
+                task.uncancel()
+
+            self.told = True
+            raise WorkflowCancelled(CANCELLED) from None
+        finally:
+            del self._running[step_id]
+
+    async def pause(self, step_id: str, sleep: Awaitable[None]) -> None:
+        """Await the pause before another try of this step."""
+        running = self._running.get(step_id)
+
+        if running is None:
+            return await sleep
+
+        running.pausing = True
+
+        try:
+            await sleep
+        finally:
+            running.pausing = False
+
+    async def record[T](self, request: Awaitable[T]) -> T:
+        """Await a request that creates or settles a step or a wait."""
+        self._under_way += 1
+
+        try:
+            return await request
+        finally:
+            self._under_way -= 1
+            self._touched = self._clock()
+
+    def enforce(self) -> float | None:
+        """Interrupt what has had its time, and return for how many seconds something has not ended in spite of that."""
+        if self._noticed is None:
+            return None
+
+        now = self._clock()
+        ending = [running for running in self._running.values() if not running.compensates]
+
+        for running in ending:
+            if now >= max(running.due, self._noticed + (0 if running.pausing else GRACE)):
+                running.due, running.stopped = now + GRACE, True
+                running.task.cancel()
+                self._stopped_at = self._stopped_at or now
+
+        idle = not self._running and not self._under_way and now >= max(self._touched, self._noticed) + GRACE
+
+        if self._body is not None and idle and now >= self._body_due:
+            self._body_due, self.told = now + GRACE, True
+            self._stopped_at = self._stopped_at or now
+            self._body.interrupt(WorkflowCancelled(CANCELLED))
+
+        if self._stopped_at is None or not (ending or idle):
+            return None
+
+        return now - max(self._stopped_at, self._touched)
+
+
+class _Driven:
+    """A coroutine into which an exception can be raised where it awaits something."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._error: Exception | None = None
+
+    def interrupt(self, error: Exception) -> None:
+        """Raise the error where the coroutine awaits. What it awaits is cancelled."""
+        if self._task is not None:
+            self._error = error
+            self._task.cancel()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Run the coroutine to its end."""
+        self._task = asyncio.current_task()
+        error: BaseException | None = None
+        value: Any = None
+
+        while True:
+            try:
+                waited = self._coroutine.send(value) if error is None else self._coroutine.throw(error)
+            except StopIteration as end:
+                return end.value
+
+            value, error = None, None
+
+            try:
+                value = yield waited
+            except BaseException as raised:  # noqa: BLE001 - it is passed on, whatever it is
+                error = self._replaced(raised)
+
+    def _replaced(self, raised: BaseException) -> BaseException:
+        if self._error is None or not isinstance(raised, asyncio.CancelledError) or self._task is None:
+            return raised
+
+        error, self._error = self._error, None
+        self._task.uncancel()
+
+        return error
