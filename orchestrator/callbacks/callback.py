@@ -86,12 +86,9 @@ class Address:
         return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
 
     async def token(self, ctx: SDKContext) -> str:
-        """Return the bare token, which a caller sends to `/callbacks` as `Authorization: Bearer TOKEN`.
+        """Return what the link carries, for a machine that sends `Authorization: Bearer TOKEN` to `/callbacks`.
 
-        It is what the link carries, and as secret. A person answers by the link only.
-
-        Raises:
-            EngineUnavailable, UnknownPromise: as for `url`.
+        It is as secret as the link, and raises what `url` raises.
         """
         return ctx.get_dependency(Links).token(self.claims(await self.record(ctx)))
 
@@ -149,11 +146,8 @@ class Address:
 class Callback:
     """An open wait. `await callback` suspends the workflow until the wait is over and returns its `Outcome`."""
 
-    def __init__(
-        self, future: ResonateFuture[Any], address: Address, cancelled: Callable[[], None] = lambda: None
-    ) -> None:
-        self._future = future
-        self._cancelled = cancelled
+    def __init__(self, future: ResonateFuture[Any], address: Address, note_cancel: Callable[[], None]) -> None:
+        self._future, self._note_cancel = future, note_cancel
         self.address: Final = address
         self.over = False
 
@@ -187,7 +181,7 @@ class Callback:
         self.over = True
 
         if outcome.by == "cancel":
-            self._cancelled()
+            self._note_cancel()
 
         if outcome.callback != self.name:
             raise WorkflowFailed(

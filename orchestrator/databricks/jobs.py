@@ -17,7 +17,7 @@ import contextvars
 import functools
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
@@ -26,7 +26,7 @@ from orchestrator.databricks.run import JobRun, JobsApi, RunGone
 from orchestrator.errors import StepUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from orchestrator.config.secret import Secret
 
@@ -41,10 +41,10 @@ class Databricks:
     environment, in ~/.databrickscfg, from the Azure command line tool. `connect` replaces all that. It is called in a
     thread, when the first call needs it, and again if it failed.
 
-    An object belongs to one event loop. `counts` counts its calls.
+    An object belongs to one event loop. `counts` counts its calls. `run` runs each of them, by default in a thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each with a default that is right for a worker
         self,
         connect: Callable[[], JobsApi] | None = None,
         *,
@@ -52,11 +52,13 @@ class Databricks:
         concurrency: int = 16,
         call_timeout: float = CALL_TIMEOUT,
         counts: Counts | None = None,
+        run: _Runner | None = None,
     ) -> None:
         self._connect = connect if connect is not None else functools.partial(_sign_in, variables)
         self._connection = _Connection(self._connect)
         self._limiter = anyio.CapacityLimiter(concurrency)
         self._call_timeout = call_timeout
+        self._run: Final[_Runner] = run if run is not None else _in_daemon_thread
         self._counts = counts if counts is not None else Counts()
 
     async def trigger(self, job_id: int, *, idempotency_token: str, parameters: Mapping[str, str]) -> int:
@@ -108,13 +110,17 @@ class Databricks:
 
         with anyio.move_on_after(self._call_timeout):
             async with self._limiter:
-                return await _in_daemon_thread(lambda: ask(connection.workspace()))
+                return await self._run(lambda: ask(connection.workspace()))
 
         # A client stuck in a connection, or in signing in, would hold up every later call.
         if self._connection is connection:
             self._connection = _Connection(self._connect)
 
         raise StepUnavailable("Databricks did not answer in time")
+
+
+class _Runner(Protocol):
+    def __call__[T](self, work: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class _Connection:

@@ -51,6 +51,8 @@ class Interrupts:
         self._stopped_at: float | None = None
         #: Whether the workflow's code knows of the cancel.
         self.told = False
+        #: What looks for the cancel, kept from the garbage collector.
+        self.watch: asyncio.Task[None] | None = None
 
     @property
     def requested(self) -> bool:

@@ -36,9 +36,9 @@ _PROBE: Final = "countersign~probe"
 _POLL_FIRST: Final = 0.01
 _POLL_SLOWEST: Final = 1.0
 
-#: How many reads a second all waiters of one process may send to a remote engine. Postgres on two cores serves about a
-#: thousand reads a second in total. A receiver full of waiters (900) therefore reads each promise every four seconds
-#: instead of every second.
+#: How many reads a second all waiters of one process may send to an engine that does not tell of an end by itself. Two
+#: cores serve about a thousand reads a second in total. A receiver full of waiters (900) therefore reads each promise
+#: every four seconds instead of every second.
 _POLL_RATE: Final = 220
 
 
@@ -149,8 +149,8 @@ class Engine:
     async def wait_settled(self, promise_id: str, *, seconds: float) -> PromiseRecord:
         """Return the promise's record as soon as it is settled, or as it is after `seconds`.
 
-        Waiting holds no connection and no thread: a remote engine is polled at growing intervals, which also grow with
-        the number of waiters. After `release_waiters` nothing waits any more.
+        Waiting holds no connection and no thread. A Resonate server is polled at growing intervals, which also grow
+        with the number of waiters; the other engines tell of the end. After `release_waiters` nothing waits any more.
 
         Raises:
             UnknownPromise, EngineUnavailable: as for any call.

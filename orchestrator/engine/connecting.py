@@ -34,6 +34,7 @@ from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
+from orchestrator.engine.remote.short_replies import ShortReplies
 from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.engine.tasks import TaskState
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
@@ -175,7 +176,7 @@ def _task_in(embedded: EmbeddedConnection, task_id: str) -> TaskState | None:
 
 def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
     url, token, pid = settings.engine.url.text(), settings.resonate_token, uuid.uuid4().hex
-    connection = HttpConnection(url, auth=None if token is None else token.text())
+    connection = ShortReplies(HttpConnection(url, auth=None if token is None else token.text()))
 
     return _resonate(
         settings,

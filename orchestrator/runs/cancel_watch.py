@@ -37,24 +37,18 @@ _STEP: Final = 0.25
 #: Seconds that interrupted code may go on before its workflow is ended without it.
 LAST: Final = 60.0
 
-_watches: Final[set[asyncio.Task[None]]] = set()
-
 
 @contextlib.contextmanager
 def watching(flow: Context) -> Iterator[None]:
     """Watch for a cancel while the block runs, and until the steps that it leaves running have ended."""
     loop = asyncio.get_running_loop()
-    started: list[asyncio.Task[None]] = []
     left: list[asyncio.Task[Any]] = []
 
     def active() -> bool:
         return flow.interrupts.active or not all(task.done() for task in left)
 
     def start() -> None:
-        task = loop.create_task(_watch(flow, active))
-        started.append(task)
-        _watches.add(task)
-        task.add_done_callback(_watches.discard)
+        flow.interrupts.watch = loop.create_task(_watch(flow, active))
 
     timer = loop.call_later(FIRST_LOOK, start)
 
@@ -67,8 +61,8 @@ def watching(flow: Context) -> Iterator[None]:
         if not active():
             timer.cancel()
 
-            for task in started:
-                task.cancel()
+            if flow.interrupts.watch is not None:
+                flow.interrupts.watch.cancel()
 
 
 async def _watch(flow: Context, active: Callable[[], bool]) -> None:

@@ -27,7 +27,7 @@ from orchestrator.engine.embedded.memory.lineages import expired_roots, origin_o
 from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
-from orchestrator.engine.embedded.ticker import Ticker
+from orchestrator.engine.embedded.ticker import RESOLUTION, Ticker
 from orchestrator.engine.open_waits import waits_among
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class EmbeddedConnection:
     """An SDK connection (`Network` and `Source`) to an engine in this process, kept in the file at `path`.
 
     Instead of a path it takes a journal. Without either nothing is stored; that is for tests. `clock` returns
-    milliseconds, `sleeper` and `tick_interval` take seconds. Deadlines fire when they are due, and the clock is read at
-    least once per `tick_interval`. A finished lineage is deleted after `retention`, or after `transient_retention` if
-    its root is tagged `countersign:transient`.
+    milliseconds, the other times are in seconds. Deadlines fire when they are due, to within `resolution`, and the
+    clock is read at least once per `tick_interval`. A finished lineage is deleted after `retention`, or after
+    `transient_retention` if its root is tagged `countersign:transient`.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are seams with a default
@@ -63,6 +63,7 @@ class EmbeddedConnection:
         clock: Clock = now_ms,
         sleeper: Sleeper = sleep,
         tick_interval: float = 1.0,
+        resolution: float = RESOLUTION,
         retention: timedelta = timedelta(days=7),
         transient_retention: timedelta = timedelta(hours=1),
     ) -> None:
@@ -76,7 +77,9 @@ class EmbeddedConnection:
         )
         self._delivery = MessageDelivery()
         self._waiters = SettlementWaiters()
-        self._ticker = Ticker(self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval)
+        self._ticker = Ticker(
+            self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval, resolution=resolution
+        )
         self._expired: Callable[[PromiseRecord], None] | None = None
         self._stopped = False
 

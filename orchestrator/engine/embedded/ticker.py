@@ -24,13 +24,21 @@ PACE: Final = 0.02
 class Ticker:
     """Ticks at the next deadline, and at least every `interval` seconds."""
 
-    def __init__(
-        self, durable: DurableState, delivery: MessageDelivery, *, clock: Clock, sleeper: Sleeper, interval: float
+    def __init__(  # noqa: PLR0913 - what it moves, and its seams
+        self,
+        durable: DurableState,
+        delivery: MessageDelivery,
+        *,
+        clock: Clock,
+        sleeper: Sleeper,
+        interval: float,
+        resolution: float = RESOLUTION,
     ) -> None:
         self._durable = durable
         self._delivery = delivery
         self._clock = clock
         self._interval = interval
+        self._resolution = resolution
         self._alarm = Alarm(sleeper)
         self._ticking: asyncio.Task[None] | None = None
 
@@ -99,7 +107,7 @@ class Ticker:
         # Read from the clock, not from the engine: the engine's time stands still while a clock set back catches up.
         now = self._clock()
         times = [at for at in (self._durable.state.next_due(), self._delivery.next_due()) if at is not None]
-        seconds = min(self._interval, max(RESOLUTION, (min(times) - now) / 1000)) if times else self._interval
+        seconds = min(self._interval, max(self._resolution, (min(times) - now) / 1000)) if times else self._interval
 
         if self._durable.has_housekeeping():
             seconds = min(seconds, PACE)

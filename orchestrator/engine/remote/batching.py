@@ -125,6 +125,8 @@ class BatchingNetwork:
                     await self._exchange(batch)
                 finally:
                     self._busy -= lineages
+                    # Whatever happened: nobody waits for a reply that will not come.
+                    self._fail(batch, RuntimeError("the exchange with the database was broken off"))
 
         finally:
             self._free += 1
@@ -170,10 +172,11 @@ class BatchingNetwork:
                 await self._exchange([each])
         except ConnectorError as error:
             self._fail(batch, error)
-        except asyncio.CancelledError:
-            self._fail(batch, RuntimeError("the connection was closed"))
-            raise
         else:
+            if len(replies) != len(batch):
+                self._fail(batch, RuntimeError("the database did not give one reply for each request"))
+                return
+
             for each, reply in zip(batch, replies, strict=True):
                 if not each.reply.done():
                     each.reply.set_result(reply)

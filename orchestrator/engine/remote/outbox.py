@@ -133,7 +133,11 @@ class Outbox:
                 del self._ends[promise_id]
 
     async def _will_hear_of(self, promise_id: str) -> bool:
-        """Have the end of this promise sent to this process; return False if there is nothing to wait for any more."""
+        """Have the end of this promise sent to this process; return False if the promise is settled already.
+
+        Raises:
+            ConnectorError: the database did not reply, or refused.
+        """
         request = {
             "kind": "promise.register_listener",
             "head": {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION},
@@ -141,7 +145,10 @@ class Outbox:
         }
         reply = await self._send(msgspec.json.encode(request).decode(), {ORIGIN_HEADER: origin_of(promise_id)})
 
-        return msgspec.json.decode(reply, type=_Message).data.promise.state == "pending"
+        try:
+            return msgspec.json.decode(reply, type=_Message).data.promise.state == "pending"
+        except msgspec.DecodeError as error:
+            raise ConnectorError(error) from error
 
     async def _claim_always(self) -> None:
         reported = False

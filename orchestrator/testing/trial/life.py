@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: The engine looks at its clock when a deadline is due, and at least so often, in seconds of the trial.
 _TICK: Final = 1e9
 
+#: The shortest time in which the engine looks at its clock again, in seconds: as fine as the clock.
+_RESOLUTION: Final = 0.001
+
 #: Seconds of real time that a dead process's threads get to end.
 _BURIAL: Final = 5.0
 
@@ -98,7 +101,9 @@ class Life:
 
     async def _run(self) -> None:
         surroundings, clock = self._surroundings, self._clock
-        connection = EmbeddedConnection(self._journal, clock=clock, sleeper=clock.sleep, tick_interval=_TICK)
+        connection = EmbeddedConnection(
+            self._journal, clock=clock, sleeper=clock.sleep, tick_interval=_TICK, resolution=_RESOLUTION
+        )
         await connection.open()
         self._connection = connection
         engine = await embedded_engine(surroundings.settings, connection, clock=clock, sleeper=clock.sleep)

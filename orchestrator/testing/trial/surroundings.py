@@ -68,11 +68,15 @@ class Surroundings:
 
     def databricks(self) -> Databricks:
         """Return the port to the Jobs API, for one life of the process."""
-        return Databricks(lambda: self.jobs)
+        return Databricks(lambda: self.jobs, run=_at_once)
 
     def mailer(self, clock: Callable[[], float]) -> Mailer:
         """Return what sends mail, for one life of the process."""
         return Mailer(self.settings.mail, name=self.settings.name, clock=clock, deliver=self.postbox.deliver)
+
+
+async def _at_once[T](work: Callable[[], T]) -> T:
+    return work()
 
 
 def _all_of(given: tuple[Workflow[Any], ...]) -> dict[str, Workflow[Any]]:

@@ -23,7 +23,9 @@ class Members:
     """The tasks of one process. `close` when it is over."""
 
     def __init__(self) -> None:
-        self._tasks: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+        self._all: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+        # The others may be very many by the time they are collected as garbage.
+        self._open: Final[set[asyncio.Task[Any]]] = set()
         self._context = copy_context()
         self._context.run(_members.set, self)
         self._loop = asyncio.get_running_loop()
@@ -42,15 +44,17 @@ class Members:
 
     def unfinished(self) -> list[asyncio.Task[Any]]:
         """Return the members that have not ended."""
-        return [task for task in self._tasks if not task.done()]
+        return [task for task in self._open if not task.done()]
 
     def add(self, task: asyncio.Task[Any]) -> None:
         """Make this task a member."""
-        self._tasks.add(task)
+        self._all.add(task)
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
 
     def close(self) -> None:
         """Retrieve what the members have raised, so that the loop does not report it: nobody awaits them any more."""
-        for task in self._tasks:
+        for task in self._all:
             if task.done() and not task.cancelled():
                 task.exception()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,6 @@ from support.edge import AUTHORISED, edge, problem
 from support.plant import Plant, plant
 
 from orchestrator.durable.context import Context
-from orchestrator.errors import StepRefused
-from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing.emulator.workspace import Fault, Job
@@ -121,19 +118,6 @@ async def test_a_cancel_withdraws_the_callback_and_cancels_the_run(works: Plant)
     assert works.emulator.workspace.cancels(run.run_id) == 1
 
 
-@pytest.mark.slow
-async def test_a_run_that_may_not_be_cancelled_is_named_as_going_on(works: Plant) -> None:
-    works.emulator.workspace.fail_next(
-        Fault(kind="status", on="runs/cancel", status=403, error_code="PERMISSION_DENIED", message="not yours")
-    )
-    await works.start("a", job_id=HOLDS, deadline=3, **QUICK)
-    (run,) = await works.triggered(1)
-
-    state, error = await works.ended("a")
-    assert (state, error["outcome"], error["run_id"]) == ("expired", "expired", run.run_id)
-    assert "the run may go on" in error["message"]
-
-
 async def test_a_pipeline_cancelled_before_any_worker_saw_it_starts_no_run(tmp_path: Path, engine_url: str) -> None:
     if engine_url == "memory://":
         pytest.skip("an engine in memory has no life before its worker")
@@ -150,15 +134,6 @@ async def test_a_pipeline_cancelled_before_any_worker_saw_it_starts_no_run(tmp_p
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_cancel_after_the_end_changes_nothing(works: Plant) -> None:
-    await works.start("a", job_id=DIES, **QUICK)
-    before = await works.ended("a")
-
-    assert not await request_cancel(works.engine, works.root("a"))
-    assert await works.ended("a") == before
-
-
-@pytest.mark.usefixtures("hurried")
 async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Plant) -> None:
     await works.start("a", job_id=DIES, attempts=3, **QUICK)
     state, error = await works.ended("a")
@@ -170,40 +145,8 @@ async def test_a_further_attempt_has_a_callback_and_a_token_of_its_own(works: Pl
     assert len({run.parameters["callback_url"] for run in runs}) == 3
 
 
-@pytest.mark.slow
-async def test_attempts_pause_a_second_then_twice_as_long(works: Plant) -> None:
-    await works.start("a", job_id=SKIPPED, attempts=3, **QUICK)
-    state, error = await works.ended("a")
-    starts = [run.start_time for run in works.emulator.workspace.runs()]
-
-    assert (state, error["outcome"]) == ("failed", "died")
-    assert starts[1] - starts[0] >= 1000
-    assert starts[2] - starts[1] >= 2000
-    naps = [record for record in await works.steps("a") if name_of(record) == "sleep"]
-    assert len(naps) == 2
-
-
 def test_pauses_double_up_to_ten_minutes() -> None:
     assert [pause_before(attempt) for attempt in range(1, 21)] == [0, *(2**n for n in range(10)), *[600] * 9]
-
-
-@pytest.mark.slow
-async def test_a_pause_is_not_part_of_the_deadline(works: Plant) -> None:
-    await works.start("a", job_id=DIES, attempts=4, deadline=3, **QUICK)
-
-    assert (await works.ended("a"))[1]["outcome"] == "died"
-    assert works.emulator.workspace.runs_created() == 4
-
-
-async def test_a_cancel_during_a_pause_ends_it_at_once_and_starts_no_run(works: Plant, monkeypatch: Any) -> None:
-    monkeypatch.setattr(databricks_pipeline, "pause_before", lambda attempt: 600.0 if attempt > 1 else 0.0)
-    await works.start("a", job_id=DIES, attempts=3, **QUICK)
-    await works.opened(f"{works.root('a')}:6")
-    await request_cancel(works.engine, works.root("a"))
-
-    state, error = await works.ended("a")
-    (run,) = works.emulator.workspace.runs()
-    assert (state, error["outcome"], error["run_id"]) == ("cancelled", "cancelled", run.run_id)
 
 
 async def test_a_cancel_that_comes_before_the_pause_has_begun_ends_it_too(works: Plant, monkeypatch: Any) -> None:
@@ -283,14 +226,6 @@ async def test_a_job_at_its_limit_is_tried_again_and_a_skipped_run_says_why(work
     )
 
 
-@pytest.mark.slow
-async def test_a_deadline_is_not_followed_by_another_attempt(works: Plant) -> None:
-    await works.start("a", job_id=HOLDS, attempts=3, deadline=3, **QUICK)
-
-    assert (await works.ended("a"))[0] == "expired"
-    assert works.emulator.workspace.runs_created() == 1
-
-
 @pytest.mark.parametrize("job", [FORBIDDEN, 404])
 async def test_a_refusal_for_good_ends_it_at_once_with_the_reason(works: Plant, job: int) -> None:
     await works.start("a", job_id=job, attempts=3)
@@ -299,67 +234,6 @@ async def test_a_refusal_for_good_ends_it_at_once_with_the_reason(works: Plant, 
     assert (state, error["outcome"], error["run_id"]) == ("failed", "failed", None)
     assert "refused" in error["message"]
     assert works.emulator.workspace.runs_created() == 0
-
-
-@pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize(
-    ("request_fields", "what"),
-    [
-        ({"job_id": FORBIDDEN}, "failed (no run)"),
-        ({"job_id": 404}, "failed (no run)"),
-        ({"job_id": DECLARES, "parameters": {"undeclared": "1"}}, "failed (no run)"),
-        ({"job_id": DIES}, "died (run"),
-        ({"job_id": HOLDS, "deadline": 1}, "expired (run"),
-    ],
-    ids=["forbidden", "no such job", "parameters", "died", "expired"],
-)
-async def test_however_it_ends_notify_gets_a_mail(
-    works: Plant, capsys: pytest.CaptureFixture[str], request_fields: dict[str, Any], what: str
-) -> None:
-    await works.start("a", notify="ops@example.org", **QUICK, **request_fields)
-    error = (await works.ended("a"))[1]
-    mail = capsys.readouterr().out
-
-    assert mail.count("To: ops@example.org") == 1
-    assert f"Subject: {works.root('a')} {what}" in mail
-    assert error["message"] in mail
-
-
-async def test_notify_gets_a_mail_about_success_a_cancel_and_the_jobs_own_failure(
-    works: Plant, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("a", "b", "c", "d"):
-        await works.start(name, job_id=HOLDS, notify="ops@example.org")
-        await works.opened(f"{works.root(name)}:3")
-
-    await works.triggered(4)
-    await works.answer(f"{works.root('a')}:1", "1", name="run-1")
-    await request_cancel(works.engine, works.root("b"))
-    await works.answer(f"{works.root('c')}:1", '{"message": "no input"}', kind="failed", name="run-1")
-    await works.answer(f"{works.root('d')}:1", "1", name="another-name")
-    states = [(await works.ended(name))[0] for name in ("a", "b", "c", "d")]
-    assert states == ["succeeded", "cancelled", "failed", "failed"]
-    mail = capsys.readouterr().out
-
-    for name, what in (("a", "succeeded"), ("b", "cancelled"), ("c", "failed"), ("d", "failed")):
-        assert mail.count(f"Subject: {works.root(name)} {what} (") == 1
-
-
-@pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize("error", [StepRefused("550 no such user"), ValueError("ops@example.org is odd")])
-async def test_a_notification_that_cannot_be_sent_is_logged_and_changes_nothing(
-    works: Plant, monkeypatch: Any, caplog: pytest.LogCaptureFixture, error: Exception
-) -> None:
-    async def refuse(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(Mailer, "send", refuse)
-    await works.start("a", job_id=FORBIDDEN, notify="ops@example.org")
-
-    assert (await works.ended("a"))[1]["outcome"] == "failed"
-    (line,) = [line for line in caplog.messages if "the notification" in line]
-    assert works.root("a") in line
-    assert "ops@example.org is odd" not in caplog.text
 
 
 @pytest.mark.usefixtures("hurried")
@@ -372,17 +246,6 @@ async def test_a_passing_fault_of_the_trigger_is_survived_with_one_run(works: Pl
 
     state, result = await works.ended("a")
     assert (state, result["run_id"]) == ("succeeded", run.run_id)
-    assert works.emulator.workspace.runs_created() == 1
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_a_start_repeated_after_the_end_gives_the_stored_outcome_and_no_second_run(works: Plant) -> None:
-    await works.start("a", job_id=DIES, **QUICK)
-    ended = await works.ended("a")
-    again = await works.start("a", job_id=DIES, **QUICK)
-
-    assert not again.created
-    assert (again.state, json.loads(again.error or "")) == ended
     assert works.emulator.workspace.runs_created() == 1
 
 

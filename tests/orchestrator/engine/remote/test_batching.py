@@ -145,6 +145,17 @@ async def test_a_lost_connection_is_told_to_each_and_ends_nothing_else() -> None
     assert names(await network.send(request("d"))) == "D"
 
 
+async def test_too_few_replies_are_given_to_nobody() -> None:
+    class Short(Fake):
+        async def ask(self, requests: Sequence[str]) -> Sequence[str]:
+            return requests[1:]
+
+    network = BatchingNetwork(Short(), lanes=1)
+    ends = await asyncio.gather(*(sent(network, name) for name in "ab"), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [ConnectorError] * 2
+
+
 async def test_a_network_that_is_stopped_leaves_nobody_waiting() -> None:
     database = Fake()
     network = BatchingNetwork(database, lanes=1)

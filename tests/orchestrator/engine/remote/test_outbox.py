@@ -146,6 +146,20 @@ async def test_a_wait_without_an_end_ends_in_time() -> None:
         assert not one._ends
 
 
+async def test_a_refused_registration_ends_a_wait_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_LISTENING", 0.2)
+    waited = time.monotonic()
+
+    async def refuses(_: str, __: dict[str, str], /) -> str:
+        return json.dumps({"kind": "promise.register_listener", "head": {"status": 404}, "data": "not found"})
+
+    one = Outbox(Fake(), refuses, group="g", pid="p", work=False)
+    assert not await one.wait_settled("a", 60)
+    # Otherwise its caller would ask again and again without any.
+    assert time.monotonic() - waited > 0.15
+    await one.stop()
+
+
 async def test_an_unreachable_database_ends_a_wait_soon_and_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
