@@ -11,9 +11,11 @@ from orchestrator.errors import UnknownPromise, WorkflowCancelled, WorkflowExpir
 from orchestrator.failures import error_of
 from orchestrator.runs.call_graph import name_of, walk
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.definition import Workflow
+from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import view_root
 from orchestrator.runs.step_view import StepView, view_steps
-from orchestrator.stored_names import CALLBACK_TAG
+from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG
 from orchestrator.testing.trial.waits import Wait
 from orchestrator.testing.trial.world import TrialError
 from orchestrator.text.times import to_the_second, utc
@@ -114,6 +116,13 @@ class Run:
 
         return await self._world.do(act)
 
+    async def children(self, workflow: Workflow[Any] | str | None = None) -> list[Run]:
+        """Return the sub-workflows that this run has started so far, or those of this workflow, in that order."""
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        found = [step.child for step in await self.steps() if step.child is not None]
+
+        return [Run(self._world, root_id_of(*one), one.id) for one in found if name in {None, one.workflow}]
+
     async def _view(self) -> RootView:
         await self._world.settle()
 
@@ -138,7 +147,7 @@ class Run:
         unsettled = await self._unsettled()
         parents = {record.tags.get("resonate:parent") for record in unsettled}
         found = [
-            f"its step {name_of(record)!r} {await self._tried(record)}" if _is_step(record) else _described(record)
+            f"its step {name_of(record)!r} {await self._tried(record)}" if _is_try(record) else _described(record)
             for record in unsettled
             if record.id not in parents
         ]
@@ -181,8 +190,8 @@ def _is_part_of(record: PromiseRecord, question: str) -> bool:
     return asked is not None and asked.inquiry.need == "all" and (name, dash) == (question, "-") and place.isdigit()
 
 
-def _is_step(record: PromiseRecord) -> bool:
-    return record.tags.get("resonate:scope") == "local"
+def _is_try(record: PromiseRecord) -> bool:
+    return record.tags.get("resonate:scope") == "local" and CHILD_TAG not in record.tags
 
 
 def _described(record: PromiseRecord) -> str:
@@ -200,5 +209,8 @@ def _described(record: PromiseRecord) -> str:
 
     if record.tags.get("resonate:timer") == "true":
         return f"it sleeps until {until}; let time pass with `await trial.advance(...)`"
+
+    if CHILD_TAG in record.tags:
+        return f"it waits for its sub-workflow {name}, which is one of `await run.children({name!r})`"
 
     return f"it waits for the end of {name}"
