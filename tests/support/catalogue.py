@@ -8,12 +8,11 @@ The outside world is an SQLite file, so that a test can count what the steps of 
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio.to_thread
 from pydantic import BaseModel
@@ -63,7 +62,7 @@ class Outside:
         self._path = path
         self._here: sqlite3.Connection | None = None
 
-    def __enter__(self) -> Outside:
+    def __enter__(self) -> Self:
         self._here = sqlite3.connect(self._path, timeout=10, check_same_thread=False, isolation_level=None)
         self._here.executescript(_SCHEMA)
         return self
