@@ -100,13 +100,12 @@ def await_only(ctx: Context, promise_id: str | None) -> None:
         state.tree.add_child(state.id, promise_id, "ext")
 
 
-def unrecorded(ctx: Context, name: str, effects: Any, call: Callable[[Context], Awaitable[Any]]) -> ResonateFuture[Any]:
+def unrecorded(ctx: Context, name: str, call: Callable[[Context], Awaitable[Any]]) -> ResonateFuture[Any]:
     """Start a call that is no part of the record, and return its future, which takes no place among the steps.
 
-    The call gets a context of its own, with these effects. The SDK waits for it as it does for steps.
+    The call gets a context of its own, which cannot begin anything. The SDK waits for it as it does for steps.
     """
     child = ctx._child(f"{ctx.info.id}~{name}", name, ctx.info.timeout_at)
-    child._state.effects = effects
     task = asyncio.ensure_future(call(child))
     ctx._state.spawned_remote_tasks.append(task)
     created: asyncio.Future[None] = asyncio.Future()
@@ -115,21 +114,44 @@ def unrecorded(ctx: Context, name: str, effects: Any, call: Callable[[Context], 
     return ResonateFuture(_id=child.info.id, _task=task, _created=created)
 
 
-def reshaped(
-    future: ResonateFuture[Any], shape: Callable[[Any], Any], awaited: Callable[[], object]
+def watched(
+    future: ResonateFuture[Any],
+    *,
+    shape: Callable[[Any], Any] | None = None,
+    awaited: Callable[[], object] | None = None,
+    suspended: Callable[[], object],
 ) -> ResonateFuture[Any]:
-    """Return the future with its result made into another one by `shape`; each await calls `awaited` first."""
-    return _Reshaped(_id=future._id, _task=future._task, _created=future._created, shape=shape, awaited=awaited)
+    """Return the future, which `shape` makes the result of.
+
+    Each await calls `awaited` first, and `suspended` when it raises `Suspended`. Cancelling the await does not cancel
+    the step.
+    """
+    return _Watched(
+        _id=future._id,
+        _task=future._task,
+        _created=future._created,
+        shape=shape,
+        awaited=awaited,
+        suspended=suspended,
+    )
 
 
-class _Reshaped(ResonateFuture[Any], frozen=True, kw_only=True):
-    shape: Callable[[Any], Any]
-    awaited: Callable[[], object]
+class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
+    shape: Callable[[Any], Any] | None
+    awaited: Callable[[], object] | None
+    suspended: Callable[[], object]
 
     def __await__(self) -> Generator[Any, None, Any]:
-        self.awaited()
+        if self.awaited is not None:
+            self.awaited()
 
-        return self.shape((yield from self._task.__await__()))
+        try:
+            result = yield from asyncio.shield(self._task).__await__()
+        except Suspended:
+            self.suspended()
+            raise
+
+        return result if self.shape is None else self.shape(result)
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:

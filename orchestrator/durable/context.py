@@ -19,6 +19,7 @@ from resonate.error import Suspended
 from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
+from orchestrator.durable.body import UnderWay
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK, opened_at
@@ -36,11 +37,11 @@ from orchestrator.sdk_internals import (
     effects_of,
     keep_as_workflow,
     replace_effects,
-    reshaped,
     sleeper_of,
     state_of,
     task_of,
     unrecorded,
+    watched,
 )
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
 from orchestrator.text.json_writing import dumps_strict
@@ -85,6 +86,7 @@ class Context(SDKContext):
         # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
         self._unawaited: Final[dict[object, str]] = {}
+        self.under_way: Final = UnderWay()
 
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
         """Run `action`, in workflow code, when the workflow ends, after the actions that were added before it."""
@@ -171,14 +173,15 @@ class Context(SDKContext):
         Raises:
             Misused: this is not a step, or it does not take these arguments; nothing is recorded.
         """
+        self.under_way.check()
         step = as_step(fn)
         step.check_arguments(*args, **kwargs)
         attempt = _Attempt(step, self.opts.retry_policy, args, kwargs, shielded=self._is_shielded)
 
         if not step.stored:
-            future = unrecorded(self, step.name, _NoEffects(effects_of(self), step.name), attempt)
+            future = unrecorded(self, step.name, attempt)
 
-            return self._noted(step.name, future, lambda result: result)
+            return self._noted(step.name, future)
 
         mark = _step.set(_Step(name=step.name, any_record=step.any_record))
 
@@ -189,12 +192,50 @@ class Context(SDKContext):
 
         return self._noted(step.name, future, partial(self._read_result, step))
 
-    def _noted(self, name: str, future: ResonateFuture[Any], shape: Callable[[Any], Any]) -> ResonateFuture[Any]:
+    def rpc(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
+        """Call a registered function by its name."""
+        self.under_way.check()
+
+        return self._watched(super().rpc(fn, *args, **kwargs))
+
+    def sleep(self, duration: timedelta) -> ResonateFuture[None]:
+        """Suspend the workflow for this long. It holds nothing in the meantime.
+
+        A cancel of the workflow ends it early, with `WorkflowCancelled`.
+        """
+        self.under_way.check()
+        mark = _shielded.set(self._is_shielded)
+
+        try:
+            return self._watched(super().sleep(duration))
+        finally:
+            _shielded.reset(mark)
+
+    def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
+        """Open a promise for somebody who can write to the engine; a callback needs `open_callback`."""
+        self.under_way.check()
+
+        return self._watched(super().promise(timeout))
+
+    def _watched(self, future: ResonateFuture[Any]) -> ResonateFuture[Any]:
+        self.under_way.add(task_of(future))
+
+        return watched(future, suspended=self.under_way.suspended)
+
+    def _noted(
+        self, name: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
+    ) -> ResonateFuture[Any]:
         """Return the future of a step, noted as one that must be awaited."""
         key = object()
         self._unawaited[key] = name
+        self.under_way.add(task_of(future))
 
-        return reshaped(future, shape, lambda: self._unawaited.pop(key, None))
+        return watched(
+            future,
+            shape=shape,
+            awaited=lambda: self._unawaited.pop(key, None),
+            suspended=self.under_way.suspended,
+        )
 
     def check_awaited(self) -> None:
         """Return if every step that this function call has started was awaited.
@@ -238,18 +279,9 @@ class Context(SDKContext):
         mark = _step.set(_Step(name=name, tags=tags))
 
         try:
-            return super().run(fitting)
+            return self._watched(super().run(fitting))
         finally:
             _step.reset(mark)
-
-    def sleep(self, duration: timedelta) -> ResonateFuture[None]:
-        """Suspend the workflow for this long. A cancel ends it early, with `WorkflowCancelled`."""
-        mark = _shielded.set(self._is_shielded)
-
-        try:
-            return super().sleep(duration)
-        finally:
-            _shielded.reset(mark)
 
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -267,7 +299,7 @@ class Context(SDKContext):
 
         future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
-        return self._noted(step.name, future, lambda result: result)
+        return self._noted(step.name, future)
 
     def wait(
         self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
@@ -342,6 +374,10 @@ class _Attempt:
 
     async def __call__(self, ctx: SDKContext) -> Any:
         inner = Context.over(ctx)
+
+        if not self._step.stored:
+            name = self._step.name
+            inner.under_way.forbid(f"the step {name} has stored=False, so it can run no steps and open no waits")
 
         async def call() -> Any:
             result = await awaitable(self._step.name, self._step.body(inner, *self._args, **self._kwargs))
@@ -472,17 +508,6 @@ class _WatchfulEffects:
             self._cancelled(result)
 
         return await self.interrupts.record(self._effects.settle_promise(id, result))
-
-
-class _NoEffects(_WatchfulEffects):
-    """What an unstored step has instead: it is no part of the record, so nothing can be recorded below it."""
-
-    def __init__(self, effects: Effects, name: str) -> None:
-        super().__init__(effects)
-        self._name = name
-
-    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        raise Misused(f"the step {self._name} has stored=False, so it can run no steps and open no waits: {req.id}")
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:

@@ -1,7 +1,7 @@
 """A cancel as it reaches the code of a workflow that runs in this process at that moment.
 
 A workflow that waits is woken by the engine, because the cancel settles what it waits for. A workflow that runs is told
-here, once: its next step, or the step that it is in, or what else it awaits, raises `WorkflowCancelled`. What it begins
+here, once: its next step, or the step that it is in, raises `WorkflowCancelled`. What it begins
 after that is its compensation, and is left alone.
 
 A try of a step that is under way gets `GRACE` seconds to end by itself. A pause before another try ends at once. A step
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from orchestrator.errors import CANCELLED, WorkflowCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable
 
-#: Seconds that a step gets to end by itself, and that the workflow's code may await something else than its steps.
+#: Seconds that a step gets to end by itself.
 GRACE: Final = 5.0
 
 
@@ -41,9 +41,7 @@ class Interrupts:
         self._clock = clock
         self._noticed: float | None = None
         self._running: dict[str, _Running] = {}
-        self._body: _Driven | None = None
-        self._body_due = 0.0
-        self._under_way = 0
+        self._has_body = False
         #: When a step or a wait was last created or settled.
         self._touched = clock()
         #: When the first of what did not end was interrupted.
@@ -61,7 +59,7 @@ class Interrupts:
     @property
     def active(self) -> bool:
         """Whether code of the workflow runs here."""
-        return self._body is not None or bool(self._running)
+        return self._has_body or bool(self._running)
 
     def request(self) -> None:
         """Take note that the workflow is to be cancelled."""
@@ -70,12 +68,12 @@ class Interrupts:
 
     async def drive(self, body: Awaitable[Any]) -> Any:
         """Run the workflow's code, and return what it returns."""
-        self._body = _Driven(cast("Coroutine[Any, Any, Any]", body))
+        self._has_body = True
 
         try:
-            return await self._body
+            return await body
         finally:
-            self._body = None
+            self._has_body = False
 
     async def step(self, step_id: str, call: Callable[[], Awaitable[Any]], *, shielded: bool) -> Any:
         """Run a step, and return what it returns.
@@ -120,12 +118,9 @@ class Interrupts:
 
     async def record[T](self, request: Awaitable[T]) -> T:
         """Await a request that creates or settles a step or a wait."""
-        self._under_way += 1
-
         try:
             return await request
         finally:
-            self._under_way -= 1
             self._touched = self._clock()
 
     def enforce(self) -> float | None:
@@ -142,57 +137,7 @@ class Interrupts:
                 running.task.cancel()
                 self._stopped_at = self._stopped_at or now
 
-        idle = not self._running and not self._under_way and now >= max(self._touched, self._noticed) + GRACE
-
-        if self._body is not None and idle and now >= self._body_due:
-            self._body_due, self.told = now + GRACE, True
-            self._stopped_at = self._stopped_at or now
-            self._body.interrupt(WorkflowCancelled(CANCELLED))
-
-        if self._stopped_at is None or not (ending or idle):
+        if self._stopped_at is None or not ending:
             return None
 
         return now - max(self._stopped_at, self._touched)
-
-
-class _Driven:
-    """A coroutine into which an exception can be raised where it awaits something."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self._task: asyncio.Task[Any] | None = None
-        self._error: Exception | None = None
-
-    def interrupt(self, error: Exception) -> None:
-        """Raise the error where the coroutine awaits. What it awaits is cancelled."""
-        if self._task is not None:
-            self._error = error
-            self._task.cancel()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        """Run the coroutine to its end."""
-        self._task = asyncio.current_task()
-        error: BaseException | None = None
-        value: Any = None
-
-        while True:
-            try:
-                waited = self._coroutine.send(value) if error is None else self._coroutine.throw(error)
-            except StopIteration as end:
-                return end.value
-
-            value, error = None, None
-
-            try:
-                value = yield waited
-            except BaseException as raised:  # noqa: BLE001 - it is passed on, whatever it is
-                error = self._replaced(raised)
-
-    def _replaced(self, raised: BaseException) -> BaseException:
-        if self._error is None or not isinstance(raised, asyncio.CancelledError) or self._task is None:
-            return raised
-
-        error, self._error = self._error, None
-        self._task.uncancel()
-
-        return error

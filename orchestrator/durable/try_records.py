@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: The first tries of a step are all recorded, after them those whose number is a power of two.
-_ALL_UP_TO: Final = 8
+ALL_UP_TO: Final = 8
 _LARGEST: Final = 2**30
 
 #: How many tries are shown: the last ones.
@@ -130,8 +130,8 @@ async def read_tries(promises: Promises, step: PromiseRecord) -> Sequence[TryRec
 
 def _recorded() -> Iterator[int]:
     """Yield the numbers of the tries that are recorded, in order."""
-    yield from range(1, _ALL_UP_TO + 1)
-    number = _ALL_UP_TO * 2
+    yield from range(1, ALL_UP_TO + 1)
+    number = ALL_UP_TO * 2
 
     while number < _LARGEST:
         yield number

@@ -60,8 +60,8 @@ LEASE: Final = timedelta(seconds=20)
 #: workflows have a policy of their own.
 STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8)
 
-#: How many tasks one worker runs at once. On Postgres each running task needs a connection; eight were fastest there,
-#: and more only queue for the pool.
+#: How many tasks one worker runs at once. On Postgres eight were fastest when each had its own session. Since their
+#: requests share batches, more have not been measured; the receiver's callbacks would wait longer behind them.
 _TASKS: Final = {"embedded": 64, "memory": 64, "server": 64, "postgres": 8}
 
 
@@ -127,6 +127,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 probe=SchemaProbe(sessions),
+                open_waits=SharedLook(sessions.open_waits, seconds=seconds),
                 tracing=Tracing.configured(wanted=settings.traces),
                 wait=outbox.wait_settled,
                 close=outbox.stop,

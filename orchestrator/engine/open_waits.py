@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from resonate.error import ResonateError
+from resonate_base import ConnectorError
 
 from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.text.crashes import name_of_kind
@@ -96,7 +97,7 @@ class SharedLook:
             async with asyncio.timeout(self._seconds):
                 return await self._look()
 
-        except (TimeoutError, ResonateError, ValueError, TypeError) as error:
+        except (TimeoutError, ResonateError, ConnectorError, ValueError, TypeError) as error:
             logger.debug("the open waits are not known: %s", name_of_kind(error))
 
             return None

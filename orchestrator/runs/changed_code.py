@@ -13,23 +13,30 @@ from typing import TYPE_CHECKING, Final
 from resonate.error import PlatformError, StoppedError
 
 from orchestrator.durable.context import aside_id
-from orchestrator.durable.try_records import TryRecords, read_tries
+from orchestrator.durable.try_records import ALL_UP_TO, TryRecords, read_tries
 from orchestrator.engine import Engine
 from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowCancelled
 from orchestrator.runs.cancel_record import find_cancel
 from orchestrator.text.times import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resonate.types import PromiseRecord
 
     from orchestrator.durable.context import Context
+    from orchestrator.durable.try_records import TryRecord
     from orchestrator.engine.promises import Promises
+    from orchestrator.runs.step_view import StepView
 
 logger = logging.getLogger(__name__)
 
 #: Seconds until the second look; each further pause is twice as long, so a workflow goes on soon after a quick fix.
 _FIRST_PAUSE: Final = 1.0
 _SLOWEST: Final = 300.0
+
+#: Milliseconds by which a try may be late.
+_LATE: Final = 60_000
 
 
 async def suspend_or_cancel(flow: Context, changed: str) -> WorkflowCancelled:
@@ -67,6 +74,25 @@ async def suspend_or_cancel(flow: Context, changed: str) -> WorkflowCancelled:
 
     except (EngineUnavailable, UnknownPromise) as error:
         raise PlatformError([StoppedError()]) from error
+
+
+async def held_up(engine: Engine, root_id: str, steps: Sequence[StepView]) -> TryRecord | None:
+    """Return the last try to go on with this workflow, given its steps, if it waits for code that fits its record.
+
+    Raises:
+        UnknownPromise, EngineUnavailable: as for any read.
+    """
+    last = (await read_tries(engine.promises, await engine.promises.get(root_id)))[-1:]
+    progress = max((time for step in steps for time in (step.started_at, step.ended_at or 0)), default=0)
+
+    for record in last:
+        # Later ones are not all recorded.
+        is_last = record.number >= ALL_UP_TO or (record.next_at or 0) + _LATE > engine.clock() * 1000
+
+        if is_last and progress <= record.at:
+            return record
+
+    return None
 
 
 async def wake(promises: Promises, root: PromiseRecord) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from resonate.error import Suspended
 
 from orchestrator.config.groups import DEFAULT_GROUP
+from orchestrator.durable.body import Body
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
 from orchestrator.engine import Engine
@@ -44,7 +45,7 @@ from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from resonate.context import Context as SDKContext
 
@@ -63,7 +64,7 @@ class Workflow[Request: BaseModel]:
     """
 
     name: str
-    body: Callable[[Context, Request], Awaitable[Any]]
+    body: Callable[[Context, Request], Coroutine[Any, Any, Any]]
     request: type[Request]
     group: str
     timeout: timedelta
@@ -108,6 +109,9 @@ class Workflow[Request: BaseModel]:
             await flow.run_end_actions()
             await flow.flush_local_work()
 
+            if ending.abandons:
+                await flow.await_nothing()
+
         except (CodeChanged, Suspended):
             if flow.changed is None:
                 raise
@@ -121,7 +125,7 @@ class Workflow[Request: BaseModel]:
 
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            result = await flow.interrupts.drive(self.body(flow, self._request(flow, start)))
+            result = await flow.interrupts.drive(Body(self.body(flow, self._request(flow, start)), flow.under_way))
             flow.check_awaited()
 
             return await self._after_cancel(flow, Ending.succeeded(result))
@@ -139,7 +143,13 @@ class Workflow[Request: BaseModel]:
             if await flow.shielded.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled(CANCELLED))
 
-            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
+            return self._unexpected(error)
+
+    def _unexpected(self, error: BaseException) -> Ending:
+        if isinstance(error, Misused):
+            return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+
+        return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
 
     async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
         """Return how code has ended by itself, although a cancel may have reached it."""
@@ -196,7 +206,7 @@ class Workflow[Request: BaseModel]:
 
 def workflow[Request: BaseModel](
     *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT, version: int = 1
-) -> Callable[[Callable[[Context, Request], Awaitable[Any]]], Workflow[Request]]:
+) -> Callable[[Callable[[Context, Request], Coroutine[Any, Any, Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
     The name defaults to the function's. The first line of its docstring is the summary that the API shows.
@@ -213,7 +223,7 @@ def workflow[Request: BaseModel](
     if type(version) is not int or not 1 <= version <= _LAST_VERSION:
         raise Misdefined(f"a workflow's version is 1 to {_LAST_VERSION}, not {version!r}")
 
-    def define(body: Callable[[Context, Request], Awaitable[Any]]) -> Workflow[Request]:
+    def define(body: Callable[[Context, Request], Coroutine[Any, Any, Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")
 
         if not is_workflow_name(chosen):

@@ -79,7 +79,7 @@ class Ending:
     """How a workflow ended. `result` is JSON text, if its code returned; `error` a JSON object, unless it succeeded.
 
     `shown` is what a log line may say of the error; it is not stored. `unexpected` says that it was no error that a
-    workflow is meant to end with.
+    workflow is meant to end with, and `abandons` that the waits which its code has left open do not keep it.
     """
 
     state: State
@@ -87,6 +87,7 @@ class Ending:
     error: Mapping[str, Any] | None = None
     shown: str | None = None
     unexpected: bool = False
+    abandons: bool = False
 
     @classmethod
     def succeeded(cls, result: object) -> Self:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
+from orchestrator.durable.try_records import read_tries
 from orchestrator.runs.call_graph import PAGE, name_of, walk
 from orchestrator.runs.children import child_of
 from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord, PromiseState
 
     from orchestrator.callbacks.outcomes import Outcome
+    from orchestrator.durable.try_records import TryRecord
     from orchestrator.engine.promises import Promises
     from orchestrator.runs.root_ids import RootName
     from orchestrator.runs.roots import State
+
+#: For how many steps of a page the failed tries are looked up, with a read or more each.
+_LOOKS: Final = 50
 
 _STATES: Final[Mapping[PromiseState, State]] = {
     "pending": "running",
@@ -43,7 +48,7 @@ class StepView:
     """One step of a workflow; times are in milliseconds since the epoch, `ended_at` None while it is open.
 
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
-    the sub-workflow that a step runs.
+    the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
     """
 
     id: str
@@ -54,6 +59,7 @@ class StepView:
     asked: Asked | None = None
     outcome: Outcome | None = None
     child: RootName | None = None
+    tries: Sequence[TryRecord] = ()
 
     @classmethod
     def read(cls, record: PromiseRecord, *, child: RootName | None = None) -> Self:
@@ -72,6 +78,13 @@ class StepView:
             outcome=outcome,
             child=child,
         )
+
+
+def _may_have_failed(record: PromiseRecord) -> bool:
+    """Return whether this is a step of an author that is not known to have succeeded."""
+    is_wait = CALLBACK_TAG in record.tags or record.tags.get("resonate:timer") == "true"
+
+    return record.state in {"pending", "rejected"} and not is_wait and CHILD_TAG not in record.tags
 
 
 def _state_of(record: PromiseRecord) -> State:
@@ -93,6 +106,7 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         EngineUnavailable: as for any read.
     """
     steps: list[StepView] = []
+    looks = _LOOKS
     root: PromiseRecord | None = None
 
     async for record in walk(promises, root_id, after=after):
@@ -102,6 +116,12 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         if CHILD_TAG in record.tags and root is None:
             root = await promises.get(root_id)
 
-        steps.append(StepView.read(record, child=None if root is None else child_of(root, record)))
+        step = StepView.read(record, child=None if root is None else child_of(root, record))
+
+        if looks and _may_have_failed(record):
+            looks -= 1
+            step = replace(step, tries=await read_tries(promises, record))
+
+        steps.append(step)
 
     return steps, False

@@ -39,10 +39,28 @@ def schemas() -> Json:
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
+    a_try = _object(
+        {
+            "number": {"type": "integer"},
+            "at": moment,
+            "error": {"description": "The error's type and where it was raised.", "type": "string"},
+            "next_at": {**moment, "type": ["string", "null"]},
+        }
+    )
+    tried = {
+        "description": "The last failed tries of a step that has not ended or has failed.",
+        "type": "array",
+        "items": a_try,
+    }
     steps = {
         "steps": {"type": "array", "items": ref("Step")},
         "truncated": {"description": "There are more steps; request those `after` the step in `next`.", "const": True},
         "next": text,
+        "held_up": {
+            "description": "The workflow's code was changed and no longer fits its record. It goes on under code that "
+            "fits.",
+            **a_try,
+        },
     }
     approval = {
         "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
@@ -80,7 +98,7 @@ def schemas() -> Json:
         ),
         "Workflow": _object({**workflow, "parent": parent, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval, "child": child}, tuple(step)),
+        "Step": _object({**step, "approval": approval, "child": child, "tries": tried}, tuple(step)),
         "Taken": {
             "anyOf": [
                 ref("Settled"),

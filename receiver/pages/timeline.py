@@ -37,7 +37,7 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 class TimelineStep:
     """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
 
-    `child` is the sub-workflow that the step runs.
+    `child` is the sub-workflow that the step runs, and `tried` a sentence on its last failed try.
     """
 
     id: str
@@ -46,6 +46,7 @@ class TimelineStep:
     started_at: str | None
     ended_at: str | None
     child: RootName | None = None
+    tried: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
         "closed": ended is not None,
         "took": "",
         "child": _linked(step.child),
+        "tried": _clean(step.tried or "", _MAX_NAME * 3),
     }
     if started is None:
         return row

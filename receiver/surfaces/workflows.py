@@ -2,6 +2,8 @@
 
 Nothing about a workflow is kept here: every response is read from the engine, so every replica gives the same one,
 before and after a restart.
+
+Long because one surface has all that is done with one workflow.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.cancellation import request_cancel, see_through
+from orchestrator.runs.changed_code import held_up
 from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, is_workflow_name, name_of_root, root_id_of
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
-from orchestrator.text.times import rfc3339
+from orchestrator.text.times import rfc3339, to_the_second, utc
 from orchestrator.tracing import one_traceparent
 from receiver.http.bodies import json_body
 from receiver.http.idempotency_keys import idempotency_key
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
@@ -149,6 +153,9 @@ class Workflows:
             steps, more = await self._steps(root_id, request.query_params.get("after"))
             document["steps"] = [_whole_step(step) for step in steps]
 
+            if view.state == "running" and (held := await held_up(self._edge.engine, root_id, steps)) is not None:
+                document["held_up"] = _try(held)
+
             if more:
                 document |= {"truncated": True, "next": steps[-1].id}
 
@@ -229,7 +236,7 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**_step(step), child=step.child) for step in steps),
+            steps=tuple(TimelineStep(**_step(step), child=step.child, tried=_last_try(step)) for step in steps),
             parent=view.parent_name,
             more=more,
         )
@@ -272,7 +279,30 @@ def _whole_step(step: StepView) -> dict[str, Any]:
     if step.child is not None:
         document["child"] = step.child.document()
 
+    if step.tries:
+        document["tries"] = [_try(one) for one in step.tries]
+
     return document
+
+
+def _last_try(step: StepView) -> str | None:
+    """Return the last failed try of a step as a sentence, None if it has none."""
+    if not step.tries:
+        return None
+
+    last = step.tries[-1]
+    then = "no further try" if last.next_at is None else f"next try at {to_the_second(utc(last.next_at))}"
+
+    return f"try {last.number} failed: {last.error}; {then}"
+
+
+def _try(one: TryRecord) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "at": rfc3339(one.at),
+        "error": one.error,
+        "next_at": None if one.next_at is None else rfc3339(one.next_at),
+    }
 
 
 def _step(step: StepView) -> dict[str, Any]:

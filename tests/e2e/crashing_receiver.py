@@ -6,10 +6,10 @@ the reply). Only requests that change something count; number 0 means never.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
+from typing import Any
 
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from receiver.__main__ import main
@@ -19,14 +19,14 @@ READS = {"promise.get", "promise.register_listener", "task.heartbeat"}
 
 def crash_at(number: int, moment: str) -> None:
     """Make this process die before or after that request."""
-    send = EmbeddedConnection.send
+    ask = EmbeddedConnection.ask
     seen = 0
 
-    async def counted(self: EmbeddedConnection, req: str, headers: dict[str, str] | None = None) -> str:
+    async def counted(self: EmbeddedConnection, request: Any) -> dict[str, Any]:
         nonlocal seen
 
-        if json.loads(req)["kind"] in READS:
-            return await send(self, req, headers)
+        if request["kind"] in READS:
+            return await ask(self, request)
 
         seen += 1
         mine = seen
@@ -34,14 +34,14 @@ def crash_at(number: int, moment: str) -> None:
         if mine == number and moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
 
-        answer = await send(self, req, headers)
+        answer = await ask(self, request)
 
         if mine == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
         return answer
 
-    EmbeddedConnection.send = counted  # type: ignore[method-assign]
+    EmbeddedConnection.ask = counted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

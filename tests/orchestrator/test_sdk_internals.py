@@ -43,13 +43,13 @@ from orchestrator.sdk_internals import (
     refuse_tasks,
     replace_effects,
     replace_send,
-    reshaped,
     sleeper_of,
     state_of,
     suspend_until_settled,
     task_of,
     unfinished,
     watch_ends,
+    watched,
 )
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ async def test_a_function_call_says_whether_it_has_begun_a_step_and_what_it_slee
 async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
     async def body(ctx: Context) -> list[Any]:
         awaited: list[int] = []
-        future = reshaped(ctx.run(seven), str, lambda: awaited.append(1))
+        future = watched(ctx.run(seven), shape=str, awaited=lambda: awaited.append(1), suspended=awaited.clear)
 
         return [await future, await future, await future.id(), len(awaited)]
 

@@ -1,7 +1,9 @@
 """A Postgres database that holds the resonate-pg schema: the statements that we send to it, and what their errors mean.
 
 The protocol is stored procedures, so a statement in autocommit mode is a whole transaction in one round trip. Nothing
-here changes the schema or reads its tables.
+here changes the schema. One query reads its tables, for the metrics, and may be denied.
+
+Long because only this file knows the driver and its errors.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed
 from resonate_base import ConnectorError
 from resonate_pg.wire import execute_message, outbox_channel, unblock_message
 
+from orchestrator.engine.open_waits import OpenWaits
 from orchestrator.engine.remote.batching import BatchRefused
 from orchestrator.errors import ConfigurationError, EngineUnavailable, SchemaMissing
+from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.config.secret import Secret
 
-#: How many connections one process opens, one more to listen aside.
+#: How many connections one process opens, besides the one that listens: two for batches, one each for messages and
+#: timers, the others for checks. A session plans every query of the schema anew, so fewer are also faster.
 _POOL_SIZE: Final = 6
 
 #: libpq's options, unless the address sets them. They detect a host that vanished silently within half a minute instead
@@ -39,8 +44,9 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "25000",
 }
 
-#: Settings of our sessions. All queries of the schema are lookups by key, but on tables without statistics the planner
-#: joins two of them with all pending promises: settling and suspending would get slower with each open wait.
+#: Settings of our sessions. All queries of the schema are lookups by key, but the planner joins two of them with all
+#: promises: suspending always, settling until the tables have statistics. With 500 open waits they took 1.27, 0.82 ms
+#: of the database instead of 0.40, 0.25 ms, and each open wait added to it.
 _SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -60,6 +66,15 @@ _CLAIMED: Final = 100
 
 #: What the database says when a session is over: the connection failed, or somebody ended the session or the server.
 _LOST: Final = ("08", "57P")
+
+#: The order makes the database read no more than it counts, by the index of pending promises.
+_WAITS: Final = """
+SELECT count(*), count(*) FILTER (WHERE jsonb_exists(tags, %s)), min(created_at) FILTER (WHERE jsonb_exists(tags, %s))
+FROM (SELECT tags, created_at FROM resonate.promises WHERE state = 'pending' ORDER BY timeout_at LIMIT %s) AS pending
+"""
+
+#: How many pending promises one look for open waits reads at most.
+_MOST_PENDING: Final = 20_000
 
 _SCHEMA_QUERY: Final = "SELECT to_regprocedure('resonate.resonate_rpc(jsonb)') IS NOT NULL"
 
@@ -164,6 +179,19 @@ class AutocommitSessions:
             raise ConnectorError(error) from error
 
         return True
+
+    async def open_waits(self) -> OpenWaits | None:
+        """Return the open waits; None if there are too many pending promises to look through.
+
+        Raises:
+            ConnectorError: this user may not read the table, or the database did not answer.
+        """
+        try:
+            ((read, count, oldest),) = await self._rows(_WAITS, (CALLBACK_TAG, CALLBACK_TAG, _MOST_PENDING))
+        except _Refused as error:
+            raise ConnectorError(error) from error
+
+        return None if read == _MOST_PENDING else OpenWaits(count=count, oldest_at=oldest)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[psycopg.AsyncConnection]:

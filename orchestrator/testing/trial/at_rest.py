@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import resonate.context
 
+from orchestrator import sdk_internals
+from orchestrator.durable import body
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextvars import Context
@@ -27,6 +30,10 @@ _SDK: Final = str(Path(resonate.context.__file__).parent)
 #: Where code waits for what another task of the same process does: files of asyncio, with functions where only these.
 _LOCKS: Final = (f"{_ASYNCIO}/locks.py", f"{_ASYNCIO}/queues.py", f"{_ASYNCIO}/taskgroups.py")
 _WAIT: Final = (f"{_ASYNCIO}/tasks.py", "_wait")
+
+#: Where a step or a wait is awaited, and where a workflow's own code is.
+_STEP: Final = (sdk_internals.__file__, "__await__")
+_BODY: Final = body.__file__
 
 
 def busy_task(
@@ -84,4 +91,8 @@ def _waits_inside(coroutine: Any) -> bool:
         # The end of a task group waits for its tasks; everything else here is a thread, a socket or a process.
         return bool(function == "__aexit__")
 
-    return file in _LOCKS or (file, function) == _WAIT or file.startswith(_SDK)
+    if file == _BODY:
+        # With no step under way, the code is about to be told that it awaits something foreign.
+        return not coroutine.gi_frame.f_locals["self"].under_way.idle
+
+    return file in _LOCKS or (file, function) in {_WAIT, _STEP} or file.startswith(_SDK)

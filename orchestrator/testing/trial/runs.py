@@ -11,10 +11,10 @@ from orchestrator.errors import UnknownPromise, WorkflowCancelled, WorkflowExpir
 from orchestrator.failures import error_of
 from orchestrator.runs.call_graph import name_of, walk
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.runs.definition import Workflow
+from orchestrator.runs.children import child_of
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import view_root
-from orchestrator.runs.step_view import StepView, view_steps
+from orchestrator.runs.step_view import StepView
 from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG
 from orchestrator.testing.trial.waits import Wait
 from orchestrator.testing.trial.world import TrialError
@@ -43,7 +43,8 @@ class Run:
 
     def __init__(self, world: World, root_id: str, workflow_id: str) -> None:
         self._world = world
-        self._root_id = root_id
+        #: Its name in logs and in the store.
+        self.root_id = root_id
         #: The id under which it was started.
         self.id = workflow_id
 
@@ -61,7 +62,7 @@ class Run:
         view = await self._view()
 
         if view.state == "running":
-            raise TrialError(f"{self._root_id} has not ended: {await self._waits_for()}")
+            raise TrialError(f"{self.root_id} has not ended: {await self.describe()}")
 
         if view.state == "succeeded":
             return json.loads(view.result or "null")
@@ -75,81 +76,95 @@ class Run:
         raise end
 
     async def waiting(self, callback: str) -> Wait:
-        """Return the open callback or question of this name.
+        """Return the open callback or question of this name, of the run or of a workflow that it runs.
 
         Raises:
             TrialError: the run does not wait for it. The message says what it does instead.
         """
         await self._world.settle()
-        open_ones = [record for record in await self._unsettled() if CALLBACK_TAG in record.tags]
-        named = tuple(record for record in open_ones if record.tags[CALLBACK_TAG] == callback)
-        named = named or tuple(record for record in open_ones if _is_part_of(record, callback))
+        found = await self.find_wait(callback)
 
-        if named:
-            return Wait(self._world, callback, named)
+        if found is not None:
+            return found
 
         view = await self._view()
 
         if view.state == "running":
-            raise TrialError(f"{self._root_id} does not wait for {callback!r}: {await self._waits_for()}")
+            raise TrialError(f"{self.root_id} does not wait for {callback!r}: {await self.describe()}")
 
         ended = view.result if view.state == "succeeded" else view.error
-        raise TrialError(f"{self._root_id} does not wait for {callback!r}: it ended {view.state} with {ended}")
+        raise TrialError(f"{self.root_id} does not wait for {callback!r}: it ended {view.state} with {ended}")
 
     async def cancel(self) -> None:
         """Cancel the run, as the workflow API does, and let it compensate."""
-        await self._world.do(lambda engine: request_cancel(engine, self._root_id))
+        await self._world.do(lambda engine: request_cancel(engine, self.root_id))
         await self._world.settle()
 
     async def steps(self) -> list[StepView]:
         """Return the steps and waits of the run so far, in the order in which it made them."""
         await self._world.settle()
 
-        async def act(engine: Engine) -> list[StepView]:
-            steps, more = list[StepView](), True
+        root = await self._root()
 
-            while more:
-                page, more = await view_steps(engine.promises, self._root_id, after=steps[-1].id if steps else None)
-                steps += page
+        return [StepView.read(record, child=child_of(root, record)) for record in await self._records(unsettled=False)]
 
-            return steps
+    async def find_wait(self, callback: str) -> Wait | None:
+        """Return the open callback or question of this name, None if there is none."""
+        unsettled = await self._unsettled()
+        open_ones = [record for record in unsettled if CALLBACK_TAG in record.tags]
+        named = tuple(record for record in open_ones if record.tags[CALLBACK_TAG] == callback)
+        named = named or tuple(record for record in open_ones if _is_part_of(record, callback))
 
-        return await self._world.do(act)
+        if named:
+            return Wait(self._world, callback, named)
 
-    async def children(self, workflow: Workflow[Any] | str | None = None) -> list[Run]:
-        """Return the sub-workflows that this run has started so far, or those of this workflow, in that order."""
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
-        found = [step.child for step in await self.steps() if step.child is not None]
+        for record in unsettled:
+            child = await self._child(record)
+            found = None if child is None else await child.find_wait(callback)
 
-        return [Run(self._world, root_id_of(*one), one.id) for one in found if name in {None, one.workflow}]
+            if found is not None:
+                return found
+
+        return None
+
+    async def _child(self, step: PromiseRecord) -> Run | None:
+        """Return the run of the workflow that this step runs, None if it runs none."""
+        if CHILD_TAG not in step.tags:
+            return None
+
+        child = child_of(await self._root(), step)
+
+        return None if child is None else Run(self._world, root_id_of(child.workflow, child.id), child.id)
 
     async def _view(self) -> RootView:
         await self._world.settle()
 
+        return view_root(await self._root())
+
+    async def _root(self) -> PromiseRecord:
         async def act(engine: Engine) -> PromiseRecord:
-            return await engine.promises.get(self._root_id)
+            return await engine.promises.get(self.root_id)
 
         try:
-            return view_root(await self._world.do(act))
+            return await self._world.do(act)
         except UnknownPromise:
-            raise TrialError(f"{self._root_id} was not started, or was over so long ago that it is forgotten") from None
+            raise TrialError(f"{self.root_id} was not started, or was over so long ago that it is forgotten") from None
 
     async def _records(self, *, unsettled: bool) -> list[PromiseRecord]:
         async def act(engine: Engine) -> list[PromiseRecord]:
-            return [record async for record in walk(engine.promises, self._root_id, unsettled=unsettled)]
+            return [record async for record in walk(engine.promises, self.root_id, unsettled=unsettled)]
 
         return await self._world.do(act)
 
     async def _unsettled(self) -> list[PromiseRecord]:
         return [record for record in await self._records(unsettled=True) if record.state == "pending"]
 
-    async def _waits_for(self) -> str:
+    async def describe(self) -> str:
+        """Return what the run waits for, as the middle of a sentence."""
         unsettled = await self._unsettled()
         parents = {record.tags.get("resonate:parent") for record in unsettled}
         found = [
-            f"its step {name_of(record)!r} {await self._tried(record)}" if _is_try(record) else _described(record)
-            for record in unsettled
-            if record.id not in parents
+            await self._open(record) for record in unsettled if record.id not in parents or CHILD_TAG in record.tags
         ]
 
         if not found:
@@ -159,6 +174,17 @@ class Run:
             )
 
         return "; ".join(found)
+
+    async def _open(self, record: PromiseRecord) -> str:
+        child = await self._child(record)
+
+        if child is not None:
+            return f"it runs {child.root_id}: {await child.describe()}"
+
+        if record.tags.get("resonate:scope") == "local":
+            return f"its step {name_of(record)!r} {await self._tried(record)}"
+
+        return _described(record)
 
     async def _tried(self, step: PromiseRecord) -> str:
         """Return what has become of a step that is not over."""
@@ -190,10 +216,6 @@ def _is_part_of(record: PromiseRecord, question: str) -> bool:
     return asked is not None and asked.inquiry.need == "all" and (name, dash) == (question, "-") and place.isdigit()
 
 
-def _is_try(record: PromiseRecord) -> bool:
-    return record.tags.get("resonate:scope") == "local" and CHILD_TAG not in record.tags
-
-
 def _described(record: PromiseRecord) -> str:
     until = to_the_second(utc(record.timeout_at))
     name = name_of(record)
@@ -209,8 +231,5 @@ def _described(record: PromiseRecord) -> str:
 
     if record.tags.get("resonate:timer") == "true":
         return f"it sleeps until {until}; let time pass with `await trial.advance(...)`"
-
-    if CHILD_TAG in record.tags:
-        return f"it waits for its sub-workflow {name}, which is one of `await run.children({name!r})`"
 
     return f"it waits for the end of {name}"

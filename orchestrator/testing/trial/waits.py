@@ -167,7 +167,11 @@ class Wait:
 
     def _of_person(self, person: str | None) -> tuple[PromiseRecord, Claims]:
         known = self._claims()
-        fitting = [(record, claims) for record, claims in known if person in {None, claims.subject}]
+        fitting = [
+            (record, claims)
+            for record, claims in known
+            if person is None or person.casefold() == claims.subject.casefold()
+        ]
 
         if len(fitting) == 1:
             return fitting[0]

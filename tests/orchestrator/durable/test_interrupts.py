@@ -102,49 +102,6 @@ async def test_a_cancelled_worker_is_no_cancelled_workflow(interrupts: Interrupt
         await step
 
 
-async def test_code_that_awaits_something_of_its_own_is_interrupted_where_it_awaits(
-    interrupts: Interrupts, clock: Clock
-) -> None:
-    told: list[str] = []
-
-    async def body() -> str:
-        for _ in range(2):
-            try:
-                await forever()
-            except WorkflowCancelled as error:
-                told.append(str(error))
-
-        return "over"
-
-    driven = asyncio.ensure_future(interrupts.drive(body()))
-    await pause(0)
-    interrupts.request()
-
-    for _ in range(2):
-        clock.now += GRACE
-        interrupts.enforce()
-        await pause(0)
-        await pause(0)
-
-    assert await driven == "over"
-    assert told == ["the workflow was cancelled"] * 2
-
-
-async def test_code_whose_step_or_request_is_under_way_is_not_interrupted(interrupts: Interrupts, clock: Clock) -> None:
-    driven = asyncio.ensure_future(interrupts.drive(forever()))
-    request = asyncio.ensure_future(interrupts.record(forever()))
-    await pause(0)
-    interrupts.request()
-    clock.now += 1000
-    interrupts.enforce()
-    await pause(0)
-
-    assert not driven.done()
-    assert not interrupts.told
-    driven.cancel()
-    request.cancel()
-
-
 async def test_what_does_not_end_is_counted_from_its_first_interruption(interrupts: Interrupts, clock: Clock) -> None:
     stops: list[bool] = []
 

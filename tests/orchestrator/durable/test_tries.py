@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -319,3 +320,44 @@ async def test_a_group_step_has_the_same_policy_and_lines(
 
     assert [each.number for each in kept] == numbers
     assert f"step look_up of pays.a failed in try {numbers[-1]} of 2: " in caplog.text
+
+
+async def test_a_step_that_is_not_stored_is_done_again_in_each_replay_and_takes_no_place(
+    tmp_path: Path, engine_url: str
+) -> None:
+    calls = []
+
+    @step(stored=False)
+    async def prices(ctx: Context) -> object:
+        calls.append(ctx.info.func_name)
+        assert ctx.get_dependency(TryWatch) is not None
+
+        if len(calls) == 1:
+            raise OSError
+
+        return object
+
+    async def total(ctx: Context) -> int:
+        return 7
+
+    @workflow(name="pays")
+    async def flow(ctx: Context, request: Nothing) -> Any:
+        assert await ctx.run(prices) is object
+        found = await ctx.run(total)
+        await ctx.sleep(timedelta(milliseconds=20))
+        return found
+
+    async with plant(tmp_path, engine_url, flow) as works:
+        await works.start("a")
+
+        assert await works.ended("a") == ("succeeded", 7)
+        assert [record.id for record in await works.steps("a")] == ["pays.a:1", "pays.a:2"]
+
+    assert len(calls) >= 3
+
+
+async def test_the_error_of_a_step_that_is_not_stored_looks_like_that_of_any_other(tmp_path: Path) -> None:
+    assert await ended(tmp_path, Watched(ValueError("too dear"), tries=2, stored=False)) == (
+        "succeeded",
+        ["ValueError", "too dear"],
+    )

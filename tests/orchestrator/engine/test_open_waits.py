@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 from resonate.error import ServerError
+from resonate_base import ConnectorError
 from support.plant import plant
 
 from orchestrator import Context, open_callback, workflow
@@ -30,7 +31,7 @@ async def waiting(ctx: Context, request: Nothing) -> object:
     return (await callback).kind
 
 
-@pytest.mark.parametrize("engine_url", ["memory", "sqlite", "server"], indirect=True)
+@pytest.mark.parametrize("engine_url", ["memory", "sqlite", "server", "postgres"], indirect=True)
 async def test_open_waits_are_counted_and_answered_ones_are_not(tmp_path: Path, engine_url: str) -> None:
     async with plant(tmp_path, engine_url, waiting) as here:
         look = here.engine._open_waits
@@ -105,7 +106,9 @@ async def test_a_look_is_shared_and_lasts_for_some_seconds() -> None:
     assert await shared() == OpenWaits(count=2, oldest_at=None)
 
 
-@pytest.mark.parametrize("error", [ServerError(501, "not implemented"), TimeoutError(), ValueError("no page")])
+@pytest.mark.parametrize(
+    "error", [ServerError(501, "not implemented"), ConnectorError(OSError()), TimeoutError(), ValueError("no page")]
+)
 async def test_an_engine_that_cannot_say_gives_no_number(error: Exception) -> None:
     async def look() -> OpenWaits:
         raise error

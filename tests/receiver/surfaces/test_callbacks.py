@@ -203,30 +203,30 @@ async def test_anything_else_is_not_found_and_never_redirected(here: Edge, path:
 async def test_an_engine_that_says_nothing_is_503_in_time_and_nothing_is_lost(tmp_path: Path) -> None:
     async with edge(tmp_path, ENGINE_TIMEOUT="1") as here:
         token = await here.asked()
-        sender = here.engine.resonate.promises.sender
-        send, sender.transport.send = sender.transport.send, silence  # type: ignore[assignment,method-assign]
+        connection: Any = here.engine.resonate._network
+        ask, connection.ask = connection.ask, silence
 
         answer = await here.post(token, 1)
         problem(answer, 503, "engine-unavailable")
         assert int(answer.headers["retry-after"]) > 0
 
-        sender.transport.send = send  # type: ignore[method-assign]
+        connection.ask = ask
         assert (await here.post(token, 1)).json()["duplicate"] is False
 
 
 async def test_an_answer_lost_after_settling_is_a_duplicate_when_asked_again(tmp_path: Path) -> None:
     async with edge(tmp_path, ENGINE_TIMEOUT="1") as here:
         token = await here.asked()
-        transport = here.engine.resonate.promises.sender.transport
-        send = transport.send
+        connection: Any = here.engine.resonate._network
+        ask = connection.ask
 
-        async def acts_and_says_nothing(kind: str, *request: Any) -> Any:
-            answer = await send(kind, *request)
-            return answer if kind == "promise.get" else await silence()
+        async def acts_and_says_nothing(request: dict[str, Any]) -> Any:
+            answer = await ask(request)
+            return answer if request["kind"] == "promise.get" else await silence()
 
-        transport.send = acts_and_says_nothing  # type: ignore[assignment,method-assign]
+        connection.ask = acts_and_says_nothing
         problem(await here.post(token, 1), 503, "engine-unavailable")
-        transport.send = send  # type: ignore[method-assign]
+        connection.ask = ask
 
         assert (await here.post(token, 1)).json()["duplicate"] is True
 

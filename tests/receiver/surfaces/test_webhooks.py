@@ -206,36 +206,36 @@ async def test_while_the_engine_is_away_senders_are_told_to_come_back_and_the_re
         token = await here.asked()
         in_path = None if lines else token
         body = {"meta": {"token": token}}
-        transport = here.engine.resonate.promises.sender.transport
-        send = transport.send
+        connection: Any = here.engine.resonate._network
+        ask = connection.ask
 
         for calls in range(3):
-            transport.send = failing_after(send, calls)  # type: ignore[method-assign]
+            connection.ask = failing_after(ask, calls)
             answer = await post.deliver("stripe", body, token=in_path)
 
             if calls < 2 + (not lines):
                 problem(answer, 503, "engine-unavailable")
                 assert int(answer.headers["retry-after"]) > 0
 
-        transport.send = send  # type: ignore[method-assign]
+        connection.ask = ask
         assert (await post.deliver("stripe", body, token=in_path)).json()["state"] == "settled"
         assert (await here.ended())["result"]["by"] == "webhook"
 
 
-def failing_after(send: Any, calls: int) -> Any:
-    """Return a transport that replies to so many requests and is then silent; the workers' own requests count too."""
+def failing_after(ask: Any, calls: int) -> Any:
+    """Return what replies to so many requests and is then silent; the workers' own requests count too."""
     left = calls
 
-    async def sending(*request: Any) -> Any:
+    async def asking(*request: Any) -> Any:
         nonlocal left
         left -= 1
 
         if left < 0:
             await pause(3600)
 
-        return await send(*request)
+        return await ask(*request)
 
-    return sending
+    return asking
 
 
 # -- what is said of it -------------------------------------------------------

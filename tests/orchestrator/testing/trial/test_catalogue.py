@@ -10,7 +10,6 @@ from support.catalogue import Outside, catalogue
 
 from orchestrator import WorkflowCancelled, WorkflowFailed
 from orchestrator.testing import Trial
-from orchestrator.workflows import databricks_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +41,13 @@ async def approve(run: Run) -> None:
 
 
 async def price(run: Run) -> None:
-    (pipeline,) = await run.children(databricks_pipeline)
-    await (await pipeline.waiting("run-1")).succeed({"tea": 300})
+    await (await run.waiting("run-1")).succeed({"tea": 300})
+
+
+async def pipeline_of(trial: Trial, run: Run) -> Run:
+    """Return the sub-workflow."""
+    (child,) = [step.child for step in await run.steps() if step.child is not None]
+    return trial.run(*child)
 
 
 def undone(outside: Outside) -> bool:
@@ -86,8 +90,7 @@ async def test_when_an_editor_rejects_it_everything_is_undone_and_the_job_cancel
         with pytest.raises(WorkflowFailed, match="the editors: reject"):
             await run.result()
 
-        (pipeline,) = await run.children()
-        assert await pipeline.state() == "cancelled"
+        assert await (await pipeline_of(trial, run)).state() == "cancelled"
 
     assert undone(outside)
     assert [job.result_state for job in trial.jobs.runs] == ["CANCELED"]
@@ -118,8 +121,7 @@ async def test_when_it_is_cancelled_everything_is_undone_and_the_job_cancelled(
         with pytest.raises(WorkflowCancelled):
             await run.result()
 
-        (pipeline,) = await run.children()
-        assert await pipeline.state() == ("succeeded" if moment == "delivering" else "cancelled")
+        assert await (await pipeline_of(trial, run)).state() == ("succeeded" if moment == "delivering" else "cancelled")
 
     assert undone(outside)
     assert [job.result_state for job in trial.jobs.runs] == [None if moment == "delivering" else "CANCELED"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from orchestrator import Context, WorkflowFailed, open_callback, workflow
+from orchestrator import Context, WorkflowFailed, open_callback, run_workflow, workflow
 from orchestrator.testing import Trial, TrialError
 
 
@@ -57,6 +57,23 @@ async def test_a_wait_is_named_with_the_way_to_answer_it() -> None:
 
         with pytest.raises(TrialError, match="does not wait for 'shop': it waits for 'bank'"):
             await run.waiting("shop")
+
+
+@workflow()
+async def running_another(ctx: Context, request: Nothing) -> Any:
+    return await run_workflow(ctx, waiting, Nothing())
+
+
+async def test_a_workflow_that_it_runs_is_looked_into() -> None:
+    async with Trial(running_another) as trial:
+        run = await trial.start(running_another, Nothing())
+
+        with pytest.raises(TrialError, match=r"it runs waiting\.trial-1\..*: it waits for 'bank'"):
+            await run.result()
+
+        assert any(step.child for step in await run.steps())
+        await (await run.waiting("bank")).succeed()
+        assert await run.result() == "succeeded"
 
 
 async def test_of_a_run_that_is_over_the_end_is_named() -> None:

@@ -153,7 +153,7 @@ async def test_of_several_people_somebody_must_be_named() -> None:
         with pytest.raises(TrialError, match="can end as approve, later, reject, not as 'maybe'"):
             await wait.decide("maybe", by=ADA)
 
-        await wait.decide("approve", by=BOB)
+        await wait.decide("approve", by="bob@EXAMPLE.org")
         assert (await run.result())[1] == [[BOB, "approve", ""]]
 
 

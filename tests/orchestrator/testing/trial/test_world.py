@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from orchestrator import Context, open_callback, workflow
+from orchestrator import Context, WorkflowFailed, open_callback, workflow
 from orchestrator.testing import Trial, TrialError
 from orchestrator.testing.trial import world
 
@@ -150,5 +150,5 @@ async def test_a_workflow_that_awaits_what_is_not_durable_is_told_so() -> None:
     async with Trial(undurable) as trial:
         run = await trial.start(undurable, Nothing())
 
-        with pytest.raises(TrialError, match="something that is not durable"):
+        with pytest.raises(WorkflowFailed, match="awaits something that is neither a step nor a wait of ctx"):
             await run.result()

@@ -1,0 +1,222 @@
+"""Running a workflow's own code, and noticing when it waits for something that is not on record.
+
+Such code may wait only for its steps and waits, because only these are found again in a replay. What else it awaits, a
+sleep or a request say, would be waited for anew in every replay. It is noticed here when none of the workflow's steps
+is under way and the code goes on waiting. Suspending raises an exception through that code, which it must let through.
+
+What is over at once cannot be noticed, nor can a clock that is read, a random number or a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from resonate.error import Suspended
+
+from orchestrator.errors import Misused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+#: How many turns of the event loop the code may take to go on after its last step has ended, through `gather` say.
+TURNS: Final = 30
+
+_FOREIGN: Final = (
+    "the workflow's code awaits something that is neither a step nor a wait of ctx: do it in a step, "
+    "and sleep with ctx.sleep"
+)
+_SWALLOWED: Final = (
+    "the workflow's code caught the signal that suspends it, with `except BaseException`, a bare `except` or an await "
+    "in `finally`: write `except Exception`"
+)
+_CANCELLED: Final = (
+    "the workflow's code caught or raised a CancelledError, as asyncio.timeout does: "
+    "give a step a timeout with @step(timeout=...), and a wait a deadline"
+)
+
+
+class UnderWay:
+    """The steps and waits of one function call that are under way in this process, and whether one has suspended it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._forbidden: str | None = None
+        self._when_idle: Callable[[], None] | None = None
+        self._suspended_in: asyncio.Task[Any] | None = None
+
+    def forbid(self, reason: str) -> None:
+        """Let no step and no wait begin from now on."""
+        self._forbidden = reason
+
+    def add(self, task: asyncio.Future[Any]) -> None:
+        """Count this step or wait until it is over."""
+        self._count += 1
+        task.add_done_callback(self._ended)
+
+    @property
+    def idle(self) -> bool:
+        """Whether none is under way."""
+        return self._count == 0
+
+    def when_idle(self, action: Callable[[], None] | None) -> None:
+        """Call `action` once when none is under way any more, instead of what was to be called before."""
+        self._when_idle = action
+
+    def check(self) -> None:
+        """Return if the code in the current task may begin a step or a wait.
+
+        Raises:
+            Misused: it was given the signal that suspends it, and goes on; or none may be begun here.
+        """
+        if self._forbidden is not None:
+            raise Misused(self._forbidden)
+
+        if self._suspended_in is not None and self._suspended_in is asyncio.current_task():
+            raise Misused(_SWALLOWED)
+
+    def suspended(self) -> None:
+        """Note that the code in the current task was given the signal that suspends it."""
+        self._suspended_in = asyncio.current_task()
+
+    def was_suspended(self) -> bool:
+        """Return, once, whether the code in the current task was given that signal."""
+        found, self._suspended_in = self._suspended_in, None
+
+        return found is not None and found is asyncio.current_task()
+
+    def _ended(self, _: asyncio.Future[Any]) -> None:
+        self._count -= 1
+
+        if self._count == 0 and self._when_idle is not None:
+            action, self._when_idle = self._when_idle, None
+            action()
+
+
+class Body:
+    """A workflow's code as it runs. Awaiting it returns its result, or raises its error or what it did wrong."""
+
+    def __init__(self, code: Coroutine[Any, Any, Any], under_way: UnderWay) -> None:
+        self._code = code
+        self.under_way = under_way
+        self._fault: Misused | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Run the code.
+
+        Raises:
+            Misused: it awaited something foreign, or kept the signal that suspends it; whatever it did about the error.
+        """
+        signal: BaseException | None = None
+
+        while True:
+            try:
+                yielded = self._code.send(None) if signal is None else self._code.throw(signal)
+            except StopIteration as end:
+                self._check_end(signal, None)
+
+                return end.value
+            except BaseException as error:
+                self._check_end(signal, error)
+                raise
+
+            self._check_going_on(signal)
+            signal = yield from self._until_over(yielded)
+
+    def _until_over(self, yielded: Any) -> Generator[Any, None, BaseException | None]:
+        """Wait for what the code waits for, and return what is to be raised in it."""
+        if yielded is None:
+            yield
+
+            return None
+
+        waiter = asyncio.get_running_loop().create_future()
+        yielded.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
+        self._watch(waiter)
+
+        try:
+            yield from waiter
+        except asyncio.CancelledError as cancelled:
+            return cancelled
+        except Misused as fault:
+            self._fault = fault
+            yielded.cancel()
+
+            return fault
+        finally:
+            self.under_way.when_idle(None)
+
+        if not yielded.cancelled() and isinstance(yielded.exception(), Suspended):
+            self.under_way.suspended()
+
+        return Suspended() if _holds_suspension(yielded) else None
+
+    def _watch(self, waiter: asyncio.Future[None], turns: int = TURNS) -> None:
+        """End the waiter with an error when no step has been under way for so many turns of the loop."""
+        if waiter.done():
+            return
+
+        if not self.under_way.idle:
+            self.under_way.when_idle(lambda: self._watch(waiter))
+        elif turns:
+            asyncio.get_running_loop().call_soon(self._watch, waiter, turns - 1)
+        else:
+            waiter.set_exception(Misused(_FOREIGN))
+
+    def _check_going_on(self, signal: BaseException | None) -> None:
+        """Return if the code may wait again, after it was given this signal."""
+        if isinstance(signal, asyncio.CancelledError):
+            self._close()
+            raise signal if _is_being_cancelled() else Misused(_CANCELLED)
+
+        if isinstance(signal, Suspended) or self.under_way.was_suspended():
+            self._close()
+            raise Misused(_SWALLOWED)
+
+        if self._fault is not None and self.under_way.idle:
+            # It may go on after the error only to compensate, in a step.
+            self._close()
+            raise self._fault
+
+    def _check_end(self, signal: BaseException | None, error: BaseException | None) -> None:
+        """Return if the code may have ended like this, with a result or with this error."""
+        was_suspended = self.under_way.was_suspended() or isinstance(signal, Suspended)
+
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(Suspended) is not None:
+            raise Suspended from None
+
+        if was_suspended and not isinstance(error, Suspended):
+            raise Misused(_SWALLOWED) from error
+
+        if _is_being_cancelled() and isinstance(signal, asyncio.CancelledError):
+            raise signal
+
+        if isinstance(signal, asyncio.CancelledError) or isinstance(error, asyncio.CancelledError):
+            raise Misused(_CANCELLED) from error
+
+        if self._fault is not None and error is not self._fault:
+            raise self._fault
+
+    def _close(self) -> None:
+        """End the code, whatever it does about that."""
+        try:
+            self._code.close()
+        except RuntimeError:
+            # It went on although it was closed.
+            return
+
+
+def _holds_suspension(yielded: asyncio.Future[Any]) -> bool:
+    """Return whether this is a `gather` that gives the signal as a result."""
+    if yielded.cancelled() or yielded.exception() is not None:
+        return False
+
+    result = yielded.result()
+
+    return isinstance(result, list) and any(isinstance(each, Suspended) for each in result)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,110 @@
+"""Running a workflow's code: what it may await. Whole workflows are in tests/orchestrator/test_authors_mistakes.py."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.durable.body import Body, UnderWay
+from orchestrator.errors import Misused
+
+
+async def run(code: Any, under_way: UnderWay | None = None) -> Any:
+    return await Body(code, under_way if under_way is not None else UnderWay())
+
+
+async def test_code_that_awaits_nothing_returns_its_result_or_raises_its_error() -> None:
+    async def gives() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def fails() -> int:
+        raise KeyError("k")
+
+    assert await run(gives()) == 7
+
+    with pytest.raises(KeyError, match="k"):
+        await run(fails())
+
+
+async def test_code_may_await_anything_while_a_step_is_under_way() -> None:
+    under_way, step, other = UnderWay(), asyncio.Event(), asyncio.Event()
+
+    async def code() -> str:
+        await other.wait()
+        return "done"
+
+    under_way.add(asyncio.ensure_future(step.wait()))
+    body = asyncio.ensure_future(run(code(), under_way))
+
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+    assert not body.done()
+
+    other.set()
+
+    assert await body == "done"
+
+    step.set()
+
+
+async def test_code_that_goes_on_waiting_when_the_last_step_is_over_is_at_fault() -> None:
+    under_way, step = UnderWay(), asyncio.Event()
+
+    async def code() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    under_way.add(asyncio.ensure_future(step.wait()))
+    body = asyncio.ensure_future(run(code(), under_way))
+    await asyncio.sleep(0)
+    step.set()
+
+    with pytest.raises(Misused, match="neither a step nor a wait of ctx"):
+        await body
+
+
+async def test_what_the_code_waited_for_in_vain_is_cancelled() -> None:
+    never = asyncio.get_running_loop().create_future()
+
+    async def code() -> None:
+        await never
+
+    with pytest.raises(Misused):
+        await run(code())
+
+    assert never.cancelled()
+
+
+async def test_stopping_the_worker_stops_the_code_even_if_it_catches_that() -> None:
+    begun = asyncio.Event()
+
+    async def code() -> str:
+        begun.set()
+
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            return "went on"
+
+        return ""
+
+    under_way = UnderWay()
+    under_way.add(asyncio.get_running_loop().create_future())
+    body = asyncio.ensure_future(run(code(), under_way))
+    await begun.wait()
+    body.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await body
+
+
+async def test_nothing_may_begin_where_that_is_forbidden() -> None:
+    under_way = UnderWay()
+    under_way.check()
+    under_way.forbid("not here")
+
+    with pytest.raises(Misused, match="not here"):
+        under_way.check()

@@ -1,0 +1,508 @@
+"""Mistakes that authors of workflows make: each ends its workflow with a text that names it, and none hangs.
+
+Long because each mistake is a workflow of its own, and the list is what shows that they are all there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+from support.plant import pause, plant
+
+from orchestrator import Context, WorkflowFailed, group_step, open_callback, step, workflow
+from orchestrator.durable import steps
+from orchestrator.runs.cancellation import request_cancel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.runs.definition import Workflow
+
+
+class Nothing(BaseModel):
+    """No input."""
+
+
+class Order(BaseModel):
+    """A model."""
+
+    cents: int
+
+
+async def charge(ctx: Context, order: str, *, cents: int = 1) -> str:
+    return f"{order} {cents}"
+
+
+async def takes_no_ctx() -> None: ...
+
+
+def no_coroutine(ctx: Context) -> int:
+    return 7
+
+
+def generator(ctx: Context) -> Any:
+    yield 7
+
+
+async def async_generator(ctx: Context) -> Any:
+    yield 7
+
+
+@group_step("other")
+async def look_up(ctx: Context, key: str) -> str:
+    return key
+
+
+@workflow()
+async def other(ctx: Context, request: Nothing) -> int:
+    return 7
+
+
+def gives(value: Any) -> Any:
+    async def measure(ctx: Context) -> Any:
+        return value
+
+    return measure
+
+
+def raises(error: BaseException) -> Any:
+    @step(tries=1)
+    async def fail(ctx: Context) -> Any:
+        raise error
+
+    return fail
+
+
+# -- a step that is none, or is called wrongly --------------------------------
+
+
+async def missing_argument(ctx: Context) -> Any:
+    await ctx.run(charge)
+
+
+async def wrong_keyword(ctx: Context) -> Any:
+    await ctx.run(charge, "a", euros=1)
+
+
+async def too_many(ctx: Context) -> Any:
+    await ctx.run(charge, "a", 1)
+
+
+async def ctx_passed_twice(ctx: Context) -> Any:
+    await ctx.run(charge, ctx, "a")
+
+
+async def no_coroutine_as_step(ctx: Context) -> Any:
+    await ctx.run(no_coroutine)
+
+
+async def lambda_as_step(ctx: Context) -> Any:
+    await ctx.run(lambda inner: charge(inner, "a"))
+
+
+async def no_ctx(ctx: Context) -> Any:
+    await ctx.run(takes_no_ctx)
+
+
+async def called_already(ctx: Context) -> Any:
+    await ctx.run(charge(ctx, "a"))
+
+
+async def generator_as_step(ctx: Context) -> Any:
+    await ctx.run(generator)
+
+
+async def async_generator_as_step(ctx: Context) -> Any:
+    await ctx.run(async_generator)
+
+
+async def name_as_step(ctx: Context) -> Any:
+    await ctx.run("charge", "a")
+
+
+async def workflow_as_step(ctx: Context) -> Any:
+    await ctx.run(other, Nothing())
+
+
+async def group_step_as_step(ctx: Context) -> Any:
+    await ctx.run(look_up, "a")
+
+
+async def step_as_group_step(ctx: Context) -> Any:
+    await ctx.call(charge, "a")  # type: ignore[arg-type]
+
+
+async def group_step_without_argument(ctx: Context) -> Any:
+    await ctx.call(look_up)  # type: ignore[call-arg]
+
+
+async def group_step_with_an_object(ctx: Context) -> Any:
+    await ctx.call(look_up, object())  # type: ignore[arg-type]
+
+
+# -- what a step returns or raises ---------------------------------------------
+
+
+async def gives_an_object(ctx: Context) -> Any:
+    await ctx.run(gives(object()))
+
+
+async def gives_nan(ctx: Context) -> Any:
+    await ctx.run(gives({"a": float("nan")}))
+
+
+async def gives_a_lone_surrogate(ctx: Context) -> Any:
+    await ctx.run(gives(["\ud800"]))
+
+
+async def gives_a_huge_number(ctx: Context) -> Any:
+    await ctx.run(gives(10**400))
+
+
+async def gives_something_else_than_it_says(ctx: Context) -> Any:
+    async def count(ctx: Context) -> int:
+        return "seven"  # type: ignore[return-value]
+
+    await ctx.run(count)
+
+
+async def exits(ctx: Context) -> Any:
+    await ctx.run(raises(SystemExit(1)))
+
+
+async def interrupts(ctx: Context) -> Any:
+    await ctx.run(raises(KeyboardInterrupt()))
+
+
+async def is_cancelled(ctx: Context) -> Any:
+    await ctx.run(raises(asyncio.CancelledError()))
+
+
+async def recurses(ctx: Context) -> Any:
+    @step(tries=1)
+    async def deeper(ctx: Context) -> Any:
+        return await deeper(ctx)
+
+    await ctx.run(deeper)
+
+
+async def wrong_input_of_a_model(ctx: Context) -> Any:
+    await ctx.run(charge, Order(cents="many").model_dump_json())  # type: ignore[arg-type]
+
+
+async def misspelt(ctx: Context) -> Any:
+    async def spells(ctx: Context) -> Any:
+        return ordr  # type: ignore[name-defined]  # noqa: F821
+
+    await ctx.run(spells)
+
+
+async def step_in_an_unstored_step(ctx: Context) -> Any:
+    @step(stored=False)
+    async def unstored(ctx: Context) -> Any:
+        return await ctx.run(charge, "a")
+
+    await ctx.run(unstored)
+
+
+# -- what a workflow's code awaits ----------------------------------------------
+
+
+async def sleeps(ctx: Context) -> Any:
+    await asyncio.sleep(3600)
+
+
+async def sleeps_and_catches(ctx: Context) -> Any:
+    with contextlib.suppress(Exception):
+        await asyncio.sleep(3600)
+
+    return "went on"
+
+
+async def sleeps_again_and_again(ctx: Context) -> Any:
+    while True:
+        with contextlib.suppress(Exception):
+            await asyncio.sleep(3600)
+
+
+async def waits_for_nothing(ctx: Context) -> Any:
+    await asyncio.get_running_loop().create_future()
+
+
+async def uses_a_thread(ctx: Context) -> Any:
+    import time  # noqa: PLC0415
+
+    await asyncio.to_thread(time.sleep, 0.5)
+
+
+async def gathers_a_sleep(ctx: Context) -> Any:
+    await asyncio.gather(ctx.run(charge, "a"), asyncio.sleep(3600))
+
+
+async def awaits_a_task_of_its_own(ctx: Context) -> Any:
+    await asyncio.create_task(asyncio.sleep(3600))
+
+
+async def limits_a_step_itself(ctx: Context) -> Any:
+    async def waits(ctx: Context) -> None:
+        await asyncio.sleep(0.2)
+
+    try:
+        async with asyncio.timeout(0.01):
+            await ctx.run(waits)
+    except TimeoutError:
+        return "went on"
+
+
+async def raises_cancelled(ctx: Context) -> Any:
+    raise asyncio.CancelledError
+
+
+async def never_awaits(ctx: Context) -> Any:
+    _ = ctx.run(charge, "a")
+
+
+async def never_awaits_a_group_step(ctx: Context) -> Any:
+    _ = ctx.call(look_up, "a")
+
+
+# -- what suspends it --------------------------------------------------------------
+
+
+async def catches_everything(ctx: Context) -> Any:
+    bank = await open_callback(ctx, "bank")
+
+    try:
+        await bank
+    except BaseException:  # noqa: BLE001 - the mistake
+        return "went on"
+
+
+async def catches_everything_and_runs_a_step(ctx: Context) -> Any:
+    bank = await open_callback(ctx, "bank")
+
+    try:
+        await bank
+    except:  # noqa: E722 - the mistake
+        await ctx.run(charge, "refund")
+
+
+async def cleans_up_with_a_step(ctx: Context) -> Any:
+    bank = await open_callback(ctx, "bank")
+
+    try:
+        await bank
+    finally:
+        await ctx.run(charge, "refund")
+
+
+async def catches_everything_around_a_gather(ctx: Context) -> Any:
+    bank = await open_callback(ctx, "bank")
+
+    try:
+        await asyncio.gather(bank, ctx.run(charge, "a"))
+    except BaseException:  # noqa: BLE001 - the mistake
+        return "went on"
+
+
+async def raises_another_error_instead(ctx: Context) -> Any:
+    try:
+        await ctx.sleep(timedelta(hours=1))
+    except BaseException as error:
+        raise WorkflowFailed("gave up") from error
+
+
+# -- waits ---------------------------------------------------------------------------
+
+
+async def no_name(ctx: Context) -> Any:
+    _ = await open_callback(ctx, "the bank's answer")
+
+
+async def deadline_as_a_number(ctx: Context) -> Any:
+    _ = await open_callback(ctx, "bank", deadline=5)  # type: ignore[arg-type]
+
+
+async def gives_back_a_future(ctx: Context) -> Any:
+    return ctx.sleep(timedelta(milliseconds=1))
+
+
+FOREIGN = "the workflow's code awaits something that is neither a step nor a wait of ctx: do it in a step"
+SWALLOWED = "the workflow's code caught the signal that suspends it"
+CANCELLED = "the workflow's code caught or raised a CancelledError, as asyncio.timeout does"
+HERE = " at test_authors_mistakes.py:"
+
+MISTAKES: list[tuple[Any, str]] = [
+    (missing_argument, "the step charge takes order, cents after ctx: missing a required argument: 'order'" + HERE),
+    (wrong_keyword, "the step charge takes order, cents after ctx: got an unexpected keyword argument 'euros'" + HERE),
+    (too_many, "the step charge takes order, cents after ctx: too many positional arguments"),
+    (ctx_passed_twice, "the step charge takes order, cents after ctx: too many positional arguments"),
+    (no_coroutine_as_step, "the step no_coroutine must be an async function: async def no_coroutine(ctx)"),
+    (lambda_as_step, "the step <lambda> must be an async function"),
+    (no_ctx, "the step takes_no_ctx must take ctx as its first parameter"),
+    (called_already, "pass the step charge itself, with its arguments after it: charge(...) has called it already"),
+    (generator_as_step, "the step generator must be an async function that returns its result; it yields"),
+    (async_generator_as_step, "the step async_generator must be an async function that returns its result; it yields"),
+    (name_as_step, "a step is an async function that takes ctx first, not the name 'charge'"),
+    (workflow_as_step, "other is a workflow: write await run_workflow(ctx, other, request)"),
+    (group_step_as_step, "look_up belongs to the worker group other: write await ctx.call(look_up, ...)"),
+    (step_as_group_step, "charge belongs to no worker group: write await ctx.run(charge, ...)"),
+    (group_step_without_argument, "the step look_up takes key after ctx: missing a required argument: 'key'"),
+    (group_step_with_an_object, "the arguments of look_up[0][0] is of the type object"),
+    (gives_an_object, "the result of measure is of the type object"),
+    (gives_nan, "the result of measure.a is NaN, which JSON cannot hold"),
+    (gives_a_lone_surrogate, "the result of measure[0] holds a lone surrogate, which UTF-8 cannot hold"),
+    (gives_a_huge_number, "the result of measure is an integer of more than"),
+    (gives_something_else_than_it_says, "the result of count does not fit its annotation int"),
+    (exits, "a step raised SystemExit: fail" + HERE),
+    (interrupts, "a step raised KeyboardInterrupt: fail" + HERE),
+    (is_cancelled, "a step raised CancelledError: fail" + HERE),
+    (recurses, "a step raised RecursionError: deeper" + HERE),
+    (wrong_input_of_a_model, "the workflow's code raised ValidationError" + HERE),
+    (misspelt, "a step raised NameError: spells" + HERE),
+    (step_in_an_unstored_step, "the step unstored has stored=False, so it can run no steps and open no waits"),
+    (sleeps, FOREIGN),
+    (sleeps_and_catches, FOREIGN),
+    (sleeps_again_and_again, FOREIGN),
+    (waits_for_nothing, FOREIGN),
+    (uses_a_thread, FOREIGN),
+    (gathers_a_sleep, FOREIGN),
+    (awaits_a_task_of_its_own, FOREIGN),
+    (limits_a_step_itself, CANCELLED),
+    (raises_cancelled, CANCELLED),
+    (never_awaits, "the step charge was started and never awaited: write await ctx.run(charge, ...)"),
+    (never_awaits_a_group_step, "the step look_up was started and never awaited"),
+    (catches_everything, SWALLOWED),
+    (catches_everything_and_runs_a_step, SWALLOWED),
+    (cleans_up_with_a_step, SWALLOWED),
+    (catches_everything_around_a_gather, SWALLOWED),
+    (raises_another_error_instead, SWALLOWED),
+    (no_name, "the workflow's code raised ValueError"),
+    (deadline_as_a_number, "the workflow's code raised TypeError"),
+    (gives_back_a_future, "result is of the type"),
+]
+
+
+def flow(body: Callable[[Context], Any]) -> Workflow[Nothing]:
+    @workflow(name="mistaken")
+    async def mistaken(ctx: Context, request: Nothing) -> Any:
+        return await body(ctx)
+
+    return mistaken
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "FIRST_PAUSE", 0.001)
+
+
+@pytest.mark.parametrize(("body", "text"), MISTAKES)
+async def test_a_mistake_ends_its_workflow_with_a_text_that_names_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: Any, text: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with plant(tmp_path, "memory://", flow(body)) as works:
+            await works.start("a")
+            state, error = await works.ended("a")
+
+    assert state == "failed"
+    assert text in error["message"]
+    assert "mistaken.a" in caplog.text
+
+
+@pytest.mark.parametrize("body", [missing_argument, sleeps, catches_everything, never_awaits])
+async def test_so_it_does_on_every_engine(tmp_path: Path, engine_url: str, body: Any) -> None:
+    async with plant(tmp_path, engine_url, flow(body)) as works:
+        await works.start("a")
+        state, error = await works.ended("a")
+
+    assert state == "failed"
+    assert dict(MISTAKES)[body] in error["message"]
+
+
+async def gathers_steps(ctx: Context) -> Any:
+    return await asyncio.gather(ctx.run(charge, "a"), ctx.run(charge, "b"))
+
+
+async def gathers_branches(ctx: Context) -> Any:
+    turn = asyncio.Semaphore(1)
+
+    async def branch(order: str) -> Any:
+        async with turn:
+            first = await ctx.run(charge, order)
+
+        return [first, await ctx.run(charge, order)]
+
+    return await asyncio.gather(branch("a"), branch("b"))
+
+
+async def gathers_waits_with_their_errors(ctx: Context) -> Any:
+    return await asyncio.gather(ctx.sleep(timedelta(milliseconds=20)), ctx.run(charge, "a"), return_exceptions=True)
+
+
+async def uses_a_task_group(ctx: Context) -> Any:
+    async with asyncio.TaskGroup() as group:
+        found = [group.create_task(branch) for branch in (nap(ctx), nap(ctx))]
+
+    return [each.result() for each in found]
+
+
+async def nap(ctx: Context) -> Any:
+    await ctx.sleep(timedelta(milliseconds=20))
+    return await ctx.run(charge, "a")
+
+
+async def compensates(ctx: Context) -> Any:
+    try:
+        await ctx.run(raises(ValueError("no")))
+    except Exception:  # noqa: BLE001 - as an author would
+        return await ctx.run(charge, "refund")
+
+
+async def gives_texts_for_dates(ctx: Context) -> Any:
+    return await ctx.run(gives({"at": timedelta(days=1), "names": {"a"}, "bytes": b"a"}))
+
+
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        (gathers_steps, ["a 1", "b 1"]),
+        (gathers_branches, [["a 1", "a 1"], ["b 1", "b 1"]]),
+        (gathers_waits_with_their_errors, [None, "a 1"]),
+        (uses_a_task_group, ["a 1", "a 1"]),
+        (compensates, "refund 1"),
+        (gives_texts_for_dates, {"at": "P1D", "names": ["a"], "bytes": "YQ=="}),
+    ],
+)
+async def test_what_is_no_mistake_works(tmp_path: Path, body: Any, result: Any) -> None:
+    async with plant(tmp_path, "memory://", flow(body)) as works:
+        await works.start("a")
+
+        assert await works.ended("a") == ("succeeded", result)
+
+
+async def test_a_step_that_never_ends_is_ended_by_a_cancel_once_it_does(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def stuck(ctx: Context) -> None:
+        await go_on.wait()
+        raise ValueError
+
+    async def waits(ctx: Context) -> Any:
+        await ctx.run(stuck)
+
+    async with plant(tmp_path, "memory://", flow(waits)) as works:
+        await works.start("a")
+        await works.opened("mistaken.a:1")
+        await request_cancel(works.engine, "mistaken.a")
+        go_on.set()
+        await pause(0)
+
+        assert (await works.ended("a"))[0] == "cancelled"
