@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orchestrator.engine.process_time import Timer
+
 
 class HandClock:
     """The time of a trial. Called, it returns milliseconds since the epoch, as the SDK's clocks do."""
@@ -36,7 +38,7 @@ class HandClock:
 
         await self._nap(seconds)
 
-    def call_later(self, seconds: float, act: Callable[[], None]) -> asyncio.Future[None]:
+    def call_later(self, seconds: float, act: Callable[[], None]) -> Timer:
         """Call a function when the clock has been moved by so many seconds, unless what is returned is cancelled."""
         nap = self._nap(seconds)
         nap.add_done_callback(lambda ended: None if ended.cancelled() else act())
