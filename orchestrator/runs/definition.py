@@ -149,7 +149,11 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, Misused):
             return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
 
-        return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
+        described = self._described(error)
+        # The tries of the step are in the log. The way of its error through the workflow is ours, not the author's.
+        shown = described if isinstance(error, StepFailed) else describe_crash(error)
+
+        return Ending.failed(described, shown=shown, unexpected=True)
 
     async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
         """Return how code has ended by itself, although a cancel may have reached it."""
