@@ -78,7 +78,8 @@ class Context(SDKContext):
         effects = effects_of(ctx)
 
         if not isinstance(effects, _WatchfulEffects):
-            watchful = _WatchfulEffects(effects)
+            interrupts = Interrupts(ctx.get_dependency(Engine).process_time.seconds)
+            watchful = _WatchfulEffects(effects, interrupts)
             replace_effects(ctx, watchful)
             _running.set(watchful)
 
@@ -479,7 +480,7 @@ def aside_id(workflow_id: str, until: int) -> str:
 class _WatchfulEffects:
     """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, effects: Effects, interrupts: Interrupts) -> None:
         self._effects = effects
         #: When each wait was opened, by its id.
         self.opened: Final[dict[str, int | None]] = {}
@@ -491,7 +492,7 @@ class _WatchfulEffects:
         self.checked: Final[set[str]] = set()
         #: Whether a cancel ended a step, a sleep or a call.
         self.cancel_seen = False
-        self.interrupts: Final = Interrupts()
+        self.interrupts: Final = interrupts
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         step, wait = _step.get(), _wait.get()
