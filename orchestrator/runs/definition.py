@@ -214,8 +214,8 @@ def workflow[Request: BaseModel](
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
     The function returns what JSON can hold, and ends the workflow in another way by raising `WorkflowFailed`,
-    `WorkflowExpired` or `WorkflowCancelled`. The result may be called as a workflow only by the engine: start it over
-    the API, in a `Trial`, or by `run_workflow`.
+    `WorkflowExpired` or `WorkflowCancelled`. Start it over the API, in a `Trial` or by `run_workflow`; only the engine
+    calls it.
 
     The name defaults to the function's. The first line of its docstring is the summary that the API shows. `group` is
     the worker group that runs it. After `timeout` it is over, `expired`, and none of its code runs any more.
