@@ -37,7 +37,7 @@ CLOSED: Final = frozenset(_ENDS)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a wait ended.
+    """How a wait ended. `result()` is the value of a success, or raises; `kind` tells everything apart.
 
     `kind` is `succeeded`, `failed`, `died`, `expired`, `cancelled`, or a decision the workflow allowed. `body` is the
     JSON text that came with it, None where none did. `by` says who settled the wait: the caller itself, the watcher

@@ -67,7 +67,12 @@ _running: ContextVar[_WatchfulEffects | None] = ContextVar("countersign_running"
 
 
 class Context(SDKContext):
-    """The SDK's context, with named steps and waits that close at their deadline."""
+    """What a workflow and its steps get as `ctx`: the SDK's context, with named steps and waits that end in time.
+
+    A workflow uses `run` for a step, `call` for a step of another worker group, `sleep`, and `shielded` for what a
+    cancel must not end. A step uses `get_dependency(Type)`, and `info.id` as an idempotency key: it is the same in each
+    try and after each crash, and no other step of any workflow that the engine holds has it.
+    """
 
     @classmethod
     def over(cls, ctx: SDKContext) -> Self:

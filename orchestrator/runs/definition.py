@@ -213,7 +213,12 @@ def workflow[Request: BaseModel](
 ) -> Callable[[Callable[[Context, Request], Coroutine[Any, Any, Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
-    The name defaults to the function's. The first line of its docstring is the summary that the API shows.
+    The function returns what JSON can hold, and ends the workflow in another way by raising `WorkflowFailed`,
+    `WorkflowExpired` or `WorkflowCancelled`. Start it over the API, in a `Trial` or by `run_workflow`; only the engine
+    calls it.
+
+    The name defaults to the function's. The first line of its docstring is the summary that the API shows. `group` is
+    the worker group that runs it. After `timeout` it is over, `expired`, and none of its code runs any more.
 
     `version` tells several definitions of one name apart: new runs start under the highest, and a run ends under the
     one it began under as long as a loaded module defines that.
