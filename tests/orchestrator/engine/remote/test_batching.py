@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 import psycopg
+import pytest
 from resonate.error import ResonateError, ServerError
 from resonate.resonate import Resonate
 from resonate.types import Value
@@ -143,6 +144,35 @@ async def test_a_lost_connection_is_told_to_each_and_ends_nothing_else() -> None
     assert [type(error) for error in lost] == [ConnectorError] * 3
     assert len({id(error) for error in lost}) == 3
     assert names(await network.send(request("d"))) == "D"
+
+
+async def test_a_failure_of_the_driver_ends_its_own_batch_only(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Fake):
+        async def ask(self, requests: Sequence[str]) -> Sequence[str]:
+            replies = await super().ask(requests)
+
+            if len(self.batches) == 1:
+                raise ValueError("a secret")
+
+            return replies
+
+    database = Failing()
+    network = BatchingNetwork(database, lanes=1)
+    first = sent(network, "a")
+    await pause(0.01)
+    second = sent(network, "b")
+    await pause(0.01)
+    database.open.set()
+
+    with pytest.raises(ConnectorError):
+        await first
+
+    async with asyncio.timeout(10):
+        assert names(await second) == "B"
+
+    assert [record.getMessage().partition(" at ")[0] for record in caplog.records] == [
+        "an exchange with the database failed: builtins.ValueError"
+    ]
 
 
 async def test_too_few_replies_are_given_to_nobody() -> None:
