@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.callback import Address, Callback, open_callback
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
+    from orchestrator.durable.compensation import compensating
     from orchestrator.durable.context import Context
     from orchestrator.durable.dependencies import Dependency, dependency
     from orchestrator.durable.group_steps import GroupStep, group_step
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import (
         CountersignError,
         Misused,
+        NotUndone,
         StepFailed,
         StepRefused,
         StepUnavailable,
@@ -46,6 +48,7 @@ __all__ = [
     "Dependency",
     "GroupStep",
     "Misused",
+    "NotUndone",
     "Outcome",
     "Question",
     "Step",
@@ -59,6 +62,7 @@ __all__ = [
     "WorkflowExpired",
     "WorkflowFailed",
     "ask_people",
+    "compensating",
     "dependency",
     "group_step",
     "open_callback",
@@ -71,11 +75,12 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.approvals.ask_people": ("Answer", "Answers", "ask_people"),
     "orchestrator.callbacks.outcomes": ("Outcome",),
     "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
+    "orchestrator.durable.compensation": ("compensating",),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "Misused", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
+        *("CountersignError", "Misused", "NotUndone", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
         *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.durable.dependencies": ("Dependency", "dependency"),

@@ -6,11 +6,18 @@ setting, because any of these texts may end up in a log.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CountersignError(Exception):
     """The root of the tree."""
+
+
+#: The message of a `WorkflowCancelled` that stands for a cancel of the workflow itself.
+CANCELLED: Final = "the workflow was cancelled"
 
 
 class StartRefused(CountersignError):
@@ -117,6 +124,17 @@ class WorkflowCancelled(WorkflowEnded):
     """The workflow ends `cancelled`, after it has compensated."""
 
     state = "cancelled"
+
+
+class NotUndone(CountersignError):
+    """Steps that were to undo something failed for good. Uncaught, it ends the workflow `failed`, whatever came before.
+
+    `steps` says which, and with which type of error. The cause is what the workflow would have ended with otherwise.
+    """
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(f"not undone: {', '.join(steps)}")
+        self.steps = tuple(steps)
 
 
 class StepRefused(CountersignError):

@@ -20,6 +20,7 @@ from resonate.error import ApplicationError
 from resonate.types import PromiseRecord, Value
 
 from orchestrator.errors import (
+    CANCELLED,
     Misused,
     NotJson,
     StartRefused,
@@ -108,6 +109,27 @@ def is_tampered(record: PromiseRecord) -> bool:
     value = record.value.data
 
     return record.state == "rejected" and isinstance(value, dict) and value.get("ours") == "tampered"
+
+
+def is_cancelled(record: PromiseRecord) -> bool:
+    """Return whether this decoded record is of something that a cancel ended: of the workflow itself, or of another."""
+    value = record.value.data
+
+    match record.state:
+        case "rejected_canceled":
+            return True
+        case "rejected":
+            return isinstance(value, dict) and value.get("ours") == "cancelled"
+        case _:
+            return False
+
+
+def failed_as_cancelled(record: PromiseRecord) -> PromiseRecord:
+    """Return the decoded record of a promise that was cancelled without a value, as a failure that says so."""
+    if record.state != "rejected_canceled" or record.value.data is not None:
+        return record
+
+    return msgspec.structs.replace(record, value=Value(data=failure_of(WorkflowCancelled(CANCELLED))))
 
 
 def failed_as_tampered(record: PromiseRecord) -> PromiseRecord:

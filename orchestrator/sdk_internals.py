@@ -203,6 +203,18 @@ def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[
     dependencies.get = get  # type: ignore[method-assign, assignment]
 
 
+async def read_task(client: Resonate, task_id: str) -> Any:
+    """Return what a remote engine says about a task. The SDK has no method for this request of the protocol."""
+    _, reply = await client._sender._send_envelope("task.get", {"id": task_id}, allow_409=False, routes_by=task_id)
+
+    return reply
+
+
+async def acquire_task(client: Resonate, task_id: str, version: int, *, pid: str, lease: int) -> Any:
+    """Acquire a task for so many milliseconds without running it."""
+    return await client._sender.task_acquire(task_id, version, pid, lease)
+
+
 def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
     """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
 

@@ -86,12 +86,9 @@ class Address:
         return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
 
     async def token(self, ctx: SDKContext) -> str:
-        """Return the bare token, which a caller sends to `/callbacks` as `Authorization: Bearer TOKEN`.
+        """Return what the link carries, for a machine that sends `Authorization: Bearer TOKEN` to `/callbacks`.
 
-        It is what the link carries, and as secret. A person answers by the link only.
-
-        Raises:
-            EngineUnavailable, UnknownPromise: as for `url`.
+        It is as secret as the link, and raises what `url` raises.
         """
         return ctx.get_dependency(Links).token(self.claims(await self.record(ctx)))
 
@@ -149,8 +146,8 @@ class Address:
 class Callback:
     """An open wait. `await callback` suspends the workflow until the wait is over and returns its `Outcome`."""
 
-    def __init__(self, future: ResonateFuture[Any], address: Address) -> None:
-        self._future = future
+    def __init__(self, future: ResonateFuture[Any], address: Address, note_cancel: Callable[[], None]) -> None:
+        self._future, self._note_cancel = future, note_cancel
         self.address: Final = address
         self.over = False
 
@@ -182,6 +179,9 @@ class Callback:
             raise
 
         self.over = True
+
+        if outcome.by == "cancel":
+            self._note_cancel()
 
         if outcome.callback != self.name:
             raise WorkflowFailed(
@@ -282,7 +282,7 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
         outcomes=outcomes,
         opened_at=ctx.opened_at(promise_id),
     )
-    callback = Callback(future, address)
+    callback = Callback(future, address, ctx.note_cancel)
     ctx.at_end(partial(_withdraw_unless_over, ctx, callback))
 
     return callback
@@ -290,7 +290,7 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
 
 async def _withdraw_unless_over(ctx: Context, callback: Callback) -> None:
     if not callback.over:
-        await ctx.run(withdraw_callback, callback.address)
+        await ctx.shielded.run(withdraw_callback, callback.address)
 
 
 async def withdraw_callback(

@@ -6,6 +6,7 @@ Long because what is added to the SDK's requests and what is checked in its repl
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.body import UnderWay
 from orchestrator.durable.group_steps import check_group_step
+from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK, opened_at
 from orchestrator.durable.recorded import difference
 from orchestrator.durable.step_traces import traced_step
@@ -27,13 +29,15 @@ from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
-from orchestrator.errors import CodeChanged, Misused, NotJson, StepFailed
-from orchestrator.failures import failed_as_tampered, is_tampered
+from orchestrator.errors import CANCELLED, CodeChanged, Misused, NotJson, StepFailed, WorkflowCancelled
+from orchestrator.failures import error_of, failed_as_cancelled, failed_as_tampered, is_cancelled, is_tampered
 from orchestrator.sdk_internals import (
     as_written,
     await_only,
     effects_of,
+    keep_as_workflow,
     replace_effects,
+    sleeper_of,
     state_of,
     task_of,
     unrecorded,
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
 
 _step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
+_shielded: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
 
 
 class Context(SDKContext):
@@ -76,6 +81,7 @@ class Context(SDKContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
+        self._is_shielded = False
         # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
         self._unawaited: Final[dict[object, str]] = {}
@@ -93,6 +99,31 @@ class Context(SDKContext):
     @property
     def _watchful(self) -> _WatchfulEffects:
         return cast("_WatchfulEffects", effects_of(self))
+
+    @property
+    def interrupts(self) -> Interrupts:
+        """What of this workflow runs in this process."""
+        return self._watchful.interrupts
+
+    @property
+    def shielded(self) -> Self:
+        """This context, for steps that a cancel must not end, and for sleeps that it may cut short without a word.
+
+        Use it for a step whose effect must be known afterwards. A cancel waits for the step to end, retries included.
+        """
+        new = copy.copy(self)
+        new._is_shielded = True  # noqa: SLF001 - of the same class
+
+        return new
+
+    @property
+    def cancel_seen(self) -> bool:
+        """Whether something that the workflow awaited was ended by a cancel, of the workflow or of that alone."""
+        return self._watchful.cancel_seen
+
+    def note_cancel(self) -> None:
+        """Take note that the workflow's code knows of its cancel."""
+        self._watchful.cancel_seen = self.interrupts.told = True
 
     @property
     def tampered(self) -> str | None:
@@ -144,7 +175,7 @@ class Context(SDKContext):
         self.under_way.check()
         step = as_step(fn)
         step.check_arguments(*args, **kwargs)
-        attempt = _Attempt(step, self.opts.retry_policy, args, kwargs)
+        attempt = _Attempt(step, self.opts.retry_policy, args, kwargs, shielded=self._is_shielded)
 
         if not step.stored:
             future = unrecorded(self, step.name, attempt)
@@ -167,10 +198,17 @@ class Context(SDKContext):
         return self._watched(super().rpc(fn, *args, **kwargs))
 
     def sleep(self, duration: timedelta) -> ResonateFuture[None]:
-        """Suspend the workflow for this long. It holds nothing in the meantime."""
-        self.under_way.check()
+        """Suspend the workflow for this long. It holds nothing in the meantime.
 
-        return self._watched(super().sleep(duration))
+        A cancel of the workflow ends it early, with `WorkflowCancelled`.
+        """
+        self.under_way.check()
+        mark = _shielded.set(self._is_shielded)
+
+        try:
+            return self._watched(super().sleep(duration))
+        finally:
+            _shielded.reset(mark)
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
         """Open a promise for somebody who can write to the engine; a callback needs `open_callback`."""
@@ -318,13 +356,20 @@ class _Attempt:
     __signature__ = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
 
     def __init__(
-        self, step: Step[..., Any], pace: RetryPolicy | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        step: Step[..., Any],
+        pace: RetryPolicy | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        shielded: bool,
     ) -> None:
         self.__name__ = step.name
         self._step = step
         self._policy = step.policy if pace is None else replace(step.policy, pace=pace)
         self._args = args
         self._kwargs = kwargs
+        self._shielded = shielded
 
     async def __call__(self, ctx: SDKContext) -> Any:
         inner = Context.over(ctx)
@@ -349,8 +394,20 @@ class _Attempt:
 
         step = self._step
 
-        with traced_step(inner, step.name):
-            return await try_step(inner, step.name, self._policy, step.body, call, recorded=step.stored)
+        async def tries() -> Any:
+            return await try_step(inner, step.name, self._policy, step.body, call, recorded=step.stored, pause=pause)
+
+        async def pause(seconds: float) -> None:
+            await inner.interrupts.pause(inner.info.id, sleeper_of(inner)(seconds))
+
+        try:
+            with traced_step(inner, step.name):
+                return await inner.interrupts.step(inner.info.id, tries, shielded=self._shielded or not step.stored)
+
+        except WorkflowCancelled:
+            # The SDK would try it again.
+            keep_as_workflow(inner)
+            raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,6 +456,9 @@ class _WatchfulEffects:
         self.changed: Final[list[str]] = []
         #: The steps whose results are known to be storable.
         self.checked: Final[set[str]] = set()
+        #: Whether a cancel ended a step, a sleep or a call.
+        self.cancel_seen = False
+        self.interrupts: Final = Interrupts()
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         step, wait = _step.get(), _wait.get()
@@ -410,7 +470,7 @@ class _WatchfulEffects:
         elif "resonate:timer" in req.tags:
             req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
 
-        record = await self._effects.create_promise(req)
+        record = await self.interrupts.record(self._effects.create_promise(req))
 
         if wait is not None:
             self.opened[record.id] = opened_at(record)
@@ -425,7 +485,16 @@ class _WatchfulEffects:
             self.changed.append(changed)
             raise CodeChanged(changed)
 
+        if wait is None and is_cancelled(record):
+            record = failed_as_cancelled(record)
+            self._cancelled(error_of(record.value.data))
+
         return record
+
+    def _cancelled(self, error: Exception) -> None:
+        if isinstance(error, WorkflowCancelled) and not _shielded.get():
+            self.cancel_seen = True
+            self.interrupts.told |= str(error) == CANCELLED
 
     async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
         if id in self.checked:
@@ -434,7 +503,10 @@ class _WatchfulEffects:
             step = _step.get()
             result = storable(result, f"the result of {'a step' if step is None else step.name}")
 
-        return await self._effects.settle_promise(id, result)
+        if isinstance(result, WorkflowCancelled):
+            self._cancelled(result)
+
+        return await self.interrupts.record(self._effects.settle_promise(id, result))
 
 
 def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:

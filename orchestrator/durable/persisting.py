@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from resonate.error import ApplicationError
 
+from orchestrator.errors import WorkflowCancelled
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -29,8 +31,8 @@ DONE: Final[Tried] = {"again": False, "why": None}
 
 async def pause(ctx: Context, seconds: float) -> None:
     """Sleep durably. A cancel ends the sleep without an error; the workflow sees the cancel at its next wait."""
-    with contextlib.suppress(ApplicationError):
-        await ctx.sleep(timedelta(seconds=seconds))
+    with contextlib.suppress(ApplicationError, WorkflowCancelled):
+        await ctx.shielded.sleep(timedelta(seconds=seconds))
 
 
 async def persist(

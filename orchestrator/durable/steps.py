@@ -2,6 +2,8 @@
 
 A step is checked before it takes a place in its workflow's record. The SDK takes the place first, and a place that is
 taken and never filled would make every later step wait forever.
+
+Long because each way to take something else for a step has a text of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import inspect
 import math
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, overload, runtime_checkable
 
 from resonate.durable import DurableFunction
@@ -90,6 +92,17 @@ class Step[**Parameters, Result]:
     @cached_property
     def _function(self) -> DurableFunction:
         return DurableFunction(self.body)
+
+    def check_takes_ctx(self) -> None:
+        """Return if the step's function takes `ctx`.
+
+        Raises:
+            Misused: it does not.
+        """
+        try:
+            _ = self._function
+        except ApplicationError:
+            raise Misused(f"the step {self.name} must take ctx as its first parameter") from None
 
     def check_arguments(self, *args: Any, **kwargs: Any) -> None:
         """Return if the step can be called with these arguments after `ctx`.
@@ -178,9 +191,14 @@ def step(  # noqa: PLR0913 - one policy, all of it named
 
     def define(body: Callable[..., Any]) -> Step[..., Any]:
         check_body(body, Misdefined)
-        check_takes_ctx(body, Misdefined)
+        defined = Step(body=body, name=name_of(body) if name is None else name, policy=policy, stored=stored)
 
-        return Step(body=body, name=name_of(body) if name is None else name, policy=policy, stored=stored)
+        try:
+            defined.check_takes_ctx()
+        except Misused as error:
+            raise Misdefined(str(error)) from None
+
+        return defined
 
     return define if body is None else define(body)
 
@@ -217,11 +235,22 @@ def as_step(given: object) -> Step[..., Any]:
     if isinstance(given, Step):
         return given
 
+    is_lasting = inspect.isfunction(given) and "<locals>" not in given.__qualname__
+
+    return _known(given) if is_lasting else _defined(given)
+
+
+def _defined(given: object) -> Step[..., Any]:
     check_body(given, Misused)
     body = cast("Callable[..., Awaitable[Any]]", given)
-    check_takes_ctx(body, Misused)
+    found = Step(body=body, name=name_of(body))
+    found.check_takes_ctx()
 
-    return Step(body=body, name=name_of(body))
+    return found
+
+
+#: Looking at a signature takes longer than the rest of a step's start. Functions inside functions may hold much memory.
+_known = lru_cache(maxsize=1024)(_defined)
 
 
 def check_body(given: object, error: type[Misdefined | Misused]) -> None:
@@ -244,14 +273,6 @@ def check_body(given: object, error: type[Misdefined | Misused]) -> None:
 
     if not _is_async(given):
         raise error(f"the step {name_of(given)} must be an async function: async def {_definable(name_of(given))}(ctx)")
-
-
-def check_takes_ctx(given: Callable[..., Any], error: type[Misdefined | Misused]) -> None:
-    """Return if the function of a step takes `ctx`; raise `error` otherwise."""
-    try:
-        DurableFunction(given)
-    except ApplicationError:
-        raise error(f"the step {name_of(given)} must take ctx as its first parameter") from None
 
 
 def awaitable(name: str, result: Any) -> Awaitable[Any]:

@@ -77,11 +77,12 @@ async def try_step(  # noqa: PLR0913 - one step, all of it named
     call: Callable[[], Awaitable[Any]],
     *,
     recorded: bool = True,
+    pause: Callable[[float], Awaitable[None]] | None = None,
 ) -> Any:
     """Return what `call` returns, after as many tries as the policy allows; raise the error of the last one.
 
     `body` is the author's function. A step that has used `ctx` itself for steps is not tried again, because what it
-    began is on record. Without `recorded` the store gets nothing.
+    began is on record. Without `recorded` the store gets nothing. `pause` sleeps so many seconds before another try.
     """
     tries = _Tries(ctx, name, policy, body, recorded=recorded)
 
@@ -104,7 +105,7 @@ async def try_step(  # noqa: PLR0913 - one step, all of it named
                 keep_as_workflow(ctx)
                 raise _final(error, failed) from error
 
-            await sleeper_of(ctx)(failed.pause)
+            await (pause or sleeper_of(ctx))(failed.pause)
 
 
 class _Tries:

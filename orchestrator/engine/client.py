@@ -13,6 +13,7 @@ from orchestrator.counts import Counts
 from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
 from orchestrator.engine.promises import Promises
+from orchestrator.engine.tasks import Tasks
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 from orchestrator.sdk_internals import has_active_tasks, refuse_tasks
 from orchestrator.tracing import Tracing
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.marks import Marks
     from orchestrator.engine.open_waits import LookAtWaits, OpenWaits
+    from orchestrator.engine.tasks import TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +70,14 @@ class Engine:
         open_waits: LookAtWaits | None = None,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
+        held: Callable[[str], TaskState | None] | None = None,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
         self.embedded: Final = embedded
         self.seconds: Final = seconds
         self.promises: Final = Promises(resonate.promises, seconds=seconds)
+        self.tasks: Final = Tasks(resonate, seconds=seconds, held=held)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         #: Where this process's spans go.
         self.tracing = tracing if tracing is not None else Tracing()

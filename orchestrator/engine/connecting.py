@@ -36,6 +36,7 @@ from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
 from orchestrator.engine.remote.short_replies import ShortReplies
 from orchestrator.engine.sdk_events import correct_lines, observe
+from orchestrator.engine.tasks import TaskState
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
 from orchestrator.stored_names import OPENING
@@ -161,10 +162,17 @@ async def embedded_engine(
         close=embedded.stop,
         marks=embedded.marks(seconds=seconds),
         clock=lambda: clock() / 1000,
+        held=lambda task_id: _task_in(embedded, task_id),
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,
         tracing=Tracing.configured(wanted=settings.traces),
     )
+
+
+def _task_in(embedded: EmbeddedConnection, task_id: str) -> TaskState | None:
+    task = embedded.state.tasks.get(task_id)
+
+    return None if task is None else TaskState(task.state, task.version)
 
 
 def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:

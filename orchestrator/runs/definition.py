@@ -7,7 +7,6 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,11 +21,13 @@ from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
 from orchestrator.engine import Engine
 from orchestrator.errors import (
+    CANCELLED,
     CodeChanged,
     CountersignError,
     Misdefined,
     Misused,
     NotJson,
+    NotUndone,
     StepFailed,
     StoreTampered,
     WorkflowCancelled,
@@ -34,8 +35,10 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
+from orchestrator.runs.cancel_watch import watching
 from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import EndLog
+from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending, Start
 from orchestrator.text.crashes import describe_crash, place_in
 from orchestrator.text.redaction import redact
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 _LAST_VERSION: Final = 1000
 
@@ -84,12 +86,13 @@ class Workflow[Request: BaseModel]:
         """Run the workflow's code and return how it ended, as the root promise holds it. Errors of the code end it too.
 
         An unexpected error ends the workflow as failed, with the error's type and place, or as cancelled if somebody
-        asked for that. So does a result that JSON cannot hold, with the place in the result.
+        asked for that. So does a result that JSON cannot hold, with the place in the result. Code that returns after
+        its cancel has reached it has been cancelled too, and keeps what it returned.
         """
         flow = Context.over(ctx)
         trace = trace_of(start)
 
-        with flow.get_dependency(Engine).tracing.within(trace):
+        with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
             ending = await self._ending(flow, start)
 
         if flow.tampered is not None:
@@ -122,26 +125,35 @@ class Workflow[Request: BaseModel]:
 
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
-            result = await Body(self.body(flow, self._request(flow, start)), flow.under_way)
+            result = await flow.interrupts.drive(Body(self.body(flow, self._request(flow, start)), flow.under_way))
             flow.check_awaited()
 
-            return Ending.succeeded(result)
+            return await self._after_cancel(flow, Ending.succeeded(result))
 
         except WorkflowEnded as end:
             return Ending.raised(end)
         except StoreTampered as error:
             return Ending.failed(str(error), unexpected=True)
+        except NotUndone as error:
+            return self._not_undone(error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an author's code raises
             if flow.changed is not None:
                 raise Suspended from None
 
-            if await flow.run(cancel_requested):
-                return Ending.raised(WorkflowCancelled("the workflow was cancelled"))
+            if await flow.shielded.run(cancel_requested):
+                return Ending.raised(WorkflowCancelled(CANCELLED))
 
-            if isinstance(error, Misused):
-                return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+            return self._unexpected(error)
 
-            return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
+    def _unexpected(self, error: BaseException) -> Ending:
+        if isinstance(error, Misused):
+            return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+
+        return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
+
+    async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
+        """Return how code has ended that returned, although a cancel may have reached it."""
+        return ending.of_a_cancelled() if flow.cancel_seen and await flow.shielded.run(cancel_requested) else ending
 
     def _request(self, flow: Context, start: object) -> Request:
         try:
@@ -151,6 +163,19 @@ class Workflow[Request: BaseModel]:
             reason = f"the stored input does not fit this version of the workflow: {fields}"
 
         raise WorkflowFailed(reason)
+
+    def _not_undone(self, error: NotUndone) -> Ending:
+        cause, fields = error.__cause__, dict[str, object]()
+
+        if isinstance(cause, WorkflowEnded):
+            reason = str(cause)
+            fields = {name: value for name, value in cause.error.items() if name != "message"}
+        else:
+            reason = "" if cause is None else self._described(cause)
+
+        ending = Ending.raised(WorkflowFailed(f"{reason}; {error}", **fields))
+
+        return replace(ending, shown=describe_crash(error), unexpected=True)
 
     def _described(self, error: BaseException) -> str:
         """Return what the workflow API says about an error. Only the texts of our own errors never quote a body."""
@@ -198,7 +223,7 @@ def workflow[Request: BaseModel](
     def define(body: Callable[[Context, Request], Coroutine[Any, Any, Any]]) -> Workflow[Request]:
         chosen = name if name is not None else getattr(body, "__name__", "")
 
-        if _NAME.fullmatch(chosen) is None:
+        if not is_workflow_name(chosen):
             raise Misdefined(f"a workflow's name is 1 to 64 of A-Z a-z 0-9 _ -, not {chosen!r}")
 
         if not inspect.iscoroutinefunction(body):

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 #: `.` and `..` are excluded, because clients and proxies resolve them as parts of the path.
 _ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:+@-]{1,128}", re.ASCII)
 
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
 #: What an id may be, in words.
 ID_RULE: Final = "An id has 1 to 128 characters of A-Z a-z 0-9 . _ : + @ - and is neither . nor .."
 
@@ -28,6 +30,11 @@ class RootName(NamedTuple):
     def document(self) -> dict[str, str]:
         """Return the JSON object that names the workflow in responses and log lines."""
         return {"workflow": self.workflow, "id": self.id}
+
+
+def is_workflow_name(text: str) -> bool:
+    """Return whether a workflow can have this name: 1 to 64 of `A-Za-z0-9_-`."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_workflow_id(text: str) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
-from orchestrator.errors import EngineUnavailable, NotJson, WorkflowFailed
+from orchestrator.errors import CANCELLED, EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
 from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
 from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
@@ -76,7 +76,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a workflow ended. `result` is JSON text, for a succeeded one; `error` a JSON object, for the others.
+    """How a workflow ended. `result` is JSON text, if its code returned; `error` a JSON object, unless it succeeded.
 
     `shown` is what a log line may say of the error; it is not stored. `unexpected` says that it was no error that a
     workflow is meant to end with, and `abandons` that the waits which its code has left open do not keep it.
@@ -127,6 +127,10 @@ class Ending:
             error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
 
         return cls(state=end.state, error=error, shown=_shown(end))
+
+    def of_a_cancelled(self) -> Self:
+        """Return the ending of a workflow that was cancelled, and whose code then returned what this one returned."""
+        return replace(self, state="cancelled", error={"message": CANCELLED}, shown=CANCELLED)
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's value."""

@@ -134,7 +134,7 @@ async def _ended(flow: Context, workflow: Workflow[Any], text: str) -> str:
     if view.state == "running":
         suspend_until_settled(flow, root_id)
 
-    if view.result is None:
+    if view.state != "succeeded" or view.result is None:
         raise error_of({"ours": view.state, "error": view.error})
 
     return view.result

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from resonate.error import ApplicationError
 
 from orchestrator.callbacks.callback import Address, Callback, open_callback
 from orchestrator.databricks.run import job_subject
@@ -80,6 +79,9 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
     attempt is made after the job's own failure and after a job that died. It has its own callback and so its own token,
     and the pause before it grows. However the pipeline ends, `notify` gets a mail.
     """
+    # Only a step that has ended says whether there is a run to stop. A cancel reaches the pipeline by its callback.
+    ctx = ctx.shielded
+
     try:
         ended = await _attempted(ctx, request)
     except WorkflowEnded as end:
@@ -162,7 +164,7 @@ async def _wanted_after_pause(ctx: Context, callback: Callback, seconds: float) 
     await Context.first_over([callback.future, nap])
     wanted: bool = await ctx.run(end_pause, callback.address, await nap.id())
 
-    with contextlib.suppress(ApplicationError):  # cut short
+    with contextlib.suppress(WorkflowCancelled):  # cut short
         await nap
 
     return wanted

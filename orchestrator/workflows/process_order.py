@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.durable.compensation import compensating
 from orchestrator.runs.definition import workflow
 from orchestrator.workflows.shop.order_book import order_history
 from orchestrator.workflows.shop.prices import total_cents
@@ -40,18 +41,15 @@ class OrderRequest(BaseModel):
 
 @workflow()
 async def process_order(ctx: Context, request: OrderRequest) -> dict[str, Any]:
-    """Validate an order, charge it, look the customer's history up, ship it."""
+    """Validate an order, charge it, look the customer's history up, ship it. If that fails, the charge is refunded."""
     total = await ctx.run(validate, request)
-    payment = await ctx.run(charge, request, total)
 
-    try:
+    async with compensating(ctx) as undo:
+        # A cancel waits until the charge is made or refused, because only then can it be refunded.
+        payment = await ctx.shielded.run(charge, request, total)
+        undo.add(refund, payment)
         earlier = await ctx.call(order_history, request.order_id, request.customer, total)
-    except Exception:
-        # Cancelled while the group was absent, or the step failed: the charge is refunded.
-        await ctx.run(refund, payment)
-        raise
-
-    shipment = await ctx.run(ship, request, first=earlier >= _REGULAR)
+        shipment = await ctx.run(ship, request, first=earlier >= _REGULAR)
 
     return {
         "order_id": request.order_id,

@@ -2,10 +2,13 @@
 
 Nothing about a workflow is kept here: every response is read from the engine, so every replica gives the same one,
 before and after a restart.
+
+Long because one surface has all that is done with one workflow.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -15,9 +18,9 @@ from urllib.parse import urlsplit
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.errors import UnknownPromise
-from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.cancellation import request_cancel, see_through
 from orchestrator.runs.changed_code import held_up
-from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, name_of_root, root_id_of
+from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, is_workflow_name, name_of_root, root_id_of
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
@@ -69,6 +72,7 @@ class Workflows:
         self._organisation = organisation
         self._public_path = urlsplit(public_url).path
         self._api_keys = api_keys
+        self._pursued: dict[str, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
@@ -131,13 +135,12 @@ class Workflows:
     async def show(self, request: Request) -> Response:
         """Return the workflow's state, as JSON or as a page."""
         self._api_keys.authorise(request, "read")
-        self._workflow(request)
-        root_id = root_id_of(request.path_params["name"], _id_of(request))
+        root_id = self._root_id(request)
 
         try:
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise Problem("unknown-id") from None
+            raise self._unknown(request) from None
 
         view = await self._waited(request, view)
 
@@ -161,8 +164,7 @@ class Workflows:
     async def cancel(self, request: Request) -> Response:
         """Request the workflow's cancellation, which has no effect on a workflow that is over."""
         by = self._api_keys.authorise(request, "operate")
-        self._workflow(request)
-        root_id = root_id_of(request.path_params["name"], _id_of(request))
+        root_id = self._root_id(request)
 
         try:
             with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
@@ -170,12 +172,34 @@ class Workflows:
 
             if cancelled:
                 log_action(logger, request.scope, root_id, "cancelled", by=by)
+                self._see_through(root_id)
 
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise Problem("unknown-id") from None
+            raise self._unknown(request) from None
 
         return JSONResponse(_document(view), status_code=202)
+
+    def _see_through(self, root_id: str) -> None:
+        """Pursue a cancel from here. A group without a worker has nobody else to do it."""
+        if self._edge.engine.embedded or root_id in self._pursued:
+            return
+
+        task = asyncio.create_task(see_through(self._edge.engine, root_id, sleep=asyncio.sleep))
+        self._pursued[root_id] = task
+        task.add_done_callback(lambda _: self._pursued.pop(root_id))
+
+    def _root_id(self, request: Request) -> str:
+        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled."""
+        if not is_workflow_name(request.path_params["name"]):
+            self._workflow(request)
+
+        return root_id_of(request.path_params["name"], _id_of(request))
+
+    def _unknown(self, request: Request) -> Problem:
+        self._workflow(request)
+
+        return Problem("unknown-id")
 
     def _workflow(self, request: Request) -> Workflow[Any]:
         try:
@@ -234,7 +258,7 @@ def _id_of(request: Request) -> str:
 def _document(view: RootView) -> dict[str, Any]:
     document: dict[str, Any] = {**name_of_root(view.root_id).document(), "state": view.state}
 
-    if view.state == "succeeded" and view.result is not None:
+    if view.result is not None:
         document["result"] = json.loads(view.result)
 
     if view.error is not None:

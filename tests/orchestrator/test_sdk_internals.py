@@ -22,6 +22,7 @@ from resonate.connections import LocalConnection
 from resonate.connections.local import ServerState
 from resonate.context import Context
 from resonate.effects import Effects
+from resonate.error import ServerError
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
 from resonate.types import Value
@@ -31,12 +32,14 @@ from support.plant import PATIENCE, pause
 from orchestrator.engine import connect
 from orchestrator.runs.group_ping import PING, is_served, ping
 from orchestrator.sdk_internals import (
+    acquire_task,
     as_written,
     effects_of,
     has_active_tasks,
     is_workflow,
     keep_as_workflow,
     provide,
+    read_task,
     refuse_tasks,
     replace_effects,
     replace_send,
@@ -373,6 +376,21 @@ async def test_a_workflow_can_suspend_on_the_root_of_another_one() -> None:
         assert await handle.result() == "seen"
 
     assert calls == ["f.1:1", "f.1:1"]
+    await resonate.stop()
+
+
+async def test_a_task_can_be_acquired_without_running_it_and_the_engine_asked_about_it() -> None:
+    connection = LocalConnection()
+    resonate = Resonate(network=connection, env={}, subscription_refresh_secs=0, autostart=False)
+    await resonate.promises.create("w.1", 2**42, Value(), {"resonate:target": connection.resolve_target("nobody")})
+
+    assert (await acquire_task(resonate, "w.1", 0, pid="us", lease=1000)).task.id == "w.1"
+    assert connection.state.tasks["w.1"].state == "acquired"
+
+    # The engine in this process does not know the request, which shows that it was sent.
+    with pytest.raises(ServerError, match=r"task\.get"):
+        await read_task(resonate, "w.1")
+
     await resonate.stop()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +224,8 @@ async def test_a_cancel_asked_for_before_the_wait_was_open_still_reaches_it(work
     await works.start("a", turns=1)
     await request_cancel(works.engine, works.root("a"))
 
-    assert await works.ended("a") == ("succeeded", ["cancelled"])
+    assert await works.ended("a") == ("cancelled", ["cancelled"])
+    assert json.loads((await works.end("a")).error or "") == {"message": "the workflow was cancelled"}
 
 
 async def test_a_step_that_is_under_way_when_the_worker_stops_is_finished_and_not_repeated(

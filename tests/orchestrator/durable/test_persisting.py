@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from resonate.error import ApplicationError
 
@@ -22,6 +22,10 @@ class Context:
         self.results = list(results)
         self.slept: list[float] = []
         self.tried = 0
+
+    @property
+    def shielded(self) -> Self:
+        return self
 
     async def run(self, step: Any, *args: Any) -> Tried:
         self.tried += 1

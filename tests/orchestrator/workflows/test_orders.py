@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 from support.plant import PATIENCE, Plant, pause, plant, worker
 
+from orchestrator import Context, StepRefused, step
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.group_ping import is_served
@@ -21,6 +23,9 @@ from orchestrator.workflows.process_order import OrderRequest, process_order
 from orchestrator.workflows.shop.order_book import OrderBook
 from orchestrator.workflows.shop.prices import total_cents, unit_cents
 from receiver.commands import doctor
+
+#: The package has the workflow itself under the module's name.
+order_module = sys.modules["orchestrator.workflows.process_order"]
 
 SHIPPED = load_workflows(["orchestrator.workflows"]).values()
 
@@ -89,6 +94,46 @@ async def test_a_cancel_while_the_group_is_absent_gives_the_money_back(
 
         assert (await one.ended("1"))[0] == "cancelled"
         assert "refund" in [name_of(record) for record in await one.steps("1")]
+
+
+async def refused(_ctx: Context, /, *_: object, **__: object) -> None:
+    raise StepRefused("not today")
+
+
+async def test_an_order_that_cannot_be_shipped_is_refunded(
+    tmp_path: Path, engine_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_module, "ship", step()(refused))
+
+    async with plant(tmp_path, engine_url, process_order) as one, others(tmp_path, one):
+        await ordered(one, "1")
+
+        assert await one.ended("1") == ("failed", {"message": "StepRefused: not today"})
+        steps = [name_of(record) for record in await one.steps("1")]
+        assert steps == ["validate", "charge", "order_history", "refused", "refund", "cancel_requested"]
+
+
+async def test_a_refund_that_fails_for_good_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_module, "ship", step()(refused))
+    monkeypatch.setattr(order_module, "refund", step()(refused))
+
+    async with plant(tmp_path, "memory://", process_order) as one:
+        await ordered(one, "1")
+
+        assert await one.ended("1") == (
+            "failed",
+            {"message": "StepRefused: not today; not undone: refused failed with StepRefused"},
+        )
+
+
+async def test_an_order_whose_charge_fails_is_not_refunded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_module, "charge", step()(refused))
+
+    async with plant(tmp_path, "memory://", process_order) as one:
+        await ordered(one, "1")
+
+        assert (await one.ended("1"))[0] == "failed"
+        assert "refund" not in [name_of(record) for record in await one.steps("1")]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Long because the API has four methods, and each has its cases.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,8 @@ from support.edge import ASK, AUTHORISED, Edge, Question, ask, edge, get, proble
 from support.plant import pause
 
 from orchestrator import Context, run_workflow, workflow
-from orchestrator.runs import step_view
+from orchestrator.runs import step_view, unrun
+from orchestrator.runs.roots import start_root
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -319,3 +321,22 @@ async def test_a_sub_workflow_and_its_parent_name_each_other(tmp_path: Path) -> 
         assert (step["name"], step["state"], child["workflow"]) == ("ask", "running", "ask")
         assert below == {**child, "state": "running", "parent": {"workflow": "asks_below", "id": "eu"}}
         assert f'href="../ask/{child["id"]}"' in page.text
+
+
+# -- code that is gone --------------------------------------------------------
+
+
+async def test_a_workflow_that_is_loaded_no_longer_can_be_read_and_cancelled(
+    here: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unrun, "UNBEGUN_GRACE", 0.5)
+    await start_root(here.engine, name="gone", workflow_id="1", text="{}", group="default", timeout=timedelta(days=1))
+
+    assert (await get(here, "/workflows/gone/1")).json() == {"workflow": "gone", "id": "1", "state": "running"}
+    assert (await here.client.delete("/workflows/gone/1", headers=AUTHORISED)).status_code == 202
+    ended = (await get(here, "/workflows/gone/1", Prefer="wait=20")).json()
+    assert ended["state"] == "cancelled"
+    assert ended["error"]["message"].startswith("the workflow was cancelled: no worker ran its code")
+    problem(await put(here, "/workflows/gone/1"), 404, "unknown-workflow")
+    problem(await get(here, "/workflows/gone/2"), 404, "unknown-workflow")
+    problem(await get(here, "/workflows/countersign~x/2"), 404, "unknown-workflow")

@@ -1,0 +1,71 @@
+"""Compensation: undoing what a workflow has done when something fails behind it.
+
+async with compensating(ctx) as undo:
+    payment = await ctx.run(charge, order)
+    undo.add(refund, payment)
+    await ctx.run(ship, order)
+
+A workflow is replayed whenever it goes on, so nothing may be undone when it is only suspended. It is suspended by a
+`BaseException`, which is why `finally` is the wrong place for compensation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator.errors import NotUndone
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from orchestrator.durable.context import Context
+
+
+class compensating:  # noqa: N801 - it is read as a keyword is
+    """A block whose steps are undone when an exception leaves it: the last one first, each as a step.
+
+    A step that undoes is tried again like every other step, and a cancel does not end it. If it fails for good, the
+    others are undone all the same, and `NotUndone` says which were not. Otherwise the exception goes on as it was.
+
+    Nothing is undone when the block ends by itself. Nothing is undone either when the workflow reaches its own timeout,
+    because none of its code runs after that.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._undo: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+
+    def add(self, step: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Have this step run if the block fails. Call it right after the step that it undoes."""
+        self._undo.append((step, args, kwargs))
+
+    async def __aenter__(self) -> Self:
+        """Return this, to `add` steps to."""
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Undo what was added if an exception leaves the block.
+
+        Raises:
+            NotUndone: a step failed for good; the exception is its cause.
+        """
+        if not isinstance(error, Exception | SystemExit) or self._ctx.changed is not None:
+            # Suspended, or code that does not fit the record: the workflow is not over.
+            return
+
+        failed = []
+
+        while self._undo:
+            step, args, kwargs = self._undo.pop()
+
+            try:
+                await self._ctx.shielded.run(step, *args, **kwargs)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the other steps are undone
+                name = getattr(step, "name", None) or getattr(step, "__name__", "a step")
+                kind = getattr(fault, "kind", "") or type(fault).__name__
+                failed.append(f"{name} failed with {kind}")
+
+        if failed:
+            raise NotUndone(failed) from error

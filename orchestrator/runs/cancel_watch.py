@@ -1,0 +1,100 @@
+"""Noticing a cancel in the process that runs the workflow's code, and ending what does not end by itself.
+
+The engine wakes a workflow that waits. One that runs is in a step for hours, between two tries, or awaits something
+that is no step. So while a workflow's code runs for more than a moment, its record of a cancel is looked up now and
+then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.engine import Engine
+from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowCancelled
+from orchestrator.runs.cancel_record import find_cancel
+from orchestrator.runs.roots import Ending
+from orchestrator.sdk_internals import unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from resonate.types import PromiseRecord
+
+    from orchestrator.durable.context import Context
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until the first look, and between two looks at most. Most code runs for less than the first.
+FIRST_LOOK: Final = 1.0
+SLOWEST_LOOK: Final = 3.0
+
+#: Seconds between two checks once a cancel is known.
+_STEP: Final = 0.25
+
+#: Seconds that interrupted code may go on before its workflow is ended without it.
+LAST: Final = 60.0
+
+
+@contextlib.contextmanager
+def watching(flow: Context) -> Iterator[None]:
+    """Watch for a cancel while the block runs, and until the steps that it leaves running have ended."""
+    loop = asyncio.get_running_loop()
+    left: list[asyncio.Task[Any]] = []
+
+    def active() -> bool:
+        return flow.interrupts.active or not all(task.done() for task in left)
+
+    def start() -> None:
+        flow.interrupts.watch = loop.create_task(_watch(flow, active))
+
+    timer = loop.call_later(FIRST_LOOK, start)
+
+    try:
+        yield
+    finally:
+        # The SDK waits for these, whether or not the workflow's code awaited them.
+        left += unfinished(flow)
+
+        if not active():
+            timer.cancel()
+
+            if flow.interrupts.watch is not None:
+                flow.interrupts.watch.cancel()
+
+
+async def _watch(flow: Context, active: Callable[[], bool]) -> None:
+    engine, root_id, interrupts = flow.get_dependency(Engine), flow.info.id, flow.interrupts
+    root: PromiseRecord | None = None
+    seconds = FIRST_LOOK
+
+    while active() and not interrupts.requested:
+        with contextlib.suppress(EngineUnavailable, UnknownPromise):
+            root = root or await engine.promises.get(root_id)
+
+            if await find_cancel(engine.promises, root) is not None:
+                interrupts.request()
+                break
+
+        await asyncio.sleep(seconds)
+        seconds = min(seconds * 1.5, SLOWEST_LOOK)
+
+    while active():
+        late = interrupts.enforce()
+
+        if late is not None and late > LAST:
+            await _end_without(engine, root_id)
+            return
+
+        await asyncio.sleep(_STEP)
+
+
+async def _end_without(engine: Engine, root_id: str) -> None:
+    """End a workflow whose code does not stop."""
+    message = f"the workflow was cancelled; its code did not stop within {LAST:g} s, so it has undone nothing"
+    logger.error("%s: %s", root_id, message)
+
+    with contextlib.suppress(EngineUnavailable, UnknownPromise):
+        await engine.promises.resolve(root_id, Ending.raised(WorkflowCancelled(message)).stored())

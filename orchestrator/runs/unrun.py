@@ -1,0 +1,63 @@
+"""Ending a cancelled workflow whose code nobody runs: its group has no worker, or no worker has its code any more.
+
+Such a workflow would never be over, and neither would a parent that waits for it. It is ended only while no worker runs
+it: its task is taken first, so no worker can begin to. What it had done is not undone then, and its error says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from orchestrator.errors import CANCELLED, WorkflowCancelled
+from orchestrator.runs.roots import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resonate.types import PromiseRecord
+
+    from orchestrator.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without a worker after which a cancelled workflow is ended that has not begun, and one that has.
+UNBEGUN_GRACE: Final = 5.0
+GRACE: Final = 60.0
+
+
+class Idle(TypedDict):
+    """What was seen of a workflow that nobody runs: its steps, and since when (milliseconds) they are the same."""
+
+    steps: str
+    since: int
+
+
+async def end_if_unrun(
+    engine: Engine, root: PromiseRecord, *, steps: str, before: Mapping[str, object] | None
+) -> Idle | None:
+    """End a cancelled workflow if nobody has run it for its grace. Return None then, else what to pass `before`.
+
+    `steps` describes the steps it has, and is empty if it has none.
+
+    Raises:
+        EngineUnavailable: repeating the call is safe.
+    """
+    now = int(engine.clock() * 1000)
+    task = await engine.tasks.look(root.id)
+
+    if task is None or task.state != "pending" or before is None or before["steps"] != steps:
+        return Idle(steps=steps, since=now)
+
+    since = int(str(before["since"]))
+    grace = GRACE if steps else UNBEGUN_GRACE
+
+    if now - since < grace * 1000 or not await engine.tasks.take(root.id, task.version):
+        return Idle(steps=steps, since=since)
+
+    undone = "so what it had done is not undone" if steps else "before it had begun"
+    message = f"{CANCELLED}: no worker ran its code for {grace:g} s, {undone}"
+    logger.error("%s: %s", root.id, message)
+    await engine.promises.resolve(root.id, Ending.raised(WorkflowCancelled(message)).stored())
+
+    return None

@@ -1,0 +1,122 @@
+"""A cancelled workflow whose code nobody runs is over after a while, on every engine; one that somebody runs is not."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+from support.plant import PATIENCE, Plant, pause, plant
+
+from orchestrator import Context, open_callback, workflow
+from orchestrator.errors import UnknownPromise
+from orchestrator.runs import unrun
+from orchestrator.runs.cancellation import pursue, request_cancel, see_through
+from orchestrator.runs.roots import start_root, view_root
+from orchestrator.runs.unrun import end_if_unrun
+from orchestrator.stored_names import STEP_TAG
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.runs.roots import RootView
+
+
+class Nothing(BaseModel):
+    """No input."""
+
+
+@workflow()
+async def there(ctx: Context, request: Nothing) -> str:
+    """Wait, and wait again after a cancel."""
+    for number in range(3):
+        kind = (await (await open_callback(ctx, f"answer-{number}", deadline=timedelta(days=1)))).kind
+
+        if kind != "cancelled":
+            return kind
+
+    return "gave up"
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unrun, "UNBEGUN_GRACE", 0.5)
+    monkeypatch.setattr(unrun, "GRACE", 1.0)
+
+
+async def gone(one: Plant, *, begun: bool, group: str = "default") -> str:
+    """Start a workflow whose code no worker has, and that may have done a step when one had."""
+    view = await start_root(one.engine, name="gone", workflow_id="a", text="{}", group=group, timeout=timedelta(days=1))
+
+    if begun:
+        tags = {STEP_TAG: "charge", "resonate:scope": "local", "resonate:branch": "gone.a", "resonate:parent": "gone.a"}
+        in_an_hour = int((one.now() + 3600) * 1000)
+        await one.engine.promises.create("gone.a:1", timeout_at=in_an_hour, param=None, tags=tags)
+        await one.engine.promises.resolve("gone.a:1", None)
+
+    return view.root_id
+
+
+async def over(one: Plant, root_id: str) -> RootView:
+    return view_root(await one.engine.wait_settled(root_id, seconds=PATIENCE))
+
+
+@pytest.mark.parametrize(("begun", "told"), [(False, "before it had begun"), (True, "is not undone")])
+async def test_a_workflow_whose_code_is_gone_is_ended(
+    tmp_path: Path, engine_url: str, *, begun: bool, told: str
+) -> None:
+    async with plant(tmp_path, engine_url, there) as one:
+        root_id = await gone(one, begun=begun)
+        await request_cancel(one.engine, root_id)
+        view = await over(one, root_id)
+
+        assert view.state == "cancelled"
+        assert told in json.loads(view.error or "")["message"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_workflow_whose_group_has_no_worker_is_ended_by_whoever_took_the_cancel(
+    tmp_path: Path, engine_url: str, *, begun: bool
+) -> None:
+    async with plant(tmp_path, engine_url, there, working=False) as one:
+        root_id = await gone(one, begun=begun, group="nobody")
+        await request_cancel(one.engine, root_id)
+        await see_through(one.engine, root_id, sleep=lambda _: pause(0.1))
+
+        assert view_root(await one.engine.promises.get(root_id)).state == "cancelled"
+
+
+async def test_a_workflow_that_runs_or_waits_is_left_to_end_by_itself(tmp_path: Path, engine_url: str) -> None:
+    async with plant(tmp_path, engine_url, there) as one:
+        await one.start("a")
+        await one.opened("there.a:1")
+        await request_cancel(one.engine, "there.a")
+
+        assert await one.ended("a") == ("cancelled", "gave up")
+
+
+async def test_a_workflow_is_not_ended_while_its_steps_change_or_a_worker_has_it(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        root = await one.engine.promises.get(await gone(one, begun=True))
+        before: Any = {"steps": "1", "since": 0}
+
+        first = await end_if_unrun(one.engine, root, steps="2", before=before)
+        assert await one.engine.tasks.take(root.id, 0)
+        second = await end_if_unrun(one.engine, root, steps="1", before=before)
+        assert first is not None
+        assert second is not None
+        assert (first["steps"], second["steps"]) == ("2", "1")
+        assert first["since"] > 0
+        assert second["since"] > 0
+        assert not await one.engine.tasks.take(root.id, 0)
+        assert (await one.engine.promises.get(root.id)).state == "pending"
+
+
+async def test_a_cancel_of_nothing_is_over(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        assert await pursue(one.engine, "there.a") is None
+
+        with pytest.raises(UnknownPromise):
+            await request_cancel(one.engine, "there.a")
