@@ -106,6 +106,34 @@ async def test_a_request_about_many_lineages_travels_alone() -> None:
     assert sorted(database.batches) == [["a", "c"], ["b"], ["d"]]
 
 
+async def test_a_lineage_that_is_busy_in_one_batch_has_no_request_in_another() -> None:
+    database = Fake()
+    network = BatchingNetwork(database, lanes=2)
+    tasks = [sent(network, "a1", "a")]
+    await pause(0.01)
+    tasks += [sent(network, name, lineage) for name, lineage in (("a2", "a"), ("b", "b"))]
+    await pause(0.01)
+    assert database.batches == [["a1"], ["b"]]
+
+    database.open.set()
+    await asyncio.gather(*tasks)
+    assert database.batches == [["a1"], ["b"], ["a2"]]
+
+
+async def test_nothing_travels_with_a_request_about_many_lineages_or_overtakes_it_in_its_own() -> None:
+    database = Fake()
+    network = BatchingNetwork(database, lanes=1)
+    tasks = [sent(network, "first")]
+    await pause(0.01)
+    kinds = {"c1": "promise.get", "a1": "task.heartbeat", "a2": "promise.get", "c2": "promise.get"}
+    tasks += [sent(network, name, name[0], kind=kind) for name, kind in kinds.items()]
+    await pause(0.01)
+    database.open.set()
+    await asyncio.gather(*tasks)
+
+    assert database.batches == [["first"], ["c1"], ["a1"], ["a2", "c2"]]
+
+
 async def test_a_request_that_the_database_does_not_accept_fails_alone() -> None:
     database = Fake()
     database.open.set()
