@@ -4,7 +4,9 @@ While batches are under way, the next one gathers. So nothing waits for company,
 
 A request locks promises of its own lineage, and a batch keeps its locks until it commits. Two batches never block each
 other for long: each has at most one request for a lineage, in the order of the lineages. So they can only meet in the
-request at hand, and the stored procedure repeats that one after a deadlock, as it does for a request of its own.
+request at hand, and the stored procedure repeats that one after a deadlock, as it does for a request of its own. Only
+a sub-workflow's end, and a parent that suspends on it, lock a promise of another lineage as well. Batches that deadlock
+over one are delayed by a second or two (`deadlock_timeout`), and lose nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _LANES: Final = 2
 _REQUESTS: Final = 32
 _CHARACTERS: Final = 1_000_000
 
-#: Requests that lock only what their lineage owns, as the SDK writes them. Others travel alone.
+#: Requests about one lineage, as the SDK writes them. Others travel alone.
 _TOGETHER: Final = tuple(
     f'{{"kind":"{kind}",'
     for kind in (
