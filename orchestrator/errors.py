@@ -109,7 +109,10 @@ def _rebuild(kind: type[WorkflowEnded], error: dict[str, object]) -> WorkflowEnd
 
 
 class WorkflowFailed(WorkflowEnded):
-    """The workflow ends `failed`, at once and without a retry."""
+    """The workflow ends `failed`, at once and without a retry: `WorkflowFailed("sold out", show="Hamlet")`.
+
+    The API shows the message, and the keywords beside it, so put nothing secret there.
+    """
 
     state = "failed"
 

@@ -97,6 +97,7 @@ SUBJECTS = {
     "tests/orchestrator/mail/test_strict_relay.py": "the room as a strict mail server sees it",
     "tests/orchestrator/runs/test_endings.py": "all the ways in which a run ends",
     "tests/orchestrator/workflows/test_crashing_everywhere.py": "all workflows, with a crash at every recorded change",
+    "tests/orchestrator/workflows/test_everything_in_one.py": "one workflow with everything that one can have",
     "tests/orchestrator/workflows/test_orders.py": "two workflows on one order book",
     "tests/orchestrator/workflows/test_pipeline_again.py": "databricks_pipeline, started again under the same id",
     "tests/receiver/http/test_headers.py": "headers of every response",

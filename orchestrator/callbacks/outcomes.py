@@ -14,22 +14,30 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.durable.wait_end import ended_at_deadline
+from orchestrator.errors import WorkflowCancelled, WorkflowExpired, WorkflowFailed
 from orchestrator.text.json_writing import dumps_strict, escaped
 from orchestrator.text.strict_json import json_equal, loads_strict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resonate.types import PromiseRecord
+
+    from orchestrator.errors import WorkflowEnded
 
 
 type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "cancel", "workflow", "engine"]
 
+#: How a workflow ends that needs the answer, by the outcomes that close a wait without one.
+_ENDS: Final[Mapping[str, type[WorkflowEnded]]] = {"expired": WorkflowExpired, "cancelled": WorkflowCancelled}
+
 #: The outcomes that close a wait without an answer.
-CLOSED: Final = frozenset({"expired", "cancelled"})
+CLOSED: Final = frozenset(_ENDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a wait ended.
+    """How a wait ended. `result()` is the value of a success, or raises; `kind` tells everything apart.
 
     `kind` is `succeeded`, `failed`, `died`, `expired`, `cancelled`, or a decision the workflow allowed. `body` is the
     JSON text that came with it, None where none did. `by` says who settled the wait: the caller itself, the watcher
@@ -63,6 +71,23 @@ class Outcome:
         """What else a failed or died outcome says, or None."""
         value = self.value
         return value.get("details") if isinstance(value, dict) else None
+
+    def result(self) -> Any:
+        """Return the JSON value of a success, or end the workflow as the wait ended.
+
+        Raises:
+            WorkflowExpired: the deadline passed.
+            WorkflowCancelled: the wait was withdrawn, by a cancel of the workflow say.
+            WorkflowFailed: anything else that is no success; with the caller's message, and `outcome` and `details` in
+                `error`.
+        """
+        if self.succeeded:
+            return self.value
+
+        told = {"outcome": self.kind} | ({} if self.details is None else {"details": self.details})
+        end = _ENDS.get(self.kind, WorkflowFailed)
+
+        raise end(self.message or f"the callback {self.callback!r} ended {self.kind}", **told)
 
     def same_as(self, other: Outcome) -> bool:
         """Whether both are of the same kind, with bodies that are equal as JSON values."""

@@ -10,6 +10,7 @@ What is over at once cannot be noticed, nor can a clock that is read, a random n
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import Suspended
@@ -131,7 +132,7 @@ class Body:
             return None
 
         waiter = asyncio.get_running_loop().create_future()
-        yielded.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
+        yielded.add_done_callback(partial(_over, waiter))
         self._watch(waiter)
 
         try:
@@ -204,6 +205,18 @@ class Body:
         except RuntimeError:
             # It went on although it was closed.
             return
+
+
+def _over(waiter: asyncio.Future[None], awaited: asyncio.Future[Any]) -> None:
+    """Tell the waiter that what the code awaits is over.
+
+    Its error is retrieved here: the code does not get it if it is ended meanwhile, and the loop would then report it.
+    """
+    if not awaited.cancelled():
+        awaited.exception()
+
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _holds_suspension(yielded: asyncio.Future[Any]) -> bool:

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.durable.group_steps import GroupStep
+from orchestrator.durable.steps import as_step
 from orchestrator.errors import NotUndone
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from orchestrator.durable.context import Context
+    from orchestrator.durable.steps import Step
 
 
 class compensating:  # noqa: N801 - it is read as a keyword is
@@ -33,11 +36,17 @@ class compensating:  # noqa: N801 - it is read as a keyword is
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._undo: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+        self._undo: list[tuple[Step[..., Any] | GroupStep[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
     def add(self, step: Any, /, *args: Any, **kwargs: Any) -> None:
-        """Have this step run if the block fails. Call it right after the step that it undoes."""
-        self._undo.append((step, args, kwargs))
+        """Have this step, or group step, run if the block fails. Call it right after the step that it undoes.
+
+        Raises:
+            Misused: this is not a step, or it does not take these arguments. What was added before is undone.
+        """
+        checked = step if isinstance(step, GroupStep) else as_step(step)
+        checked.check_arguments(*args, **kwargs)
+        self._undo.append((checked, args, kwargs))
 
     async def __aenter__(self) -> Self:
         """Return this, to `add` steps to."""
@@ -61,11 +70,13 @@ class compensating:  # noqa: N801 - it is read as a keyword is
             step, args, kwargs = self._undo.pop()
 
             try:
-                await self._ctx.shielded.run(step, *args, **kwargs)
+                if isinstance(step, GroupStep):
+                    await self._ctx.shielded.call(step, *args, **kwargs)
+                else:
+                    await self._ctx.shielded.run(step, *args, **kwargs)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the other steps are undone
-                name = getattr(step, "name", None) or getattr(step, "__name__", "a step")
                 kind = getattr(fault, "kind", "") or type(fault).__name__
-                failed.append(f"{name} failed with {kind}")
+                failed.append(f"{step.name} failed with {kind}")
 
         if failed:
             raise NotUndone(failed) from error

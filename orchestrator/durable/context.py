@@ -64,7 +64,12 @@ _shielded: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
 
 
 class Context(SDKContext):
-    """The SDK's context, with named steps and waits that close at their deadline."""
+    """What a workflow and its steps get as `ctx`: the SDK's context, with named steps and waits that end in time.
+
+    A workflow uses `run` for a step, `call` for a step of another worker group, `sleep`, and `shielded` for what a
+    cancel must not end. A step uses `get_dependency(Type)`, and `info.id` as an idempotency key: it is the same in each
+    try and after each crash, and no other step of any workflow that the engine holds has it.
+    """
 
     @classmethod
     def over(cls, ctx: SDKContext) -> Self:
@@ -75,7 +80,8 @@ class Context(SDKContext):
         effects = effects_of(ctx)
 
         if not isinstance(effects, _WatchfulEffects):
-            replace_effects(ctx, _WatchfulEffects(effects))
+            interrupts = Interrupts(ctx.get_dependency(Engine).process_time.seconds)
+            replace_effects(ctx, _WatchfulEffects(effects, interrupts))
 
         return cls(state_of(ctx), ctx.opts)
 
@@ -446,7 +452,7 @@ def aside_id(workflow_id: str, until: int) -> str:
 class _WatchfulEffects:
     """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, effects: Effects, interrupts: Interrupts) -> None:
         self._effects = effects
         #: When each wait was opened, by its id.
         self.opened: Final[dict[str, int | None]] = {}
@@ -458,7 +464,7 @@ class _WatchfulEffects:
         self.checked: Final[set[str]] = set()
         #: Whether a cancel ended a step, a sleep or a call.
         self.cancel_seen = False
-        self.interrupts: Final = Interrupts()
+        self.interrupts: Final = interrupts
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         step, wait = _step.get(), _wait.get()

@@ -11,7 +11,6 @@ that catches its `asyncio.CancelledError`, or waits for a thread that cannot be 
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -38,7 +37,7 @@ class _Running:
 class Interrupts:
     """What of one workflow runs in this process, and the cancel that ends it. `clock` counts seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._noticed: float | None = None
         self._running: dict[str, _Running] = {}

@@ -125,7 +125,12 @@ class _Tries:
     async def failed(self, error: BaseException) -> FailedTry:
         """Log and record a try that failed with this error, and return it."""
         number = await self._records.next_number()
+        at = int(self._clock() * 1000)
         pause = None if isinstance(error, _FINAL) or is_workflow(self._ctx) else self._policy.pause(number, error)
+
+        if pause is not None and self._records.due is not None:
+            pause = max(self._records.due - at, 0) / 1000
+
         failed = FailedTry(
             workflow_id=self._ctx.info.origin_id,
             step_id=self._ctx.info.id,
@@ -136,7 +141,6 @@ class _Tries:
             place=self._place(error),
             pause=pause,
         )
-        at = int(self._clock() * 1000)
         next_at = None if pause is None else at + int(pause * 1000)
         self._tell(failed, error, next_at)
         await self._records.add(number, at=at, error=f"{failed.kind} at {failed.place}", next_at=next_at)

@@ -58,18 +58,38 @@ class TryRecords:
         self._clock = clock
         self._step: PromiseRecord | None = None
         self._made = 0
+        #: When the next try is due by the record, in milliseconds, if the one that failed last came too early.
+        self.due: int | None = None
 
     async def next_number(self) -> int:
-        """Return the number of the try that has just failed, counted on from the recorded ones."""
+        """Return the number of the try that has just failed, counted on from the recorded ones.
+
+        A process that starts makes a try at once. If it comes before the pause of the last one is over, or after the
+        last one of all, it takes the place of that one, so that crashes do not use the tries up.
+        """
+        self.due = None
+
         if self._step is None and self._step_id is not None:
             with self._told():
                 self._step = await self._promises.get(self._step_id)
-                recorded = await read_tries(self._promises, self._step)
-                self._made = max(self._made, recorded[-1].number if recorded else 0)
+                self._made = max(self._made, self._made_before(await read_tries(self._promises, self._step)))
 
         self._made += 1
 
         return self._made
+
+    def _made_before(self, recorded: Sequence[TryRecord]) -> int:
+        if not recorded:
+            return 0
+
+        last = recorded[-1]
+
+        if last.next_at is not None and last.next_at <= self._clock() * 1000:
+            return last.number
+
+        self.due = last.next_at
+
+        return last.number - 1
 
     async def add(self, number: int, *, at: int, error: str, next_at: int | None) -> None:
         """Record this try, if its number is one that is recorded. Times are as in `TryRecord`."""

@@ -12,6 +12,7 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.counts import Counts
 from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
+from orchestrator.engine.process_time import ProcessTime
 from orchestrator.engine.promises import Promises
 from orchestrator.engine.tasks import Tasks
 from orchestrator.errors import EngineUnavailable, UnknownPromise
@@ -70,6 +71,7 @@ class Engine:
         open_waits: LookAtWaits | None = None,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
+        process_time: ProcessTime | None = None,
         held: Callable[[str], TaskState | None] | None = None,
     ) -> None:
         self.resonate: Final = resonate
@@ -85,6 +87,7 @@ class Engine:
         self.counts: Final = Counts()
         #: Seconds since the epoch, as the engine itself counts them if it lives in this process.
         self.clock: Final = clock
+        self.process_time: Final = process_time if process_time is not None else ProcessTime()
         self.address_of: Final = address_of
         #: Where the engine delivers the tasks of this process's group.
         self.own_address: Final = address_of(group)

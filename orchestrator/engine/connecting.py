@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from resonate.timing import Clock, Sleeper
 
     from orchestrator.config.settings import Settings
+    from orchestrator.engine.process_time import ProcessTime
 
 
 #: How long a worker's lease on a task lasts without a heartbeat. After a `kill -9`, another worker takes the task over
@@ -134,7 +135,12 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
 
 async def embedded_engine(
-    settings: Settings, embedded: EmbeddedConnection, *, clock: Clock = now_ms, sleeper: Sleeper = sleep
+    settings: Settings,
+    embedded: EmbeddedConnection,
+    *,
+    clock: Clock = now_ms,
+    sleeper: Sleeper = sleep,
+    process_time: ProcessTime | None = None,
 ) -> Engine:
     """Return the engine behind an open connection, with the clock and the sleeper that the connection uses.
 
@@ -162,6 +168,7 @@ async def embedded_engine(
         close=embedded.stop,
         marks=embedded.marks(seconds=seconds),
         clock=lambda: clock() / 1000,
+        process_time=process_time,
         held=lambda task_id: _task_in(embedded, task_id),
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,

@@ -16,7 +16,7 @@ from orchestrator.engine import Engine
 from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowCancelled
 from orchestrator.runs.cancel_record import find_cancel
 from orchestrator.runs.roots import Ending
-from orchestrator.sdk_internals import unfinished
+from orchestrator.sdk_internals import sleeper_of, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,16 +41,15 @@ LAST: Final = 60.0
 @contextlib.contextmanager
 def watching(flow: Context) -> Iterator[None]:
     """Watch for a cancel while the block runs, and until the steps that it leaves running have ended."""
-    loop = asyncio.get_running_loop()
     left: list[asyncio.Task[Any]] = []
 
     def active() -> bool:
         return flow.interrupts.active or not all(task.done() for task in left)
 
     def start() -> None:
-        flow.interrupts.watch = loop.create_task(_watch(flow, active))
+        flow.interrupts.watch = asyncio.ensure_future(_watch(flow, active))
 
-    timer = loop.call_later(FIRST_LOOK, start)
+    timer = flow.get_dependency(Engine).process_time.later(FIRST_LOOK, start)
 
     try:
         yield
@@ -68,7 +67,7 @@ def watching(flow: Context) -> Iterator[None]:
 async def _watch(flow: Context, active: Callable[[], bool]) -> None:
     engine, root_id, interrupts = flow.get_dependency(Engine), flow.info.id, flow.interrupts
     root: PromiseRecord | None = None
-    seconds = FIRST_LOOK
+    sleep, seconds = sleeper_of(flow), FIRST_LOOK
 
     while active() and not interrupts.requested:
         with contextlib.suppress(EngineUnavailable, UnknownPromise):
@@ -78,7 +77,7 @@ async def _watch(flow: Context, active: Callable[[], bool]) -> None:
                 interrupts.request()
                 break
 
-        await asyncio.sleep(seconds)
+        await sleep(seconds)
         seconds = min(seconds * 1.5, SLOWEST_LOOK)
 
     while active():
@@ -88,7 +87,7 @@ async def _watch(flow: Context, active: Callable[[], bool]) -> None:
             await _end_without(engine, root_id)
             return
 
-        await asyncio.sleep(_STEP)
+        await sleep(_STEP)
 
 
 async def _end_without(engine: Engine, root_id: str) -> None:

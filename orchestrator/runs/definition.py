@@ -131,7 +131,7 @@ class Workflow[Request: BaseModel]:
             return await self._after_cancel(flow, Ending.succeeded(result))
 
         except WorkflowEnded as end:
-            return Ending.raised(end)
+            return await self._after_cancel(flow, Ending.raised(end))
         except StoreTampered as error:
             return Ending.failed(str(error), unexpected=True)
         except NotUndone as error:
@@ -149,11 +149,18 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, Misused):
             return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
 
-        return Ending.failed(self._described(error), shown=describe_crash(error), unexpected=True)
+        described = self._described(error)
+        # The tries of the step are in the log. The way of its error through the workflow is ours, not the author's.
+        shown = described if isinstance(error, StepFailed) else describe_crash(error)
+
+        return Ending.failed(described, shown=shown, unexpected=True)
 
     async def _after_cancel(self, flow: Context, ending: Ending) -> Ending:
-        """Return how code has ended that returned, although a cancel may have reached it."""
-        return ending.of_a_cancelled() if flow.cancel_seen and await flow.shielded.run(cancel_requested) else ending
+        """Return how code has ended by itself, although a cancel may have reached it."""
+        if ending.state == "cancelled" or not flow.cancel_seen or not await flow.shielded.run(cancel_requested):
+            return ending
+
+        return ending.of_a_cancelled()
 
     def _request(self, flow: Context, start: object) -> Request:
         try:
@@ -206,7 +213,12 @@ def workflow[Request: BaseModel](
 ) -> Callable[[Callable[[Context, Request], Coroutine[Any, Any, Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
-    The name defaults to the function's. The first line of its docstring is the summary that the API shows.
+    The function returns what JSON can hold, and ends the workflow in another way by raising `WorkflowFailed`,
+    `WorkflowExpired` or `WorkflowCancelled`. Start it over the API, in a `Trial` or by `run_workflow`; only the engine
+    calls it.
+
+    The name defaults to the function's. The first line of its docstring is the summary that the API shows. `group` is
+    the worker group that runs it. After `timeout` it is over, `expired`, and none of its code runs any more.
 
     `version` tells several definitions of one name apart: new runs start under the highest, and a run ends under the
     one it began under as long as a loaded module defines that.

@@ -129,7 +129,13 @@ class Ending:
         return cls(state=end.state, error=error, shown=_shown(end))
 
     def of_a_cancelled(self) -> Self:
-        """Return the ending of a workflow that was cancelled, and whose code then returned what this one returned."""
+        """Return the ending of a workflow that was cancelled, and whose code then ended like this.
+
+        What it returned is kept, and so is the error that it raised.
+        """
+        if self.error is not None:
+            return replace(self, state="cancelled")
+
         return replace(self, state="cancelled", error={"message": CANCELLED}, shown=CANCELLED)
 
     def stored(self) -> dict[str, Any]:

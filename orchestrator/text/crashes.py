@@ -43,14 +43,16 @@ def describe_crash(error: BaseException) -> str:
 
 
 def describe_end(error: BaseException) -> str:
-    """Return the type and the innermost place of an error that an author raised on purpose.
+    """Return the type and the place of an error that an author raised on purpose, by a function of ours perhaps.
 
     Its message is included if it is written out in the code that raised it: then it quotes nothing.
     """
     trace = list(traceback.walk_tb(error.__traceback__))
     message = str(error)
     said = f": {message}" if any(message in frame.f_code.co_consts for frame, _ in trace) else ""
-    where = [f" at {Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}" for frame, line in trace]
+    passed = _places(error.__traceback__)
+    authors = [each for each in passed if not each[0].startswith(("<", *_LIBRARIES))]
+    where = [f" at {Path(file).name}:{line} in {function}" for file, line, function in authors or passed]
 
     return f"{type(error).__name__}{said}{''.join(where[-1:])}"
 

@@ -111,3 +111,12 @@ def test_the_settings_of_a_deployment_are_taken_beside_fresh_keys(tmp_path: Path
 
 def test_the_port_that_the_documents_name_is_the_default(tmp_path: Path) -> None:
     assert settings(tmp_path).port == 8000
+
+
+def test_the_mistakes_that_are_listed_have_these_texts() -> None:
+    _, table = WRITING.split("| the error says | do this instead |\n|---|---|\n")
+    told = [row.split("`")[1] for row in table.partition("\n\n")[0].splitlines()]
+    mistakes = (ROOT / "tests/orchestrator/test_authors_mistakes.py").read_text("utf-8")
+
+    assert told
+    assert [text for text in told if text not in mistakes] == []

@@ -88,7 +88,11 @@ class Seal:
         """Send the request sealed, and return the engine's reply with every payload opened."""
         sealed = await self._sealed(kind, data)
         status, reply = await self._send(kind, sealed, allow_409=allow_409, routes_by=routes_by)
-        await self._open_all(kind, data, reply)
+
+        if kind == "task.fulfill":
+            _show_own(data["action"].data.value, sealed["action"].data.value, reply)
+        else:
+            await self._open_all(kind, data, reply)
 
         if kind in {"task.fulfill", "task.release"} or (kind == "task.suspend" and status != _CONTINUED):
             self._known.drop(data["id"])
@@ -158,10 +162,6 @@ class Seal:
             if record is None:
                 continue
 
-            if kind == "task.fulfill":  # the SDK does not read what the promise holds
-                container[key] = msgspec.structs.replace(record, param=_EMPTY, value=_EMPTY)
-                continue
-
             anchor = anchor_of(record)
             # The reply may include a branch of another workflow: the one whose wait this task stands for.
             own = task is not None and task_id is not None and is_below(record.id, task_id)
@@ -222,3 +222,16 @@ class Seal:
         if record.id not in self._logged:
             logger.error("promise %s %s", record.id, what)
             remember(self._logged, record.id, None)
+
+
+def _show_own(asked: Value, sealed: Value, reply: Any) -> None:
+    """Put into the reply to `task.fulfill` the value that was asked for, if the engine recorded it, and nothing else.
+
+    What the promise holds otherwise is of no use to the SDK, and is not opened.
+    """
+    for container, key in record_places(reply):
+        record = record_of(container[key])
+
+        if record is not None:
+            value = asked if record.value.data == sealed.data else _EMPTY
+            container[key] = msgspec.structs.replace(record, param=_EMPTY, value=value)

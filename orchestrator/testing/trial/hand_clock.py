@@ -9,7 +9,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.engine.process_time import Timer
 
 
 class HandClock:
@@ -34,9 +36,20 @@ class HandClock:
             await asyncio.sleep(0)
             return
 
+        await self._nap(seconds)
+
+    def call_later(self, seconds: float, act: Callable[[], None]) -> Timer:
+        """Call a function when the clock has been moved by so many seconds, unless what is returned is cancelled."""
+        nap = self._nap(seconds)
+        nap.add_done_callback(lambda ended: None if ended.cancelled() else act())
+
+        return nap
+
+    def _nap(self, seconds: float) -> asyncio.Future[None]:
         nap: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._naps, (self._now + math.ceil(seconds * 1000), next(self._numbers), nap))
-        await nap
+
+        return nap
 
     def is_nap(self, future: object) -> bool:
         """Return whether this is what a sleep awaits."""

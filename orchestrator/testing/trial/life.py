@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engine.connecting import embedded_engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
+from orchestrator.engine.process_time import ProcessTime
 from orchestrator.testing.trial.at_rest import busy_task
 from orchestrator.testing.trial.memory_journal import MemoryJournal
 from orchestrator.testing.trial.tracking import Members
@@ -106,7 +107,13 @@ class Life:
         )
         await connection.open()
         self._connection = connection
-        engine = await embedded_engine(surroundings.settings, connection, clock=clock, sleeper=clock.sleep)
+        engine = await embedded_engine(
+            surroundings.settings,
+            connection,
+            clock=clock,
+            sleeper=clock.sleep,
+            process_time=ProcessTime(seconds=clock.seconds, later=clock.call_later),
+        )
         prepare_worker(
             engine,
             surroundings.settings,

@@ -39,7 +39,10 @@ _ENDS: Final[Mapping[State, type[WorkflowEnded]]] = {
 
 
 class Run:
-    """One run of a workflow."""
+    """One run of a workflow, as `Trial.start` gives it.
+
+    Each method first lets everything happen that needs neither the clock nor the test.
+    """
 
     def __init__(self, world: World, root_id: str, workflow_id: str) -> None:
         self._world = world

@@ -12,6 +12,7 @@ from resonate.types import PromiseRecord, Value
 
 from orchestrator.callbacks.outcomes import Outcome, body_of, envelope, read_settled
 from orchestrator.durable.opened_at import MARK
+from orchestrator.errors import WorkflowCancelled, WorkflowEnded, WorkflowExpired, WorkflowFailed
 
 if TYPE_CHECKING:
     from resonate.types import PromiseState
@@ -72,6 +73,30 @@ def test_a_rejected_wait_is_cancelled_and_what_it_holds_is_ignored(state: Promis
 @pytest.mark.parametrize("value", [{}, {"countersign": 2}, [], "x", 7, True, {"countersign": 1, "promise": "w.1:2"}])
 def test_a_value_that_is_no_envelope_of_ours_answers_nothing(value: object) -> None:
     assert settled(value).kind == "cancelled"
+
+
+def test_the_result_of_a_success_is_its_value() -> None:
+    assert RESULT.result() == {"rows": 3}
+    assert Outcome(kind="succeeded", callback="bank", by="callback", body="null").result() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "end", "error"),
+    [
+        ("expired", None, WorkflowExpired, {"message": "the callback 'bank' ended expired"}),
+        ("cancelled", body_of("withdrawn"), WorkflowCancelled, {"message": "withdrawn"}),
+        ("failed", body_of("closed", [1]), WorkflowFailed, {"message": "closed", "details": [1]}),
+        ("died", body_of("lost"), WorkflowFailed, {"message": "lost"}),
+        ("reject", '"no"', WorkflowFailed, {"message": "the callback 'bank' ended reject"}),
+    ],
+)
+def test_there_is_no_result_of_anything_else(
+    kind: str, body: str | None, end: type[WorkflowEnded], error: dict[str, object]
+) -> None:
+    with pytest.raises(end) as caught:
+        Outcome(kind=kind, callback="bank", by="callback", body=body).result()
+
+    assert caught.value.error == error | {"outcome": kind}
 
 
 @pytest.mark.parametrize("name", [name for name in enveloped() if name != "opened"])

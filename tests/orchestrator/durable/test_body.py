@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -108,3 +109,28 @@ async def test_nothing_may_begin_where_that_is_forbidden() -> None:
 
     with pytest.raises(Misused, match="not here"):
         under_way.check()
+
+
+async def test_what_code_awaited_when_it_was_cancelled_is_not_reported_by_the_loop() -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    under_way = UnderWay()
+    step: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    under_way.add(step)
+    body = asyncio.ensure_future(run(gathers(step), under_way))
+    await asyncio.sleep(0.01)
+    body.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await body
+
+    step.set_exception(KeyError("k"))
+    del step, body
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert reports == []
+
+
+async def gathers(step: asyncio.Future[None]) -> None:
+    await asyncio.gather(step)

@@ -16,6 +16,7 @@ from orchestrator import (
     WorkflowExpired,
     WorkflowFailed,
     compensating,
+    group_step,
     open_callback,
     workflow,
 )
@@ -53,6 +54,29 @@ async def refuse(_: Context) -> None:
     raise StepRefused("sold out")
 
 
+@group_step("db")
+async def strike_out(_: Context, what: str) -> None:
+    DONE.append(f"strike out {what}")
+
+
+async def forgotten(_: Context) -> None:
+    """Take nothing."""
+
+
+async def failing(ctx: Context, fails: str) -> None:
+    match fails:
+        case "step":
+            await ctx.run(refuse)
+        case "code":
+            raise ValueError("a secret")
+        case "exit":
+            raise SystemExit(3)
+        case "reason":
+            raise WorkflowFailed("no guide", code=7)
+        case "sleep":
+            await ctx.sleep(timedelta(days=20))
+
+
 @workflow()
 async def trip(ctx: Context, request: Trip) -> Any:
     """Book three things one after the other, with waits in between."""
@@ -64,17 +88,14 @@ async def trip(ctx: Context, request: Trip) -> Any:
                 if (await (await open_callback(ctx, what, deadline=timedelta(days=3)))).kind == "cancelled":
                     raise WorkflowExpired("nobody confirmed", what=what)
 
-            match request.fails:
-                case "step":
-                    await ctx.run(refuse)
-                case "code":
-                    raise ValueError("a secret")
-                case "exit":
-                    raise SystemExit(3)
-                case "reason":
-                    raise WorkflowFailed("no guide", code=7)
-                case "sleep":
-                    await ctx.sleep(timedelta(days=20))
+            if request.fails == "group":
+                undo.add(strike_out, "guide")
+                raise WorkflowFailed("no guide")
+
+            if request.fails == "undo":
+                undo.add(forgotten, "train")
+
+            await failing(ctx, request.fails)
 
     except NotUndone as error:
         if not request.catches:
@@ -128,6 +149,45 @@ async def test_a_block_that_fails_is_undone_the_last_step_first(
         assert ended == state
         assert told | {"message": told["message"].partition(" at ")[0]} == error
         assert DONE == ["book train", "book hotel", "unbook hotel", "unbook train"]
+
+
+async def test_a_group_step_is_undone_by_its_group(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", trip) as one:
+        await confirmed(one, fails="group")
+
+        assert await one.ended("a") == ("failed", {"message": "no guide"})
+        assert DONE[2:] == ["strike out guide", "unbook hotel", "unbook train"]
+
+
+async def test_a_step_that_does_not_take_its_arguments_is_refused_when_it_is_added(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", trip) as one:
+        await confirmed(one, fails="undo")
+        state, error = await one.ended("a")
+
+        assert state == "failed"
+        assert error["message"].startswith("the step forgotten takes nothing after ctx: ")
+        assert DONE[2:] == ["unbook hotel", "unbook train"]
+
+
+async def test_an_error_that_the_code_raises_because_of_a_cancel_is_the_error_of_a_cancelled_workflow(
+    tmp_path: Path, engine_url: str
+) -> None:
+    async with plant(tmp_path, engine_url, trip) as one:
+        await one.start("a")
+        await one.opened("trip.a:2")
+        await request_cancel(one.engine, "trip.a")
+
+        assert await one.ended("a") == ("cancelled", {"message": "nobody confirmed", "what": "train"})
+        assert DONE == ["book train", "unbook train"]
+
+
+async def test_an_error_from_before_the_cancel_is_that_of_a_failed_workflow(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", trip) as one:
+        await one.start("a")
+        await one.opened("trip.a:2")
+        await one.answer("trip.a:2", kind="cancelled", name="train")
+
+        assert await one.ended("a") == ("expired", {"message": "nobody confirmed", "what": "train"})
 
 
 async def test_a_cancel_undoes_what_was_done_so_far(tmp_path: Path, engine_url: str) -> None:

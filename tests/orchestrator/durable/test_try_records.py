@@ -44,6 +44,27 @@ async def test_the_last_tries_are_read_back_and_counted_on(tmp_path: Path) -> No
     await engine.stop()
 
 
+async def test_a_try_before_its_time_or_after_the_last_one_takes_the_place_of_the_recorded_one(tmp_path: Path) -> None:
+    engine = await begun(tmp_path)
+    records = TryRecords(engine.promises, STEP, clock=lambda: 1.0)
+    assert await records.next_number() == 1
+    assert records.due is None
+    await records.add(1, at=1000, error="lost", next_at=3000)
+
+    early = TryRecords(engine.promises, STEP, clock=lambda: 2.0)
+    assert (await early.next_number(), early.due) == (1, 3000)
+    assert (await early.next_number(), early.due) == (2, None)
+
+    late = TryRecords(engine.promises, STEP, clock=lambda: 3.0)
+    assert (await late.next_number(), late.due) == (2, None)
+    await late.add(2, at=3000, error="lost", next_at=None)
+
+    again = TryRecords(engine.promises, STEP, clock=lambda: 9.0)
+    assert (await again.next_number(), again.due) == (2, None)
+
+    await engine.stop()
+
+
 async def test_of_very_many_tries_only_some_are_recorded(tmp_path: Path) -> None:
     engine = await begun(tmp_path)
     await fail(TryRecords(engine.promises, STEP, clock=engine.clock), 40)

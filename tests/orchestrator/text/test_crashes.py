@@ -8,7 +8,9 @@ import sqlite3
 import pytest
 from pydantic import BaseModel
 
-from orchestrator.text.crashes import describe_crash, name_of_kind, place_in
+from orchestrator.callbacks.outcomes import Outcome
+from orchestrator.errors import WorkflowExpired, WorkflowFailed
+from orchestrator.text.crashes import describe_crash, describe_end, name_of_kind, place_in
 
 SECRET = "eyJub3QiOiJmb3IgbG9ncyJ9"
 
@@ -37,6 +39,24 @@ def test_a_crash_is_described_with_its_causes_and_without_their_values() -> None
         "json.decoder.JSONDecodeError",
     ]
     assert SECRET not in text
+
+
+def test_an_end_has_the_line_of_the_author_also_if_a_function_of_ours_raised_it() -> None:
+    def gives_up() -> None:
+        raise WorkflowFailed("sold out")
+
+    def needs_the_answer() -> None:
+        Outcome(kind="expired", callback="bank", by="deadline").result()
+
+    with pytest.raises(WorkflowFailed) as failed:
+        gives_up()
+
+    with pytest.raises(WorkflowExpired) as expired:
+        needs_the_answer()
+
+    assert describe_end(failed.value).startswith("WorkflowFailed: sold out at test_crashes.py:")
+    assert describe_end(expired.value).startswith("WorkflowExpired at test_crashes.py:")
+    assert describe_end(expired.value).endswith(" in needs_the_answer")
 
 
 def test_a_crash_that_is_its_own_cause_is_described_once() -> None:

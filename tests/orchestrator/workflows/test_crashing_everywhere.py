@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator import WorkflowExpired, WorkflowFailed
+from orchestrator import WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.runs.loading import load_workflows
 from orchestrator.testing import Trial
 from orchestrator.workflows import approve_and_ship, databricks_pipeline, price_quote, process_order
 from orchestrator.workflows.shop.order_book import OrderBook
 
+if TYPE_CHECKING:
+    from orchestrator.testing.trial.runs import Run
+
 ADA, OPS = "ada@example.org", "ops@example.org"
 BOTH = pytest.mark.parametrize("everywhere", [False, True])
+ORDERED = {"order_id": "42", "items": ["MUG"], "customer": "ada"}
 ORDER = {"order_id": "42", "approver": ADA, "summary": "Two books, paid."}
 
 
@@ -26,6 +33,13 @@ class Ledger(OrderBook):
 
     async def enter(self, key: str, *, order_id: str, customer: str, total_cents: int) -> int:
         return self.entries.setdefault(key, len(self.entries))
+
+
+class Lost(OrderBook):
+    """An order book that nobody finds."""
+
+    async def enter(self, key: str, *, order_id: str, customer: str, total_cents: int) -> int:
+        raise FileNotFoundError
 
 
 @BOTH
@@ -47,6 +61,46 @@ async def test_process_order(everywhere: bool) -> None:  # noqa: FBT001
             assert (result["status"], result["earlier_orders"]) == ("shipped", number)
 
     assert len(ledger.entries) == 3
+
+
+@BOTH
+async def test_process_order_that_cannot_be_entered(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(process_order, dependencies={OrderBook: Lost()}, crash_everywhere=everywhere) as trial:
+        run = await trial.start(process_order, ORDERED)
+        await trial.advance(timedelta(minutes=10))
+
+        with pytest.raises(WorkflowFailed, match="FileNotFoundError"):
+            await run.result()
+
+        assert await refunds(run) == ["succeeded"]
+
+
+@BOTH
+async def test_process_order_that_is_cancelled_while_its_group_fails(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(process_order, dependencies={OrderBook: Lost()}, crash_everywhere=everywhere) as trial:
+        run = await trial.start(process_order, ORDERED)
+        await run.cancel()
+
+        with pytest.raises(WorkflowCancelled):
+            await run.result()
+
+        assert await refunds(run) == ["succeeded"]
+
+
+async def refunds(run: Run) -> list[str]:
+    """Return how each refund of the run ended."""
+    return [step.state for step in await run.steps() if step.name == "refund"]
+
+
+@BOTH
+async def test_approve_and_ship_that_is_cancelled(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(approve_and_ship, crash_everywhere=everywhere) as trial:
+        run = await trial.start(approve_and_ship, {**ORDER, "remind_after": 86_400})
+        await trial.advance(timedelta(days=1))
+        await run.cancel()
+
+        with pytest.raises(WorkflowCancelled):
+            await run.result()
 
 
 @BOTH
@@ -113,7 +167,39 @@ async def test_a_pipeline_at_its_deadline(everywhere: bool) -> None:  # noqa: FB
         assert (job.life_cycle_state, job.result_state) == ("TERMINATED", "CANCELED")
 
 
-async def error_of(run: Any, kind: type[WorkflowFailed | WorkflowExpired]) -> tuple[Any, Any]:
+@BOTH
+@pytest.mark.parametrize("after", [timedelta(0), timedelta(minutes=10)])
+async def test_a_pipeline_that_is_cancelled(after: timedelta, everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(databricks_pipeline, crash_everywhere=everywhere) as trial:
+        run = await trial.start(databricks_pipeline, {"job_id": 7, "attempts": 2, "notify": OPS})
+        await trial.advance(after)
+        await run.cancel()
+        (job,) = trial.jobs.runs
+
+        assert await error_of(run, WorkflowCancelled) == ("cancelled", job.run_id)
+        assert (job.life_cycle_state, job.result_state) == ("TERMINATED", "CANCELED")
+
+    assert {mail.to for mail in trial.mail} == {OPS}
+
+
+@BOTH
+async def test_a_pipeline_that_is_cancelled_before_its_second_attempt(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(databricks_pipeline, crash_everywhere=everywhere) as trial:
+        run = await trial.start(databricks_pipeline, {"job_id": 7, "attempts": 2})
+        await (await run.waiting("run-1")).fail("out of memory")
+        await run.cancel()
+        (job,) = trial.jobs.runs
+
+        assert await error_of(run, WorkflowCancelled) == ("cancelled", job.run_id)
+
+
+def test_each_workflow_that_ships_is_here() -> None:
+    tried = re.findall(r"Trial\((\w+),", Path(__file__).read_text())
+
+    assert load_workflows(["orchestrator.workflows"]).keys() == set(tried)
+
+
+async def error_of(run: Any, kind: type[WorkflowFailed | WorkflowExpired | WorkflowCancelled]) -> tuple[Any, Any]:
     with pytest.raises(kind) as raised:
         await run.result()
 

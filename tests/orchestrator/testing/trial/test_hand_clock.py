@@ -43,3 +43,16 @@ async def test_a_part_of_a_millisecond_counts_as_a_whole_one() -> None:
     await asyncio.sleep(0)
     assert clock.next_due() == NOW + 1
     nap.cancel()
+
+
+async def test_a_call_is_made_when_it_gets_there_and_not_if_it_was_cancelled() -> None:
+    clock = HandClock(NOW)
+    made: list[str] = []
+    clock.call_later(1, lambda: made.append("a"))
+    clock.call_later(1, lambda: made.append("b")).cancel()
+    assert clock.next_due() == NOW + 1000
+    await asyncio.sleep(0)
+    assert made == []
+    clock.move(NOW + 1000)
+    await asyncio.sleep(0)
+    assert made == ["a"]
