@@ -1,4 +1,7 @@
-"""Requests to a database that share a statement: each gets its own reply, whatever becomes of the others."""
+"""Requests to a database that share a statement: each gets its own reply, whatever becomes of the others.
+
+Long because each rule is tested alone, and what they are for is tested on a real database.
+"""
 
 from __future__ import annotations
 
