@@ -13,9 +13,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from resonate.error import Suspended
+from resonate.error import PlatformError, Suspended
 
 from orchestrator.errors import Misused
+from orchestrator.text.crashes import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -197,6 +198,10 @@ class Body:
 
         if self._fault is not None and error is not self._fault:
             raise self._fault
+
+        if error is not None and not isinstance(error, (Exception, SystemExit, Suspended, PlatformError)):
+            # The worker would take it for its own end, or take up the workflow again and again.
+            raise Misused(f"the workflow's code raised {short_name(type(error))}: raise WorkflowFailed") from error
 
     def _close(self) -> None:
         """End the code, whatever it does about that."""

@@ -10,6 +10,7 @@ import copy
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
@@ -48,7 +49,6 @@ from orchestrator.text.json_writing import dumps_strict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from datetime import timedelta
 
     from resonate.context import ResonateFuture
     from resonate.effects import Effects
@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 _step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
 _wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
 _shielded: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
+
+#: What the code that runs here may begin steps and waits with.
+_running: ContextVar[_WatchfulEffects | None] = ContextVar("countersign_running", default=None)
 
 
 class Context(SDKContext):
@@ -81,7 +84,9 @@ class Context(SDKContext):
 
         if not isinstance(effects, _WatchfulEffects):
             interrupts = Interrupts(ctx.get_dependency(Engine).process_time.seconds)
-            replace_effects(ctx, _WatchfulEffects(effects, interrupts))
+            watchful = _WatchfulEffects(effects, interrupts)
+            replace_effects(ctx, watchful)
+            _running.set(watchful)
 
         return cls(state_of(ctx), ctx.opts)
 
@@ -178,7 +183,7 @@ class Context(SDKContext):
         Raises:
             Misused: this is not a step, or it does not take these arguments; nothing is recorded.
         """
-        self.under_way.check()
+        self._check_may_begin()
         step = as_step(fn)
         step.check_arguments(*args, **kwargs)
         attempt = _Attempt(step, self.opts.retry_policy, args, kwargs, shielded=self._is_shielded)
@@ -199,7 +204,7 @@ class Context(SDKContext):
 
     def rpc(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Call a registered function by its name."""
-        self.under_way.check()
+        self._check_may_begin()
 
         return self._watched(super().rpc(fn, *args, **kwargs))
 
@@ -207,8 +212,15 @@ class Context(SDKContext):
         """Suspend the workflow for this long. It holds nothing in the meantime.
 
         A cancel of the workflow ends it early, with `WorkflowCancelled`.
+
+        Raises:
+            Misused: this is no timedelta.
         """
-        self.under_way.check()
+        self._check_may_begin()
+
+        if not isinstance(duration, timedelta):
+            raise Misused(f"ctx.sleep takes a timedelta, such as timedelta(seconds=5), not {_kind_of(duration)}")
+
         mark = _shielded.set(self._is_shielded)
 
         try:
@@ -217,10 +229,30 @@ class Context(SDKContext):
             _shielded.reset(mark)
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
-        """Open a promise for somebody who can write to the engine; a callback needs `open_callback`."""
-        self.under_way.check()
+        """Open a promise for somebody who can write to the engine; a callback needs `open_callback`.
+
+        Raises:
+            Misused: the timeout is no timedelta.
+        """
+        self._check_may_begin()
+
+        if not isinstance(timeout, timedelta | None):
+            raise Misused(f"the timeout of ctx.promise is a timedelta, not {_kind_of(timeout)}")
 
         return self._watched(super().promise(timeout))
+
+    def _check_may_begin(self) -> None:
+        """Return if the code that runs here may begin a step or a wait with this context.
+
+        Raises:
+            Misused: it may not: the context is that of another run, or the code was told to stop.
+        """
+        if _running.get() not in {None, self._watchful}:
+            raise Misused(
+                f"this is the ctx of another run, {self.info.origin_id}: use the ctx that the workflow itself was given"
+            )
+
+        self.under_way.check()
 
     def _watched(self, future: ResonateFuture[Any]) -> ResonateFuture[Any]:
         self.under_way.add(task_of(future))
@@ -267,6 +299,7 @@ class Context(SDKContext):
 
         Like the workflow itself it is not tried again, but replayed until it ends.
         """
+        self._check_may_begin()
 
         async def fitting(ctx: SDKContext) -> Any:
             inner = Context.over(ctx)
@@ -544,6 +577,10 @@ def check_storable(value: object, place: str) -> None:
         NotJson: it cannot; names the place.
     """
     dumps_strict(value, place, convert=as_written)
+
+
+def _kind_of(value: object) -> str:
+    return "None" if value is None else f"an object of the type {type(value).__name__}"
 
 
 def _ends_by_itself(record: PromiseRecord) -> bool:

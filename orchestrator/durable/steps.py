@@ -258,6 +258,9 @@ def check_body(given: object, error: type[Misdefined | Misused]) -> None:
     if isinstance(given, NotAStep):
         raise error(f"{name_of(given)} {given.instead}")
 
+    if isinstance(given, Step):
+        raise error(f"{given.name} is a step already: give it its policy in one @step")
+
     if inspect.iscoroutine(given):
         # Python would warn that nobody awaited it.
         given.close()
@@ -296,6 +299,10 @@ def name_of(given: object) -> str:
 
 
 def _is_async(given: Callable[..., Any]) -> bool:
+    if inspect.iscoroutinefunction(given):
+        # A decorator may make an async function of a plain one.
+        return True
+
     plain = inspect.unwrap(given)
 
     return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004 - of an object

@@ -19,7 +19,7 @@ from orchestrator.durable.try_records import TryRecords
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, CountersignError, Misused, NotJson, StepFailed, StepRefused, WorkflowEnded
 from orchestrator.sdk_internals import is_workflow, keep_as_workflow, sleeper_of
-from orchestrator.text.crashes import name_of_kind, own_places
+from orchestrator.text.crashes import name_of_kind, own_places, short_name
 from orchestrator.text.times import rfc3339
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What a workflow must get as it is: the first two are the SDK's signals, the last one closes a coroutine.
-_SIGNALS: Final = (Suspended, PlatformError, GeneratorExit)
+#: The SDK's signals, which a workflow must get as they are.
+_SIGNALS: Final = (Suspended, PlatformError)
+
+#: Characters of an error's text that are kept.
+_LONGEST_TEXT: Final = 10_000
 
 #: Errors of ours that say themselves that retrying is pointless.
 _FINAL: Final = (Misused, NotJson, StepRefused, WorkflowEnded)
@@ -85,6 +88,7 @@ async def try_step(  # noqa: PLR0913 - one step, all of it named
     began is on record. Without `recorded` the store gets nothing. `pause` sleeps so many seconds before another try.
     """
     tries = _Tries(ctx, name, policy, body, recorded=recorded)
+    task = asyncio.current_task()
 
     while True:
         try:
@@ -95,7 +99,7 @@ async def try_step(  # noqa: PLR0913 - one step, all of it named
             # The workflow goes on later, and this step with it.
             raise Suspended from None
         except BaseException as error:
-            if _is_from_outside(error):
+            if _is_from_outside(error, task):
                 raise
 
             failed = await tries.failed(error)
@@ -232,11 +236,21 @@ def _ignore(work: asyncio.Future[Any]) -> None:
         work.exception()
 
 
-def _is_from_outside(error: BaseException) -> bool:
-    """Return whether the worker itself is being stopped, rather than the step's code having raised this."""
-    task = asyncio.current_task()
+def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Return whether this task is being stopped or closed, rather than the step's code having raised this."""
+    if isinstance(error, GeneratorExit):
+        return not _runs_here(task)
 
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _runs_here(task: asyncio.Task[Any] | None) -> bool:
+    """Return whether the code that runs is this task's. A coroutine that is thrown away is closed by another's."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:
+        # No event loop runs any more.
+        return False
 
 
 def _final(error: BaseException, failed: FailedTry) -> Exception:
@@ -247,7 +261,20 @@ def _final(error: BaseException, failed: FailedTry) -> Exception:
     if isinstance(error, CountersignError | ApplicationError):
         return error
 
-    return StepFailed(str(error), kind=type(error).__name__, where=f"{failed.step} at {failed.place}")
+    return StepFailed(text_of(error), kind=short_name(type(error)), where=f"{failed.step} at {failed.place}")
+
+
+def text_of(error: BaseException) -> str:
+    """Return an error's text as the store can hold it: without lone surrogates, and with 10,000 characters at most."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - an author's own method
+        return f"(its text cannot be read: {short_name(type(failure))})"
+
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters in all)"
+
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _fields_of(failed: FailedTry, next_at: int | None) -> dict[str, object]:

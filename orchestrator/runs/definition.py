@@ -40,7 +40,7 @@ from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending, Start
-from orchestrator.text.crashes import describe_crash, place_in
+from orchestrator.text.crashes import describe_crash, place_in, short_name
 from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
 
@@ -197,9 +197,9 @@ class Workflow[Request: BaseModel]:
             return f"a step raised {error.kind or 'an error'}" + (f": {error.where}" if error.where else "")
 
         if isinstance(error, CountersignError):
-            return redact(f"{type(error).__name__}: {error}")
+            return redact(f"{short_name(type(error))}: {error}")
 
-        return f"the workflow's code raised {type(error).__name__}{self._place(error)}"
+        return f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
 
     def _place(self, error: BaseException) -> str:
         file = inspect.unwrap(self.body).__code__.co_filename

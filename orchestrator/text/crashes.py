@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LINKS: Final = 16
 _PLACES: Final = 24
 
+_LONGEST_NAME: Final = 100
+
 #: The attributes in which errors of SQLite, of Postgres and of an engine server keep a code, and its type.
 _CODES: Final = (("sqlite_errorname", str), ("sqlstate", str), ("code", int))
 _LARGEST_CODE: Final = 2**63
@@ -54,7 +56,7 @@ def describe_end(error: BaseException) -> str:
     authors = [each for each in passed if not each[0].startswith(("<", *_LIBRARIES))]
     where = [f" at {Path(file).name}:{line} in {function}" for file, line, function in authors or passed]
 
-    return f"{type(error).__name__}{said}{''.join(where[-1:])}"
+    return f"{short_name(type(error))}{said}{''.join(where[-1:])}"
 
 
 def name_of_kind(error: BaseException) -> str:
@@ -62,7 +64,18 @@ def name_of_kind(error: BaseException) -> str:
     kind = type(error)
     code = _code_of(error)
 
-    return f"{kind.__module__}.{kind.__qualname__}" + (f" {code}" if code else "")
+    return _shown(f"{kind.__module__}.{kind.__qualname__}") + (f" {code}" if code else "")
+
+
+def short_name(kind: type) -> str:
+    """Return what a class is called, in one line of at most 100 characters. A name may hold anything."""
+    return _shown(kind.__name__)
+
+
+def _shown(name: str) -> str:
+    shown = name if name.isprintable() else name.encode("unicode_escape").decode()
+
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 
 def place_in(error: BaseException, file: str) -> tuple[int, str] | None:

@@ -15,9 +15,10 @@ import pytest
 from pydantic import BaseModel
 from support.plant import pause, plant
 
-from orchestrator import Context, WorkflowFailed, group_step, open_callback, step, workflow
+from orchestrator import Context, WorkflowFailed, group_step, open_callback, run_workflow, step, workflow
 from orchestrator.durable import steps
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.testing import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -334,6 +335,48 @@ async def gives_back_a_future(ctx: Context) -> Any:
     return ctx.sleep(timedelta(milliseconds=1))
 
 
+async def sleeps_a_number(ctx: Context) -> Any:
+    await ctx.sleep(5)  # type: ignore[arg-type]
+
+
+async def sleeps_for_nothing(ctx: Context) -> Any:
+    await ctx.sleep(None)  # type: ignore[arg-type]
+
+
+async def opens_a_promise_for_a_number(ctx: Context) -> Any:
+    await ctx.promise(5)  # type: ignore[arg-type]
+
+
+# -- what would end more than the workflow -------------------------------------
+
+
+async def closes_itself(ctx: Context) -> Any:
+    await ctx.run(charge, "a")
+    raise GeneratorExit
+
+
+async def interrupts_itself(ctx: Context) -> Any:
+    await ctx.run(charge, "a")
+    raise KeyboardInterrupt
+
+
+async def interrupts_itself_in_a_group(ctx: Context) -> Any:
+    await ctx.run(charge, "a")
+    raise BaseExceptionGroup("both", [KeyboardInterrupt(), ValueError()])
+
+
+async def closes_a_step(ctx: Context) -> Any:
+    await ctx.run(raises(GeneratorExit()))
+
+
+async def raises_in_many_lines(ctx: Context) -> Any:
+    await ctx.run(raises(type("Two\nlines" + "!" * 1000, (Exception,), {})()))
+
+
+async def gives_a_step_two_policies(ctx: Context) -> Any:
+    await ctx.run(step(step(charge)), "a")
+
+
 FOREIGN = "the workflow's code awaits something that is neither a step nor a wait of ctx: do it in a step"
 SWALLOWED = "the workflow's code caught the signal that suspends it"
 CANCELLED = "the workflow's code caught or raised a CancelledError, as asyncio.timeout does"
@@ -387,6 +430,18 @@ MISTAKES: list[tuple[Any, str]] = [
     (no_name, "the workflow's code raised ValueError"),
     (deadline_as_a_number, "the workflow's code raised TypeError"),
     (gives_back_a_future, "result is of the type"),
+    (
+        sleeps_a_number,
+        "ctx.sleep takes a timedelta, such as timedelta(seconds=5), not an object of the type int" + HERE,
+    ),
+    (sleeps_for_nothing, "ctx.sleep takes a timedelta, such as timedelta(seconds=5), not None" + HERE),
+    (opens_a_promise_for_a_number, "the timeout of ctx.promise is a timedelta, not an object of the type int" + HERE),
+    (closes_itself, "the workflow's code raised GeneratorExit: raise WorkflowFailed"),
+    (interrupts_itself, "the workflow's code raised KeyboardInterrupt: raise WorkflowFailed"),
+    (interrupts_itself_in_a_group, "the workflow's code raised BaseExceptionGroup: raise WorkflowFailed"),
+    (closes_a_step, "a step raised GeneratorExit: fail" + HERE),
+    (raises_in_many_lines, "a step raised Two\\nlines" + "!" * 90 + "...: fail" + HERE),
+    (gives_a_step_two_policies, "charge is a step already: give it its policy in one @step"),
 ]
 
 
@@ -486,6 +541,39 @@ async def test_what_is_no_mistake_works(tmp_path: Path, body: Any, result: Any) 
         await works.start("a")
 
         assert await works.ended("a") == ("succeeded", result)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda ctx: ctx.run(charge, "a"),
+        lambda ctx: ctx.sleep(timedelta(seconds=5)),
+        lambda ctx: ctx.call(look_up, "a"),
+        lambda ctx: open_callback(ctx, "bank", deadline=timedelta(hours=1)),
+        lambda ctx: run_workflow(ctx, other, {}),
+    ],
+)
+async def test_the_ctx_of_another_run_is_of_no_use(use: Any) -> None:
+    """The engine refuses to record it, and the workflow would be taken up again and again."""
+    kept: list[Context] = []
+
+    @workflow(name="keeps")
+    async def keeps(ctx: Context, request: Nothing) -> None:
+        kept.append(ctx)
+
+    async def uses(ctx: Context) -> Any:
+        await use(kept[0])
+
+    async with Trial(keeps, flow(uses), other) as trial:
+        await trial.start(keeps, {}, id="a")
+        run = await trial.start("mistaken", {})
+
+        with pytest.raises(
+            WorkflowFailed, match=r"this is the ctx of another run, keeps\.a: use the ctx that"
+        ) as found:
+            await run.result()
+
+    assert HERE in str(found.value)
 
 
 async def test_a_step_that_never_ends_is_ended_by_a_cancel_once_it_does(tmp_path: Path) -> None:

@@ -154,11 +154,14 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
     ours = set().union(*map(defined, (module for file, module in modules.items() if file != REACHES)))
     found = {file: sorted({*reaches(module, ours)}) for file, module in modules.items()}
 
-    assert {file for file, names in found.items() if names} == {REACHES}
-    assert found[REACHES] == [
-        *("_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
-        *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
-    ]
+    assert {file: names for file, names in found.items() if names} == {
+        REACHES: [
+            *("_child", "_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
+            *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
+        ],
+        # These are asyncio's. A trial must know what a task waits for, which asyncio does not say in public.
+        "orchestrator/testing/trial/at_rest.py": ["_context", "_fut_waiter", "_scheduled"],
+    }
 
 
 def test_unpromised_modules_of_the_sdk_are_imported_by_the_listed_files_alone() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -236,3 +237,15 @@ async def whole(ctx: Context) -> int:
 def test_a_result_that_does_not_fit_its_annotation_is_named() -> None:
     with pytest.raises(Misused, match="the result of whole does not fit its annotation int"):
         as_step(whole).check_result("seven")
+
+
+async def test_a_decorator_may_make_a_step_of_a_plain_function() -> None:
+    def double(ctx: Any, number: int) -> int:
+        return 2 * number
+
+    @functools.wraps(double)
+    async def in_a_thread(ctx: Any, number: int) -> int:
+        return await asyncio.to_thread(double, ctx, number)
+
+    assert await step(in_a_thread)(cast("Any", None), 4) == 8
+    assert as_step(in_a_thread).name == "double"

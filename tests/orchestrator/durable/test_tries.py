@@ -103,12 +103,34 @@ async def test_what_says_itself_that_it_is_final_is_not_tried_again(tmp_path: Pa
     assert watched.calls == 1
 
 
-@pytest.mark.parametrize("error", [SystemExit("out"), KeyboardInterrupt("out"), asyncio.CancelledError("out")])
+@pytest.mark.parametrize(
+    "error", [SystemExit("out"), KeyboardInterrupt("out"), asyncio.CancelledError("out"), GeneratorExit("out")]
+)
 async def test_an_error_that_would_end_more_than_the_step_ends_the_step(tmp_path: Path, error: BaseException) -> None:
     watched = Watched(error, tries=2)
 
     assert await ended(tmp_path, watched) == ("succeeded", [type(error).__name__, "out"])
     assert watched.calls == 2
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (Unreadable(), "Unreadable", "(its text cannot be read: ZeroDivisionError)"),
+        (ValueError("a\ud800b"), "ValueError", "a\\ud800b"),
+        (ValueError("x" * 2_000_000), "ValueError", "x" * 10_000 + "... (2000000 characters in all)"),
+        (type("Y" * 5000, (Exception,), {})("text"), "Y" * 100 + "...", "text"),
+    ],
+)
+async def test_the_workflow_sees_what_can_be_stored_of_any_error(
+    tmp_path: Path, error: Exception, kind: str, message: str
+) -> None:
+    assert await ended(tmp_path, Watched(error, tries=1)) == ("succeeded", [kind, message])
 
 
 async def test_each_failed_try_is_one_line_with_the_authors_place_and_never_the_text(
