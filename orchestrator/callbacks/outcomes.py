@@ -31,6 +31,8 @@ type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "can
 #: How a workflow ends that needs the answer, by the outcomes that close a wait without one.
 _ENDS: Final[Mapping[str, type[WorkflowEnded]]] = {"expired": WorkflowExpired, "cancelled": WorkflowCancelled}
 
+_UNSAID: Final = {"expired": "was not answered before its deadline", "cancelled": "was withdrawn"}
+
 #: The outcomes that close a wait without an answer.
 CLOSED: Final = frozenset(_ENDS)
 
@@ -86,8 +88,9 @@ class Outcome:
 
         told = {"outcome": self.kind} | ({} if self.details is None else {"details": self.details})
         end = _ENDS.get(self.kind, WorkflowFailed)
+        how = _UNSAID.get(self.kind, f"ended as {self.kind}")
 
-        raise end(self.message or f"the callback {self.callback!r} ended {self.kind}", **told)
+        raise end(self.message or f"the callback {self.callback} {how}", **told)
 
     def same_as(self, other: Outcome) -> bool:
         """Whether both are of the same kind, with bodies that are equal as JSON values."""

@@ -4,20 +4,27 @@ While batches are under way, the next one gathers. So nothing waits for company,
 
 A request locks promises of its own lineage, and a batch keeps its locks until it commits. Two batches never block each
 other for long: each has at most one request for a lineage, in the order of the lineages. So they can only meet in the
-request at hand, and the stored procedure repeats that one after a deadlock, as it does for a request of its own.
+request at hand, and the stored procedure repeats that one after a deadlock, as it does for a request of its own. Only
+a sub-workflow's end, and a parent that suspends on it, lock a promise of another lineage as well. Batches that deadlock
+over one are delayed by a second or two (`deadlock_timeout`), and lose nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from resonate_base import ORIGIN_HEADER, ConnectorError
 
+from orchestrator.text.crashes import describe_crash
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+logger = logging.getLogger(__name__)
 
 #: How many batches one process has under way. With 500 waits on two busy cores, one at a time settled 75 and 110 a
 #: second, two settled 137 and 207, at the same CPU for each. More would be smaller, and wait for the same disk.
@@ -27,7 +34,7 @@ _LANES: Final = 2
 _REQUESTS: Final = 32
 _CHARACTERS: Final = 1_000_000
 
-#: Requests that lock only what their lineage owns, as the SDK writes them. Others travel alone.
+#: Requests about one lineage, as the SDK writes them. Others travel alone.
 _TOGETHER: Final = tuple(
     f'{{"kind":"{kind}",'
     for kind in (
@@ -107,13 +114,24 @@ class BatchingNetwork:
         waiting = _Waiting(req, lineage, req.startswith(_TOGETHER), asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
 
+        self._add_carrier()
+
+        return await waiting.reply
+
+    def _add_carrier(self) -> None:
         if self._free:
             self._free -= 1
             carrier = asyncio.create_task(self._carry())
             self._carriers.add(carrier)
-            carrier.add_done_callback(self._carriers.discard)
+            carrier.add_done_callback(self._carried)
 
-        return await waiting.reply
+    def _carried(self, carrier: asyncio.Task[None]) -> None:
+        self._carriers.discard(carrier)
+
+        if not carrier.cancelled() and (error := carrier.exception()) is not None:
+            logger.error("an exchange with the database failed: %s", describe_crash(error))
+            # What waits was left to this carrier.
+            self._add_carrier()
 
     async def _carry(self) -> None:
         """Carry batch after batch until nothing waits that could go now."""

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from support.plant import Plant, pause, plant
 
-from orchestrator import Address, Context, WorkflowFailed, open_callback, workflow
+from orchestrator import Address, Context, WorkflowCancelled, WorkflowFailed, open_callback, workflow
 from orchestrator.callbacks.callback import Links
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
@@ -70,8 +70,9 @@ async def sleeper(ctx: Context, request: Request) -> str:
     """Sleep for long, and compensate when that is cut short."""
     try:
         await ctx.sleep(timedelta(seconds=request.deadline))
-    finally:
+    except WorkflowCancelled:
         await ctx.run(compensate)
+        raise
 
     return "slept"
 
@@ -212,12 +213,14 @@ async def test_a_workflow_may_end_itself_with_more_to_say(works: Plant) -> None:
 
 @with_workflow(sleeper)
 async def test_a_cancel_cuts_a_sleep_short_and_lets_the_workflow_compensate(works: Plant) -> None:
+    COMPENSATED.clear()
     await works.start("a")
     await works.opened(f"{works.root('a')}:1")
+    assert not COMPENSATED
     assert await request_cancel(works.engine, works.root("a"))
 
     assert (await works.ended("a"))[0] == "cancelled"
-    assert works.root("a") in COMPENSATED
+    assert {works.root("a")} == COMPENSATED
 
 
 async def test_a_cancel_asked_for_before_the_wait_was_open_still_reaches_it(works: Plant) -> None:

@@ -83,11 +83,12 @@ def test_the_result_of_a_success_is_its_value() -> None:
 @pytest.mark.parametrize(
     ("kind", "body", "end", "error"),
     [
-        ("expired", None, WorkflowExpired, {"message": "the callback 'bank' ended expired"}),
+        ("expired", None, WorkflowExpired, {"message": "the callback bank was not answered before its deadline"}),
+        ("cancelled", None, WorkflowCancelled, {"message": "the callback bank was withdrawn"}),
         ("cancelled", body_of("withdrawn"), WorkflowCancelled, {"message": "withdrawn"}),
         ("failed", body_of("closed", [1]), WorkflowFailed, {"message": "closed", "details": [1]}),
         ("died", body_of("lost"), WorkflowFailed, {"message": "lost"}),
-        ("reject", '"no"', WorkflowFailed, {"message": "the callback 'bank' ended reject"}),
+        ("reject", '"no"', WorkflowFailed, {"message": "the callback bank ended as reject"}),
     ],
 )
 def test_there_is_no_result_of_anything_else(

@@ -1,4 +1,7 @@
-"""Requests to a database that share a statement: each gets its own reply, whatever becomes of the others."""
+"""Requests to a database that share a statement: each gets its own reply, whatever becomes of the others.
+
+Long because each rule is tested alone, and what they are for is tested on a real database.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 import psycopg
+import pytest
 from resonate.error import ResonateError, ServerError
 from resonate.resonate import Resonate
 from resonate.types import Value
@@ -105,6 +109,34 @@ async def test_a_request_about_many_lineages_travels_alone() -> None:
     assert sorted(database.batches) == [["a", "c"], ["b"], ["d"]]
 
 
+async def test_a_lineage_that_is_busy_in_one_batch_has_no_request_in_another() -> None:
+    database = Fake()
+    network = BatchingNetwork(database, lanes=2)
+    tasks = [sent(network, "a1", "a")]
+    await pause(0.01)
+    tasks += [sent(network, name, lineage) for name, lineage in (("a2", "a"), ("b", "b"))]
+    await pause(0.01)
+    assert database.batches == [["a1"], ["b"]]
+
+    database.open.set()
+    await asyncio.gather(*tasks)
+    assert database.batches == [["a1"], ["b"], ["a2"]]
+
+
+async def test_nothing_travels_with_a_request_about_many_lineages_or_overtakes_it_in_its_own() -> None:
+    database = Fake()
+    network = BatchingNetwork(database, lanes=1)
+    tasks = [sent(network, "first")]
+    await pause(0.01)
+    kinds = {"c1": "promise.get", "a1": "task.heartbeat", "a2": "promise.get", "c2": "promise.get"}
+    tasks += [sent(network, name, name[0], kind=kind) for name, kind in kinds.items()]
+    await pause(0.01)
+    database.open.set()
+    await asyncio.gather(*tasks)
+
+    assert database.batches == [["first"], ["c1"], ["a1"], ["a2", "c2"]]
+
+
 async def test_a_request_that_the_database_does_not_accept_fails_alone() -> None:
     database = Fake()
     database.open.set()
@@ -143,6 +175,35 @@ async def test_a_lost_connection_is_told_to_each_and_ends_nothing_else() -> None
     assert [type(error) for error in lost] == [ConnectorError] * 3
     assert len({id(error) for error in lost}) == 3
     assert names(await network.send(request("d"))) == "D"
+
+
+async def test_a_failure_of_the_driver_ends_its_own_batch_only(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Fake):
+        async def ask(self, requests: Sequence[str]) -> Sequence[str]:
+            replies = await super().ask(requests)
+
+            if len(self.batches) == 1:
+                raise ValueError("a secret")
+
+            return replies
+
+    database = Failing()
+    network = BatchingNetwork(database, lanes=1)
+    first = sent(network, "a")
+    await pause(0.01)
+    second = sent(network, "b")
+    await pause(0.01)
+    database.open.set()
+
+    with pytest.raises(ConnectorError):
+        await first
+
+    async with asyncio.timeout(10):
+        assert names(await second) == "B"
+
+    assert [record.getMessage().partition(" at ")[0] for record in caplog.records] == [
+        "an exchange with the database failed: builtins.ValueError"
+    ]
 
 
 async def test_too_few_replies_are_given_to_nobody() -> None:
