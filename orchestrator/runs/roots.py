@@ -171,18 +171,11 @@ class RootView:
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The step that starts a sub-workflow, and when its workflow reaches its own timeout (ms since the epoch).
-
-    `depth` is how many workflows are above the one that is started.
-    """
+    """The step that starts a sub-workflow, its workflow's own timeout (ms since the epoch), and how deep it will be."""
 
     step_id: str
     timeout_at: int
     depth: int = 1
-
-    def tags(self) -> dict[str, str]:
-        """Return the tags of the sub-workflow's root."""
-        return {PARENT_TAG: self.step_id, DEPTH_TAG: str(self.depth)}
 
 
 async def start_root(  # noqa: PLR0913 - one call, all of it named
@@ -219,7 +212,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         argument=Start(root_id=root_id, text=text, trace=span.traceparent).stored(),
         target=engine.address_of(group),
         timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
-        tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else parent.tags()),
+        tags={NONCE_TAG: nonce, **MARK} | _tags_below(parent),
         version=version,
     )
 
@@ -230,6 +223,10 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         span.end()
 
     return view_root(record, created=created)
+
+
+def _tags_below(parent: Parent | None) -> dict[str, str]:
+    return {} if parent is None else {PARENT_TAG: parent.step_id, DEPTH_TAG: str(parent.depth)}
 
 
 def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
