@@ -20,6 +20,9 @@ CALLBACK_TAG: Final = "countersign:callback"
 CHILD_TAG: Final = "countersign:child"
 PARENT_TAG: Final = "countersign:parent"
 
+#: On the root of a sub-workflow: how many workflows are above it.
+DEPTH_TAG: Final = "countersign:depth"
+
 #: Distinguishes a root from every other root with the same id.
 NONCE_TAG: Final = "countersign:nonce"
 

@@ -17,7 +17,7 @@ from orchestrator.durable.scheduling import create_task
 from orchestrator.errors import CANCELLED, EngineUnavailable, NotJson, WorkflowFailed
 from orchestrator.failures import error_of, is_tampered
 from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
-from orchestrator.stored_names import NONCE_TAG, PARENT_TAG
+from orchestrator.stored_names import DEPTH_TAG, NONCE_TAG, PARENT_TAG
 from orchestrator.text.crashes import describe_end
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
 from orchestrator.text.strict_json import loads_strict
@@ -171,10 +171,11 @@ class RootView:
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The step that starts a sub-workflow, and when its workflow reaches its own timeout (ms since the epoch)."""
+    """The step that starts a sub-workflow, its workflow's own timeout (ms since the epoch), and how deep it will be."""
 
     step_id: str
     timeout_at: int
+    depth: int = 1
 
 
 async def start_root(  # noqa: PLR0913 - one call, all of it named
@@ -211,7 +212,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         argument=Start(root_id=root_id, text=text, trace=span.traceparent).stored(),
         target=engine.address_of(group),
         timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
-        tags={NONCE_TAG: nonce, **MARK} | ({} if parent is None else {PARENT_TAG: parent.step_id}),
+        tags={NONCE_TAG: nonce, **MARK} | _tags_below(parent),
         version=version,
     )
 
@@ -222,6 +223,10 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         span.end()
 
     return view_root(record, created=created)
+
+
+def _tags_below(parent: Parent | None) -> dict[str, str]:
+    return {} if parent is None else {PARENT_TAG: parent.step_id, DEPTH_TAG: str(parent.depth)}
 
 
 def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:

@@ -37,7 +37,7 @@ from orchestrator.runs.loading import Loaded
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import Parent, start_root, view_root
 from orchestrator.sdk_internals import suspend_until_settled, task_of, unfinished
-from orchestrator.stored_names import CHILD_TAG
+from orchestrator.stored_names import CHILD_TAG, DEPTH_TAG
 from orchestrator.text.json_writing import dumps_strict
 from orchestrator.text.strict_json import loads_strict
 
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 
 #: The step of a sub-workflow has no deadline of its own; the SDK caps this at the deadline of the parent.
 _UNLIMITED: Final = timedelta(days=36_500)
+
+
+#: How deep workflows may run one another. One that runs itself would never end, and fill the store.
+DEEPEST: Final = 32
 
 
 class Subworkflow:
@@ -89,6 +93,7 @@ def run_workflow[Request: BaseModel](
 
     Raises:
         Misused: this is not a workflow, no worker has loaded it, or the request is an instance of another model.
+            Awaiting it raises this if the sub-workflow would be more than 32 workflows deep.
         WorkflowFailed: the request does not fit the workflow's model; names the fields. Nothing was started.
         NotJson: the request cannot be written as JSON.
     """
@@ -144,11 +149,19 @@ async def start_child(ctx: SDKContext, workflow: Workflow[Any], text: str) -> st
     """Start the sub-workflow, as a step, and return its root's id; None if its parent was cancelled before.
 
     What is started after a cancel belongs to the compensation, and is started.
+
+    Raises:
+        Misused: it would be too deep.
     """
     engine = ctx.get_dependency(Engine)
     root = await engine.promises.get(ctx.info.origin_id)
     step_id = ctx.info.parent_id
     requested = await find_cancel(engine.promises, root)
+
+    depth = int(root.tags.get(DEPTH_TAG, "0")) + 1
+
+    if depth > DEEPEST:
+        raise Misused(f"{workflow.name} would be {depth} workflows deep: does one of them run itself?")
 
     if requested is not None and (await engine.promises.get(step_id)).created_at <= requested.created_at:
         return None
@@ -161,7 +174,7 @@ async def start_child(ctx: SDKContext, workflow: Workflow[Any], text: str) -> st
         group=workflow.group,
         timeout=workflow.timeout,
         version=workflow.version,
-        parent=Parent(step_id=step_id, timeout_at=ctx.info.timeout_at),
+        parent=Parent(step_id=step_id, timeout_at=ctx.info.timeout_at, depth=depth),
     )
 
     return view.root_id

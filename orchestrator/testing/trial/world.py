@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import CountersignError
@@ -13,7 +14,6 @@ from orchestrator.testing.trial.memory_journal import CrashPlan, new_database
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Coroutine
-    from datetime import timedelta
 
     from orchestrator.engine import Engine
     from orchestrator.testing.trial.hand_clock import HandClock
@@ -42,6 +42,7 @@ class World:
         self._plan = CrashPlan(everywhere=crash_everywhere)
         self._database: sqlite3.Connection | None = None
         self._life: Life | None = None
+        self._is_open = False
         self.lives = 0
 
     async def open(self) -> None:
@@ -49,6 +50,8 @@ class World:
 
         Raises: what starting it raises.
         """
+        self._is_open = True
+
         try:
             await self._alive()
         except BaseException:
@@ -57,6 +60,8 @@ class World:
 
     async def close(self) -> None:
         """End the process, without another life."""
+        self._is_open = False
+
         if self._life is not None:
             self._life.die()
             await self._life.buried()
@@ -108,7 +113,11 @@ class World:
 
         Raises:
             ValueError: it would go back.
+            TypeError: this is no timedelta.
         """
+        if not isinstance(by, timedelta):
+            raise TypeError(f"a trial's clock is moved by a timedelta, such as timedelta(hours=1), not by {by!r}")
+
         milliseconds = round(by.total_seconds() * 1000)
 
         if milliseconds < 0:
@@ -128,6 +137,9 @@ class World:
         await self.settle()
 
     async def _alive(self) -> Life:
+        if not self._is_open:
+            raise TrialError("the trial has not begun, or is over: use it inside `async with Trial(...) as trial`")
+
         while self._life is None or self._life.dead:
             if self._life is not None:
                 await self._life.buried()

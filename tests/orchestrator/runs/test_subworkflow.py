@@ -31,6 +31,8 @@ from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.children import child_id
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
+from orchestrator.runs.subworkflow import DEEPEST
+from orchestrator.testing import Trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -407,3 +409,35 @@ async def test_a_sub_workflow_runs_in_the_group_it_belongs_to(tmp_path: Path, en
                 assert await one.ended("a") == ("succeeded", "far 3")
         else:
             assert await one.ended("a") == ("succeeded", "far 3")
+
+
+async def test_a_workflow_that_runs_itself_fails_before_it_fills_the_store() -> None:
+    RUNS.clear()
+
+    @workflow(name="endless")
+    async def endless(ctx: Context, request: Part) -> Any:
+        RUNS.append("endless")
+
+        return await run_workflow(ctx, endless, {"number": request.number + 1})
+
+    async with Trial(endless) as trial:
+        run = await trial.start("endless", {})
+
+        with pytest.raises(WorkflowFailed, match="endless would be 33 workflows deep: does one of them run itself"):
+            await run.result()
+
+    assert len(RUNS) <= 2 * (DEEPEST + 1) + 1
+
+
+async def test_workflows_may_run_one_another_as_deep_as_that() -> None:
+    @workflow(name="nested")
+    async def nested(ctx: Context, request: Part) -> int:
+        if request.number == DEEPEST:
+            return request.number
+
+        deepest: int = await run_workflow(ctx, nested, {"number": request.number + 1})
+
+        return deepest
+
+    async with Trial(nested) as trial:
+        assert await (await trial.start("nested", {})).result() == DEEPEST

@@ -142,6 +142,34 @@ async def test_the_clock_does_not_go_back() -> None:
             await trial.advance(timedelta(seconds=-1))
 
 
+async def test_the_clock_is_moved_by_a_timedelta_alone() -> None:
+    async with Trial(long) as trial:
+        with pytest.raises(TypeError, match=r"moved by a timedelta, such as timedelta\(hours=1\), not by 5"):
+            await trial.advance(5)  # type: ignore[arg-type]
+
+
+async def test_a_trial_works_inside_its_block_alone() -> None:
+    trial = Trial(long, dependencies=[Diary()])
+
+    with pytest.raises(TrialError, match="has not begun, or is over"):
+        await trial.start(long, Nothing())
+
+    async with trial:
+        run = await trial.start(long, Nothing())
+        wait = await run.waiting("wait")
+
+    for use in (
+        lambda: trial.start(long, Nothing()),
+        lambda: trial.advance(timedelta(hours=1)),
+        trial.crash,
+        run.state,
+        run.result,
+        lambda: wait.succeed("yes"),
+    ):
+        with pytest.raises(TrialError, match="use it inside `async with Trial"):
+            await use()
+
+
 async def test_a_workflow_that_awaits_what_is_not_durable_is_told_so() -> None:
     @workflow()
     async def undurable(ctx: Context, request: Nothing) -> None:
