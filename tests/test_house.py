@@ -172,6 +172,12 @@ def graph(sources: dict[str, ast.Module]) -> dict[str, set[str]]:
 # -- rooms and arrows ---------------------------------------------------------
 
 
+def test_the_top_level_has_no_other_folder() -> None:
+    folders = {entry.name for entry in ROOT.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+
+    assert folders - {"__pycache__", "dist", "build"} == {"orchestrator", "receiver", "scripts", "tests"}
+
+
 def test_every_module_is_in_a_room_of_the_plan(sources: dict[str, ast.Module]) -> None:
     assert [module for module in sources if room_of(module) is None] == []
 

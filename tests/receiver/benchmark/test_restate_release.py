@@ -66,7 +66,8 @@ def test_npm_runs_no_scripts_and_what_is_there_is_not_fetched_again(tmp_path: Pa
     npm = f"echo $* >> {said}; mkdir -p $(dirname {server}); printf '#!/bin/sh\\n' > {server}; chmod +x {server}"
     program(bin_folder / "npm", npm)
     # It stands for `python -m venv FOLDER`, and for the pip of the environment that this makes.
-    python = program(tmp_path / "python", f'echo $* >> {said}; mkdir -p "$3/bin"; cp "$0" "$3/bin/python"')
+    make = '[ "$2" != venv ] || { mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; }'
+    python = program(tmp_path / "python", f"echo $* >> {said}; {make}")
 
     release = fetch(cache, path=str(bin_folder), python=str(python))
     fetched = said.read_text()
