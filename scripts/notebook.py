@@ -59,8 +59,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # ruff: noqa: ERA001 - a cell's "MAGIC %md" looks like a modulo operation that was commented out
 
@@ -168,8 +171,10 @@ def _variable(*words: str) -> str:
 
 # COMMAND ----------
 
+USER_AGENT = "countersign-notebook"
 MAX_BODY = 65_536
 TRY_TIMEOUT = 30.0
+TRACE_TIMEOUT = 5.0
 LONGEST_DELAY = 60.0
 
 # The statuses that Countersign returns, and what they mean here. The run is marked as failed, so that somebody looks.
@@ -205,12 +210,16 @@ class Proof:
 
 @dataclass(frozen=True)
 class Callback:
-    """Where to report, and how. `proof` is the second factor, None if the job has none."""
+    """Where to report, and how. `proof` is the second factor, None if the job has none.
+
+    `trace` is the `traceparent` of the span that the report comes from, None if this run is not traced.
+    """
 
     url: str = field(repr=False)
     proof: Proof | None = field(default=None, repr=False)
     timeout: float = 900.0
     delay: float = 1.0
+    trace: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -262,6 +271,22 @@ class Callback:
         """Report a failure; return when it is recorded. Raises ReportFailed."""
         self._deliver(self.url.rstrip("/") + "/failure", "failed", body)
 
+    def traceparent(self) -> str | None:
+        """Return the `traceparent` of the workflow that waits, None if the receiver does not name one."""
+        request = urllib.request.Request(self.url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - checked above
+
+        try:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TRACE_TIMEOUT) as response:
+                named = response.headers.get("traceparent", "")
+        except (OSError, http.client.HTTPException) as error:
+            # The report finds out for itself, and says, why the receiver does not respond.
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+
+            return None
+
+        return named if re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", named, re.ASCII) else None
+
     def _deliver(self, url: str, kind: str, body: bytes) -> None:
         give_up, delay, nonce = time.monotonic() + self.timeout, self.delay, uuid.uuid4().hex
 
@@ -291,7 +316,11 @@ class Callback:
 
     def _try(self, url: str, body: bytes, proof: dict[str, str]) -> tuple[float, str | None]:
         """Return (0, None) if the report is recorded, otherwise the minimum wait in seconds and what went wrong."""
-        headers = {"Content-Type": "application/json", "User-Agent": "countersign-notebook", **proof}
+        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT, **proof}
+
+        if self.trace is not None:
+            headers["traceparent"] = self.trace
+
         request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
         opener = urllib.request.build_opener(_NoRedirect)
 
@@ -470,10 +499,50 @@ def describe(error: Exception, callback: Callback) -> bytes:
     return json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
 
 
+@contextlib.contextmanager
+def traced(callback: Callback) -> Iterator[Callback]:
+    """Make this run a part of the workflow's trace, if the standard variables say that the run is traced.
+
+    `TRACEPARENT` in the environment then names the trace for what the work starts. Where OpenTelemetry is installed and
+    set up, the work is a span below the workflow's, and the report names that span.
+    """
+    trace = None
+
+    # https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+    if any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+        trace = callback.traceparent()
+
+    if trace is None:
+        yield callback
+        return
+
+    os.environ["TRACEPARENT"] = trace
+
+    try:
+        from opentelemetry import propagate  # noqa: PLC0415 - it may be missing
+        from opentelemetry.trace import get_tracer  # noqa: PLC0415
+    except ImportError:
+        yield replace(callback, trace=trace)
+        return
+
+    span = get_tracer(USER_AGENT).start_as_current_span(
+        "work", context=propagate.extract({"traceparent": trace}), record_exception=False
+    )
+
+    with span:
+        headers: dict[str, str] = {}
+        propagate.inject(headers)
+        yield replace(callback, trace=headers.get("traceparent", trace))
+
+
 def main() -> None:
     """Work and report. Raises the work's exception, or ReportFailed, so that the run is marked as failed."""
-    callback = connect()
+    with traced(connect()) as callback:
+        work_and_report(callback)
 
+
+def work_and_report(callback: Callback) -> None:
+    """Do the work and report its result or its exception. Raises as `main` does."""
     try:
         body = encode(work({name: parameter(name, default) for name, default in PARAMETERS.items()}))
     except Exception as error:
