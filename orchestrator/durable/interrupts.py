@@ -48,6 +48,8 @@ class Interrupts:
         self._stopped_at: float | None = None
         #: Whether the workflow's code knows of the cancel.
         self.told = False
+        #: Looks the cancel up, and calls `request` if there is one; None where nothing watches for it.
+        self.look: Callable[[], Awaitable[None]] | None = None
         #: What looks for the cancel, kept from the garbage collector.
         self.watch: asyncio.Task[None] | None = None
 
@@ -103,11 +105,16 @@ class Interrupts:
             del self._running[step_id]
 
     async def pause(self, step_id: str, sleep: Awaitable[None]) -> None:
-        """Await the pause before another try of this step."""
+        """Await the pause before another try of this step, and look once more whether that is still wanted.
+
+        Raises:
+            WorkflowCancelled: it is not. The watch may not have noticed it yet.
+        """
         running = self._running.get(step_id)
 
         if running is None:
-            return await sleep
+            await sleep
+            return
 
         running.pausing = True
 
@@ -115,6 +122,16 @@ class Interrupts:
             await sleep
         finally:
             running.pausing = False
+
+        if running.compensates:
+            return
+
+        if self.look is not None and not self.requested:
+            await self.look()
+
+        if self.requested:
+            self.told = True
+            raise WorkflowCancelled(CANCELLED)
 
     async def record[T](self, request: Awaitable[T]) -> T:
         """Await a request that creates or settles a step or a wait."""

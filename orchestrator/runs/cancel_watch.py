@@ -19,7 +19,7 @@ from orchestrator.runs.roots import Ending
 from orchestrator.sdk_internals import sleeper_of, unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from resonate.types import PromiseRecord
 
@@ -49,6 +49,7 @@ def watching(flow: Context) -> Iterator[None]:
     def start() -> None:
         flow.interrupts.watch = asyncio.ensure_future(_watch(flow, active))
 
+    flow.interrupts.look = _looking(flow)
     timer = flow.get_dependency(Engine).process_time.later(FIRST_LOOK, start)
 
     try:
@@ -65,17 +66,14 @@ def watching(flow: Context) -> Iterator[None]:
 
 
 async def _watch(flow: Context, active: Callable[[], bool]) -> None:
-    engine, root_id, interrupts = flow.get_dependency(Engine), flow.info.id, flow.interrupts
-    root: PromiseRecord | None = None
+    interrupts, look = flow.interrupts, _looking(flow)
     sleep, seconds = sleeper_of(flow), FIRST_LOOK
 
-    while active() and not interrupts.requested:
-        with contextlib.suppress(EngineUnavailable, UnknownPromise):
-            root = root or await engine.promises.get(root_id)
+    while active():
+        await look()
 
-            if await find_cancel(engine.promises, root) is not None:
-                interrupts.request()
-                break
+        if interrupts.requested:
+            break
 
         await sleep(seconds)
         seconds = min(seconds * 1.5, SLOWEST_LOOK)
@@ -84,10 +82,27 @@ async def _watch(flow: Context, active: Callable[[], bool]) -> None:
         late = interrupts.enforce()
 
         if late is not None and late > LAST:
-            await _end_without(engine, root_id)
+            await _end_without(flow.get_dependency(Engine), flow.info.id)
             return
 
         await sleep(_STEP)
+
+
+def _looking(flow: Context) -> Callable[[], Awaitable[None]]:
+    """Return what looks the cancel up. While the engine does not respond, that finds nothing."""
+    engine, root_id = flow.get_dependency(Engine), flow.info.id
+    root: PromiseRecord | None = None
+
+    async def look() -> None:
+        nonlocal root
+
+        with contextlib.suppress(EngineUnavailable, UnknownPromise):
+            root = root or await engine.promises.get(root_id)
+
+            if await find_cancel(engine.promises, root) is not None:
+                flow.interrupts.request()
+
+    return look
 
 
 async def _end_without(engine: Engine, root_id: str) -> None:

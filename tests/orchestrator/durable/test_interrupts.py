@@ -71,6 +71,31 @@ async def test_a_pause_between_two_tries_ends_at_once(interrupts: Interrupts) ->
         await step
 
 
+@pytest.mark.parametrize("shielded", [False, True])
+async def test_the_end_of_a_pause_finds_a_cancel_that_nobody_has_noticed(
+    interrupts: Interrupts, *, shielded: bool
+) -> None:
+    async def look() -> None:
+        interrupts.request()
+
+    async def pauses() -> str:
+        await interrupts.pause("1", pause(0))
+
+        return "tried again"
+
+    interrupts.look = look
+    step = interrupts.step("1", pauses, shielded=shielded)
+
+    if shielded:
+        assert await step == "tried again"
+        return
+
+    with pytest.raises(WorkflowCancelled):
+        await step
+
+    assert interrupts.told
+
+
 async def test_a_step_that_begins_after_the_cancel_is_known_is_not_run_but_later_ones_are(
     interrupts: Interrupts, clock: Clock
 ) -> None:

@@ -226,6 +226,19 @@ async def test_a_cancel_is_the_real_one() -> None:
             await run.result()
 
 
+async def test_after_a_cancel_a_step_that_failed_is_not_tried_again() -> None:
+    async with Trial(pay, dependencies=[bank := Bank()]) as trial:
+        bank.broken = 1
+        run = await trial.start(pay, {"order": "1"})
+        await run.cancel()
+        await trial.advance(timedelta(hours=1))
+
+        with pytest.raises(WorkflowCancelled):
+            await run.result()
+
+        assert bank.tries == ["1"]
+
+
 async def test_a_cancelled_workflow_raises_it() -> None:
     @workflow()
     async def breaking(ctx: Context, request: Payment) -> None:
