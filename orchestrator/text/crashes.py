@@ -127,7 +127,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _describe(error: BaseException) -> str:
-    places = [f"{file}:{line} {function}" for file, line, function in _places(error.__traceback__)]
+    passed = _places(error.__traceback__)
+    # The way through our own code to an author's is the same for every error of theirs.
+    first = next((n for n, each in enumerate(passed) if not each[0].startswith(("<", *_LIBRARIES))), 0)
+    places = [f"{file}:{line} {function}" for file, line, function in passed[first:]]
     left_out = [f"{len(places) - _PLACES} more"] if len(places) > _PLACES else []
 
     return f"{name_of_kind(error)} at {' > '.join([*left_out, *places[-_PLACES:]]) or 'an unknown place'}"
