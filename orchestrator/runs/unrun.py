@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.engine import Engine
+    from orchestrator.engine.tasks import TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +28,14 @@ GRACE: Final = 60.0
 
 
 class Idle(TypedDict):
-    """What was seen of a workflow that nobody runs: its steps, and since when (milliseconds) they are the same."""
+    """What was seen of a workflow that nobody runs: its steps, and since when (milliseconds) they are the same.
+
+    `version` counts how often its task was taken.
+    """
 
     steps: str
     since: int
+    version: int | None
 
 
 async def end_if_unrun(
@@ -45,15 +50,16 @@ async def end_if_unrun(
     """
     now = int(engine.clock() * 1000)
     task = await engine.tasks.look(root.id)
+    version = None if task is None else task.version
 
-    if task is None or task.state != "pending" or before is None or before["steps"] != steps:
-        return Idle(steps=steps, since=now)
+    if task is None or before is None or before["steps"] != steps or _is_run(task, before.get("version")):
+        return Idle(steps=steps, since=now, version=version)
 
     since = int(str(before["since"]))
     grace = GRACE if steps else UNBEGUN_GRACE
 
     if now - since < grace * 1000 or not await engine.tasks.take(root.id, task.version):
-        return Idle(steps=steps, since=since)
+        return Idle(steps=steps, since=since, version=version)
 
     undone = "so what it had done is not undone" if steps else "before it had begun"
     message = f"{CANCELLED}: no worker ran its code for {grace:g} s, {undone}"
@@ -61,3 +67,13 @@ async def end_if_unrun(
     await engine.promises.resolve(root.id, Ending.raised(WorkflowCancelled(message)).stored())
 
     return None
+
+
+def _is_run(task: TaskState, version_before: object) -> bool:
+    """Return whether the workflow waits, or a worker has had its task since `version_before` was seen.
+
+    A worker without the workflow's code takes the task too, and gives it back at once.
+    """
+    held = task.state == "acquired" and version_before in {None, task.version}
+
+    return held or task.state not in {"pending", "acquired"}

@@ -114,6 +114,21 @@ async def test_a_workflow_is_not_ended_while_its_steps_change_or_a_worker_has_it
         assert (await one.engine.promises.get(root.id)).state == "pending"
 
 
+async def test_a_task_that_is_taken_and_given_back_again_and_again_is_nobodys(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        root = await one.engine.promises.get(await gone(one, begun=True))
+        assert await one.engine.tasks.take(root.id, 0)
+        # At the last look it was another's, who has given it back since.
+        before: Any = {"steps": "1", "since": 1, "version": -1}
+
+        taken_since = await end_if_unrun(one.engine, root, steps="1", before=before)
+        assert taken_since is not None
+        assert taken_since["since"] == 1
+        held_since = await end_if_unrun(one.engine, root, steps="1", before=taken_since)
+        assert held_since is not None
+        assert held_since["since"] > 1
+
+
 async def test_a_cancel_of_nothing_is_over(tmp_path: Path) -> None:
     async with plant(tmp_path, "memory://", there, working=False) as one:
         assert await pursue(one.engine, "there.a") is None
