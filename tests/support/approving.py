@@ -164,7 +164,8 @@ def link_in(text: str) -> str:
 
 
 def code_in(text: str) -> str:
-    found = re.search(r"[A-Z2-9]{4}-[A-Z2-9]{4}", text)
+    # Not a piece of the link, which may look like one.
+    found = re.search(r"(?<![\w-])[A-Z2-9]{4}-[A-Z2-9]{4}(?![\w-])", text)
     assert found, text
     return found[0]
 
