@@ -42,14 +42,14 @@ LAST: Final = 60.0
 def watching(flow: Context) -> Iterator[None]:
     """Watch for a cancel while the block runs, and until the steps that it leaves running have ended."""
     left: list[asyncio.Task[Any]] = []
+    look = flow.interrupts.look = _looking(flow)
 
     def active() -> bool:
         return flow.interrupts.active or not all(task.done() for task in left)
 
     def start() -> None:
-        flow.interrupts.watch = asyncio.ensure_future(_watch(flow, active))
+        flow.interrupts.watch = asyncio.ensure_future(_watch(flow, look, active))
 
-    flow.interrupts.look = _looking(flow)
     timer = flow.get_dependency(Engine).process_time.later(FIRST_LOOK, start)
 
     try:
@@ -65,8 +65,8 @@ def watching(flow: Context) -> Iterator[None]:
                 flow.interrupts.watch.cancel()
 
 
-async def _watch(flow: Context, active: Callable[[], bool]) -> None:
-    interrupts, look = flow.interrupts, _looking(flow)
+async def _watch(flow: Context, look: Callable[[], Awaitable[None]], active: Callable[[], bool]) -> None:
+    interrupts = flow.interrupts
     sleep, seconds = sleeper_of(flow), FIRST_LOOK
 
     while active():
