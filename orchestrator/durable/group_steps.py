@@ -7,6 +7,7 @@ name over the engine, so neither side knows where the other runs, and a call wai
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.groups import is_group_name
@@ -42,7 +43,12 @@ class GroupStep[**Parameters, Result]:
         Raises:
             Misused: it cannot; names the step and the parameter.
         """
-        Step(body=self.body, name=self.name).check_arguments(*args, **kwargs)
+        self._step.check_arguments(*args, **kwargs)
+
+    @cached_property
+    def _step(self) -> Step[Parameters, Result]:
+        """This as a plain step, which knows its signature."""
+        return Step(body=self.body, name=self.name)
 
 
 def group_step[**Parameters, Result](
