@@ -43,8 +43,8 @@ _SLOWEST: Final = 5.0
 class Database(Protocol):
     """Where the messages are. What is lost on the way to a caller raises ConnectorError."""
 
-    async def claim(self, address: str, *, group: Sequence[str]) -> list[str]:
-        """Return the messages to this address, and those to the group's addresses."""
+    def claim(self, address: str, *, group: Sequence[str]) -> AsyncIterator[str]:
+        """Yield the messages to this address, and those to the group's addresses, until there are no more."""
 
     def news(self, *addresses: str) -> AsyncIterator[None]:
         """Yield once the database will tell of every message to these addresses, and then whenever it does."""
@@ -158,15 +158,14 @@ class Outbox:
             self._news.clear()
 
             try:
-                messages = await self._database.claim(self._own, group=self._group)
+                async for message in self._database.claim(self._own, group=self._group):
+                    self._pass_on(message)
+
             except ConnectorError as error:
                 logger.log(logging.DEBUG if reported else logging.WARNING, "messages are late: %s", error)
                 reported = True
             else:
                 reported = False
-
-                for message in messages:
-                    self._pass_on(message)
 
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):

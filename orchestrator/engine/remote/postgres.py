@@ -134,24 +134,23 @@ class AutocommitSessions:
 
         return [text for (text,) in rows]
 
-    async def claim(self, address: str, *, group: Sequence[str]) -> list[str]:
-        """Return the messages to this address, and those to the group's addresses. Nobody gets them a second time.
+    async def claim(self, address: str, *, group: Sequence[str]) -> AsyncIterator[str]:
+        """Yield the messages to this address, and those to the group's addresses. Nobody gets them a second time.
 
         What is lost with this process is sent again: a task is due again after five seconds.
         """
-        messages: list[str] = []
+        more = True
 
-        while True:
+        while more:
             try:
                 rows = await self._rows(_CLAIM, (list(group), _CLAIMED, address, _CLAIMED))
             except _Refused as error:
                 raise ConnectorError(error) from error
 
             for task_id, version, promise in rows:
-                messages.append(execute_message(task_id, version) if promise is None else unblock_message(promise))
+                yield execute_message(task_id, version) if promise is None else unblock_message(promise)
 
-            if len(rows) < _CLAIMED:
-                return messages
+            more = len(rows) >= _CLAIMED
 
     async def news(self, *addresses: str) -> AsyncIterator[None]:
         """Yield once the database will tell of every message to these addresses, and then whenever it does."""

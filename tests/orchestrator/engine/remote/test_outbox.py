@@ -34,14 +34,14 @@ class Fake:
         self.told = asyncio.Event()
         self.fails = False
 
-    async def claim(self, address: str, *, group: Sequence[str]) -> list[str]:
+    async def claim(self, address: str, *, group: Sequence[str]) -> AsyncIterator[str]:
         self.claims.append((address, group))
+
+        while self.messages:
+            yield self.messages.pop(0)
 
         if self.fails:
             raise ConnectorError(OSError("unreachable"))
-
-        messages, self.messages = self.messages, []
-        return messages
 
     async def news(self, *addresses: str) -> AsyncIterator[None]:
         self.listened.append(addresses)
@@ -101,6 +101,19 @@ async def test_a_worker_gets_the_tasks_of_its_group_and_drives_the_timers() -> N
     assert database.listened == [("poll://any@g", "poll://uni@g/p")]
     assert database.claims[0] == ("poll://uni@g/p", ("poll://any@g", "poll://uni@g/p"))
     assert database.timers == 1
+
+
+async def test_messages_claimed_before_the_database_was_lost_are_passed_on() -> None:
+    task = json.dumps({"kind": "execute", "data": {"task": {"id": "a", "version": 1}}})
+    database, got = Fake(task), list[str]()
+    database.fails = True
+
+    async with started(database, Registry(), work=True) as one:
+        one.recv(got.append)
+        await one.start()
+        await pause(0.05)
+
+    assert got == [task]
 
 
 async def test_a_sender_listens_with_its_first_wait_and_takes_nobodys_task() -> None:
