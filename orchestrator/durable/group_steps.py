@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.groups import is_group_name
-from orchestrator.durable.steps import TRIES, Policy, Step, check_body, name_of, policy_of
+from orchestrator.durable.policy import TRIES, Policy, policy_of
+from orchestrator.durable.steps import Step, check_body, name_of
 from orchestrator.errors import Misdefined, Misused
 
 if TYPE_CHECKING:

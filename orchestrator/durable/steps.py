@@ -1,42 +1,29 @@
-"""Steps: async functions `(ctx, ...)` whose results a workflow keeps, and what is done when one fails.
+"""Steps: async functions `(ctx, ...)` whose results a workflow keeps.
 
 A step is checked before it takes a place in its workflow's record. The SDK takes the place first, and a place that is
 taken and never filled would make every later step wait forever.
-
-Long because each way to take something else for a step has a text of its own.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, overload, runtime_checkable
 
 from resonate.durable import DurableFunction
 from resonate.error import ApplicationError, SerializationError
 
+from orchestrator.durable.policy import TRIES, Policy, policy_of
 from orchestrator.errors import Misdefined, Misused
 from orchestrator.sdk_internals import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import timedelta
     from typing import Concatenate
 
     from resonate.context import Context as SDKContext
-    from resonate.retry import RetryPolicy
-
-#: How often a step is tried unless it says otherwise. Between eight tries lie two minutes.
-TRIES: Final = 8
-
-#: Seconds between the first and the second try. Each further pause is twice as long, up to the slowest.
-FIRST_PAUSE: Final = 1.0
-SLOWEST: Final = 60.0
-
-#: Mistakes in the code: the next try would fail in the same way.
-_MISTAKES: Final = (TypeError, NameError, AttributeError)
 
 _LONGEST_NAME: Final = 64
 
@@ -48,30 +35,6 @@ class NotAStep(Protocol):
     @property
     def instead(self) -> str:
         """What it is and how it is called, for the end of a sentence."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How often a step is tried, which errors end it at once, and how many seconds one try may take.
-
-    `pace` replaces the number of tries and the pauses between them.
-    """
-
-    tries: int = TRIES
-    never_retry: tuple[type[BaseException], ...] = ()
-    timeout: float | None = None
-    pace: RetryPolicy | None = None
-
-    def pause(self, number: int, error: BaseException) -> float | None:
-        """Return the seconds to wait after try `number` failed with this error, or None if it was the last one."""
-        if isinstance(error, (*_MISTAKES, *self.never_retry)):
-            return None
-
-        if self.pace is not None:
-            return self.pace.next(number)
-
-        # The pause has been at its longest for long before the power would get too large.
-        return None if number >= self.tries else float(min(FIRST_PAUSE * 2 ** min(number - 1, 16), SLOWEST))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,29 +164,6 @@ def step(  # noqa: PLR0913 - one policy, all of it named
         return defined
 
     return define if body is None else define(body)
-
-
-def policy_of(what: str, *, tries: Any, never_retry: Any, timeout: Any) -> Policy:
-    """Return the policy of these values, as an author wrote them.
-
-    Raises:
-        Misdefined: a value is out of range; the message says of `what`.
-    """
-    if not isinstance(tries, int) or isinstance(tries, bool) or tries < 1:
-        raise Misdefined(f"`tries` of {what} is a number of at least 1, not {tries!r}")
-
-    classes = never_retry if isinstance(never_retry, tuple) else (never_retry,)
-
-    if not all(inspect.isclass(each) and issubclass(each, BaseException) for each in classes):
-        raise Misdefined(f"`never_retry` of {what} is a tuple of exception classes, not {never_retry!r}")
-
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-
-    if seconds is not None and not (is_number and 0 < seconds < math.inf):
-        raise Misdefined(f"`timeout` of {what} is a timedelta or seconds, more than 0, not {timeout!r}")
-
-    return Policy(tries=tries, never_retry=classes, timeout=None if seconds is None else float(seconds))
 
 
 def as_step(given: object) -> Step[..., Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
 
-    from orchestrator.durable.steps import Policy
+    from orchestrator.durable.policy import Policy
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from support.plant import pause, plant
 
 from orchestrator import Context, WorkflowFailed, group_step, open_callback, run_workflow, step, workflow
-from orchestrator.durable import steps
+from orchestrator.durable import policy
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing import Trial
 
@@ -455,7 +455,7 @@ def flow(body: Callable[[Context], Any]) -> Workflow[Nothing]:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(policy, "FIRST_PAUSE", 0.001)
 
 
 @pytest.mark.parametrize(("body", "text"), MISTAKES)

@@ -14,7 +14,7 @@ from resonate.context import Context
 
 from orchestrator.approvals import reminders
 from orchestrator.databricks import watcher
-from orchestrator.durable import scheduling, steps
+from orchestrator.durable import policy, scheduling
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -35,7 +35,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         await schedule(*args, seconds=seconds / TIMES, **fields)
 
     monkeypatch.setattr(Context, "sleep", nap)
-    monkeypatch.setattr(steps, "FIRST_PAUSE", steps.FIRST_PAUSE / TIMES)
+    monkeypatch.setattr(policy, "FIRST_PAUSE", policy.FIRST_PAUSE / TIMES)
     monkeypatch.setattr(RealClock, "sleep", lambda _, seconds: time.sleep(seconds / TIMES))
 
     for module in (watcher, reminders):

@@ -1,4 +1,4 @@
-"""What can be a step and with which policy, and which arguments it takes."""
+"""What can be a step, and which arguments it takes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import BaseModel
-from resonate.retry import Constant
 
 from orchestrator import Context, Misused, Step, group_step, step, workflow
 from orchestrator.durable.group_steps import check_group_step
-from orchestrator.durable.steps import Policy, as_step
+from orchestrator.durable.policy import Policy
+from orchestrator.durable.steps import as_step
 from orchestrator.errors import Misdefined
 
 if TYPE_CHECKING:
@@ -73,57 +73,6 @@ def test_a_step_without_parentheses_or_without_the_decorator_has_the_defaults() 
 @pytest.mark.parametrize("given", [Sender(), Sender().send, functools.partial(plain, order="a")])
 def test_whatever_is_called_like_an_async_function_can_be_a_step(given: Callable[..., Any]) -> None:
     assert as_step(given).name in {"Sender", "send", "plain"}
-
-
-def test_pauses_double_up_to_a_minute_and_end_with_the_tries() -> None:
-    pauses = [Policy(tries=9).pause(number, ValueError()) for number in range(1, 10)]
-
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, None]
-    assert Policy(tries=10**9).pause(10**8, ValueError()) == 60
-
-
-@pytest.mark.parametrize(
-    "error", [TypeError(), NameError(), UnboundLocalError(), AttributeError(), FileNotFoundError()]
-)
-def test_mistakes_and_what_the_policy_names_are_not_tried_again(error: Exception) -> None:
-    assert Policy(never_retry=(OSError,)).pause(1, error) is None
-    assert Policy(pace=Constant(delay=1, max_retries=5), never_retry=(OSError,)).pause(1, error) is None
-
-
-def test_the_sdks_own_policies_pace_the_tries_where_one_is_given() -> None:
-    policy = Policy(pace=Constant(delay=3, max_retries=2))
-
-    assert [policy.pause(number, ValueError()) for number in (1, 2, 3)] == [3, 3, None]
-
-
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ({"tries": 0}, "`tries` of a step is a number of at least 1, not 0"),
-        ({"tries": True}, "not True"),
-        ({"tries": 2.0}, "not 2.0"),
-        ({"never_retry": "ValueError"}, "`never_retry` of a step is a tuple of exception classes, not 'ValueError'"),
-        ({"never_retry": (ValueError(),)}, "tuple of exception classes"),
-        ({"timeout": 0}, "`timeout` of a step is a timedelta or seconds, more than 0, not 0"),
-        ({"timeout": timedelta(seconds=-1)}, "more than 0"),
-        ({"timeout": float("nan")}, "not nan"),
-        ({"timeout": float("inf")}, "not inf"),
-        ({"timeout": "5 s"}, "not '5 s'"),
-    ],
-)
-def test_a_policy_out_of_range_is_refused_where_it_is_written(fields: dict[str, Any], text: str) -> None:
-    with pytest.raises(Misdefined) as refused:
-        step(**fields)(plain)
-
-    assert text in str(refused.value)
-
-    if "stored" not in fields:
-        with pytest.raises(Misdefined, match="of a group step"):
-            group_step("db", **fields)
-
-
-def test_one_class_that_is_never_tried_again_needs_no_tuple() -> None:
-    assert step(never_retry=KeyError)(plain).policy.never_retry == (KeyError,)  # type: ignore[call-overload]
 
 
 def no_coroutine(ctx: Context) -> int:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from support.plant import plant
 
 from orchestrator import Context, StepFailed, StepRefused, WorkflowFailed, group_step, step, workflow
-from orchestrator.durable import steps, tries
+from orchestrator.durable import policy, tries
 from orchestrator.durable.tries import FailedTry, TryWatch
 from orchestrator.durable.try_records import read_tries
 
@@ -60,7 +60,7 @@ class Watched:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(policy, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(tries, "_GRACE", 0.05)
 
 
