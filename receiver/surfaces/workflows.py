@@ -2,14 +2,11 @@
 
 Nothing about a workflow is kept here: every response is read from the engine, so every replica gives the same one,
 before and after a restart.
-
-Long because one surface has all that is done with one workflow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -20,11 +17,11 @@ from starlette.responses import HTMLResponse, JSONResponse
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.cancellation import request_cancel, see_through
 from orchestrator.runs.changed_code import held_up
-from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, is_workflow_name, name_of_root, root_id_of
+from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, is_workflow_name, root_id_of
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
-from orchestrator.text.times import rfc3339, to_the_second, utc
+from orchestrator.text.times import rfc3339
 from orchestrator.tracing import one_traceparent
 from receiver.http.bodies import json_body
 from receiver.http.idempotency_keys import idempotency_key
@@ -34,7 +31,7 @@ from receiver.http.routing import route
 from receiver.http.telemetry import log_action, log_if_unknown
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import TimelineStep, TimelineView, render
-from receiver.surfaces.approval_record import approval_document
+from receiver.surfaces.workflow_document import last_try, step_document, step_summary, try_document, workflow_document
 from receiver.surfaces.workflow_ids import derived_id, new_id
 from receiver.surfaces.workflow_input import describe_faults, faults_of
 
@@ -45,7 +42,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
@@ -127,7 +123,7 @@ class Workflows:
         view = await self._waited(request, view)
 
         return JSONResponse(
-            {**_document(view), "created": created},
+            {**workflow_document(view), "created": created},
             status_code=201 if created else 200,
             headers={"Location": f"{self._public_path}/workflows/{workflow.name}/{workflow_id}"},
         )
@@ -147,14 +143,14 @@ class Workflows:
         if prefers_page(request.headers.getlist("accept")):
             return await self._page(request, view)
 
-        document = _document(view)
+        document = workflow_document(view)
 
         if request.query_params.get("steps") == "1":
             steps, more = await self._steps(root_id, request.query_params.get("after"))
-            document["steps"] = [_whole_step(step) for step in steps]
+            document["steps"] = [step_document(step) for step in steps]
 
             if view.state == "running" and (held := await held_up(self._edge.engine, root_id, steps)) is not None:
-                document["held_up"] = _try(held)
+                document["held_up"] = try_document(held)
 
             if more:
                 document |= {"truncated": True, "next": steps[-1].id}
@@ -178,7 +174,7 @@ class Workflows:
         except UnknownPromise:
             raise self._unknown(request) from None
 
-        return JSONResponse(_document(view), status_code=202)
+        return JSONResponse(workflow_document(view), status_code=202)
 
     def _see_through(self, root_id: str) -> None:
         """Pursue a cancel from here. A group without a worker has nobody else to do it."""
@@ -236,7 +232,7 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**_step(step), child=step.child, tried=_last_try(step)) for step in steps),
+            steps=tuple(TimelineStep(**step_summary(step), child=step.child, tried=last_try(step)) for step in steps),
             parent=view.parent_name,
             more=more,
         )
@@ -253,63 +249,3 @@ def _id_of(request: Request) -> str:
         raise Problem("invalid-id", ID_RULE)
 
     return workflow_id
-
-
-def _document(view: RootView) -> dict[str, Any]:
-    document: dict[str, Any] = {**name_of_root(view.root_id).document(), "state": view.state}
-
-    if view.result is not None:
-        document["result"] = json.loads(view.result)
-
-    if view.error is not None:
-        document["error"] = json.loads(view.error)
-
-    if view.parent_name is not None:
-        document["parent"] = view.parent_name.document()
-
-    return document
-
-
-def _whole_step(step: StepView) -> dict[str, Any]:
-    document = _step(step)
-
-    if step.asked is not None:
-        document["approval"] = approval_document(step.asked, step.outcome)
-
-    if step.child is not None:
-        document["child"] = step.child.document()
-
-    if step.tries:
-        document["tries"] = [_try(one) for one in step.tries]
-
-    return document
-
-
-def _last_try(step: StepView) -> str | None:
-    """Return the last failed try of a step as a sentence, None if it has none."""
-    if not step.tries:
-        return None
-
-    last = step.tries[-1]
-    then = "no further try" if last.next_at is None else f"next try at {to_the_second(utc(last.next_at))}"
-
-    return f"try {last.number} failed: {last.error}; {then}"
-
-
-def _try(one: TryRecord) -> dict[str, Any]:
-    return {
-        "number": one.number,
-        "at": rfc3339(one.at),
-        "error": one.error,
-        "next_at": None if one.next_at is None else rfc3339(one.next_at),
-    }
-
-
-def _step(step: StepView) -> dict[str, Any]:
-    return {
-        "id": step.id,
-        "name": step.name,
-        "state": step.state,
-        "started_at": rfc3339(step.started_at),
-        "ended_at": None if step.ended_at is None else rfc3339(step.ended_at),
-    }

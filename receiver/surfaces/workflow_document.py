@@ -1,0 +1,79 @@
+"""Workflows, their steps and failed tries as the workflow API shows them: JSON objects, with times in RFC 3339."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.runs.root_ids import name_of_root
+from orchestrator.text.times import rfc3339, to_the_second, utc
+from receiver.surfaces.approval_record import approval_document
+
+if TYPE_CHECKING:
+    from orchestrator.durable.try_records import TryRecord
+    from orchestrator.runs.roots import RootView
+    from orchestrator.runs.step_view import StepView
+
+
+def workflow_document(view: RootView) -> dict[str, Any]:
+    """Return how a workflow stands."""
+    document: dict[str, Any] = {**name_of_root(view.root_id).document(), "state": view.state}
+
+    if view.result is not None:
+        document["result"] = json.loads(view.result)
+
+    if view.error is not None:
+        document["error"] = json.loads(view.error)
+
+    if view.parent_name is not None:
+        document["parent"] = view.parent_name.document()
+
+    return document
+
+
+def step_document(step: StepView) -> dict[str, Any]:
+    """Return all that is known of a step."""
+    document = step_summary(step)
+
+    if step.asked is not None:
+        document["approval"] = approval_document(step.asked, step.outcome)
+
+    if step.child is not None:
+        document["child"] = step.child.document()
+
+    if step.tries:
+        document["tries"] = [try_document(one) for one in step.tries]
+
+    return document
+
+
+def last_try(step: StepView) -> str | None:
+    """Return the last failed try of a step as a sentence, None if it has none."""
+    if not step.tries:
+        return None
+
+    last = step.tries[-1]
+    then = "no further try" if last.next_at is None else f"next try at {to_the_second(utc(last.next_at))}"
+
+    return f"try {last.number} failed: {last.error}; {then}"
+
+
+def try_document(one: TryRecord) -> dict[str, Any]:
+    """Return a failed try, or what holds a workflow up."""
+    return {
+        "number": one.number,
+        "at": rfc3339(one.at),
+        "error": one.error,
+        "next_at": None if one.next_at is None else rfc3339(one.next_at),
+    }
+
+
+def step_summary(step: StepView) -> dict[str, Any]:
+    """Return what every view of a step has."""
+    return {
+        "id": step.id,
+        "name": step.name,
+        "state": step.state,
+        "started_at": rfc3339(step.started_at),
+        "ended_at": None if step.ended_at is None else rfc3339(step.ended_at),
+    }
