@@ -53,7 +53,7 @@ class TimelineStep:
 class TimelineView:
     """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out.
 
-    `parent` is the workflow that started it as a sub-workflow.
+    `parent` is the workflow that started it as a sub-workflow. `held_up` says why it cannot go on, None if it can.
     """
 
     workflow: str
@@ -66,6 +66,7 @@ class TimelineView:
     steps: tuple[TimelineStep, ...] = ()
     more: bool = False
     parent: RootName | None = None
+    held_up: str | None = None
 
 
 def render(
@@ -92,6 +93,7 @@ def render(
         "more": view.more,
         "as_of": _moment(as_of),
         "parent": _linked(view.parent),
+        "held_up": _clean(view.held_up or "", _MAX_TEXT),
     }
     return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
 

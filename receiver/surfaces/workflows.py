@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
@@ -149,7 +150,7 @@ class Workflows:
             steps, more = await self._steps(root_id, request.query_params.get("after"))
             document["steps"] = [step_document(step) for step in steps]
 
-            if view.state == "running" and (held := await held_up(self._edge.engine, root_id, steps)) is not None:
+            if (held := await self._held_up(view, steps)) is not None:
                 document["held_up"] = try_document(held)
 
             if more:
@@ -221,9 +222,13 @@ class Workflows:
         except ValueError:
             raise Problem("invalid-id", "The parameter `after` must be the id of a step of this workflow.") from None
 
+    async def _held_up(self, view: RootView, steps: Sequence[StepView]) -> TryRecord | None:
+        return await held_up(self._edge.engine, view.root_id, steps) if view.state == "running" else None
+
     async def _page(self, request: Request, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
         steps, more = await self._steps(view.root_id)
+        held = await self._held_up(view, steps)
         page = TimelineView(
             workflow=request.path_params["name"],
             id=request.path_params["id"],
@@ -234,6 +239,7 @@ class Workflows:
             error=view.error,
             steps=tuple(TimelineStep(**step_summary(step), child=step.child, tried=last_try(step)) for step in steps),
             parent=view.parent_name,
+            held_up=None if held is None else held.error,
             more=more,
         )
 
