@@ -15,11 +15,12 @@ from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.watcher import POLL, poll
-from orchestrator.durable.context import Context, check_storable
+from orchestrator.durable.context import Context
 from orchestrator.durable.dependencies import opened
 from orchestrator.durable.scheduling import PERSISTENT
 from orchestrator.durable.step_traces import trace_of_workflow, traced_step
 from orchestrator.durable.steps import awaitable
+from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import FailedTry, TryWatch, try_step
 from orchestrator.errors import ConfigurationError
 from orchestrator.mail.mailer import Mailer

@@ -1,6 +1,6 @@
 """What workflow code gets as `ctx`: the SDK's context, with names for steps and waits that end at their deadline.
 
-Long because what is added to the SDK's requests and what is checked in its replies belong together.
+Long because a step, a sleep and a wait are begun by the methods of one class, which the SDK gives.
 """
 
 from __future__ import annotations
@@ -9,31 +9,28 @@ import asyncio
 import copy
 import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
-import msgspec
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.body import UnderWay
+from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
-from orchestrator.durable.opened_at import MARK, opened_at
-from orchestrator.durable.recorded import difference
+from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
+from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import try_step
-from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.engine import Engine
-from orchestrator.errors import CANCELLED, CodeChanged, Misused, NotJson, StepFailed, WorkflowCancelled
-from orchestrator.failures import error_of, failed_as_cancelled, failed_as_tampered, is_cancelled, is_tampered
+from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
-    as_written,
     await_only,
     effects_of,
     keep_as_workflow,
@@ -44,26 +41,19 @@ from orchestrator.sdk_internals import (
     unrecorded,
     watched,
 )
-from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
-from orchestrator.text.json_writing import dumps_strict
+from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from resonate.context import ResonateFuture
-    from resonate.effects import Effects
     from resonate.retry import RetryPolicy
-    from resonate.types import PromiseRecord
 
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
 
-_step: ContextVar[_Step | None] = ContextVar("countersign_step", default=None)
-_wait: ContextVar[_Wait | None] = ContextVar("countersign_wait", default=None)
-_shielded: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
-
 #: What the code that runs here may begin steps and waits with.
-_running: ContextVar[_WatchfulEffects | None] = ContextVar("countersign_running", default=None)
+_running: ContextVar[WatchfulEffects | None] = ContextVar("countersign_running", default=None)
 
 
 class Context(SDKContext):
@@ -82,9 +72,9 @@ class Context(SDKContext):
 
         effects = effects_of(ctx)
 
-        if not isinstance(effects, _WatchfulEffects):
+        if not isinstance(effects, WatchfulEffects):
             interrupts = Interrupts(ctx.get_dependency(Engine).process_time.seconds)
-            watchful = _WatchfulEffects(effects, interrupts)
+            watchful = WatchfulEffects(effects, interrupts)
             replace_effects(ctx, watchful)
             _running.set(watchful)
 
@@ -108,8 +98,8 @@ class Context(SDKContext):
             await action()
 
     @property
-    def _watchful(self) -> _WatchfulEffects:
-        return cast("_WatchfulEffects", effects_of(self))
+    def _watchful(self) -> WatchfulEffects:
+        return cast("WatchfulEffects", effects_of(self))
 
     @property
     def interrupts(self) -> Interrupts:
@@ -193,12 +183,12 @@ class Context(SDKContext):
 
             return self._noted(step.name, future)
 
-        mark = _step.set(_Step(name=step.name, any_record=step.any_record))
+        mark = asked_step.set(AskedStep(name=step.name, any_record=step.any_record))
 
         try:
             future = super().run(attempt)
         finally:
-            _step.reset(mark)
+            asked_step.reset(mark)
 
         return self._noted(step.name, future, partial(self._read_result, step))
 
@@ -221,12 +211,12 @@ class Context(SDKContext):
         if not isinstance(duration, timedelta):
             raise Misused(f"ctx.sleep takes a timedelta, such as timedelta(seconds=5), not {_kind_of(duration)}")
 
-        mark = _shielded.set(self._is_shielded)
+        mark = shielding.set(self._is_shielded)
 
         try:
             return self._watched(super().sleep(duration))
         finally:
-            _shielded.reset(mark)
+            shielding.reset(mark)
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
         """Open a promise for somebody who can write to the engine; a callback needs `open_callback`.
@@ -314,12 +304,12 @@ class Context(SDKContext):
 
             return result
 
-        mark = _step.set(_Step(name=name, tags=tags))
+        mark = asked_step.set(AskedStep(name=name, tags=tags))
 
         try:
             return self._watched(super().run(fitting))
         finally:
-            _step.reset(mark)
+            asked_step.reset(mark)
 
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -348,7 +338,7 @@ class Context(SDKContext):
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
         tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK}
-        mark = _wait.set(_Wait(tags=tags, holding=holding))
+        mark = asked_wait.set(AskedWait(tags=tags, holding=holding))
 
         try:
             if self.get_dependency(Engine).ends_plain_promises:
@@ -356,7 +346,7 @@ class Context(SDKContext):
 
             return self.sleep(deadline)
         finally:
-            _wait.reset(mark)
+            asked_wait.reset(mark)
 
     def check_result(self, step: Step[..., Any], result: object) -> None:
         """Return if the store can hold what this call of a step returned, so that a replay gets the same.
@@ -449,141 +439,10 @@ class _Attempt:
             raise
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """What the SDK's request for a step lacks."""
-
-    name: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    any_record: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wait:
-    """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
-
-    tags: Mapping[str, str]
-    holding: Callable[[str], object] | None
-
-    def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
-        """Return the request for the wait."""
-        tags = {**req.tags, **self.tags}
-
-        if "resonate:timer" in tags:
-            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
-
-        param = req.param if self.holding is None else Value(data=self.holding(req.id))
-
-        return msgspec.structs.replace(req, tags=tags, param=param)
-
-
 def aside_id(workflow_id: str, until: int) -> str:
     """Return the id of the promise that `sleep_aside` waits for."""
     return join_id(workflow_id, f"until{until}")
 
 
-class _WatchfulEffects:
-    """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
-
-    def __init__(self, effects: Effects, interrupts: Interrupts) -> None:
-        self._effects = effects
-        #: When each wait was opened, by its id.
-        self.opened: Final[dict[str, int | None]] = {}
-        #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
-        self.tampered: Final[dict[str, None]] = {}
-        #: How the record differs from what the code asked for.
-        self.changed: Final[list[str]] = []
-        #: The steps whose results are known to be storable.
-        self.checked: Final[set[str]] = set()
-        #: Whether a cancel ended a step, a sleep or a call.
-        self.cancel_seen = False
-        self.interrupts: Final = interrupts
-
-    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
-        step, wait = _step.get(), _wait.get()
-
-        if wait is not None:
-            req = wait.asked_by(req)
-        elif step is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
-        elif "resonate:timer" in req.tags:
-            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
-
-        record = await self.interrupts.record(self._effects.create_promise(req))
-
-        if wait is not None:
-            self.opened[record.id] = opened_at(record)
-            record = without_error(record)
-        elif _ends_by_itself(record) and "resonate:timer" not in req.tags:
-            # An engine ends only timers like this. The requested promise is not one, so nobody has run its step.
-            record = failed_as_tampered(record)
-
-        if is_tampered(record):
-            self.tampered[record.id] = None
-        elif not (step is not None and step.any_record) and (changed := difference(req, record)) is not None:
-            self.changed.append(changed)
-            raise CodeChanged(changed)
-
-        if wait is None and is_cancelled(record):
-            record = failed_as_cancelled(record)
-            self._cancelled(error_of(record.value.data))
-
-        return record
-
-    def _cancelled(self, error: Exception) -> None:
-        if isinstance(error, WorkflowCancelled) and not _shielded.get():
-            self.cancel_seen = True
-            self.interrupts.told |= str(error) == CANCELLED
-
-    async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
-        if id in self.checked:
-            self.checked.discard(id)
-        else:
-            step = _step.get()
-            result = storable(result, f"the result of {'a step' if step is None else step.name}")
-
-        if isinstance(result, WorkflowCancelled):
-            self._cancelled(result)
-
-        return await self.interrupts.record(self._effects.settle_promise(id, result))
-
-
-def storable[T](result: T | Exception, place: str) -> T | NotJson | Exception:
-    """Return what a step ended with, or the error that names what the engine could not store in it.
-
-    The SDK would write NaN as null. It would give up on a text with a lone surrogate, and the step would be run again
-    forever.
-    """
-    try:
-        if isinstance(result, Exception):
-            str(result).encode()
-        else:
-            check_storable(result, place)
-
-    except NotJson as error:
-        return error
-    except UnicodeEncodeError:
-        kind = result.kind if isinstance(result, StepFailed) else type(result).__name__
-
-        return NotJson(f"{place} is a {kind} whose text holds a lone surrogate")
-
-    return result
-
-
-def check_storable(value: object, place: str) -> None:
-    """Return if the engine can store the value unchanged.
-
-    Raises:
-        NotJson: it cannot; names the place.
-    """
-    dumps_strict(value, place, convert=as_written)
-
-
 def _kind_of(value: object) -> str:
     return "None" if value is None else f"an object of the type {type(value).__name__}"
-
-
-def _ends_by_itself(record: PromiseRecord) -> bool:
-    timer = record.tags.get("resonate:timer") == "true"
-
-    return timer and record.state == "resolved" and record.value.data is None

@@ -73,7 +73,7 @@ UNPROMISED = {
     "resonate.connections.sse": ("orchestrator/engine/connecting.py", "orchestrator/engine/remote/"),
     "resonate.durable": ("orchestrator/durable/steps.py",),
     "resonate.tree": (REACHES,),
-    "resonate.effects": (REACHES, "orchestrator/durable/context.py"),
+    "resonate.effects": (REACHES, "orchestrator/durable/effects.py"),
     "resonate_pg.wire": ("orchestrator/engine/remote/postgres.py",),
 }
 

@@ -1,0 +1,139 @@
+"""What is added to the requests that create and settle steps and waits, and what is checked in the replies.
+
+The SDK creates and settles them through an object of its own for each function call; ours stands in front of that.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from resonate.types import Value
+
+from orchestrator.durable.opened_at import opened_at
+from orchestrator.durable.recorded import difference
+from orchestrator.durable.storable import storable
+from orchestrator.durable.wait_end import until_deadline, without_error
+from orchestrator.errors import CANCELLED, CodeChanged, WorkflowCancelled
+from orchestrator.failures import error_of, failed_as_cancelled, failed_as_tampered, is_cancelled, is_tampered
+from orchestrator.stored_names import STEP_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resonate.effects import Effects
+    from resonate.types import PromiseCreateReq, PromiseRecord
+
+    from orchestrator.durable.interrupts import Interrupts
+
+asked_step: ContextVar[AskedStep | None] = ContextVar("countersign_step", default=None)
+asked_wait: ContextVar[AskedWait | None] = ContextVar("countersign_wait", default=None)
+shielding: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedStep:
+    """What the SDK's request for a step lacks."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    any_record: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedWait:
+    """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
+
+    tags: Mapping[str, str]
+    holding: Callable[[str], object] | None
+
+    def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
+        """Return the request for the wait."""
+        tags = {**req.tags, **self.tags}
+
+        if "resonate:timer" in tags:
+            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
+
+        param = req.param if self.holding is None else Value(data=self.holding(req.id))
+
+        return msgspec.structs.replace(req, tags=tags, param=param)
+
+
+class WatchfulEffects:
+    """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
+
+    def __init__(self, effects: Effects, interrupts: Interrupts) -> None:
+        self._effects = effects
+        #: When each wait was opened, by its id.
+        self.opened: Final[dict[str, int | None]] = {}
+        #: The promises that do not hold what was written there. A workflow that catches the error cannot hide them.
+        self.tampered: Final[dict[str, None]] = {}
+        #: How the record differs from what the code asked for.
+        self.changed: Final[list[str]] = []
+        #: The steps whose results are known to be storable.
+        self.checked: Final[set[str]] = set()
+        #: Whether a cancel ended a step, a sleep or a call.
+        self.cancel_seen = False
+        self.interrupts: Final = interrupts
+
+    async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
+        """Create a promise unless it exists, and return its record; one that says so if it is not what was written.
+
+        Raises:
+            CodeChanged: the record in this place is that of another step or wait.
+        """
+        step, wait = asked_step.get(), asked_wait.get()
+
+        if wait is not None:
+            req = wait.asked_by(req)
+        elif step is not None and req.tags.get("resonate:scope") == "local":
+            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+        elif "resonate:timer" in req.tags:
+            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
+
+        record = await self.interrupts.record(self._effects.create_promise(req))
+
+        if wait is not None:
+            self.opened[record.id] = opened_at(record)
+            record = without_error(record)
+        elif _ends_by_itself(record) and "resonate:timer" not in req.tags:
+            # An engine ends only timers like this. The requested promise is not one, so nobody has run its step.
+            record = failed_as_tampered(record)
+
+        if is_tampered(record):
+            self.tampered[record.id] = None
+        elif not (step is not None and step.any_record) and (changed := difference(req, record)) is not None:
+            self.changed.append(changed)
+            raise CodeChanged(changed)
+
+        if wait is None and is_cancelled(record):
+            record = failed_as_cancelled(record)
+            self._cancelled(error_of(record.value.data))
+
+        return record
+
+    def _cancelled(self, error: Exception) -> None:
+        if isinstance(error, WorkflowCancelled) and not shielding.get():
+            self.cancel_seen = True
+            self.interrupts.told |= str(error) == CANCELLED
+
+    async def settle_promise[T](self, id: str, result: T | Exception) -> PromiseRecord:  # noqa: A002 - the SDK's name
+        """Settle the promise of a step with its result, or with what says that the store cannot hold that."""
+        if id in self.checked:
+            self.checked.discard(id)
+        else:
+            step = asked_step.get()
+            result = storable(result, f"the result of {'a step' if step is None else step.name}")
+
+        if isinstance(result, WorkflowCancelled):
+            self._cancelled(result)
+
+        return await self.interrupts.record(self._effects.settle_promise(id, result))
+
+
+def _ends_by_itself(record: PromiseRecord) -> bool:
+    timer = record.tags.get("resonate:timer") == "true"
+
+    return timer and record.state == "resolved" and record.value.data is None
