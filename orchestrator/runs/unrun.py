@@ -6,7 +6,9 @@ it: its task is taken first, so no worker can begin to. What it had done is not 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from orchestrator.errors import CANCELLED, WorkflowCancelled
@@ -25,6 +27,10 @@ logger = logging.getLogger(__name__)
 #: Seconds without a worker after which a cancelled workflow is ended that has not begun, and one that has.
 UNBEGUN_GRACE: Final = 5.0
 GRACE: Final = 60.0
+
+#: How often a task is tried to be taken at one look, and the seconds between two of these at most.
+_TAKES: Final = 25
+_BETWEEN_TAKES: Final = 0.1
 
 
 class Idle(TypedDict):
@@ -58,7 +64,7 @@ async def end_if_unrun(
     since = int(str(before["since"]))
     grace = GRACE if steps else UNBEGUN_GRACE
 
-    if now - since < grace * 1000 or not await engine.tasks.take(root.id, task.version):
+    if now - since < grace * 1000 or not await _take(engine, root.id, task):
         return Idle(steps=steps, since=since, version=version)
 
     undone = "so what it had done is not undone" if steps else "before it had begun"
@@ -67,6 +73,25 @@ async def end_if_unrun(
     await engine.promises.resolve(root.id, Ending.raised(WorkflowCancelled(message)).stored())
 
     return None
+
+
+async def _take(engine: Engine, task_id: str, task: TaskState | None) -> bool:
+    """Take the task, and return whether that succeeded.
+
+    A worker without the workflow's code gives it back at once, and some engines hand it out again at once. So it is
+    tried at several moments.
+    """
+    for _ in range(_TAKES):
+        if task is None or task.state not in {"pending", "acquired"}:
+            break
+
+        if await engine.tasks.take(task_id, task.version):
+            return True
+
+        await asyncio.sleep(random.uniform(0, _BETWEEN_TAKES))  # noqa: S311
+        task = await engine.tasks.look(task_id)
+
+    return False
 
 
 def _is_run(task: TaskState, version_before: object) -> bool:
