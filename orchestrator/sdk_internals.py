@@ -19,7 +19,7 @@ from resonate.error import Suspended
 from resonate.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 
     from resonate.context import Context
     from resonate.effects import Effects
@@ -62,6 +62,13 @@ def suspend_until_settled(ctx: Context, promise_id: str) -> NoReturn:
     ctx._state.spawned_remote.append(promise_id)
 
     raise Suspended
+
+
+def no_longer_awaited(ctx: Context, promise_id: str) -> None:
+    """Let this function call end without this promise, which it has begun and which is settled by now."""
+    state = ctx._state
+    state.spawned_remote = [each for each in state.spawned_remote if each != promise_id]
+    state.tree.settle(promise_id)
 
 
 def unfinished(ctx: Context) -> list[Any]:
@@ -119,12 +126,12 @@ def watched(
     *,
     shape: Callable[[Any], Any] | None = None,
     awaited: Callable[[], object] | None = None,
-    suspended: Callable[[], object],
+    suspending: Callable[[], Coroutine[Any, Any, None]],
 ) -> ResonateFuture[Any]:
     """Return the future, which `shape` makes the result of.
 
-    Each await calls `awaited` first, and `suspended` when it raises `Suspended`. Cancelling the await does not cancel
-    the step.
+    Each await calls `awaited` first, and awaits `suspending` before it raises `Suspended`. Cancelling the await, or
+    that of the id, does not cancel the step.
     """
     return _Watched(
         _id=future._id,
@@ -132,14 +139,14 @@ def watched(
         _created=future._created,
         shape=shape,
         awaited=awaited,
-        suspended=suspended,
+        suspending=suspending,
     )
 
 
 class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
     shape: Callable[[Any], Any] | None
     awaited: Callable[[], object] | None
-    suspended: Callable[[], object]
+    suspending: Callable[[], Coroutine[Any, Any, None]]
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self.awaited is not None:
@@ -148,10 +155,15 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
         try:
             result = yield from asyncio.shield(self._task).__await__()
         except Suspended:
-            self.suspended()
+            yield from self.suspending().__await__()
             raise
 
         return result if self.shape is None else self.shape(result)
+
+    async def id(self) -> str:
+        await asyncio.shield(self._created)
+
+        return self._id
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:

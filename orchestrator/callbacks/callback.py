@@ -21,9 +21,10 @@ from orchestrator.callbacks.settlement import resolve
 from orchestrator.durable.opened_at import read_wait
 from orchestrator.engine import Engine
 from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
+from orchestrator.sdk_internals import no_longer_awaited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
@@ -146,8 +147,8 @@ class Address:
 class Callback:
     """An open wait. `await callback` suspends the workflow until the wait is over and returns its `Outcome`."""
 
-    def __init__(self, future: ResonateFuture[Any], address: Address, note_cancel: Callable[[], None]) -> None:
-        self._future, self._note_cancel = future, note_cancel
+    def __init__(self, future: ResonateFuture[Any], address: Address, ctx: Context) -> None:
+        self._future, self._ctx = future, ctx
         self.address: Final = address
         self.over = False
 
@@ -181,7 +182,10 @@ class Callback:
         self.over = True
 
         if outcome.by == "cancel":
-            self._note_cancel()
+            self._ctx.note_cancel()
+        elif outcome.by == "workflow":
+            # The workflow did not know this when it withdrew the wait, so in a replay all else comes first.
+            await self._ctx.under_way.nothing_else()
 
         if outcome.callback != self.name:
             raise WorkflowFailed(
@@ -273,24 +277,34 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
         raise ValueError(f"the callback {name!r} needs a deadline of at least 1 second")
 
     future = ctx.wait(name, deadline=deadline, holding=holding)
-    promise_id = await future.id()
-    address = Address(
-        promise_id=promise_id,
-        callback=name,
-        audience=audience,
-        subject=subject,
-        outcomes=outcomes,
-        opened_at=ctx.opened_at(promise_id),
-    )
-    callback = Callback(future, address, ctx.note_cancel)
-    ctx.at_end(partial(_withdraw_unless_over, ctx, callback))
 
-    return callback
+    async def address() -> Address:
+        promise_id = await future.id()
+
+        return Address(
+            promise_id=promise_id,
+            callback=name,
+            audience=audience,
+            subject=subject,
+            outcomes=outcomes,
+            opened_at=ctx.opened_at(promise_id),
+        )
+
+    opened: list[Callback] = []
+    # Added before anything is awaited: code that is cancelled here, by a task group say, has opened the wait too.
+    ctx.at_end(partial(_withdraw_unless_over, ctx, opened, address))
+    opened.append(Callback(future, await address(), ctx))
+
+    return opened[0]
 
 
-async def _withdraw_unless_over(ctx: Context, callback: Callback) -> None:
-    if not callback.over:
-        await ctx.shielded.run(withdraw_callback, callback.address)
+async def _withdraw_unless_over(
+    ctx: Context, opened: Sequence[Callback], address: Callable[[], Awaitable[Address]]
+) -> None:
+    if not any(callback.over for callback in opened):
+        where = await address()
+        await ctx.shielded.run(withdraw_callback, where)
+        no_longer_awaited(ctx, where.promise_id)
 
 
 async def withdraw_callback(

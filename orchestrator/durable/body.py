@@ -46,6 +46,9 @@ class UnderWay:
         self._forbidden: str | None = None
         self._when_idle: Callable[[], None] | None = None
         self._suspended_in: asyncio.Task[Any] | None = None
+        self._caller = asyncio.current_task()
+        self._held: list[asyncio.Future[None]] = []
+        self._release: asyncio.Handle | None = None
 
     def forbid(self, reason: str) -> None:
         """Let no step and no wait begin from now on."""
@@ -54,7 +57,7 @@ class UnderWay:
     def add(self, task: asyncio.Future[Any]) -> None:
         """Count this step or wait until it is over."""
         self._count += 1
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._over)
 
     @property
     def idle(self) -> bool:
@@ -77,6 +80,47 @@ class UnderWay:
         if self._suspended_in is not None and self._suspended_in is asyncio.current_task():
             raise Misused(_SWALLOWED)
 
+    async def suspending(self) -> None:
+        """Return when the code in the current task is to be given the signal that suspends it, and note that it is.
+
+        Under `asyncio.gather` say, what is known comes first: the signal of one wait is held until all others are over
+        and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
+        """
+        if asyncio.current_task() is not self._caller:
+            await self.nothing_else()
+
+        self.suspended()
+
+    async def nothing_else(self) -> None:
+        """Return when all else that was begun is over, and the code has taken that in."""
+        held = asyncio.get_running_loop().create_future()
+        self._held.append(held)
+
+        if len(self._held) == 1:
+            self._count += 1
+            self._release_after(TURNS)
+
+        await held
+
+    def _release_after(self, turns: int) -> None:
+        """Release what is held when nothing else has been under way for so many turns of the loop."""
+        if self._release is not None:
+            self._release.cancel()
+
+        if self._count > 1:
+            return
+
+        if turns:
+            self._release = asyncio.get_running_loop().call_soon(self._release_after, turns - 1)
+            return
+
+        for held in self._held:
+            if not held.done():
+                held.set_result(None)
+
+        self._held, self._release = [], None
+        self._over()
+
     def suspended(self) -> None:
         """Note that the code in the current task was given the signal that suspends it."""
         self._suspended_in = asyncio.current_task()
@@ -87,10 +131,12 @@ class UnderWay:
 
         return found is not None and found is asyncio.current_task()
 
-    def _ended(self, _: asyncio.Future[Any]) -> None:
+    def _over(self, _: asyncio.Future[Any] | None = None) -> None:
         self._count -= 1
 
-        if self._count == 0 and self._when_idle is not None:
+        if self._held:
+            self._release_after(TURNS)
+        elif self._count == 0 and self._when_idle is not None:
             action, self._when_idle = self._when_idle, None
             action()
 
@@ -112,17 +158,20 @@ class Body:
         signal: BaseException | None = None
 
         while True:
+            # A task group takes this signal back once its other tasks have ended.
+            given = None if isinstance(signal, asyncio.CancelledError) and _of_a_task_group(self._code) else signal
+
             try:
                 yielded = self._code.send(None) if signal is None else self._code.throw(signal)
             except StopIteration as end:
-                self._check_end(signal, None)
+                self._check_end(given, None)
 
                 return end.value
             except BaseException as error:
-                self._check_end(signal, error)
+                self._check_end(given, error)
                 raise
 
-            self._check_going_on(signal)
+            self._check_going_on(given)
             signal = yield from self._until_over(yielded)
 
     def _until_over(self, yielded: Any) -> Generator[Any, None, BaseException | None]:
@@ -190,11 +239,9 @@ class Body:
         if was_suspended and not isinstance(error, Suspended):
             raise Misused(_SWALLOWED) from error
 
-        if _is_being_cancelled() and isinstance(signal, asyncio.CancelledError):
-            raise signal
-
-        if isinstance(signal, asyncio.CancelledError) or isinstance(error, asyncio.CancelledError):
-            raise Misused(_CANCELLED) from error
+        for cancelled in (signal, error):
+            if isinstance(cancelled, asyncio.CancelledError):
+                raise cancelled if _is_being_cancelled() else Misused(_CANCELLED)
 
         if self._fault is not None and error is not self._fault:
             raise self._fault
@@ -232,6 +279,20 @@ def _holds_suspension(yielded: asyncio.Future[Any]) -> bool:
     result = yielded.result()
 
     return isinstance(result, list) and any(isinstance(each, Suspended) for each in result)
+
+
+def _of_a_task_group(code: Any) -> bool:
+    """Return whether a task group of this code, which waits, has just cancelled it because one of its tasks failed."""
+    while code is not None:
+        frame = getattr(code, "cr_frame", None) or getattr(code, "gi_frame", None)
+
+        for each in () if frame is None else frame.f_locals.values():
+            if isinstance(each, asyncio.TaskGroup) and getattr(each, "_parent_cancel_requested", False):
+                return True
+
+        code = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
+
+    return False
 
 
 def _is_being_cancelled() -> bool:

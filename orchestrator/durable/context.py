@@ -247,7 +247,7 @@ class Context(SDKContext):
     def _watched(self, future: ResonateFuture[Any]) -> ResonateFuture[Any]:
         self.under_way.add(task_of(future))
 
-        return watched(future, suspended=self.under_way.suspended)
+        return watched(future, suspending=self.under_way.suspending)
 
     def _noted(
         self, name: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
@@ -261,7 +261,7 @@ class Context(SDKContext):
             future,
             shape=shape,
             awaited=lambda: self._unawaited.pop(key, None),
-            suspended=self.under_way.suspended,
+            suspending=self.under_way.suspending,
         )
 
     def check_awaited(self) -> None:

@@ -36,7 +36,7 @@ from orchestrator.runs.definition import Workflow, field_of
 from orchestrator.runs.loading import Loaded
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import Parent, start_root, view_root
-from orchestrator.sdk_internals import suspend_until_settled, task_of, unfinished
+from orchestrator.sdk_internals import suspend_until_settled, task_of
 from orchestrator.stored_names import CHILD_TAG, DEPTH_TAG
 from orchestrator.text.json_writing import dumps_strict
 from orchestrator.text.strict_json import loads_strict
@@ -59,8 +59,7 @@ DEEPEST: Final = 32
 class Subworkflow:
     """A sub-workflow that was started. Awaiting it suspends the parent until it is over, and returns its result."""
 
-    def __init__(self, flow: Context, future: ResonateFuture[str]) -> None:
-        self._flow = flow
+    def __init__(self, future: ResonateFuture[str]) -> None:
         self._future = future
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -68,14 +67,7 @@ class Subworkflow:
         return self._result().__await__()
 
     async def _result(self) -> Any:
-        try:
-            return json.loads(await self._future)
-        except Suspended:
-            # What is known of the others comes first: under `asyncio.gather`, a failure must not wait for the rest.
-            while others := unfinished(self._flow):
-                await asyncio.wait(others)
-
-            raise
+        return json.loads(await self._future)
 
 
 def run_workflow[Request: BaseModel](
@@ -116,7 +108,7 @@ def run_workflow[Request: BaseModel](
     future = unlimited.run_part(workflow.name, child, tags={CHILD_TAG: workflow.name})
     flow.at_end(partial(_cancel_unless_over, flow, workflow, future))
 
-    return Subworkflow(flow, future)
+    return Subworkflow(future)
 
 
 async def _ended(flow: Context, workflow: Workflow[Any], text: str) -> str:

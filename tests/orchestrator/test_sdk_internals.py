@@ -329,7 +329,11 @@ async def test_a_function_call_says_whether_it_has_begun_a_step_and_what_it_slee
 async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
     async def body(ctx: Context) -> list[Any]:
         awaited: list[int] = []
-        future = watched(ctx.run(seven), shape=str, awaited=lambda: awaited.append(1), suspended=awaited.clear)
+
+        async def unused() -> None:
+            raise AssertionError
+
+        future = watched(ctx.run(seven), shape=str, awaited=lambda: awaited.append(1), suspending=unused)
 
         return [await future, await future, await future.id(), len(awaited)]
 
