@@ -37,8 +37,9 @@ _NOT_NEEDED: Final = "The question is settled without this answer."
 class Answer:
     """What one person decided, and what is kept about it.
 
-    `digest` is the SHA-256 of the question that the page showed, `client` the network address the answer came from,
-    `at` when, in RFC 3339.
+    Where an operator answered by hand instead, `person` is `operator:KEY`, with the name of their API key, and `reason`
+    is why they did; it is None for everybody else. `digest` is the SHA-256 of the question that the page showed,
+    `client` the network address the answer came from, `at` when, in RFC 3339.
     """
 
     person: str
@@ -47,6 +48,7 @@ class Answer:
     digest: str
     client: str | None
     at: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +155,13 @@ def _answer(outcome: Outcome) -> Answer:
         raise WorkflowFailed(f"the answer to {outcome.callback!r} is not one that was given on our page")
 
     return Answer(
-        person=outcome.subject or "",
+        person=outcome.answered_by,
         decision=outcome.kind,
         comment=kept.comment,
         digest=kept.digest,
         client=kept.client,
         at=kept.at,
+        reason=outcome.reason,
     )
 
 

@@ -37,7 +37,8 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 class TimelineStep:
     """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
 
-    `child` is the sub-workflow that the step runs, and `tried` a sentence on its last failed try.
+    `child` is the sub-workflow that the step runs, `tried` a sentence on its last failed try, and `by_hand` one on what
+    operators did about it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class TimelineStep:
     ended_at: str | None
     child: RootName | None = None
     tried: str | None = None
+    by_hand: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
         "took": "",
         "child": _linked(step.child),
         "tried": _clean(step.tried or "", _MAX_NAME * 3),
+        "by_hand": _clean(step.by_hand or "", _MAX_TEXT),
     }
     if started is None:
         return row

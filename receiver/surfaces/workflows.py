@@ -31,7 +31,14 @@ from receiver.http.routing import route
 from receiver.http.telemetry import log_action, log_if_unknown
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import TimelineStep, TimelineView, render
-from receiver.surfaces.workflow_document import last_try, step_document, step_summary, try_document, workflow_document
+from receiver.surfaces.workflow_document import (
+    by_hand,
+    last_try,
+    step_document,
+    step_summary,
+    try_document,
+    workflow_document,
+)
 from receiver.surfaces.workflow_ids import derived_id, new_id
 from receiver.surfaces.workflow_input import describe_faults, faults_of
 
@@ -132,12 +139,12 @@ class Workflows:
     async def show(self, request: Request) -> Response:
         """Return the workflow's state, as JSON or as a page."""
         self._api_keys.authorise(request, "read")
-        root_id = self._root_id(request)
+        root_id = self.root_of(request)
 
         try:
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise self._unknown(request) from None
+            raise self.unknown(request) from None
 
         view = await self._waited(request, view)
 
@@ -161,7 +168,7 @@ class Workflows:
     async def cancel(self, request: Request) -> Response:
         """Request the workflow's cancellation, which has no effect on a workflow that is over."""
         by = self._api_keys.authorise(request, "operate")
-        root_id = self._root_id(request)
+        root_id = self.root_of(request)
 
         try:
             with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
@@ -173,7 +180,7 @@ class Workflows:
 
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise self._unknown(request) from None
+            raise self.unknown(request) from None
 
         return JSONResponse(workflow_document(view), status_code=202)
 
@@ -186,14 +193,23 @@ class Workflows:
         self._pursued[root_id] = task
         task.add_done_callback(lambda _: self._pursued.pop(root_id))
 
-    def _root_id(self, request: Request) -> str:
-        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled."""
+    def root_of(self, request: Request) -> str:
+        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled.
+
+        Raises:
+            Problem: `invalid-id`, or `unknown-workflow` for a name that no workflow can have.
+        """
         if not is_workflow_name(request.path_params["name"]):
             self._workflow(request)
 
         return root_id_of(request.path_params["name"], _id_of(request))
 
-    def _unknown(self, request: Request) -> Problem:
+    def unknown(self, request: Request) -> Problem:
+        """Return the refusal of an id that no workflow has.
+
+        Raises:
+            Problem: `unknown-workflow`, if there is no workflow with the name either.
+        """
         self._workflow(request)
 
         return Problem("unknown-id")
@@ -237,7 +253,10 @@ class Workflows:
             ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
             result=view.result,
             error=view.error,
-            steps=tuple(TimelineStep(**step_summary(step), child=step.child, tried=last_try(step)) for step in steps),
+            steps=tuple(
+                TimelineStep(**step_summary(step), child=step.child, tried=last_try(step), by_hand=by_hand(step))
+                for step in steps
+            ),
             parent=view.parent_name,
             held_up=None if held is None else held.error,
             more=more,
