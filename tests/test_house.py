@@ -47,6 +47,7 @@ PLAN = (
     "orchestrator.approvals",
     "orchestrator.mail",
     "orchestrator.databricks",
+    "orchestrator.llm",
     "orchestrator.runs",
     "orchestrator.callbacks",
     "orchestrator.durable",
