@@ -16,7 +16,7 @@ from support.configuration import API_KEY, settings
 from support.plant import PATIENCE, pause
 
 from orchestrator import Context, Question, ask_people, workflow
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.config.settings import MailAddress
 from orchestrator.engine import connect
 from orchestrator.errors import StepUnavailable

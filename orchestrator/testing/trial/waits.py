@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.decision import Decision
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.claims import Claims, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, body_of
