@@ -6,7 +6,7 @@ the other sees what was decided. If everybody must agree, each person has a wait
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,9 +38,8 @@ _NOT_NEEDED: Final = "The question is settled without this answer."
 class Answer:
     """What one person decided, and what is kept about it.
 
-    Where an operator answered by hand instead, `person` is `operator:KEY`, with the name of their API key, and `reason`
-    is why they did; it is None for everybody else. `digest` is the SHA-256 of the question that the page showed,
-    `client` the network address the answer came from, `at` when, in RFC 3339.
+    `digest` is the SHA-256 of the question that the page showed, `client` the network address the answer came from,
+    `at` when, in RFC 3339.
     """
 
     person: str
@@ -49,7 +48,13 @@ class Answer:
     digest: str
     client: str | None
     at: str
-    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerByHand(Answer):
+    """What an operator decided by hand instead: `person` is `operator:KEY`, with the name of their API key."""
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,15 +160,16 @@ def _answer(outcome: Outcome) -> Answer:
     if kept is None:
         raise WorkflowFailed(f"the answer to {outcome.callback!r} is not one that was given on our page")
 
-    return Answer(
+    answer = Answer(
         person=outcome.answered_by,
         decision=outcome.kind,
         comment=kept.comment,
         digest=kept.digest,
         client=kept.client,
         at=kept.at,
-        reason=outcome.reason,
     )
+
+    return answer if outcome.reason is None else AnswerByHand(**asdict(answer), reason=outcome.reason)
 
 
 def _addresses(people: Sequence[str]) -> tuple[str, ...]:

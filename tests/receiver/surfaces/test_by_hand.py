@@ -242,7 +242,7 @@ async def test_only_the_role_operate_may_do_it_and_no_other_learns_anything(tmp_
 
     async with desk(tmp_path, workflows=(payment,), API_KEYS=spec) as here:
         await waiting(here)
-        low = {"headers": {"Authorization": f"Bearer {key}"}}
+        low: dict[str, Any] = {"headers": {"Authorization": f"Bearer {key}"}}
 
         for callback in ("payment/1/callbacks/paid", "payment/1/callbacks/no", "payment/2/callbacks/paid"):
             problem(await answer(here, callback, **low), 403, "forbidden")
