@@ -8,24 +8,31 @@ tells.
 from __future__ import annotations
 
 import asyncio
-import email.utils
+import hashlib
+import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.text.times import rfc3339
-from orchestrator.web.kept_texts import KeptTexts, digest_of
+from orchestrator.text.crashes import describe_crash
+from orchestrator.text.times import retry_after, rfc3339
 from orchestrator.web.page_urls import page_url, redirected
 from orchestrator.web.reading import read
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from orchestrator.durable.kept_files import KeptFiles
     from orchestrator.web.page_urls import PageURL
     from orchestrator.web.public_addresses import Network
     from orchestrator.web.reading import Reading
     from orchestrator.web.transport import Response, Transport
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PLACE: Final = Path(".countersign/pages")
 
 #: Seconds for a page in all, redirects included; reading what was fetched has a limit of its own.
 _SECONDS: Final = 45.0
@@ -37,7 +44,6 @@ _PASSING: Final = {408, 425, 429}
 _MISSING: Final = {404, 410}
 _OK: Final = 200
 _SERVER_FAILED: Final = 500
-_LONGEST_WAIT: Final = 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +71,23 @@ class Page:
 
 
 class Pages:
-    """A dependency of steps: fetches pages from public addresses, and from `allowed` networks."""
+    """A dependency of steps: fetches pages from public addresses, and from `allowed` networks.
+
+    Without `kept` no text is kept, and each use of a page fetches it.
+    """
 
     def __init__(  # noqa: PLR0913 - what surrounds it, all of it named
         self,
         *,
         allowed: tuple[Network, ...] = (),
-        kept: KeptTexts | None = None,
+        kept: KeptFiles | None = None,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
         seconds: float = _SECONDS,
         read: Callable[[bytes, str], Awaitable[Reading]] = read,
     ) -> None:
         self._allowed = allowed
-        self._kept = KeptTexts() if kept is None else kept
+        self._kept = kept
         self._transport = transport
         self._clock = clock
         self._seconds = seconds
@@ -99,15 +108,16 @@ class Pages:
             raise StepUnavailable(f"the page was not fetched whole within {self._seconds:g} s") from None
 
         reading = await self._read(response.body, _header(response.headers, "content-type"))
-        await asyncio.to_thread(self._kept.keep, reading.text)
         record = PageRecord(
             url=url,
             final_url=str(found),
             title=reading.title,
-            digest=digest_of(reading.text),
+            digest=hashlib.sha256(reading.text.encode()).hexdigest(),
             length=len(reading.text),
             fetched_at=rfc3339(int(self._clock() * 1000)),
         )
+
+        await self._keep(record.digest, reading.text.encode())
 
         return Page(record=record, text=reading.text)
 
@@ -119,9 +129,26 @@ class Pages:
 
         Raises: as `fetch`.
         """
-        text = await asyncio.to_thread(self._kept.find, record.digest)
+        content = await self._find(record.digest)
 
-        return await self.fetch(record.url) if text is None else Page(record=record, text=text)
+        return await self.fetch(record.url) if content is None else Page(record=record, text=content.decode())
+
+    async def _keep(self, digest: str, content: bytes) -> None:
+        if self._kept is not None:
+            try:
+                await self._kept.write(digest, content)
+            except (OSError, ValueError) as error:
+                logger.warning("a page could not be kept and will be fetched again: %s", describe_crash(error))
+
+    async def _find(self, digest: str) -> bytes | None:
+        """Return the kept content with this digest. A file that was damaged is the same as one that is gone."""
+        try:
+            content = await self._kept.read(digest) if self._kept is not None else None
+        except OSError as error:
+            logger.warning("a kept page could not be read and is fetched again: %s", describe_crash(error))
+            content = None
+
+        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
 
     async def _followed(self, url: PageURL) -> tuple[PageURL, Response]:
         transport = self._transport or _transport(self._allowed)
@@ -153,7 +180,7 @@ def _require_page(url: PageURL, response: Response, now: float) -> None:
     if response.status in _PASSING or response.status >= _SERVER_FAILED:
         raise StepUnavailable(
             f"{url.host} answered {response.status}",
-            retry_after=_seconds(_header(response.headers, "retry-after"), now),
+            retry_after=retry_after(_header(response.headers, "retry-after"), now),
         )
 
     if response.status in _MISSING:
@@ -164,18 +191,3 @@ def _require_page(url: PageURL, response: Response, now: float) -> None:
 
 def _header(headers: Mapping[str, str], name: str) -> str:
     return next((value for key, value in headers.items() if key.lower() == name), "")
-
-
-def _seconds(retry_after: str, now: float) -> float | None:
-    """Return the seconds of a Retry-After header, which may be a date, or None if it says nothing of use."""
-    text = retry_after.strip()
-
-    if text.isascii() and text.isdigit() and len(text) < 10:  # noqa: PLR2004 - further than anybody waits
-        return min(float(text), _LONGEST_WAIT)
-
-    try:
-        at = email.utils.parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-    return min(max(at - now, 0.0), _LONGEST_WAIT)

@@ -34,27 +34,36 @@ class Website:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
 
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-            pieces = self.pages.get(self.targets[-1], response(b"", status="404 Not Found"))
+        try:
+            await self._answer(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # whoever connected sent no request, or did not wait for the response
+        finally:
+            writer.close()
 
-            for piece in [pieces] if isinstance(pieces, bytes) else pieces:
-                if isinstance(piece, bytes):
-                    writer.write(piece)
-                    await writer.drain()
-                elif piece == float("inf"):
-                    await reader.read()
-                else:
-                    await asyncio.sleep(piece)
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
-        writer.close()
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+        pieces = self.pages.get(self.targets[-1], response(b"", status="404 Not Found"))
 
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        for piece in [pieces] if isinstance(pieces, bytes) else pieces:
+            if isinstance(piece, bytes):
+                writer.write(piece)
+                await writer.drain()
+            elif piece == float("inf"):
+                await reader.read()
+            else:
+                await asyncio.sleep(piece)
 
 
 def response(
-    content: bytes, kind: str = "text/html; charset=utf-8", *headers: str, status: str = "200 OK", length: int | None = None
+    content: bytes,
+    kind: str = "text/html; charset=utf-8",
+    *headers: str,
+    status: str = "200 OK",
+    length: int | None = None,
 ) -> bytes:
     """Return a whole response with this content; `length` is what Content-Length says instead of the truth."""
     said = len(content) if length is None else length

@@ -34,7 +34,7 @@ from orchestrator.web.page_urls import LONGEST, page_url, redirected
         ('http://example.org/"<x>`{y}^', "http://example.org/%22%3Cx%3E%60%7By%7D%5E"),
         ("http://example.org#@127.0.0.1/../", "http://example.org/"),
         ("http://localhost/", "http://localhost/"),
-        ("http://ｅｘａｍｐｌｅ.org/", "http://example.org/"),
+        ("http://ｅｘａｍｐｌｅ.org/", "http://example.org/"),  # noqa: RUF001 - the point of it
         ("http://127。0。0。1/", "http://127.0.0.1/"),
         ("http://①②⑦.⓪.⓪.①/", "http://127.0.0.1/"),
     ],
@@ -73,7 +73,7 @@ def test_a_url_is_requested_in_plain_ascii(text: str, requested: str) -> None:
         ("http://example.org:65536/", "has a port"),
         ("http://example.org:0x50/", "must begin with http"),
         ("http://example.org:+80/", "must begin with http"),
-        ("http://example.org:８０/", "must begin with http"),
+        ("http://example.org:８０/", "must begin with http"),  # noqa: RUF001 - the point of it
         ("http://2130706433/", "no valid IPv4 address"),
         ("http://0x7f000001/", "no valid IPv4 address"),
         ("http://0x7f.0.0.1/", "no valid IPv4 address"),

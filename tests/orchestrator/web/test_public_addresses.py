@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.web.public_addresses import is_allowed, is_own, is_public
+from orchestrator.web.public_addresses import Address, is_allowed, is_own, is_public
 
 PUBLIC = (
     *("8.8.8.8", "93.184.216.34", "1.1.1.1", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0"),
@@ -22,7 +22,17 @@ NOT_PUBLIC = (
     *("192.88.99.1", "192.168.0.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1"),
     *("239.255.255.250", "240.0.0.1", "255.255.255.255", "168.63.129.16"),
     *("::", "::1", "::7f00:1", "::10.0.0.1", "::ffff:0:127.0.0.1", "100::1", "fc00::1", "fd00:ec2::254", "fe80::1"),
-    *("febf::1", "fec0::1", "ff02::1", "ff0e::1", "2001:db8::1", "2001::1", "2001:0:7f00:1::", "2001:10::1", "2001:2::1"),
+    *(
+        "febf::1",
+        "fec0::1",
+        "ff02::1",
+        "ff0e::1",
+        "2001:db8::1",
+        "2001::1",
+        "2001:0:7f00:1::",
+        "2001:10::1",
+        "2001:2::1",
+    ),
     *("2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:808:808::1", "3fff::1", "5f00::1", "64:ff9b::127.0.0.1"),
     *("64:ff9b::169.254.169.254", "64:ff9b::10.0.0.1", "64:ff9b:1::8.8.8.8", "1::1", "4000::1", "2606:4700::1%eth0"),
 )
@@ -77,7 +87,7 @@ def test_a_public_address_of_this_machine_is_not_allowed_unless_it_is_named(monk
 
 
 @given(st.ip_addresses())
-def test_what_the_standard_library_calls_special_is_never_public(address) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_standard_library_calls_special_is_never_public(address: Address) -> None:
     special = address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
     special |= address.is_reserved or address.is_unspecified
 

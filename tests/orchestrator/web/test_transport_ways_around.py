@@ -23,7 +23,6 @@ from support.websites import Website, moved, response, website
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.web import transport as transport_module
-from orchestrator.web.kept_texts import KeptTexts
 from orchestrator.web.page_urls import PageURL
 from orchestrator.web.pages import Pages
 from orchestrator.web.public_addresses import Address
@@ -62,7 +61,7 @@ class World:
         networks = tuple(map(ip_network, allowed))
         way = Transport(allowed=networks, look_up=self.look_up, open_socket=self.open_socket)
 
-        return Pages(transport=way, kept=KeptTexts(None), seconds=2)
+        return Pages(transport=way, seconds=2)
 
 
 #: The ways by URL; PORT is the guarded server's. A number that is an address in another spelling, and the like.
@@ -71,7 +70,7 @@ BY_SPELLING = (
     "http://127.0.0.2.:PORT/",
     "http://localhost:PORT/",
     "http://LOCALHOST.:PORT/",
-    "http://ｌｏｃａｌｈｏｓｔ:PORT/",
+    "http://ｌｏｃａｌｈｏｓｔ:PORT/",  # noqa: RUF001 - the point of it
     "http://2130706434:PORT/",
     "http://0x7f000002:PORT/",
     "http://0x7F.0.0.2:PORT/",
@@ -203,8 +202,8 @@ async def test_a_name_that_changes_its_address_after_the_check_is_connected_to_a
 
 async def test_the_socket_is_checked_whatever_was_checked_before(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lying(transport_module._Fixed):
-        async def resolve(self, *_: object, **__: object) -> list[aiohttp.abc.ResolveResult]:
-            return [{**found, "host": GUARDED} for found in await super().resolve("", there.guarded.port)]  # type: ignore[misc]
+        def __init__(self, addresses: Sequence[Address]) -> None:
+            super().__init__([ip_address(GUARDED) for _ in addresses])
 
     monkeypatch.setattr(transport_module, "_Fixed", Lying)
 
