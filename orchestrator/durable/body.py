@@ -61,8 +61,13 @@ class UnderWay:
 
     @property
     def idle(self) -> bool:
-        """Whether none is under way."""
+        """Whether none is under way, and nothing is held until none is."""
         return self._count == 0
+
+    @property
+    def has_others(self) -> bool:
+        """Whether a step or a wait is under way besides what is held until none is."""
+        return self._count > len(self._held[:1])
 
     def when_idle(self, action: Callable[[], None] | None) -> None:
         """Call `action` once when none is under way any more, instead of what was to be called before."""
@@ -107,7 +112,7 @@ class UnderWay:
         if self._release is not None:
             self._release.cancel()
 
-        if self._count > 1:
+        if self.has_others:
             return
 
         if turns:
@@ -239,9 +244,11 @@ class Body:
         if was_suspended and not isinstance(error, Suspended):
             raise Misused(_SWALLOWED) from error
 
-        for cancelled in (signal, error):
-            if isinstance(cancelled, asyncio.CancelledError):
-                raise cancelled if _is_being_cancelled() else Misused(_CANCELLED)
+        if _is_being_cancelled():
+            raise signal if isinstance(signal, asyncio.CancelledError) else asyncio.CancelledError
+
+        if isinstance(signal, asyncio.CancelledError) or isinstance(error, asyncio.CancelledError):
+            raise Misused(_CANCELLED) from error
 
         if self._fault is not None and error is not self._fault:
             raise self._fault

@@ -92,7 +92,11 @@ def _waits_inside(coroutine: Any) -> bool:
         return bool(function == "__aexit__")
 
     if file == _BODY:
-        # With no step under way, the code is about to be told that it awaits something foreign.
-        return not coroutine.gi_frame.f_locals["self"].under_way.idle
+        # With no step under way, the code is about to be suspended, or told that it awaits something foreign.
+        frame = getattr(coroutine, "cr_frame", None) or coroutine.gi_frame
+        waiter: body.Body | body.UnderWay = frame.f_locals["self"]
+        under_way = waiter.under_way if isinstance(waiter, body.Body) else waiter
+
+        return under_way.has_others
 
     return file in _LOCKS or (file, function) in {_WAIT, _STEP} or file.startswith(_SDK)
