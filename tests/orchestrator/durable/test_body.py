@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.durable.body import Body, UnderWay
+from orchestrator.durable.body import Body
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.errors import Misused
 
 
@@ -157,15 +158,6 @@ async def stops_slowly(stopping: asyncio.Event | None = None) -> None:
 
         for _ in range(5):
             await asyncio.sleep(0)
-
-
-async def test_nothing_may_begin_where_that_is_forbidden() -> None:
-    under_way = UnderWay()
-    under_way.check()
-    under_way.forbid("not here")
-
-    with pytest.raises(Misused, match="not here"):
-        under_way.check()
 
 
 async def test_what_code_awaited_when_it_was_cancelled_is_not_reported_by_the_loop() -> None:

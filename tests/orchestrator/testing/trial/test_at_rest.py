@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from orchestrator.durable.body import UnderWay
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.testing.trial.at_rest import busy_task
 from orchestrator.testing.trial.hand_clock import HandClock
 
