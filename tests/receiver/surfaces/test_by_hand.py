@@ -3,94 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import json
 import secrets
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel
-from support.approving import ADA, BOB, Desk, consult, desk, seen
+from support.approving import Desk, desk
+from support.by_hand import KEY, REASON, answer, opened, payment, waiting
 from support.configuration import API_KEY
 from support.edge import problem
-from support.plant import PATIENCE, pause
 
-from orchestrator import Context, open_callback, workflow
-from orchestrator.errors import EngineUnavailable, UnknownPromise
+from orchestrator.errors import EngineUnavailable
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.workflows import approve_and_ship
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import httpx2
     from conftest import Start
-
-KEY = {"Authorization": f"Bearer {API_KEY}"}
-REASON = "The sender is down, and the bank has confirmed it by phone."
-
-
-class Waiting(BaseModel):
-    """What the tests' workflow waits for, one after the other."""
-
-    rounds: int = 1
-    outcomes: tuple[str, ...] = ("succeeded", "failed")
-    deadline: float = 3600
-
-
-@workflow()
-async def payment(ctx: Context, request: Waiting) -> list[Any]:
-    """Wait for a machine, as often as asked, under one name."""
-    told = []
-
-    for _ in range(request.rounds):
-        callback = await open_callback(
-            ctx, "paid", deadline=timedelta(seconds=request.deadline), outcomes=request.outcomes
-        )
-        outcome = await callback
-        told.append([outcome.kind, outcome.value, outcome.by, outcome.subject, outcome.reason])
-
-    return told
 
 
 @pytest.fixture
 async def here(tmp_path: Path, engine_url: str) -> AsyncIterator[Desk]:
-    async with desk(tmp_path, engine_url, workflows=(consult, approve_and_ship, payment)) as one:
+    async with desk(tmp_path, engine_url, workflows=(payment,)) as one:
         yield one
-
-
-async def waiting(here: Desk, *, rounds: int = 1, **request: Any) -> None:
-    await here.start(payment, "1", rounds=rounds, **request)
-    await opened(here, "payment.1:1")
-
-
-async def opened(here: Desk, promise_id: str) -> None:
-    for _ in range(int(PATIENCE * 50)):
-        with contextlib.suppress(UnknownPromise):
-            await here.state(promise_id)
-            return
-
-        await pause(0.02)
-
-    raise UnknownPromise(promise_id)
-
-
-async def answer(
-    here: Desk, callback: str = "payment/1/callbacks/paid", outcome: str = "succeeded", **rest: Any
-) -> httpx2.Response:
-    headers = rest.pop("headers", {})
-    body = {"outcome": outcome, "reason": REASON} | rest
-    content = json.dumps({name: value for name, value in body.items() if value is not ...})
-
-    return await here.client.post(
-        f"/workflows/{callback}", content=content, headers={"Content-Type": "application/json", **KEY, **headers}
-    )
-
-
-QUESTION = "consult/1/callbacks/question"
 
 
 async def test_an_open_wait_is_answered_and_the_answer_says_who_gave_it_and_why(here: Desk) -> None:
@@ -250,62 +186,6 @@ async def test_only_the_role_operate_may_do_it_and_no_other_learns_anything(tmp_
         problem(await answer(here, headers={"Authorization": "Bearer wrong"}), 401, "unauthorized")
         assert await here.state("payment.1:1") == "pending"
         assert (await answer(here)).json()["state"] == "settled"
-
-
-async def test_a_question_answered_by_hand_is_never_taken_for_one_of_the_people(here: Desk) -> None:
-    link = await here.ask(people=[ADA, BOB], code=True)
-    assert (await answer(here, QUESTION, "approve")).status_code == 200
-
-    ended = await here.ended(steps=True)
-    given = ended["result"]["answers"][0]
-    assert (given["person"], given["decision"], given["comment"], given["reason"]) == (
-        "operator:tests",
-        "approve",
-        REASON,
-        REASON,
-    )
-    recorded = ended["steps"][0]["approval"]["answer"]
-    assert (recorded["person"], recorded["by"], recorded["operator"]) == (None, "operator", "tests")
-    assert (recorded["decision"], recorded["reason"]) == ("approve", REASON)
-    assert recorded["digest"] == ended["steps"][0]["approval"]["digest"]
-
-    shown = seen(await here.client.get(link))
-    assert "None of the people who were asked decided this. The operator tests recorded it by hand" in shown
-    assert REASON in shown
-    assert "Recorded by" not in shown
-    assert "Already decided: Approved" in seen(await here.post(link, "reject"), 409)
-
-
-async def test_a_comment_is_kept_beside_the_reason(here: Desk) -> None:
-    for number, (body, comment) in enumerate([("so", "so"), ({"comment": "so"}, "so"), ([1], "[1]"), (None, REASON)]):
-        await here.start(consult, str(number), people=[ADA])
-        await here.letter(ADA, number=number)
-        question = f"consult/{number}/callbacks/question"
-        assert (await answer(here, question, "reject", body=body)).status_code == 200
-        assert (await answer(here, question, "reject", body=body)).json()["duplicate"] is True
-        problem(await answer(here, question, "reject", body="another"), 409, "already-settled")
-
-        given = (await here.ended(str(number)))["result"]["answers"][0]
-        assert (given["comment"], given["reason"]) == (comment, REASON)
-
-
-async def test_only_the_decisions_of_a_question_are_allowed(here: Desk) -> None:
-    await here.ask(decisions=["left", "right"])
-
-    for wrong in ("approve", "succeeded", "failed", "cancelled"):
-        refused = problem(await answer(here, QUESTION, wrong), 422, "invalid-input")
-        assert "left, right" in refused["detail"]
-
-    assert (await answer(here, QUESTION, "right")).status_code == 200
-
-
-async def test_who_decided_is_an_operator_in_the_result_of_the_workflow_too(here: Desk) -> None:
-    await here.start(approve_and_ship, "7", order_id="42", approver=ADA, summary="All in stock.")
-    await here.letter(ADA)
-    assert (await answer(here, "approve_and_ship/7/callbacks/approval", "reject")).status_code == 200
-
-    ended = await here.ended("7", "approve_and_ship")
-    assert ended["result"] == {"status": "rejected", "decided_by": "operator:tests", "comment": REASON}
 
 
 async def test_the_page_of_the_run_and_the_log_say_it_and_the_metrics_count_it(here: Desk, start: Start) -> None:
