@@ -32,6 +32,7 @@ from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.by_hand import ByHand
 from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
@@ -197,6 +198,13 @@ def assemble(
     starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
     by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
     operations = Operations(edge, workflows, api_keys=api_keys)
+    console = Console(
+        edge,
+        settings.signing_keys,
+        organisation=settings.name,
+        public_url=settings.public_url,
+        api_keys=api_keys,
+    )
     app = Routes(
         [
             *callbacks.routes(),
@@ -205,6 +213,7 @@ def assemble(
             *by_hand.routes(),
             *starting.routes(),
             *operations.routes(),
+            *console.routes(),
         ],
         _error_handlers(metrics, settings.name),
     )
