@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.approvals.decision import Decision
 from orchestrator.approvals.wording import label
-from orchestrator.callbacks.claims import PATHS, TokenExpired
+from orchestrator.callbacks.claims import PATHS, TokenExpired, TokenInvalid
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.callbacks.question import Asked
@@ -27,7 +27,9 @@ from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import HEADERS
 from receiver.http.routing import route
-from receiver.pages.approval import ApprovalView, Fault, Notice, Recorded, redirect
+from receiver.pages.approval import ApprovalView, Fault, Recorded, redirect
+from receiver.pages.notice import Notice
+from receiver.surfaces.glued_links import without_glue
 from receiver.surfaces.presented_token import verify_token
 
 if TYPE_CHECKING:
@@ -84,10 +86,16 @@ class Approvals:
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        return [route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide)]
+        return [
+            route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide),
+            route(f"{_PATH}/{{token}}/{{glued:path}}", GET=self.show_glued),
+        ]
 
     async def show(self, request: Request) -> Response:
         """Show the question, or what was decided. Never settles anything."""
+        if (elsewhere := self._without_glue(request, request.path_params["token"])) is not None:
+            return elsewhere
+
         page = await self._page(request)
 
         if (settled := page.wait.settled) is not None:
@@ -97,6 +105,15 @@ class Approvals:
             raise Notice(410)
 
         return self._form(page, chosen=request.query_params.get("choose"))
+
+    async def show_glued(self, request: Request) -> Response:
+        """Lead to the page, if what follows the link was only glued to it."""
+        token, glued = request.path_params["token"], request.path_params["glued"]
+
+        if (elsewhere := self._without_glue(request, f"{token}/{glued}")) is not None:
+            return elsewhere
+
+        raise Notice(404)
 
     async def decide(self, request: Request) -> Response:
         """Record the decision that the form names, unless one is recorded already."""
@@ -186,6 +203,25 @@ class Approvals:
         if not self._codes.is_right(code, wait.record, subject):
             raise _wrong_code(f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED)
 
+    def _without_glue(self, request: Request, text: str) -> Response | None:
+        """Return the redirect to the page, if something is glued to a genuine token."""
+        token = without_glue(text)
+
+        if token is None:
+            return None
+
+        try:
+            claims = self._edge.signer.verify_even_expired(token, audience="approver").claims
+        except TokenInvalid:
+            return None
+
+        chosen = request.query_params.get("choose")
+
+        return redirect(f"{self._path(token)}?choose={chosen}" if chosen in claims.outcomes else self._path(token))
+
+    def _path(self, token: str) -> str:
+        return f"{urlsplit(self._public_url).path}{_PATH}/{token}"
+
     async def _page(self, request: Request) -> _Page:
         token = request.path_params["token"]
         presented = verify_token(
@@ -213,7 +249,7 @@ class Approvals:
             self._edge.metrics.approval("refused")
             raise Notice(404)
 
-        return _Page(wait=wait, asked=asked, path=f"{urlsplit(self._public_url).path}{_PATH}/{token}")
+        return _Page(wait=wait, asked=asked, path=self._path(token))
 
     def _form(
         self,
