@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from orchestrator.approvals.decision import Decision
-from orchestrator.approvals.wording import label
 from orchestrator.callbacks.claims import PATHS, TokenExpired, TokenInvalid
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
@@ -27,8 +26,9 @@ from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import HEADERS
 from receiver.http.routing import route
-from receiver.pages.approval import ApprovalView, Fault, Recorded, redirect
+from receiver.pages.approval import ApprovalView, Recorded, redirect
 from receiver.pages.notice import Notice
+from receiver.surfaces.approval_form import FormCheck, FormRefused
 from receiver.surfaces.glued_links import without_glue
 from receiver.surfaces.presented_token import verify_token
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.deliver import Wait
     from orchestrator.callbacks.outcomes import Settled
     from orchestrator.callbacks.settlement import Settlement
+    from receiver.pages.approval import Fault
     from receiver.surfaces.edge import Edge
 
 logger = logging.getLogger(__name__)
@@ -54,16 +55,6 @@ _EARLIER: Final = (
     "This link belongs to an earlier question, which is closed. Nothing more can be recorded here. "
     "If you were asked again, open the link in the latest mail."
 )
-_LOCKED: Final = "A wrong code was entered too often, so nothing more can be recorded with this link."
-
-
-class _FormRefused(Exception):
-    """A form whose decision cannot be recorded before one of its fields is mended."""
-
-    def __init__(self, fault: Fault, *, status: int) -> None:
-        super().__init__(fault.text)
-        self.fault = fault
-        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +71,7 @@ class Approvals:
 
     def __init__(self, edge: Edge, codes: ApprovalCodes, *, organisation: str, public_url: str) -> None:
         self._edge = edge
-        self._codes = codes
+        self._check = FormCheck(edge, codes)
         self._organisation = organisation
         self._public_url = public_url
 
@@ -146,7 +137,7 @@ class Approvals:
         outcome = Outcome(
             kind=decision, callback=claims.callback, by="approver", body=kept.stored(), subject=claims.subject
         )
-        check = partial(self._check, page, decision, fields)
+        check = partial(self._check, page.asked, page.wait, decision, fields)
 
         try:
             settlement = await deliver(
@@ -154,7 +145,7 @@ class Approvals:
             )
         except TokenExpired:
             raise Notice(410) from None
-        except _FormRefused as refused:
+        except FormRefused as refused:
             self._edge.metrics.approval("refused")
 
             return self._form(page, chosen=decision, fields=fields, fault=refused.fault, status=refused.status)
@@ -175,33 +166,6 @@ class Approvals:
         self._edge.metrics.approval("closed" if settled.outcome.kind in CLOSED else "other")
 
         return self._recorded(page, settled, refused=decision)
-
-    async def _check(self, page: _Page, decision: str, fields: Mapping[str, str]) -> None:
-        """Return if nothing is missing in the form. The reason is checked first, because it costs no guess."""
-        question = page.asked.question
-
-        if question.needs_reason(decision, fields.get("comment", "")):
-            words = label(decision)
-            text = f"“{words}” needs a reason. Please write it in the comment, then press “{words}” again."
-            raise _FormRefused(Fault(field="comment", text=text), status=422)
-
-        if question.code:
-            await self._check_code(page.wait, fields.get("code", ""))
-
-    async def _check_code(self, wait: Wait, code: str) -> None:
-        """Return if the code is right. Every new guess is counted before it is compared."""
-        subject = wait.claims.subject
-
-        if not code.strip():
-            raise _wrong_code("Please enter the code from your mail.")
-
-        left = await self._codes.count(self._edge.engine.promises, wait.record, subject, code)
-
-        if left is None:
-            raise _wrong_code(_LOCKED)
-
-        if not self._codes.is_right(code, wait.record, subject):
-            raise _wrong_code(f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED)
 
     def _without_glue(self, request: Request, text: str) -> Response | None:
         """Return the redirect to the page, if something is glued to a genuine token."""
@@ -292,10 +256,6 @@ class Approvals:
             path=page.path,
             now=int(self._edge.clock() * 1000),
         )
-
-
-def _wrong_code(text: str) -> _FormRefused:
-    return _FormRefused(Fault(field="code", text=text), status=403)
 
 
 def _closed(outcome: Outcome) -> str | None:
