@@ -32,6 +32,7 @@ from receiver.pages.refusals import Refusals
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
@@ -197,6 +198,13 @@ def assemble(
     starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
     operations = Operations(edge, workflows, public_url=settings.public_url, api_keys=api_keys)
     refusals = Refusals(settings.name, settings.public_url)
+    console = Console(
+        edge,
+        settings.signing_keys,
+        organisation=settings.name,
+        public_url=settings.public_url,
+        api_keys=api_keys,
+    )
     app = Routes(
         [
             *callbacks.routes(),
@@ -204,6 +212,7 @@ def assemble(
             *webhooks.routes(),
             *starting.routes(),
             *operations.routes(),
+            *console.routes(),
         ],
         _error_handlers(metrics, settings.name, refusals),
     )
