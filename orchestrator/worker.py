@@ -10,7 +10,7 @@ from resonate.error import ApplicationError
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.reminders import REMIND, remind
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks
@@ -23,6 +23,7 @@ from orchestrator.durable.steps import awaitable
 from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import FailedTry, TryWatch, try_step
 from orchestrator.errors import ConfigurationError
+from orchestrator.llm.chat import LanguageModel
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
@@ -79,6 +80,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     post = Mailer(settings.mail, name=settings.name, clock=engine.clock, counts=counts) if mailer is None else mailer
     resonate.with_dependency(workspace)
     resonate.with_dependency(post)
+    resonate.with_dependency(LanguageModel(settings.llm, counts=counts, clock=engine.clock))
     resonate.with_dependency(TryWatch(functools.partial(_failed, engine, watch_tries)))
     _log_ends(engine)
 

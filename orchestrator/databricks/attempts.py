@@ -10,7 +10,7 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.callback import Address, Callback, open_callback
+from orchestrator.callbacks.callback import Callback, open_callback
 from orchestrator.databricks.run import job_subject
 from orchestrator.databricks.run_steps import Job, Later, Refused, Triggered, read_trigger, stop_run, trigger_job
 from orchestrator.durable.context import Context
@@ -20,6 +20,7 @@ from orchestrator.errors import StoreTampered, WorkflowCancelled
 from orchestrator.runs.cancel_record import cancel_requested
 
 if TYPE_CHECKING:
+    from orchestrator.callbacks.address import Address
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.databricks.order import JobOrder
 

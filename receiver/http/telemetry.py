@@ -208,11 +208,12 @@ class WorkMetrics(Collector):
         if self._works:
             ends = [(name, state) for name in self._workflows for state in ENDS]
             calls = [(call, result) for call in CALLS for result in RESULTS]
-            mails = [(result,) for result in RESULTS]
+            results = [(result,) for result in RESULTS]
             yield self._counter("workflows_ended", "Workflows that ended, by state.", ("workflow", "state"), ends)
             yield self._counter("step_failures", "Tries of steps that failed.", ("step",))
-            yield self._counter("mails", "Mails by what the mail server made of them.", ("result",), mails)
+            yield self._counter("mails", "Mails by what the mail server made of them.", ("result",), results)
             yield self._counter("databricks_calls", "Calls of the Jobs API.", ("call", "result"), calls)
+            yield self._counter("model_calls", "Questions to the language model.", ("result",), results)
 
         if self.waits is not None:
             oldest = self.waits.oldest_at

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from orchestrator.text.times import duration, rfc3339, time_left, to_the_minute, to_the_second, utc
+from orchestrator.text.times import duration, retry_after, rfc3339, time_left, to_the_minute, to_the_second, utc
 
 MOMENT = datetime(2026, 11, 1, 8, 5, 9, 987_000, tzinfo=UTC)
 
@@ -60,3 +60,25 @@ def test_the_time_left_is_shown_in_its_largest_unit(seconds: float, text: str) -
 )
 def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        (" 120 ", 120),
+        ("Thu, 26 Nov 2026 10:00:30 GMT", 30),
+        ("Thursday, 26-Nov-26 10:00:30 GMT", 30),
+        ("Thu, 26 Nov 2026 09:00:00 GMT", 0),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("9" * 400, None),
+        ("Thu, 26 Nov 99999999999999999999 10:00:30 GMT", None),
+        ("Thu, 26 Nov 2026 10:00:30 +9999999999", None),
+    ],
+)
+def test_a_retry_after_names_seconds_or_a_moment(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, datetime(2026, 11, 26, 10, tzinfo=UTC).timestamp()) == seconds
