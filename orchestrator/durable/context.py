@@ -19,7 +19,6 @@ from resonate.error import Suspended
 from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
-from orchestrator.durable.body import UnderWay
 from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
@@ -28,6 +27,7 @@ from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import try_step
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
