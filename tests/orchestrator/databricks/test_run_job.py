@@ -14,7 +14,6 @@ from orchestrator import (
     Context,
     JobFailed,
     JobResult,
-    Misused,
     WorkflowCancelled,
     WorkflowExpired,
     WorkflowFailed,
@@ -256,36 +255,6 @@ def test_a_failure_is_that_of_the_pipeline() -> None:
 
     assert isinstance(failure, WorkflowFailed)
     assert failure.error == {"message": "no input", "outcome": "failed", "run_id": 3, "details": {"day": 1}}
-
-
-@workflow()
-async def wrongly(ctx: Context, request: Night) -> Any:
-    """Call `run_job` with arguments that cannot be right."""
-    try:
-        await run_job(ctx, **WRONG[request.how])
-    except Misused as error:
-        return str(error)
-
-
-WRONG: dict[str, dict[str, Any]] = {
-    "name": {"name": "load everything", "job_id": 1},
-    "long name": {"name": "n" * 61, "job_id": 1},
-    "job_id": {"name": "load", "job_id": "1"},
-    "parameters": {"name": "load", "job_id": 1, "parameters": {"rows": 3}},
-    "callback_url": {"name": "load", "job_id": 1, "parameters": {"callback_url": "https://elsewhere.example"}},
-    "deadline": {"name": "load", "job_id": 1, "deadline": timedelta(milliseconds=1)},
-    "watch_interval": {"name": "load", "job_id": 1, "watch_interval": 0},
-    "attempts": {"name": "load", "job_id": 1, "attempts": 0},
-}
-
-
-@pytest.mark.parametrize("argument", WRONG)
-async def test_an_argument_that_cannot_be_right_is_named_and_nothing_is_recorded(argument: str) -> None:
-    async with Trial(wrongly) as trial:
-        run = await trial.start(wrongly, Night(how=argument))
-
-        assert argument.rpartition(" ")[2] in await run.result()
-        assert await run.steps() == []
 
 
 async def test_several_jobs_run_at_once_on_every_engine(tmp_path: Path, engine_url: str) -> None:
