@@ -31,6 +31,7 @@ from receiver.pages.approval import Notice, refusal_as_page
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
@@ -195,6 +196,13 @@ def assemble(
     )
     starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
     operations = Operations(edge, workflows, api_keys=api_keys)
+    console = Console(
+        edge,
+        settings.signing_keys,
+        organisation=settings.name,
+        public_url=settings.public_url,
+        api_keys=api_keys,
+    )
     app = Routes(
         [
             *callbacks.routes(),
@@ -202,6 +210,7 @@ def assemble(
             *webhooks.routes(),
             *starting.routes(),
             *operations.routes(),
+            *console.routes(),
         ],
         _error_handlers(metrics, settings.name),
     )
