@@ -31,6 +31,7 @@ PLAN = (
     "receiver.__main__",
     "receiver.__init__",
     "receiver.app",
+    "receiver.surfaces.console",
     "receiver.surfaces",
     "receiver.openapi",
     "receiver.pages",
