@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 
 from orchestrator import stored_names
@@ -39,15 +39,39 @@ type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Again:
+    """That a run has the input of an earlier one: of the root `of`, started again by the key `by` for this reason."""
+
+    of: str
+    by: str
+    reason: str
+
+    @property
+    def name(self) -> RootName:
+        """Which workflow the earlier run is."""
+        return name_of_root(self.of)
+
+    @classmethod
+    def read(cls, start: object) -> Self | None:
+        """Return what a stored start says of it, None if it says nothing."""
+        match start:
+            case {"again": {"of": str(of), "by": str(by), "reason": str(reason)}}:
+                return cls(of=of, by=by, reason=reason)
+            case _:
+                return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it.
 
-    `trace` is the traceparent of its start.
+    `trace` is the traceparent of its start. `again` is set if it was started again from an earlier run.
     """
 
     root_id: str
     text: str
     trace: str | None = None
+    again: Again | None = None
 
     @property
     def request(self) -> Any:
@@ -56,7 +80,10 @@ class Start:
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's param."""
-        stored = {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
+        stored: dict[str, Any] = {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
+
+        if self.again is not None:
+            stored["again"] = asdict(self.again)
 
         return stored if self.trace is None else {**stored, "trace": self.trace}
 
@@ -150,7 +177,7 @@ class RootView:
     """A workflow as its root promise shows it. `created` says whether this very call started it.
 
     `request` is the JSON text of its input, or None if the store was tampered with. `parent` is the step of another
-    workflow that started it as a sub-workflow.
+    workflow that started it as a sub-workflow. `again` is set if it was started again from an earlier run.
     """
 
     root_id: str
@@ -162,6 +189,7 @@ class RootView:
     started_at: int
     ended_at: int | None
     parent: str | None = None
+    again: Again | None = None
 
     @property
     def parent_name(self) -> RootName | None:
@@ -189,6 +217,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     version: int = 1,
     parent: Parent | None = None,
     traceparent: str | None = None,
+    again: Again | None = None,
     clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
@@ -209,7 +238,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         engine,
         root_id,
         function=name,
-        argument=Start(root_id=root_id, text=text, trace=span.traceparent).stored(),
+        argument=Start(root_id=root_id, text=text, trace=span.traceparent, again=again).stored(),
         target=engine.address_of(group),
         timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
         tags={NONCE_TAG: nonce, **MARK} | _tags_below(parent),
@@ -264,6 +293,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         started_at=record.created_at,
         ended_at=record.settled_at,
         parent=record.tags.get(PARENT_TAG),
+        again=_again_of(record),
     )
 
 
@@ -284,6 +314,14 @@ def _request_of(record: PromiseRecord) -> str | None:
             return text
         case _:
             raise EngineUnavailable(f"the root {record.id} was not started by Countersign")
+
+
+def _again_of(record: PromiseRecord) -> Again | None:
+    match record.param.data:
+        case {"args": [start]} if not is_tampered(record):
+            return Again.read(start)
+        case _:
+            return None
 
 
 def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:
