@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from orchestrator.errors import CountersignError
 from orchestrator.runs.definition import field_of
 from orchestrator.runs.root_ids import name_of_root
-from orchestrator.runs.roots import Again, start_root, view_root
+from orchestrator.runs.roots import start_root, view_root
+from orchestrator.runs.start import Again
 from orchestrator.text.strict_json import loads_strict
 
 if TYPE_CHECKING:

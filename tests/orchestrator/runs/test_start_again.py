@@ -12,7 +12,8 @@ from support.plant import Plant, plant
 
 from orchestrator import Context, workflow
 from orchestrator.errors import UnknownPromise
-from orchestrator.runs.roots import Again, view_root
+from orchestrator.runs.roots import view_root
+from orchestrator.runs.start import Again
 from orchestrator.runs.start_again import CannotStartAgain, start_again
 
 if TYPE_CHECKING:
