@@ -43,7 +43,8 @@ class Outcome:
 
     `kind` is `succeeded`, `failed`, `died`, `expired`, `cancelled`, or a decision the workflow allowed. `body` is the
     JSON text that came with it, None where none did. `by` says who settled the wait: the caller itself, the watcher
-    that found the job dead, the deadline, a cancel. `subject` is the label of the token that was presented.
+    that found the job dead, the deadline, a cancel. `subject` is the label of the token that was presented. `note` is
+    what the watcher has to say about a success.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Outcome:
     by: By
     body: str | None = None
     subject: str | None = None
+    note: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -117,6 +119,8 @@ def envelope(
     promise_id: str, outcome: Outcome, *, ikey: str, delivery: str, opened: int | None = None
 ) -> dict[str, object]:
     """Return the JSON object that the promise is resolved with, bound to this one promise and to when it was opened."""
+    note = {} if outcome.note is None else {"note": outcome.note}
+
     return {
         "countersign": stored_names.FORMAT,
         "promise": promise_id,
@@ -128,6 +132,7 @@ def envelope(
         "subject": outcome.subject,
         "ikey": ikey,
         "delivery": delivery,
+        **note,
     }
 
 
@@ -178,7 +183,7 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
             "ikey": str(),
             "delivery": str(),
         } if promise == promise_id:
-            return value.get("opened") in (None, opened)
+            return value.get("opened") in (None, opened) and isinstance(value.get("note"), str | None)
         case _:
             return False
 
@@ -191,6 +196,7 @@ def read_outcome(value: dict[str, Any]) -> Outcome:
         by=value["by"],
         body=value["body"],
         subject=value["subject"],
+        note=value.get("note"),
     )
 
 
