@@ -30,6 +30,7 @@ from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal
 from orchestrator.engine.open_waits import SharedLook, waits_by_search
+from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from orchestrator.config.settings import Settings
     from orchestrator.engine.process_time import ProcessTime
+    from orchestrator.engine.promises import Unseal
 
 
 #: How long a worker's lease on a task lasts without a heartbeat. After a `kill -9`, another worker takes the task over
@@ -91,7 +93,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return await embedded_engine(settings, embedded)
         case "server":
-            resonate = _over_server(settings, group=own_group, work=work)
+            resonate, unseal = _over_server(settings, group=own_group, work=work)
 
             look = partial(waits_by_search, resonate.promises, OPENING)
 
@@ -102,6 +104,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 open_waits=SharedLook(look, seconds=seconds),
+                people=PeopleDigests(settings.payload_keys),
+                unseal=unseal,
                 tracing=Tracing.configured(wanted=settings.traces),
             )
         case "postgres":
@@ -118,7 +122,9 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 BatchingNetwork(sessions), seconds=seconds, retry_seconds=_retry_seconds(work=work)
             )
             outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
-            resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
+            resonate, unseal = _resonate(
+                settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid
+            )
 
             return Engine(
                 resonate,
@@ -128,6 +134,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 probe=SchemaProbe(sessions),
                 open_waits=SharedLook(sessions.open_waits, seconds=seconds),
+                people=PeopleDigests(settings.payload_keys),
+                unseal=unseal,
                 tracing=Tracing.configured(wanted=settings.traces),
                 wait=outbox.wait_settled,
                 close=outbox.stop,
@@ -154,7 +162,7 @@ async def embedded_engine(
         raise
 
     seconds = settings.engine_timeout
-    resonate = _resonate(
+    resonate, unseal = _resonate(
         settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
     )
 
@@ -172,6 +180,9 @@ async def embedded_engine(
         held=lambda task_id: _task_in(embedded, task_id),
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,
+        search=embedded.search(seconds=seconds),
+        people=PeopleDigests(settings.payload_keys),
+        unseal=unseal,
         tracing=Tracing.configured(wanted=settings.traces),
     )
 
@@ -182,7 +193,7 @@ def _task_in(embedded: EmbeddedConnection, task_id: str) -> TaskState | None:
     return None if task is None else TaskState(task.state, task.version)
 
 
-def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
+def _over_server(settings: Settings, *, group: str, work: bool) -> tuple[Resonate, Unseal | None]:
     url, token, pid = settings.engine.url.text(), settings.resonate_token, uuid.uuid4().hex
     connection = ShortReplies(HttpConnection(url, auth=None if token is None else token.text()))
 
@@ -248,7 +259,10 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
 
-def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
+def _resonate(
+    settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any
+) -> tuple[Resonate, Unseal | None]:
+    """Return the SDK's client, and what opens the payloads of records that come in another way; None if none are."""
     forbid_pickles()
     correct_lines()
     marker = PayloadMarker() if settings.payload_keys else None
@@ -269,12 +283,12 @@ def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **
     if embedded is not None:
         send_directly(resonate, embedded)
 
-    if marker is not None:
-        seal(resonate, PayloadCipher(settings.payload_keys), marker)
-
     resonate.register(_never_run, name=TAMPERED)
 
-    return resonate
+    if marker is None:
+        return resonate, None
+
+    return resonate, seal(resonate, PayloadCipher(settings.payload_keys), marker).opened
 
 
 async def _never_run(_: Context) -> None:

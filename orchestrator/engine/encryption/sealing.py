@@ -58,12 +58,21 @@ _EMPTY: Final = Value()
 _TAKING: Final = frozenset({"task.acquire", "task.create"})
 
 
-def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> None:
-    """Make this client seal and open all its payloads with the cipher.
+def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> Seal:
+    """Make this client seal and open all its payloads with the cipher, and return what does so.
 
     `marker` is the encryptor that the client was created with.
     """
-    replace_send(resonate, lambda send: Seal(send, cipher, marker))
+    made: list[Seal] = []
+
+    def sealing(send: Send) -> Seal:
+        made.append(Seal(send, cipher, marker))
+
+        return made[0]
+
+    replace_send(resonate, sealing)
+
+    return made[0]
 
 
 class Seal:
@@ -98,6 +107,14 @@ class Seal:
             self._known.drop(data["id"])
 
         return status, reply
+
+    async def opened(self, record: PromiseRecord) -> PromiseRecord:
+        """Return a record that came in another way, with its payloads opened or as a failure, as in every reply.
+
+        Raises:
+            PayloadKeyUnknown: as above.
+        """
+        return await self._opened(record, anchor_of(record), None, runs=False)
 
     # Sealing
 
@@ -139,7 +156,9 @@ class Seal:
     def _settled(self, request: PromiseSettleReq, anchor: str) -> PromiseSettleReq:
         place = value_place(request.id, request.state, anchor)
 
-        return msgspec.structs.replace(request, value=Value(data=self._payload(request.value.data, place)))
+        data = self._payload(request.value.data, place)
+
+        return msgspec.structs.replace(request, value=Value(headers=request.value.headers, data=data))
 
     def _payload(self, data: str | None, place: bytes) -> str:
         plain = _NOTHING if data is None else self._marker.decrypt(payload_of(data))
