@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from orchestrator.approvals.ask_people import Answer, Answers, ask_people
-    from orchestrator.callbacks.callback import Address, Callback, open_callback
+    from orchestrator.callbacks.address import Address
+    from orchestrator.callbacks.callback import Callback, open_callback
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
     from orchestrator.durable.compensation import compensating
@@ -74,7 +75,8 @@ __all__ = [
 _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.approvals.ask_people": ("Answer", "Answers", "ask_people"),
     "orchestrator.callbacks.outcomes": ("Outcome",),
-    "orchestrator.callbacks.callback": ("Address", "Callback", "open_callback"),
+    "orchestrator.callbacks.address": ("Address",),
+    "orchestrator.callbacks.callback": ("Callback", "open_callback"),
     "orchestrator.durable.compensation": ("compensating",),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),

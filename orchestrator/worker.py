@@ -10,7 +10,7 @@ from resonate.error import ApplicationError
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.reminders import REMIND, remind
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
 from orchestrator.databricks.jobs import Databricks

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from resonate.context import Context as SDKContext
 
-    from orchestrator.callbacks.callback import Address, Callback
+    from orchestrator.callbacks.address import Address
+    from orchestrator.callbacks.callback import Callback
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Need, Question
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.approvals.wording import reason_rule
 from orchestrator.mail.message import Message
 from orchestrator.text.templating import templates_in
 from orchestrator.text.times import to_the_minute, utc
@@ -48,7 +49,9 @@ class Letter:
             to=self.to,
             subject=about,
             text=self._text(),
-            html=_TEMPLATE.render(letter=self, until=to_the_minute(utc(self.until))),
+            html=_TEMPLATE.render(
+                letter=self, until=to_the_minute(utc(self.until)), reason_rule=reason_rule(self.question)
+            ),
             follows=f"{self.link} 0" if self.reminder else None,
         )
 
@@ -74,6 +77,7 @@ class Letter:
             links,
             f"Read it once more and decide here:\n{self.link}",
             code,
+            reason_rule(question),
             closing,
             f"Sent by {self.name}.",
         )

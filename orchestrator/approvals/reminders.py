@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.letter import Letter
-from orchestrator.callbacks.callback import Address
+from orchestrator.callbacks.address import Address
 from orchestrator.callbacks.question import Inquiry
 from orchestrator.durable.persisting import DONE
 from orchestrator.durable.scheduling import schedule, when_due

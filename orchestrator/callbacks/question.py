@@ -46,13 +46,14 @@ class Question:
     """One question to people.
 
     `facts` are pairs of a label and a value, shown as a table; `links` pairs of a label and an http(s) address.
-    `decisions` are the choices; the first one lets things go on. With `code` the mail carries a short code that the
-    page asks for, so that the link alone decides nothing.
+    `decisions` are the choices; the first one lets things go on. Those in `reason_required` are recorded only with a
+    comment. With `code` the mail carries a short code that the page asks for, so that the link alone decides nothing.
 
     In texts, characters that do not print are replaced, and what is too long is cut.
 
     Raises:
-        ValueError: no title, too many rows, or decisions or addresses that cannot be used.
+        ValueError: no title, too many rows, a reason required for what is no decision, or decisions or addresses that
+            cannot be used.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Question:
     links: Sequence[tuple[str, str]] = ()
     decisions: Sequence[str] = ("approve", "reject")
     code: bool = False
+    reason_required: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         facts = tuple((one_line(label, MAX_LABEL), paragraphs(value, MAX_VALUE)) for label, value in self.facts)
@@ -78,6 +80,21 @@ class Question:
             raise ValueError(f"a question has at most {MAX_ROWS} facts and as many links")
 
         _check_decisions(self.decisions)
+        _check_reasons(self.reason_required, self.decisions)
+        self._set("reason_required", tuple(one for one in self.decisions if one in self.reason_required))
+
+    def needs_reason(self, decision: str, comment: str) -> bool:
+        """Whether this decision is recorded only with a reason, and the comment holds none that can be read."""
+        return decision in self.reason_required and not any(c.isprintable() and not c.isspace() for c in comment)
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that is stored. What a question has not is left out, so that older ones keep their digest."""
+        fields = asdict(self)
+
+        if not self.reason_required:
+            del fields["reason_required"]
+
+        return fields
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -102,7 +119,7 @@ class Inquiry:
             "promise": self.promise_id,
             "people": list(self.people),
             "need": self.need,
-            "question": asdict(self.question),
+            "question": self.question.stored(),
         }
 
     @classmethod
@@ -181,6 +198,11 @@ def _usable(url: str) -> str:
         raise ValueError("a link of a question must name a host, and no user")
 
     return url
+
+
+def _check_reasons(reason_required: Sequence[str], decisions: Sequence[str]) -> None:
+    if isinstance(reason_required, str) or not set(reason_required) <= set(decisions):
+        raise ValueError(f"a reason can be required for these decisions only: {', '.join(decisions)}")
 
 
 def _check_decisions(decisions: Sequence[str]) -> None:

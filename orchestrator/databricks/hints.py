@@ -12,7 +12,7 @@ import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.claims import TokenError
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone, job_subject

@@ -15,7 +15,7 @@ from orchestrator.errors import StepRefused, StepUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.callbacks.callback import Address
+    from orchestrator.callbacks.address import Address
     from orchestrator.durable.context import Context
     from orchestrator.durable.persisting import Tried
 

@@ -296,6 +296,4 @@ def _of_a_task_group(code: Any) -> bool:
 
 
 def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-
-    return task is not None and task.cancelling() > 0
+    return (task := asyncio.current_task()) is not None and task.cancelling() > 0

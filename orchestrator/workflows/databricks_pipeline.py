@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from orchestrator.callbacks.callback import Address, Callback, open_callback
+from orchestrator.callbacks.callback import Callback, open_callback
 from orchestrator.databricks.run import job_subject
 from orchestrator.databricks.run_steps import (
     CALLBACK_PARAMETER,
@@ -36,6 +36,7 @@ from orchestrator.runs.cancel_record import cancel_requested
 from orchestrator.runs.definition import workflow
 
 if TYPE_CHECKING:
+    from orchestrator.callbacks.address import Address
     from orchestrator.callbacks.outcomes import Outcome
 
 _LONGEST: Final = 365 * 86400

@@ -19,6 +19,7 @@ def approval_path() -> Json:
         "410": "The question expired, timed out or was withdrawn.",
         "413": "The form is too long.",
         "415": "The body is not a form.",
+        "422": "This decision needs a reason; the page has the form as it was filled in.",
         "429": "Too many invalid links came from this address.",
         "503": "The engine did not answer in time; trying again is safe.",
     }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from orchestrator.approvals.wording import label, reason_rule
 from orchestrator.callbacks.claims import PATHS
 from orchestrator.text.display import one_line, paragraphs
 from orchestrator.text.times import time_left, to_the_minute, utc
@@ -105,11 +106,19 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What is wrong with a submitted form, and in which of its fields."""
+
+    field: Literal["code", "comment"]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApprovalView:
     """A question by `organisation` as one person sees it; the form posts to `path`. Times are in ms since the epoch.
 
     `refused` is the decision that could not be recorded because another one is recorded. `fault` says what is wrong
-    with the submitted form, whose choice and comment are shown again.
+    with the submitted form, which is shown again as it was filled in. A code that was wrong is not shown again.
     """
 
     organisation: str
@@ -121,7 +130,8 @@ class ApprovalView:
     refused: str | None = None
     chosen: str | None = None
     comment: str = ""
-    fault: str | None = None
+    code: str = ""
+    fault: Fault | None = None
 
     def response(self, status: int = 200) -> Response:
         """Return the page."""
@@ -148,6 +158,8 @@ class ApprovalView:
             said="" if recorded is None else paragraphs(recorded.comment, MAX_COMMENT),
             refused=None if self.refused is None else label(self.refused),
             most=MAX_COMMENT,
+            reason_rule=reason_rule(question),
+            faulty=None if self.fault is None else self.fault.field,
         )
 
 
@@ -172,13 +184,6 @@ def refusal_as_page(scope: Scope, response: Response, *, organisation: str) -> R
     kept = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
 
     return Notice(status, headers=kept).response(organisation)
-
-
-def label(decision: str) -> str:
-    """Return the text of a decision's button: `send_back` becomes `Send back`."""
-    words = decision.replace("_", " ").replace("-", " ")
-
-    return words[:1].upper() + words[1:]
 
 
 def past(decision: str) -> str:

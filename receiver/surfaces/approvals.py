@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from orchestrator.approvals.decision import Decision
+from orchestrator.approvals.wording import label
 from orchestrator.callbacks.claims import PATHS, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
@@ -25,7 +27,7 @@ from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import HEADERS
 from receiver.http.routing import route
-from receiver.pages.approval import ApprovalView, Notice, Recorded, redirect
+from receiver.pages.approval import ApprovalView, Fault, Notice, Recorded, redirect
 from receiver.surfaces.presented_token import verify_token
 
 if TYPE_CHECKING:
@@ -53,12 +55,13 @@ _EARLIER: Final = (
 _LOCKED: Final = "A wrong code was entered too often, so nothing more can be recorded with this link."
 
 
-class _CodeRefused(Exception):
-    """The code of a decision was missing or wrong."""
+class _FormRefused(Exception):
+    """A form whose decision cannot be recorded before one of its fields is mended."""
 
-    def __init__(self, fault: str) -> None:
-        super().__init__(fault)
+    def __init__(self, fault: Fault, *, status: int) -> None:
+        super().__init__(fault.text)
         self.fault = fault
+        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,7 @@ class Approvals:
         outcome = Outcome(
             kind=decision, callback=claims.callback, by="approver", body=kept.stored(), subject=claims.subject
         )
-        check = partial(self._check_code, page.wait, fields.get("code", "")) if page.asked.question.code else None
+        check = partial(self._check, page, decision, fields)
 
         try:
             settlement = await deliver(
@@ -134,10 +137,10 @@ class Approvals:
             )
         except TokenExpired:
             raise Notice(410) from None
-        except _CodeRefused as refused:
+        except _FormRefused as refused:
             self._edge.metrics.approval("refused")
 
-            return self._form(page, chosen=decision, comment=comment, fault=refused.fault, status=403)
+            return self._form(page, chosen=decision, fields=fields, fault=refused.fault, status=refused.status)
 
         await trace_wait(self._edge.engine, claims.promise_id, claims.opened_at, settlement)
 
@@ -156,20 +159,32 @@ class Approvals:
 
         return self._recorded(page, settled, refused=decision)
 
+    async def _check(self, page: _Page, decision: str, fields: Mapping[str, str]) -> None:
+        """Return if nothing is missing in the form. The reason is checked first, because it costs no guess."""
+        question = page.asked.question
+
+        if question.needs_reason(decision, fields.get("comment", "")):
+            words = label(decision)
+            text = f"“{words}” needs a reason. Please write it in the comment, then press “{words}” again."
+            raise _FormRefused(Fault(field="comment", text=text), status=422)
+
+        if question.code:
+            await self._check_code(page.wait, fields.get("code", ""))
+
     async def _check_code(self, wait: Wait, code: str) -> None:
         """Return if the code is right. Every new guess is counted before it is compared."""
         subject = wait.claims.subject
 
         if not code.strip():
-            raise _CodeRefused("Please enter the code from your mail.")
+            raise _wrong_code("Please enter the code from your mail.")
 
         left = await self._codes.count(self._edge.engine.promises, wait.record, subject, code)
 
         if left is None:
-            raise _CodeRefused(_LOCKED)
+            raise _wrong_code(_LOCKED)
 
         if not self._codes.is_right(code, wait.record, subject):
-            raise _CodeRefused(f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED)
+            raise _wrong_code(f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED)
 
     async def _page(self, request: Request) -> _Page:
         token = request.path_params["token"]
@@ -201,9 +216,16 @@ class Approvals:
         return _Page(wait=wait, asked=asked, path=f"{urlsplit(self._public_url).path}{_PATH}/{token}")
 
     def _form(
-        self, page: _Page, *, chosen: str | None, comment: str = "", fault: str | None = None, status: int = 200
+        self,
+        page: _Page,
+        *,
+        chosen: str | None,
+        fields: Mapping[str, str] = MappingProxyType({}),
+        fault: Fault | None = None,
+        status: int = 200,
     ) -> Response:
-        view = replace(self._view(page), chosen=chosen, comment=comment, fault=fault)
+        comment, code = fields.get("comment", ""), fields.get("code", "")
+        view = replace(self._view(page), chosen=chosen, comment=comment, code=code, fault=fault)
 
         return view.response(status)
 
@@ -234,6 +256,10 @@ class Approvals:
             path=page.path,
             now=int(self._edge.clock() * 1000),
         )
+
+
+def _wrong_code(text: str) -> _FormRefused:
+    return _FormRefused(Fault(field="code", text=text), status=403)
 
 
 def _closed(outcome: Outcome) -> str | None:

@@ -16,7 +16,7 @@ from support.configuration import API_KEY, settings
 from support.plant import PATIENCE, pause
 
 from orchestrator import Context, Question, ask_people, workflow
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.config.settings import MailAddress
 from orchestrator.engine import connect
 from orchestrator.errors import StepUnavailable
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
 
+_QUESTION = {"title", "text", "facts", "links", "decisions", "code", "reason_required"}
+
 ADA, BOB, CAT = "ada@example.org", "bob@example.org", "cat@example.org"
 
 
@@ -50,6 +52,7 @@ class Consultation(BaseModel):
     links: list[tuple[str, str]] = []
     decisions: list[str] = ["approve", "reject"]
     code: bool = False
+    reason_required: list[str] = []
     need: Literal["any", "all"] = "any"
     deadline: float = 3600
     remind_after: float | None = None
@@ -61,7 +64,7 @@ async def consult(ctx: Context, request: Consultation) -> dict[str, Any]:
     asked = await ask_people(
         ctx,
         "question",
-        Question(**request.model_dump(include={"title", "text", "facts", "links", "decisions", "code"})),
+        Question(**request.model_dump(include=_QUESTION)),
         request.people,
         need=request.need,
         deadline=timedelta(seconds=request.deadline),

@@ -13,7 +13,7 @@ from support.configuration import API_KEY, settings
 from support.plant import PATIENCE, pause
 
 from orchestrator import Address, Context, open_callback, workflow
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.engine import connect
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.roots import start_root

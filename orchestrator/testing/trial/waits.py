@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.decision import Decision
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.claims import Claims, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, body_of
@@ -92,8 +91,8 @@ class Wait:
         entered for them, unless `code` is given.
 
         Raises:
-            TrialError: the wait is over or is no question, the decision is not one of the choices, somebody else was
-                asked, or the code is wrong.
+            TrialError: the wait is over or is no question, the decision is not one of the choices or needs a comment,
+                somebody else was asked, or the code is wrong.
         """
         record, claims = self._of_person(by)
         asked = Asked.read(record)
@@ -106,7 +105,13 @@ class Wait:
         async def act(engine: Engine) -> Settlement:
             codes = ApprovalCodes(self._world.surroundings.settings.signing_keys)
             entered = codes.code(record, claims.subject) if code is None else code
-            check = partial(_check_code, engine, codes, record, claims, entered) if asked.question.code else None
+
+            async def check() -> None:
+                if asked.question.needs_reason(decision, comment):
+                    raise TrialError(f"{decision!r} needs a reason: give it as comment=")
+
+                if asked.question.code:
+                    await _check_code(engine, codes, record, claims, entered)
 
             return await self._deliver(engine, claims, decision, kept.stored(), "approver", f":{decision}", check=check)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from support.plant import Plant, pause, plant
 
 from orchestrator import Address, Context, WorkflowCancelled, WorkflowFailed, open_callback, workflow
-from orchestrator.callbacks.callback import Links
+from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.outcomes import Outcome
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.runs.cancellation import request_cancel

@@ -57,6 +57,10 @@ def test_the_digest_is_the_sha256_of_canonical_json_for_good() -> None:
         {"links": [["Terms", "javascript:x"]]},
         {"decisions": "approve"},
         {"decisions": [7]},
+        {"reason_required": 7},
+        {"reason_required": "reject"},
+        {"reason_required": ["ship"]},
+        {"reason_required": [["reject"]]},
         {"another": 1},
     ],
 )
@@ -158,3 +162,29 @@ def test_a_link_for_another_question_or_another_text_of_it_does_not_match(claims
 
     assert asked is not None
     assert not asked.matches(claims)
+
+
+def test_a_reason_can_be_required_for_decisions_of_the_question_only() -> None:
+    asked = Question(title="Ship it?", reason_required=["reject", "approve", "reject"])
+
+    assert asked.reason_required == ("approve", "reject")
+    for wrong in (["ship"], "reject", ["approve", "ship"]):
+        with pytest.raises(ValueError, match="approve, reject"):
+            Question(title="Ship it?", reason_required=wrong)
+
+
+@pytest.mark.parametrize("comment", ["", "  \n\t", "\u00a0", "\u200b\u2060"])
+def test_a_comment_that_nobody_can_read_is_no_reason(comment: str) -> None:
+    asked = Question(title="Ship it?", reason_required=["reject"])
+
+    assert asked.needs_reason("reject", comment)
+    assert not asked.needs_reason("approve", comment)
+    assert not asked.needs_reason("reject", f"{comment}\N{THUMBS DOWN SIGN}")
+    assert not QUESTION.needs_reason("reject", comment)
+
+
+def test_which_decisions_need_a_reason_is_stored_and_read_back() -> None:
+    inquiry = replace(INQUIRY, question=replace(QUESTION, reason_required=["reject"]))
+
+    assert Inquiry.read(record(as_json(inquiry))) == inquiry
+    assert digest_of(record(as_json(inquiry))) != digest_of(record(as_json(INQUIRY)))

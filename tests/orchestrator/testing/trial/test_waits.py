@@ -28,6 +28,7 @@ class Consultation(BaseModel):
     people: list[str] = [ADA]
     need: Literal["any", "all"] = "any"
     code: bool = False
+    reason_required: list[str] = []
 
 
 @workflow()
@@ -48,7 +49,12 @@ async def hand_out(ctx: Context, address: Address) -> None:
 
 @workflow()
 async def consulting(ctx: Context, request: Consultation) -> Any:
-    question = Question(title="Ship it?", decisions=("approve", "later", "reject"), code=request.code)
+    question = Question(
+        title="Ship it?",
+        decisions=("approve", "later", "reject"),
+        code=request.code,
+        reason_required=request.reason_required,
+    )
     asked = await ask_people(ctx, "ship", question, request.people, need=request.need, deadline=timedelta(days=1))
 
     return [asked.decision, [[one.person, one.decision, one.comment] for one in asked.answers]]
@@ -137,6 +143,18 @@ async def test_one_persons_decision_is_recorded_with_the_comment() -> None:
         await (await run.waiting("ship")).decide("later", comment="Next week.")
 
         assert await run.result() == ["later", [[ADA, "later", "Next week."]]]
+
+
+async def test_a_decision_that_needs_a_reason_is_refused_without_a_comment() -> None:
+    async with Trial(consulting) as trial:
+        run = await trial.start(consulting, Consultation(reason_required=["reject"]))
+        wait = await run.waiting("ship")
+
+        with pytest.raises(TrialError, match="'reject' needs a reason: give it as comment="):
+            await wait.decide("reject")
+
+        await wait.decide("reject", comment="too late")
+        assert (await run.result())[1] == [[ADA, "reject", "too late"]]
 
 
 async def test_of_several_people_somebody_must_be_named() -> None:
