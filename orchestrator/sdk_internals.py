@@ -196,6 +196,11 @@ def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
 
 
+def send_of(client: Resonate) -> object:
+    """Return the function by which this client sends requests: the SDK's own, or what has replaced it."""
+    return client._sender._send_envelope
+
+
 def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[Any], Exception]) -> None:
     """Make `get_dependency` return these objects by the types given, and raise `missing(type)` where there is none.
 

@@ -28,7 +28,7 @@ from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
-from orchestrator.engine.encryption.sealing import seal
+from orchestrator.engine.encryption.sealing import seal, unsealed
 from orchestrator.engine.open_waits import SharedLook, waits_by_search
 from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.remote.batching import BatchingNetwork
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from orchestrator.config.settings import Settings
     from orchestrator.engine.process_time import ProcessTime
-    from orchestrator.engine.promises import Unseal
 
 
 #: How long a worker's lease on a task lasts without a heartbeat. After a `kill -9`, another worker takes the task over
@@ -93,7 +92,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return await embedded_engine(settings, embedded)
         case "server":
-            resonate, unseal = _over_server(settings, group=own_group, work=work)
+            resonate = _over_server(settings, group=own_group, work=work)
 
             look = partial(waits_by_search, resonate.promises, OPENING)
 
@@ -105,7 +104,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 open_waits=SharedLook(look, seconds=seconds),
                 people=PeopleDigests(settings.payload_keys),
-                unseal=unseal,
+                unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),
             )
         case "postgres":
@@ -122,9 +121,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 BatchingNetwork(sessions), seconds=seconds, retry_seconds=_retry_seconds(work=work)
             )
             outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
-            resonate, unseal = _resonate(
-                settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid
-            )
+            resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 
             return Engine(
                 resonate,
@@ -135,7 +132,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 probe=SchemaProbe(sessions),
                 open_waits=SharedLook(sessions.open_waits, seconds=seconds),
                 people=PeopleDigests(settings.payload_keys),
-                unseal=unseal,
+                unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),
                 wait=outbox.wait_settled,
                 close=outbox.stop,
@@ -162,7 +159,7 @@ async def embedded_engine(
         raise
 
     seconds = settings.engine_timeout
-    resonate, unseal = _resonate(
+    resonate = _resonate(
         settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
     )
 
@@ -182,7 +179,7 @@ async def embedded_engine(
         open_waits=embedded.open_waits,
         search=embedded.search(seconds=seconds),
         people=PeopleDigests(settings.payload_keys),
-        unseal=unseal,
+        unseal=partial(unsealed, resonate),
         tracing=Tracing.configured(wanted=settings.traces),
     )
 
@@ -193,7 +190,7 @@ def _task_in(embedded: EmbeddedConnection, task_id: str) -> TaskState | None:
     return None if task is None else TaskState(task.state, task.version)
 
 
-def _over_server(settings: Settings, *, group: str, work: bool) -> tuple[Resonate, Unseal | None]:
+def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
     url, token, pid = settings.engine.url.text(), settings.resonate_token, uuid.uuid4().hex
     connection = ShortReplies(HttpConnection(url, auth=None if token is None else token.text()))
 
@@ -259,10 +256,7 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
 
-def _resonate(
-    settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any
-) -> tuple[Resonate, Unseal | None]:
-    """Return the SDK's client, and what opens the payloads of records that come in another way; None if none are."""
+def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:
     forbid_pickles()
     correct_lines()
     marker = PayloadMarker() if settings.payload_keys else None
@@ -283,12 +277,12 @@ def _resonate(
     if embedded is not None:
         send_directly(resonate, embedded)
 
+    if marker is not None:
+        seal(resonate, PayloadCipher(settings.payload_keys), marker)
+
     resonate.register(_never_run, name=TAMPERED)
 
-    if marker is None:
-        return resonate, None
-
-    return resonate, seal(resonate, PayloadCipher(settings.payload_keys), marker).opened
+    return resonate
 
 
 async def _never_run(_: Context) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 type Status = Literal["running", "succeeded", "failed", "expired", "cancelled", "ended"]
 
 ENDED: Final[Status] = "ended"
-_NAMED: Final[Mapping[str, Status]] = {each: each for each in ("succeeded", "failed", "expired", "cancelled")}  # type: ignore[misc]
+_NAMED: Final[Mapping[str, Status]] = {each: each for each in ("succeeded", "failed", "expired", "cancelled")}
 _UNNAMED: Final[Mapping[str, Status]] = {
     "pending": "running",
     "rejected": "failed",

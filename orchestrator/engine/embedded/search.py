@@ -1,7 +1,7 @@
 """Searching the embedded engine: what is in memory, merged with the finished workflows that are on disk only.
 
-A workflow may move from memory to disk while a search is under way, and back. So memory is read before the disk and once
-more after it: whatever was there all the time is found at least once, and by its id it is listed once.
+A workflow may move from memory to disk while a search is under way, and back. So memory is read before the disk and
+once more after it: whatever was there all the time is found at least once, and by its id it is listed once.
 """
 
 from __future__ import annotations
@@ -11,23 +11,19 @@ import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-from resonate.types import PromiseRecord, Value
+from resonate.types import PromiseRecord
 from resonate_base import ConnectorError
 
 from orchestrator.engine.embedded.disk.journal import Journal
+from orchestrator.engine.embedded.state_records import as_record
 from orchestrator.engine.search import Found, Position
 from orchestrator.errors import EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
-
-    from resonate.connections.local import DurablePromise
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from orchestrator.engine.embedded.durable_state import DurableState
     from orchestrator.engine.search import RootSearch, WaitSearch
-
-_decode_value = msgspec.json.Decoder(Value).decode
 
 
 class EmbeddedSearch:
@@ -58,36 +54,40 @@ class EmbeddedSearch:
         held += durable.state.catalogue.roots(search)
         places = sorted({*held, *stored}, reverse=True)[: search.limit + 1]
         page = places[: search.limit]
-        absent = [place.id for place in page if place.id not in durable.state.promises]
-        roots = await durable.run(partial(Journal.read_roots, origins=absent)) if absent else {}
+        # Copied at once: until the disk is read, any of them may leave memory.
+        records = self._in_memory(page)
+        absent = [place.id for place in page if place.id not in records]
 
-        return await self._found(page, roots, more=len(places) > len(page))
+        if absent:
+            roots = await durable.run(partial(Journal.read_roots, origins=absent))
+            records |= {id_: None if root is None else as_record(root.to_record()) for id_, root in roots.items()}
+            records |= self._in_memory(page)
+
+        return await self._found(page, records, more=len(places) > len(page))
 
     async def _waits(self, search: WaitSearch) -> Found:
         await self._durable.ready_for({})
         places = self._durable.state.catalogue.waits(search)
         page = places[: search.limit]
 
-        return await self._found(page, {}, more=len(places) > len(page))
+        return await self._found(page, self._in_memory(page), more=len(places) > len(page))
 
-    async def _found(self, page: Sequence[Position], roots: dict[str, DurablePromise | None], *, more: bool) -> Found:
-        """Return these promises, once what is said of them is on disk. What is gone by now is left out."""
+    def _in_memory(self, page: Sequence[Position]) -> dict[str, PromiseRecord | None]:
         held = self._durable.state.promises
-        records = []
 
-        for place in page:
-            if place.id in held:
-                records.append(_record(held[place.id]))
-            elif place.id in roots:
-                root = roots[place.id]
-                records.append(_damaged(place) if root is None else _record(root))
+        return {place.id: as_record(held[place.id].to_record()) for place in page if place.id in held}
 
+    async def _found(
+        self, page: Sequence[Position], records: Mapping[str, PromiseRecord | None], *, more: bool
+    ) -> Found:
+        """Return these records, once what they say is on disk. What is gone by now is left out."""
+        found = [records[place.id] or _damaged(place) for place in page if place.id in records]
         written = self._durable.written({place.id.partition(":")[0] for place in page})
 
         if written is not None:
             await written
 
-        return Found(records=records, next=page[-1] if more else None)
+        return Found(records=found, next=page[-1] if more else None)
 
     async def _bounded[T](self, search: Coroutine[None, None, T]) -> T:
         try:
@@ -96,20 +96,6 @@ class EmbeddedSearch:
 
         except (sqlite3.Error, ConnectorError, TimeoutError) as error:
             raise EngineUnavailable(f"the engine's file cannot be searched ({type(error).__name__})") from error
-
-
-def _record(promise: DurablePromise) -> PromiseRecord:
-    """Return a promise in the SDK's type, payloads still as stored."""
-    return PromiseRecord(
-        id=promise.id,
-        state=promise.state,
-        param=_value(promise.param),
-        value=_value(promise.value),
-        tags=dict(promise.tags),
-        timeout_at=promise.timeout_at,
-        created_at=promise.created_at,
-        settled_at=promise.settled_at,
-    )
 
 
 def _damaged(place: Position) -> PromiseRecord:

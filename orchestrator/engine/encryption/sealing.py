@@ -38,7 +38,7 @@ from orchestrator.engine.encryption.record_reader import PayloadMarker, RecordRe
 from orchestrator.engine.records import record_of, record_places
 from orchestrator.errors import StoreTampered
 from orchestrator.failures import failure_of
-from orchestrator.sdk_internals import replace_send
+from orchestrator.sdk_internals import replace_send, send_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,21 +58,23 @@ _EMPTY: Final = Value()
 _TAKING: Final = frozenset({"task.acquire", "task.create"})
 
 
-def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> Seal:
-    """Make this client seal and open all its payloads with the cipher, and return what does so.
+def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> None:
+    """Make this client seal and open all its payloads with the cipher.
 
     `marker` is the encryptor that the client was created with.
     """
-    made: list[Seal] = []
+    replace_send(resonate, lambda send: Seal(send, cipher, marker))
 
-    def sealing(send: Send) -> Seal:
-        made.append(Seal(send, cipher, marker))
 
-        return made[0]
+async def unsealed(resonate: Resonate, record: PromiseRecord) -> PromiseRecord:
+    """Return a record that came another way than by this client's requests, with its payloads opened as theirs are.
 
-    replace_send(resonate, sealing)
+    Raises:
+        PayloadKeyUnknown: as for `Seal`.
+    """
+    send = send_of(resonate)
 
-    return made[0]
+    return await send.opened(record) if isinstance(send, Seal) else record
 
 
 class Seal:
@@ -109,11 +111,7 @@ class Seal:
         return status, reply
 
     async def opened(self, record: PromiseRecord) -> PromiseRecord:
-        """Return a record that came in another way, with its payloads opened or as a failure, as in every reply.
-
-        Raises:
-            PayloadKeyUnknown: as above.
-        """
+        """Return a record with its payloads opened, or as a failure, as in every reply."""
         return await self._opened(record, anchor_of(record), None, runs=False)
 
     # Sealing

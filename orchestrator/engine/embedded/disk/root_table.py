@@ -1,8 +1,8 @@
 """The table of finished workflows in the engine's file: one short row for each, by which they are listed.
 
-One index serves every list. It begins with the workflow and its state, of which there are few, and a list is merged from
-one place in the index for each of them. So a page costs the same however many workflows are over. The table is derived:
-what it lacks, because an earlier version wrote the file, is added when the file is opened.
+One index serves every list. It begins with the workflow and its state, of which there are few, and a list is merged
+from one place in the index for each of them. So a page costs the same however many workflows are over. The table is
+derived: what it lacks, because an earlier version wrote the file, is added when the file is opened.
 """
 
 from __future__ import annotations
