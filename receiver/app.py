@@ -32,6 +32,7 @@ from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.callbacks import Callbacks
 from receiver.surfaces.edge import Edge
+from receiver.surfaces.lists import Lists
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
 from receiver.surfaces.workflows import Workflows
@@ -201,6 +202,7 @@ def assemble(
             *approvals.routes(),
             *webhooks.routes(),
             *starting.routes(),
+            *Lists(edge, api_keys=api_keys).routes(),
             *operations.routes(),
         ],
         _error_handlers(metrics, settings.name),

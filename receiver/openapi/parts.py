@@ -18,7 +18,7 @@ type Json = dict[str, Any]
 
 SCHEMAS: Final = "#/components/schemas/"
 
-_STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
+STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
 
 
 def schemas() -> Json:
@@ -28,18 +28,18 @@ def schemas() -> Json:
     workflow = {
         "workflow": text,
         "id": text,
-        "state": {"enum": list(_STATES)},
+        "state": {"enum": list(STATES)},
         "result": {"description": "What the workflow returned, if it succeeded."},
-        "error": _object({"message": text}, ("message",)),
+        "error": object_schema({"message": text}, ("message",)),
     }
     step = {
         "id": text,
         "name": text,
-        "state": {"enum": list(_STATES)},
+        "state": {"enum": list(STATES)},
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
-    a_try = _object(
+    a_try = object_schema(
         {
             "number": {"type": "integer"},
             "at": moment,
@@ -64,7 +64,7 @@ def schemas() -> Json:
     }
     approval = {
         "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
-        **_object(
+        **object_schema(
             {
                 "title": text,
                 "digest": {"description": "The SHA-256 of what was shown, as in the links.", "type": "string"},
@@ -84,31 +84,31 @@ def schemas() -> Json:
             }
         ),
     }
-    other = _object({"workflow": text, "id": text}, ("workflow", "id"))
+    other = object_schema({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
     required = ("workflow", "id", "state")
     return {
-        "Callback": _object(
+        "Callback": object_schema(
             {"callback": text, "state": {"enum": ["pending", "settled", "expired"]}, "expires_at": moment}
         ),
-        "Failure": {**_object({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
-        "Settled": _object(
+        "Failure": {**object_schema({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
+        "Settled": object_schema(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": _object({**workflow, "parent": parent, **steps}, required),
-        "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval, "child": child, "tries": tried}, tuple(step)),
+        "Workflow": object_schema({**workflow, "parent": parent, **steps}, required),
+        "Started": object_schema({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
+        "Step": object_schema({**step, "approval": approval, "child": child, "tries": tried}, tuple(step)),
         "Taken": {
             "anyOf": [
                 ref("Settled"),
-                _object({"state": {"const": "over"}, "callback": text}),
-                _object({"state": {"enum": ["ignored", "prompted"]}}),
-                _object({"workflow": text, "id": text, "created": {"type": "boolean"}}),
-                _object({"challenge": text}),
+                object_schema({"state": {"const": "over"}, "callback": text}),
+                object_schema({"state": {"enum": ["ignored", "prompted"]}}),
+                object_schema({"workflow": text, "id": text, "created": {"type": "boolean"}}),
+                object_schema({"challenge": text}),
             ]
         },
-        "Problem": _object(
+        "Problem": object_schema(
             {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
         ),
     }
@@ -151,7 +151,8 @@ def problem_responses(names: Iterable[ProblemName]) -> Json:
     return responses
 
 
-def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
+def object_schema(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
+    """Return the schema of an object; all its properties are required unless some are named."""
     names = list(properties if required is None else required)
     return {"type": "object", "properties": dict(properties), "required": names}
 
