@@ -15,7 +15,9 @@ from orchestrator.errors import StepRefused
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-type Counted = Literal["workflows_started", "workflows_ended", "step_failures", "mails", "databricks_calls"]
+type Counted = Literal[
+    "workflows_started", "workflows_ended", "step_failures", "mails", "databricks_calls", "model_calls"
+]
 
 #: How a call of somebody else's service ended: done, refused for good, or to be tried again.
 RESULTS: Final = ("ok", "refused", "unavailable")

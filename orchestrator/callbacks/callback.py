@@ -15,6 +15,7 @@ from resonate.error import ApplicationError
 
 from orchestrator.callbacks.address import Address
 from orchestrator.callbacks.answerers import Answerers
+from orchestrator.callbacks.choices import USUAL, choice_tags
 from orchestrator.callbacks.outcomes import Outcome, body_of, is_envelope, read_outcome
 from orchestrator.callbacks.question import Inquiry
 from orchestrator.engine import Engine
@@ -111,7 +112,7 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     deadline: timedelta = timedelta(days=1),
     audience: Audience = "machine",
     subject: str = "",
-    outcomes: tuple[str, ...] = ("succeeded", "failed"),
+    outcomes: tuple[str, ...] = USUAL,
 ) -> Callback:
     """Open a wait for somebody outside to end, and return it: hand its `address` to a step, then await it.
 
@@ -165,10 +166,12 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
     if deadline < _SHORTEST:
         raise ValueError(f"the callback {name!r} needs a deadline of at least 1 second")
 
+    choices = choice_tags(outcomes) if holding is None else {}
+
     if holding is None and not answerers.is_usual:
         holding = answerers.stored
 
-    noted = answerers.tags(ctx.get_dependency(Engine).people)
+    noted = {**choices, **answerers.tags(ctx.get_dependency(Engine).people)}
     future = ctx.wait(name, deadline=deadline, holding=holding, noted=noted)
 
     async def address() -> Address:

@@ -15,130 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import PlatformError, Suspended
 
+from orchestrator.durable.under_way import SWALLOWED, TURNS
 from orchestrator.errors import Misused
 from orchestrator.text.crashes import short_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Coroutine, Generator
 
-#: How many turns of the event loop the code may take to go on after its last step has ended, through `gather` say.
-TURNS: Final = 30
+    from orchestrator.durable.under_way import UnderWay
 
 _FOREIGN: Final = (
     "the workflow's code awaits something that is neither a step nor a wait of ctx: do it in a step, "
     "and sleep with ctx.sleep"
 )
-_SWALLOWED: Final = (
-    "the workflow's code caught the signal that suspends it, with `except BaseException`, a bare `except` or an await "
-    "in `finally`: write `except Exception`"
-)
 _CANCELLED: Final = (
     "the workflow's code caught or raised a CancelledError, as asyncio.timeout does: "
     "give a step a timeout with @step(timeout=...), and a wait a deadline"
 )
-
-
-class UnderWay:
-    """The steps and waits of one function call that are under way in this process, and whether one has suspended it."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._forbidden: str | None = None
-        self._when_idle: Callable[[], None] | None = None
-        self._suspended_in: asyncio.Task[Any] | None = None
-        self._caller = asyncio.current_task()
-        self._held: list[asyncio.Future[None]] = []
-        self._release: asyncio.Handle | None = None
-
-    def forbid(self, reason: str) -> None:
-        """Let no step and no wait begin from now on."""
-        self._forbidden = reason
-
-    def add(self, task: asyncio.Future[Any]) -> None:
-        """Count this step or wait until it is over."""
-        self._count += 1
-        task.add_done_callback(self._over)
-
-    @property
-    def idle(self) -> bool:
-        """Whether none is under way."""
-        return self._count == 0
-
-    def when_idle(self, action: Callable[[], None] | None) -> None:
-        """Call `action` once when none is under way any more, instead of what was to be called before."""
-        self._when_idle = action
-
-    def check(self) -> None:
-        """Return if the code in the current task may begin a step or a wait.
-
-        Raises:
-            Misused: it was given the signal that suspends it, and goes on; or none may be begun here.
-        """
-        if self._forbidden is not None:
-            raise Misused(self._forbidden)
-
-        if self._suspended_in is not None and self._suspended_in is asyncio.current_task():
-            raise Misused(_SWALLOWED)
-
-    async def suspending(self) -> None:
-        """Return when the code in the current task is to be given the signal that suspends it, and note that it is.
-
-        Under `asyncio.gather` say, what is known comes first: the signal of one wait is held until all others are over
-        and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
-        """
-        if asyncio.current_task() is not self._caller:
-            await self.nothing_else()
-
-        self.suspended()
-
-    async def nothing_else(self) -> None:
-        """Return when all else that was begun is over, and the code has taken that in."""
-        held = asyncio.get_running_loop().create_future()
-        self._held.append(held)
-
-        if len(self._held) == 1:
-            self._count += 1
-            self._release_after(TURNS)
-
-        await held
-
-    def _release_after(self, turns: int) -> None:
-        """Release what is held when nothing else has been under way for so many turns of the loop."""
-        if self._release is not None:
-            self._release.cancel()
-
-        if self._count > 1:
-            return
-
-        if turns:
-            self._release = asyncio.get_running_loop().call_soon(self._release_after, turns - 1)
-            return
-
-        for held in self._held:
-            if not held.done():
-                held.set_result(None)
-
-        self._held, self._release = [], None
-        self._over()
-
-    def suspended(self) -> None:
-        """Note that the code in the current task was given the signal that suspends it."""
-        self._suspended_in = asyncio.current_task()
-
-    def was_suspended(self) -> bool:
-        """Return, once, whether the code in the current task was given that signal."""
-        found, self._suspended_in = self._suspended_in, None
-
-        return found is not None and found is asyncio.current_task()
-
-    def _over(self, _: asyncio.Future[Any] | None = None) -> None:
-        self._count -= 1
-
-        if self._held:
-            self._release_after(TURNS)
-        elif self._count == 0 and self._when_idle is not None:
-            action, self._when_idle = self._when_idle, None
-            action()
 
 
 class Body:
@@ -222,7 +115,7 @@ class Body:
 
         if isinstance(signal, Suspended) or self.under_way.was_suspended():
             self._close()
-            raise Misused(_SWALLOWED)
+            raise Misused(SWALLOWED)
 
         if self._fault is not None and self.under_way.idle:
             # It may go on after the error only to compensate, in a step.
@@ -237,11 +130,13 @@ class Body:
             raise Suspended from None
 
         if was_suspended and not isinstance(error, Suspended):
-            raise Misused(_SWALLOWED) from error
+            raise Misused(SWALLOWED) from error
 
-        for cancelled in (signal, error):
-            if isinstance(cancelled, asyncio.CancelledError):
-                raise cancelled if _is_being_cancelled() else Misused(_CANCELLED)
+        if _is_being_cancelled():
+            raise signal if isinstance(signal, asyncio.CancelledError) else asyncio.CancelledError
+
+        if isinstance(signal, asyncio.CancelledError) or isinstance(error, asyncio.CancelledError):
+            raise Misused(_CANCELLED) from error
 
         if self._fault is not None and error is not self._fault:
             raise self._fault

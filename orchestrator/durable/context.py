@@ -19,7 +19,6 @@ from resonate.error import Suspended
 from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
-from orchestrator.durable.body import UnderWay
 from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
@@ -28,6 +27,7 @@ from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import try_step
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
@@ -287,7 +287,8 @@ class Context(SDKContext):
     ) -> ResonateFuture[Any]:
         """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
 
-        Like the workflow itself it is not tried again, but replayed until it ends.
+        Like the workflow itself it is not tried again, but replayed until it ends, and a wait that it has opened and
+        not awaited is withdrawn then. Its steps are numbered by themselves, so several parts may run at once.
         """
         self._check_may_begin()
 
@@ -295,7 +296,7 @@ class Context(SDKContext):
             inner = Context.over(ctx)
 
             try:
-                result = await part(inner)
+                result = await _with_its_end(inner, part(inner))
             except CodeChanged:
                 raise Suspended from None
 
@@ -443,6 +444,20 @@ class _Attempt:
             # The SDK would try it again.
             keep_as_workflow(inner)
             raise
+
+
+async def _with_its_end(ctx: Context, part: Awaitable[Any]) -> Any:
+    try:
+        result = await part
+    except CodeChanged:
+        raise
+    except Exception:
+        await ctx.run_end_actions()
+        raise
+
+    await ctx.run_end_actions()
+
+    return result
 
 
 def aside_id(workflow_id: str, until: int) -> str:

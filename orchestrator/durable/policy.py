@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.errors import Misdefined
+from orchestrator.errors import Misdefined, StepUnavailable
 
 if TYPE_CHECKING:
     from resonate.retry import RetryPolicy
@@ -19,6 +19,9 @@ TRIES: Final = 8
 #: Seconds between the first and the second try. Each further pause is twice as long, up to the slowest.
 FIRST_PAUSE: Final = 1.0
 SLOWEST: Final = 60.0
+
+#: The longest pause that an outside system can ask for. A step that pauses is held in memory.
+LONGEST_ASKED: Final = 3600.0
 
 #: Mistakes in the code: the next try would fail in the same way.
 _MISTAKES: Final = (TypeError, NameError, AttributeError)
@@ -37,15 +40,24 @@ class Policy:
     pace: RetryPolicy | None = None
 
     def pause(self, number: int, error: BaseException) -> float | None:
-        """Return the seconds to wait after try `number` failed with this error, or None if it was the last one."""
+        """Return the seconds to wait after try `number` failed with this error, or None if it was the last one.
+
+        An outside system that asked to be called later gets at least the pause it asked for, up to an hour.
+        """
         if isinstance(error, (*_MISTAKES, *self.never_retry)):
             return None
 
         if self.pace is not None:
             return self.pace.next(number)
 
+        if number >= self.tries:
+            return None
+
+        asked = error.retry_after if isinstance(error, StepUnavailable) else None
         # The pause has been at its longest for long before the power would get too large.
-        return None if number >= self.tries else float(min(FIRST_PAUSE * 2 ** min(number - 1, 16), SLOWEST))
+        usual = min(FIRST_PAUSE * 2 ** min(number - 1, 16), SLOWEST)
+
+        return float(max(usual, min(asked or 0.0, LONGEST_ASKED)))
 
 
 def policy_of(what: str, *, tries: Any, never_retry: Any, timeout: Any) -> Policy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 _MINUTE: Final = 60
@@ -95,3 +96,21 @@ def duration(length: timedelta) -> str:
     largest = next(place for place, (number, _) in enumerate(units) if number)
 
     return " ".join(f"{number} {unit}" for number, unit in units[largest : largest + 2] if number)
+
+
+def retry_after(header: str | None, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` header names, a number or a date (RFC 9110), None if it names none.
+
+    `now` is in seconds since the epoch. A date that has passed is 0.
+    """
+    text = (header or "").strip()
+
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+
+    return max(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now, 0.0)

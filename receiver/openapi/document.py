@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.callbacks.claims import PATHS
+from receiver.openapi.by_hand import by_hand_paths
 from receiver.openapi.lists import list_paths, list_schemas
 from receiver.openapi.operation import KEY_PROBLEMS, operation
 from receiver.openapi.pages import approval_path
@@ -231,6 +232,7 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
                 security=security,
             ),
         },
+        **by_hand_paths([name, WORKFLOW_ID], named),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from receiver.openapi.operation import KEY_PROBLEMS, operation
-from receiver.openapi.parts import STATES, json_response, object_schema, ref
+from receiver.openapi.parts import STATES, json_response, object_of, ref
 
 if TYPE_CHECKING:
     from receiver.http.problems import ProblemName
@@ -48,12 +48,12 @@ def list_schemas() -> Json:
         "opened_at": moment,
         "expires_at": moment,
     }
-    parent = {"description": "The workflow that started this one as a sub-workflow.", **object_schema(named)}
+    parent = {"description": "The workflow that started this one as a sub-workflow.", **object_of(named)}
     people = {"description": "Whom a question is put to.", "type": "array", "items": text}
 
     return {
-        "WorkflowPage": _page("workflows", object_schema({**workflow, "parent": parent, "fault": fault}, workflow)),
-        "WaitPage": _page("waits", object_schema({**wait, "title": text, "people": people, "fault": fault}, wait)),
+        "WorkflowPage": _page("workflows", object_of({**workflow, "parent": parent, "fault": fault}, workflow)),
+        "WaitPage": _page("waits", object_of({**wait, "title": text, "people": people, "fault": fault}, wait)),
     }
 
 
@@ -78,7 +78,7 @@ def _page(name: str, row: Json) -> Json:
         "items": {"type": "string"},
     }
 
-    return object_schema({name: {"type": "array", "items": row}, "next": following, "caveats": caveats}, (name, "next"))
+    return object_of({name: {"type": "array", "items": row}, "next": following, "caveats": caveats}, (name, "next"))
 
 
 def _query(name: str, description: str, schema: Json) -> Json:

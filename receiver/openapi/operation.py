@@ -1,4 +1,4 @@
-"""One operation of the OpenAPI document: a method of a path."""
+"""One operation of the OpenAPI document: what it responds, which problems it may have, and what it takes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from receiver.http.problems import ProblemName
     from receiver.openapi.parts import Json
 
-_TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
-
 #: The problems of every request that needs an API key.
 KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
+
+_TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
 
 
 def operation(  # noqa: PLR0913 - the parts of an operation
@@ -28,17 +28,17 @@ def operation(  # noqa: PLR0913 - the parts of an operation
     parameters: list[Json] | None = None,
     body: Json | None = None,
 ) -> Json:
-    """Return one operation. Every operation can have the problems of the transport, besides its own."""
-    made: Json = {
+    """Return an operation in JSON. It has these problems and those of every request; a `body` is the schema of one."""
+    described: Json = {
         "operationId": name,
         "summary": summary,
         "responses": responses | problem_responses((*problems, *_TRANSPORT)),
         "security": security or [],
     }
     if parameters:
-        made["parameters"] = parameters
+        described["parameters"] = parameters
 
     if body is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
 
-    return made
+    return described

@@ -20,7 +20,7 @@ import anyio
 import pytest
 from resonate.connections import LocalConnection
 from resonate.connections.local import ServerState
-from resonate.context import Context
+from resonate.context import Context, ResonateFuture
 from resonate.effects import Effects
 from resonate.error import ServerError
 from resonate.resonate import Resonate
@@ -38,6 +38,7 @@ from orchestrator.sdk_internals import (
     has_active_tasks,
     is_workflow,
     keep_as_workflow,
+    no_longer_awaited,
     provide,
     read_task,
     refuse_tasks,
@@ -160,7 +161,8 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
             *("_child", "_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
             *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
         ],
-        # These are asyncio's. A trial must know what a task waits for, which asyncio does not say in public.
+        # These are asyncio's. Whether a task group cancels its own task, and what a task waits for, is not public.
+        "orchestrator/durable/body.py": ["_parent_cancel_requested"],
         "orchestrator/testing/trial/at_rest.py": ["_context", "_fut_waiter", "_scheduled"],
     }
 
@@ -339,6 +341,45 @@ async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
         return [await future, await future, await future.id(), len(awaited)]
 
     assert await called(body) == ["7", "7", "f.1:1", 2]
+
+
+async def test_code_that_stops_waiting_for_an_id_does_not_disturb_the_step() -> None:
+    async def unused() -> None:
+        raise AssertionError
+
+    created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    step = asyncio.create_task(asyncio.sleep(0))
+    future = watched(ResonateFuture(_id="f.1:1", _task=step, _created=created), suspending=unused)
+    waiting = asyncio.create_task(future.id())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    created.set_result(None)
+
+    assert waiting.cancelled()
+    assert await future.id() == "f.1:1"
+
+
+async def test_a_function_call_can_end_without_a_wait_that_is_settled_by_now() -> None:
+    async def body(ctx: Context) -> str:
+        calls.append(ctx.info.id)
+        wait = ctx.promise()
+        promise_id = await wait.id()
+        await asyncio.wait([task_of(wait)])
+        await resonate.promises.resolve(promise_id, Value())
+        no_longer_awaited(ctx, promise_id)
+
+        return "over"
+
+    calls: list[str] = []
+    resonate = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    resonate.register(body, name="f")
+
+    with anyio.fail_after(PATIENCE):
+        assert await resonate.run("f.1", body).result() == "over"
+
+    assert calls == ["f.1"]
+    await resonate.stop()
 
 
 async def test_a_future_awaits_a_task_of_the_loop() -> None:

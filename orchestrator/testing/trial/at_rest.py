@@ -17,7 +17,7 @@ import anyio
 import resonate.context
 
 from orchestrator import sdk_internals
-from orchestrator.durable import body
+from orchestrator.durable import body, under_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ _WAIT: Final = (f"{_ASYNCIO}/tasks.py", "_wait")
 
 #: Where a step or a wait is awaited, and where a workflow's own code is.
 _STEP: Final = (sdk_internals.__file__, "__await__")
-_BODY: Final = body.__file__
+_BODY: Final = (body.__file__, under_way.__file__)
 
 
 def busy_task(
@@ -91,8 +91,11 @@ def _waits_inside(coroutine: Any) -> bool:
         # The end of a task group waits for its tasks; everything else here is a thread, a socket or a process.
         return bool(function == "__aexit__")
 
-    if file == _BODY:
-        # With no step under way, the code is about to be told that it awaits something foreign.
-        return not coroutine.gi_frame.f_locals["self"].under_way.idle
+    if file in _BODY:
+        # With no step under way, the code is about to be suspended, or told that it awaits something foreign.
+        frame = getattr(coroutine, "cr_frame", None) or coroutine.gi_frame
+        waiter: body.Body | under_way.UnderWay = frame.f_locals["self"]
+
+        return (waiter.under_way if isinstance(waiter, body.Body) else waiter).has_others
 
     return file in _LOCKS or (file, function) in {_WAIT, _STEP} or file.startswith(_SDK)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.durable.body import Body, UnderWay
+from orchestrator.durable.body import Body
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.errors import Misused
 
 
@@ -102,13 +103,61 @@ async def test_stopping_the_worker_stops_the_code_even_if_it_catches_that() -> N
         await body
 
 
-async def test_nothing_may_begin_where_that_is_forbidden() -> None:
-    under_way = UnderWay()
-    under_way.check()
-    under_way.forbid("not here")
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_task_group_whose_task_fails_ends_the_code_with_that_error_alone(*, inside: bool) -> None:
+    async def code() -> str:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails())
+                group.create_task(stops_slowly())
 
-    with pytest.raises(Misused, match="not here"):
-        under_way.check()
+                if inside:
+                    await under_way_for_good
+
+        except ExceptionGroup as errors:
+            return str(errors.exceptions)
+
+        return ""
+
+    under_way, under_way_for_good = UnderWay(), asyncio.get_running_loop().create_future()
+    under_way.add(under_way_for_good)
+
+    assert await run(code(), under_way) == "(KeyError('k'),)"
+
+
+async def test_stopping_the_worker_stops_code_whose_task_group_is_ending() -> None:
+    stopping = asyncio.Event()
+
+    async def code() -> str:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            group.create_task(stops_slowly(stopping))
+
+        return ""
+
+    under_way = UnderWay()
+    under_way.add(asyncio.get_running_loop().create_future())
+    body = asyncio.ensure_future(run(code(), under_way))
+    await stopping.wait()
+    body.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await body
+
+
+async def fails() -> None:
+    raise KeyError("k")
+
+
+async def stops_slowly(stopping: asyncio.Event | None = None) -> None:
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        if stopping is not None:
+            stopping.set()
+
+        for _ in range(5):
+            await asyncio.sleep(0)
 
 
 async def test_what_code_awaited_when_it_was_cancelled_is_not_reported_by_the_loop() -> None:

@@ -10,7 +10,7 @@ from resonate.retry import Constant
 
 from orchestrator import Context, group_step, step
 from orchestrator.durable.policy import Policy
-from orchestrator.errors import Misdefined
+from orchestrator.errors import Misdefined, StepUnavailable
 
 
 async def plain(ctx: Context, order: str) -> int:
@@ -66,3 +66,11 @@ def test_a_policy_out_of_range_is_refused_where_it_is_written(fields: dict[str, 
 
 def test_one_class_that_is_never_tried_again_needs_no_tuple() -> None:
     assert step(never_retry=KeyError)(plain).policy.never_retry == (KeyError,)  # type: ignore[call-overload]
+
+
+def test_a_system_that_asked_to_be_called_later_gets_the_pause_it_asked_for_up_to_an_hour() -> None:
+    asked = [StepUnavailable("later", retry_after=seconds) for seconds in (None, 0.5, 90, 86_400, float("nan"))]
+
+    assert [Policy().pause(2, error) for error in asked] == [2, 2, 90, 3600, 2]
+    assert Policy(tries=2).pause(2, asked[2]) is None
+    assert Policy(pace=Constant(delay=3, max_retries=2)).pause(1, asked[2]) == 3

@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from orchestrator.text.times import duration, microseconds, rfc3339, time_left, to_the_minute, to_the_second, utc
+from orchestrator.text.times import (
+    duration,
+    microseconds,
+    retry_after,
+    rfc3339,
+    time_left,
+    to_the_minute,
+    to_the_second,
+    utc,
+)
 
 MOMENT = datetime(2026, 11, 1, 8, 5, 9, 987_000, tzinfo=UTC)
 
@@ -98,3 +107,25 @@ def test_a_time_as_rfc_3339_has_it_is_read_to_the_microsecond(text: str, seconds
 def test_any_other_text_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"time|day|month|hour|second|offset|range|year"):
         microseconds(text)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        (" 120 ", 120),
+        ("Thu, 26 Nov 2026 10:00:30 GMT", 30),
+        ("Thursday, 26-Nov-26 10:00:30 GMT", 30),
+        ("Thu, 26 Nov 2026 09:00:00 GMT", 0),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("9" * 400, None),
+        ("Thu, 26 Nov 99999999999999999999 10:00:30 GMT", None),
+        ("Thu, 26 Nov 2026 10:00:30 +9999999999", None),
+    ],
+)
+def test_a_retry_after_names_seconds_or_a_moment(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, datetime(2026, 11, 26, 10, tzinfo=UTC).timestamp()) == seconds

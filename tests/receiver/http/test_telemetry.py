@@ -121,6 +121,7 @@ def test_what_workflows_do_is_counted_by_names_and_states_and_is_zero_before_it_
         'countersign_mails_total{result="ok"} 0.0',
         'countersign_databricks_calls_total{call="trigger",result="ok"} 1.0',
         'countersign_databricks_calls_total{call="cancel",result="unavailable"} 0.0',
+        'countersign_model_calls_total{result="ok"} 0.0',
     ):
         assert line in lines
 

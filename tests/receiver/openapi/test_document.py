@@ -28,6 +28,7 @@ PATHS = {
     "/waits": {"get"},
     "/workflows/{name}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
+    "/workflows/{name}/{id}/callbacks/{callback}": {"post"},
     "/healthz": {"get"},
     "/readyz": {"get"},
     "/metrics": {"get"},

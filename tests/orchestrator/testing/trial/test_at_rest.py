@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.testing.trial.at_rest import busy_task
 from orchestrator.testing.trial.hand_clock import HandClock
 
@@ -93,6 +94,19 @@ async def through_a_generator() -> None:
 async def test_waiting_for_another_task_is_rest(work: Callable[[], Awaitable[None]]) -> None:
     async with running(work()) as tasks:
         assert not busy(tasks)
+
+
+async def test_what_is_held_until_nothing_else_is_under_way_rests_only_as_long_as_something_is() -> None:
+    under_way = UnderWay()
+    step: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    under_way.add(step)
+
+    async with running(under_way.nothing_else()) as tasks:
+        assert not busy(tasks)
+        step.set_result(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert busy(tasks)
 
 
 async def sleeping() -> None:
