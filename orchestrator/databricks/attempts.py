@@ -10,7 +10,9 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.callbacks.answerers import Answerers
 from orchestrator.callbacks.callback import Callback, open_wait
+from orchestrator.callbacks.choices import USUAL
 from orchestrator.databricks.job_wait import JobWait
 from orchestrator.databricks.run import job_subject
 from orchestrator.databricks.run_steps import Job, Later, Refused, Triggered, read_trigger, stop_run, trigger_job
@@ -106,15 +108,19 @@ class Attempts:
         return _end(outcome, latest, attempt, goes_on, self._order.answer)
 
     async def _opened(self, attempt: int, seconds: float) -> Callback:
+        answerers = Answerers(audience="machine", subject=job_subject(self._order.job_id))
+
+        def held(promise_id: str) -> object:
+            return answerers.stored(promise_id) | self._wait.stored(promise_id)
+
         # Opened before the pause, so that a cancel finds something to withdraw at any moment.
         self.callback = await open_wait(
             self._ctx,
             f"{self._name}-{attempt}",
             timedelta(seconds=seconds + self._order.deadline),
-            audience="machine",
-            subject=job_subject(self._order.job_id),
-            outcomes=("succeeded", "failed"),
-            holding=None if self._wait.answer == "callback" else self._wait.stored,
+            answerers=answerers,
+            outcomes=USUAL,
+            holding=None if self._wait.answer == "callback" else held,
         )
 
         return self.callback
