@@ -17,6 +17,7 @@ from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.watcher import POLL, poll
 from orchestrator.durable.context import Context
 from orchestrator.durable.dependencies import opened
+from orchestrator.durable.kept_files import KeptFiles
 from orchestrator.durable.scheduling import PERSISTENT
 from orchestrator.durable.step_traces import trace_of_workflow, traced_step
 from orchestrator.durable.steps import awaitable
@@ -31,6 +32,8 @@ from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.group_ping import PING, ping
 from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
 from orchestrator.sdk_internals import watch_ends
+from orchestrator.web.pages import DEFAULT_PLACE as PAGES
+from orchestrator.web.pages import Pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,6 +59,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     group: str | None = None,
     databricks: Databricks | None = None,
     mailer: Mailer | None = None,
+    pages: Pages | None = None,
     signer: TokenSigner | None = None,
     watch_tries: Callable[[FailedTry], None] | None = None,
 ) -> None:
@@ -81,6 +85,9 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.with_dependency(workspace)
     resonate.with_dependency(post)
     resonate.with_dependency(LanguageModel(settings.llm, counts=counts, clock=engine.clock))
+    kept = KeptFiles(PAGES, most_files=200)
+    fetches = Pages(allowed=settings.fetch_allow, kept=kept, clock=engine.clock) if pages is None else pages
+    resonate.with_dependency(fetches)
     resonate.with_dependency(TryWatch(functools.partial(_failed, engine, watch_tries)))
     _log_ends(engine)
 
@@ -122,7 +129,7 @@ def _failed(engine: Engine, watch: Callable[[FailedTry], None] | None, failed: F
 def _log_ends(engine: Engine) -> None:
     ends = EndLog(engine.counts, lambda: engine.tracing)
     engine.resonate.with_dependency(ends)
-    watch_ends(engine.resonate, ends.recorded)
+    watch_ends(engine.resonate, ends.recorded, ends.headers)
     engine.watch_expired(ends.expired)
 
 

@@ -31,6 +31,7 @@ PLAN = (
     "receiver.__main__",
     "receiver.__init__",
     "receiver.app",
+    "receiver.surfaces.console",
     "receiver.surfaces",
     "receiver.openapi",
     "receiver.pages",
@@ -43,11 +44,14 @@ PLAN = (
     "orchestrator.worker",
     "orchestrator.workflows",
     "orchestrator.workflows.shop",
+    "orchestrator.workflows.summary",
     "orchestrator.__init__",
+    "orchestrator.by_hand",
     "orchestrator.approvals",
     "orchestrator.mail",
     "orchestrator.databricks",
     "orchestrator.llm",
+    "orchestrator.web",
     "orchestrator.runs",
     "orchestrator.callbacks",
     "orchestrator.durable",
@@ -75,9 +79,16 @@ PLAN = (
 #: Libraries that only one file each may import, so that they can be replaced and their errors translated in one place.
 EXCLUSIVE = (
     *("itsdangerous", "databricks", "google", "smtplib", "cryptography"),
-    *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client", "jmespath", "aiohttp"),
+    *("psycopg", "psycopg_pool", "resonate_pg", "prometheus_client", "jmespath"),
     "opentelemetry",
 )
+
+#: HTTP clients, and the files that import them: each speaks to another sort of server.
+CLIENTS = {
+    "aiohttp": ["orchestrator/engine/remote/server.py", "orchestrator/web/transport.py"],
+    "yarl": ["orchestrator/web/transport.py"],
+    "httpx2": ["orchestrator/llm/chat.py"],
+}
 
 #: The senders' own verifiers, with which the tests compare ours.
 ORACLES = {"standardwebhooks", "stripe", "svix", "slack_sdk"}
@@ -274,6 +285,15 @@ def test_the_product_imports_neither_tests_nor_scripts() -> None:
 @pytest.mark.parametrize("library", EXCLUSIVE)
 def test_a_third_party_is_known_to_one_file(library: str) -> None:
     assert len([name(file) for file in product() if library in imported(tree(file))]) == 1
+
+
+@pytest.mark.parametrize("library", CLIENTS)
+def test_an_http_client_is_known_to_the_files_that_need_it(library: str) -> None:
+    files = [
+        name(file) for file in product() if not name(file).startswith(("receiver/benchmark/", "receiver/commands/"))
+    ]
+
+    assert [file for file in files if library in imported(tree(ROOT / file))] == CLIENTS[library]
 
 
 def test_the_product_checks_signatures_without_the_senders_own_verifiers() -> None:

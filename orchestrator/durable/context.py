@@ -299,7 +299,8 @@ class Context(SDKContext):
     ) -> ResonateFuture[Any]:
         """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
 
-        Like the workflow itself it is not tried again, but replayed until it ends.
+        Like the workflow itself it is not tried again, but replayed until it ends, and a wait that it has opened and
+        not awaited is withdrawn then. Its steps are numbered by themselves, so several parts may run at once.
         """
         self._check_may_begin()
 
@@ -307,7 +308,7 @@ class Context(SDKContext):
             inner = Context.over(ctx)
 
             try:
-                result = await part(inner)
+                result = await _with_its_end(inner, part(inner))
             except CodeChanged:
                 raise Suspended from None
 
@@ -342,14 +343,20 @@ class Context(SDKContext):
         return self._noted(step.name, future)
 
     def wait(
-        self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
+        self,
+        name: str,
+        *,
+        deadline: timedelta,
+        holding: Callable[[str], object] | None = None,
+        noted: Mapping[str, str] | None = None,
     ) -> ResonateFuture[Any]:
         """Open a promise for somebody outside to settle, and return the future of its value: None after the deadline.
 
-        `holding` takes the promise's id and returns what its record keeps. The first call decides this permanently.
+        `holding` takes the promise's id and returns what its record keeps; `noted` are further tags of it. The first
+        call decides this permanently.
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
-        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK}
+        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK, **(noted or {})}
         mark = asked_wait.set(AskedWait(tags=tags, holding=holding))
 
         try:
@@ -449,6 +456,20 @@ class _Attempt:
             # The SDK would try it again.
             keep_as_workflow(inner)
             raise
+
+
+async def _with_its_end(ctx: Context, part: Awaitable[Any]) -> Any:
+    try:
+        result = await part
+    except CodeChanged:
+        raise
+    except Exception:
+        await ctx.run_end_actions()
+        raise
+
+    await ctx.run_end_actions()
+
+    return result
 
 
 def aside_id(workflow_id: str, until: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import Promises
     from orchestrator.runs.root_ids import RootName
     from orchestrator.runs.roots import State
+
+#: What a wait waits for: somebody's answer, or a moment.
+type Waits = Literal["callback", "time"]
 
 #: For how many steps of a page the failed tries are looked up, with a read or more each.
 _LOOKS: Final = 50
@@ -49,6 +52,7 @@ class StepView:
 
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
     the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
+    `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
     """
 
     id: str
@@ -60,6 +64,8 @@ class StepView:
     outcome: Outcome | None = None
     child: RootName | None = None
     tries: Sequence[TryRecord] = ()
+    waits: Waits | None = None
+    until: int | None = None
 
     @classmethod
     def read(cls, record: PromiseRecord, *, child: RootName | None = None) -> Self:
@@ -67,6 +73,7 @@ class StepView:
         callback = record.tags.get(CALLBACK_TAG)
         settled = None if callback is None else read_settled(record, callback=callback)
         outcome = None if settled is None else settled.outcome
+        waits = _waits_for(record)
 
         return cls(
             id=record.id,
@@ -77,14 +84,23 @@ class StepView:
             asked=Asked.read(record),
             outcome=outcome,
             child=child,
+            waits=waits,
+            until=None if waits is None else record.timeout_at,
         )
+
+
+def _waits_for(record: PromiseRecord) -> Waits | None:
+    if CALLBACK_TAG in record.tags:
+        return "callback"
+
+    return "time" if record.tags.get("resonate:timer") == "true" else None
 
 
 def _may_have_failed(record: PromiseRecord) -> bool:
     """Return whether this is a step of an author that is not known to have succeeded."""
-    is_wait = CALLBACK_TAG in record.tags or record.tags.get("resonate:timer") == "true"
+    is_open = record.state in {"pending", "rejected"}
 
-    return record.state in {"pending", "rejected"} and not is_wait and CHILD_TAG not in record.tags
+    return is_open and _waits_for(record) is None and CHILD_TAG not in record.tags
 
 
 def _state_of(record: PromiseRecord) -> State:

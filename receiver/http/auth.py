@@ -83,33 +83,66 @@ class ApiKeys:
             raise (self._wrong.refusal(request.scope, problem) if values else problem) from None
 
         name_caller(request.scope, name)
+        self.require(name, role)
+
+        return name
+
+    def require(self, name: str, role: Role) -> None:
+        """Return if the key of this name has this role or a higher one.
+
+        Raises:
+            Problem: `forbidden`.
+        """
         held = self._keys[name].role
 
         if ROLES.index(held) < ROLES.index(role):
             raise Problem("forbidden", f"This needs an API key with the role {role}; your key has the role {held}.")
 
-        return name
+    def named(self, name: str) -> ApiKey | None:
+        """Return the key of this name, None if there is none, or none any more."""
+        return self._keys.get(name)
 
     def identify(self, values: Sequence[str]) -> str:
         """Return the name of the key in the Authorization header `values`.
-
-        Every key is compared, each in constant time, so the duration does not reveal which keys exist.
 
         Raises:
             Problem: `unauthorized`, the same for a missing, a malformed and a wrong key.
         """
         try:
-            token = bearer_token(values)
+            found = self._find(bearer_token(values))
         except NotBearer:
-            raise Problem("unauthorized") from None
+            found = None
 
-        digest = hashlib.sha256((token or "").encode()).digest()
+        if found is None:
+            raise Problem("unauthorized")
+
+        return found
+
+    def identify_typed(self, request: Request, text: str) -> str:
+        """Return the name of a key that somebody typed into a form; spaces around it are ignored.
+
+        Raises:
+            Problem: `unauthorized`, counted with the wrong keys in headers, or `rate-limited` after too many of them.
+        """
+        found = self._find(text.strip())
+
+        if found is None:
+            raise self._wrong.refusal(request.scope, Problem("unauthorized"))
+
+        name_caller(request.scope, found)
+
+        return found
+
+    def _find(self, text: str | None) -> str | None:
+        """Return the name of the key with this text.
+
+        Every key is compared, each in constant time, so the duration does not reveal which keys exist.
+        """
+        digest = hashlib.sha256((text or "").encode(errors="replace")).digest()
         found: str | None = None
+
         for name, known in self._keys.items():
             if hmac.compare_digest(digest, known.digest):
                 found = name
 
-        if token is None or found is None:
-            raise Problem("unauthorized")
-
-        return found
+        return found if text else None

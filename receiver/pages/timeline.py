@@ -1,4 +1,4 @@
-"""A workflow's durable call graph as a page: its steps, when each started, and how each ended.
+"""A workflow as a page: its story, what it waits for, its steps, when each started, and how each ended.
 
 It is rendered on the server, with no script and nothing loaded from elsewhere, so the page works under a policy that
 forbids everything but its own style. Everything shown comes from third parties or from code, so it is escaped, cut to
@@ -10,17 +10,23 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 from orchestrator.runs.root_ids import root_id_of
-from orchestrator.text.times import duration, to_the_second
+from orchestrator.text.times import duration
+from receiver.pages.moments import Moments
 from receiver.pages.templating import TEMPLATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orchestrator.runs.root_ids import RootName
+    from receiver.pages.console import Frame
+    from receiver.pages.story import Story
+
+    #: What a step is drawn as: work, somebody's answer that is waited for, or a sleep.
+    type Kind = Literal["step", "wait", "sleep"]
 
 MAX_STEPS: Final = 500
 _MAX_NAME: Final = 120
@@ -37,7 +43,8 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 class TimelineStep:
     """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
 
-    `child` is the sub-workflow that the step runs, and `tried` a sentence on its last failed try.
+    `child` is the sub-workflow that the step runs, and `tried` a sentence on its last failed try. `told` says what a
+    wait asks and how it was answered, and `href` leads to the page of a wait.
     """
 
     id: str
@@ -47,6 +54,31 @@ class TimelineStep:
     ended_at: str | None
     child: RootName | None = None
     tried: str | None = None
+    kind: Kind = "step"
+    told: Sequence[str] = ()
+    href: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """A person's decision, or an answer by hand. `at` is an RFC 3339 text, `digest` that of the question."""
+
+    what: str
+    decision: str
+    by: str
+    at: str
+    comment: str = ""
+    digest: str | None = None
+    tone: str = "running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Something that leads to another page: a button's text and its address."""
+
+    text: str
+    href: str
+    danger: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +86,8 @@ class TimelineView:
     """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out.
 
     `parent` is the workflow that started it as a sub-workflow. `held_up` says why it cannot go on, None if it can.
+    `story` is the run in one sentence, `input` the JSON text that it was started with. `actions` lead to forms, and
+    `notes` are sentences on what somebody did to it.
     """
 
     workflow: str
@@ -67,13 +101,28 @@ class TimelineView:
     more: bool = False
     parent: RootName | None = None
     held_up: str | None = None
+    story: Story = ()
+    input: str | None = None
+    decided: tuple[Decided, ...] = ()
+    actions: tuple[Link, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def render(
-    view: TimelineView, nonce: str, *, organisation: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+def render(  # noqa: PLR0913 - each with a default that is right outside the console
+    view: TimelineView,
+    nonce: str,
+    *,
+    organisation: str,
+    frame: Frame | None = None,
+    refresh: Link | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> str:
-    """Return the page as HTML, with the name of this organisation. It shows at most the first `MAX_STEPS` steps."""
+    """Return the page as HTML, with the name of this organisation. It shows at most the first `MAX_STEPS` steps.
+
+    In the console, `frame` surrounds it, and `refresh` leads to the same page with its updates paused or resumed.
+    """
     as_of = now()
+    moments = Moments() if frame is None else frame.moments
     steps = view.steps[:MAX_STEPS]
     times = [time for step in steps for time in (_parse(step.started_at), _parse(step.ended_at)) if time]
     begin = _parse(view.started_at) or min(times, default=as_of)
@@ -83,32 +132,42 @@ def render(
         "workflow": _clean(view.workflow, _MAX_NAME),
         "id": _clean(view.id, _MAX_ID),
         "state": _state(view.state),
-        "started": _moment(begin),
-        "ended": _moment(ended),
+        "started": _moment(begin, moments),
+        "ended": _moment(ended, moments),
         "took": duration((ended or as_of) - begin),
         "result": _pretty(view.result),
         "error": _pretty(view.error),
-        "rows": [{**_row(step, begin, end, as_of), "id": _local(step.id, view)} for step in steps],
+        "rows": [{**_row(step, begin, end, as_of, moments), "id": _local(step.id, view)} for step in steps],
         "left_out": len(view.steps) - len(steps),
         "more": view.more,
-        "as_of": _moment(as_of),
+        "as_of": _moment(as_of, moments),
         "parent": _linked(view.parent),
         "held_up": _clean(view.held_up or "", _MAX_TEXT),
+        "story": [part if isinstance(part, str) else moments.in_words(part, as_of) for part in view.story],
+        "input": _pretty(view.input),
+        "decided": [_decided(one, moments) for one in view.decided],
+        "actions": view.actions,
+        "notes": [_clean(note, _MAX_TEXT) for note in view.notes],
+        "zone": moments.zone,
+        "waits": any(step.kind != "step" for step in steps),
     }
-    return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation)
+    return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation, frame=frame, refresh=refresh)
 
 
-def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) -> dict[str, object]:
+def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime, moments: Moments) -> dict[str, object]:
     started, ended = _parse(step.started_at), _parse(step.ended_at)
     row: dict[str, object] = {
         "name": _clean(step.name, _MAX_NAME),
         "state": _state(step.state),
         "depth": min(step.id.rpartition(":")[2].count("."), _MAX_DEPTH),
-        "started": _moment(started),
+        "started": _moment(started, moments),
         "closed": ended is not None,
         "took": "",
         "child": _linked(step.child),
         "tried": _clean(step.tried or "", _MAX_NAME * 3),
+        "kind": step.kind,
+        "told": [_clean(line, _MAX_NAME * 4) for line in step.told],
+        "href": step.href,
     }
     if started is None:
         return row
@@ -121,6 +180,18 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime) ->
         "took": duration((ended or as_of) - started),
         "left": f"{left:.1f}",
         "width": f"{max(right - left, _SLIVER):.1f}",
+    }
+
+
+def _decided(one: Decided, moments: Moments) -> dict[str, object]:
+    return {
+        "what": _clean(one.what, _MAX_ID),
+        "decision": _clean(one.decision, _MAX_NAME),
+        "by": _clean(one.by, _MAX_ID),
+        "at": moments.at(datetime.fromisoformat(one.at)),
+        "comment": _clean(one.comment, _MAX_TEXT),
+        "digest": one.digest,
+        "tone": _state(one.tone),
     }
 
 
@@ -149,13 +220,8 @@ def _parse(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _moment(time: datetime | None) -> dict[str, str] | None:
-    if time is None:
-        return None
-
-    machine = time.astimezone(UTC).isoformat(timespec="milliseconds")
-
-    return {"machine": machine, "shown": to_the_second(time)}
+def _moment(time: datetime | None, moments: Moments) -> dict[str, str] | None:
+    return None if time is None else moments.at(time, seconds=True)
 
 
 def _pretty(text: str | None) -> str:

@@ -10,18 +10,17 @@ import asyncio
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.cancellation import request_cancel, see_through
 from orchestrator.runs.changed_code import held_up
-from orchestrator.runs.root_ids import ID_RULE, is_workflow_id, is_workflow_name, root_id_of
+from orchestrator.runs.root_ids import ID_RULE, RootName, is_workflow_id, is_workflow_name, root_id_of
 from orchestrator.runs.roots import start_root, view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.strict_json import json_equal, loads_strict
-from orchestrator.text.times import rfc3339
 from orchestrator.tracing import one_traceparent
 from receiver.http.bodies import json_body
 from receiver.http.idempotency_keys import idempotency_key
@@ -29,9 +28,11 @@ from receiver.http.preferences import prefers_page, wait_seconds
 from receiver.http.problems import Problem
 from receiver.http.routing import route
 from receiver.http.telemetry import log_action, log_if_unknown
+from receiver.pages.approval import redirect
 from receiver.pages.templating import page_headers
-from receiver.pages.timeline import TimelineStep, TimelineView, render
-from receiver.surfaces.workflow_document import last_try, step_document, step_summary, try_document, workflow_document
+from receiver.pages.timeline import render
+from receiver.surfaces.run_page import run_view
+from receiver.surfaces.workflow_document import step_document, try_document, workflow_document
 from receiver.surfaces.workflow_ids import derived_id, new_id
 from receiver.surfaces.workflow_input import describe_faults, faults_of
 
@@ -130,19 +131,22 @@ class Workflows:
         )
 
     async def show(self, request: Request) -> Response:
-        """Return the workflow's state, as JSON or as a page."""
+        """Return the workflow's state, as JSON or as a page. A browser without a key is led to the console."""
+        if (elsewhere := self._in_the_console(request)) is not None:
+            return elsewhere
+
         self._api_keys.authorise(request, "read")
-        root_id = self._root_id(request)
+        root_id = self.root_of(request)
 
         try:
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise self._unknown(request) from None
+            raise self.unknown(request) from None
 
         view = await self._waited(request, view)
 
         if prefers_page(request.headers.getlist("accept")):
-            return await self._page(request, view)
+            return await self._page(view)
 
         document = workflow_document(view)
 
@@ -161,7 +165,7 @@ class Workflows:
     async def cancel(self, request: Request) -> Response:
         """Request the workflow's cancellation, which has no effect on a workflow that is over."""
         by = self._api_keys.authorise(request, "operate")
-        root_id = self._root_id(request)
+        root_id = self.root_of(request)
 
         try:
             with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
@@ -173,7 +177,7 @@ class Workflows:
 
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise self._unknown(request) from None
+            raise self.unknown(request) from None
 
         return JSONResponse(workflow_document(view), status_code=202)
 
@@ -186,14 +190,23 @@ class Workflows:
         self._pursued[root_id] = task
         task.add_done_callback(lambda _: self._pursued.pop(root_id))
 
-    def _root_id(self, request: Request) -> str:
-        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled."""
+    def root_of(self, request: Request) -> str:
+        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled.
+
+        Raises:
+            Problem: `invalid-id`, or `unknown-workflow` for a name that no workflow can have.
+        """
         if not is_workflow_name(request.path_params["name"]):
             self._workflow(request)
 
         return root_id_of(request.path_params["name"], _id_of(request))
 
-    def _unknown(self, request: Request) -> Problem:
+    def unknown(self, request: Request) -> Problem:
+        """Return the refusal of an id that no workflow has.
+
+        Raises:
+            Problem: `unknown-workflow`, if there is no workflow with the name either.
+        """
         self._workflow(request)
 
         return Problem("unknown-id")
@@ -225,27 +238,29 @@ class Workflows:
     async def _held_up(self, view: RootView, steps: Sequence[StepView]) -> TryRecord | None:
         return await held_up(self._edge.engine, view.root_id, steps) if view.state == "running" else None
 
-    async def _page(self, request: Request, view: RootView) -> Response:
+    async def _page(self, view: RootView) -> Response:
         nonce = secrets.token_urlsafe(16)
         steps, more = await self._steps(view.root_id)
         held = await self._held_up(view, steps)
-        page = TimelineView(
-            workflow=request.path_params["name"],
-            id=request.path_params["id"],
-            state=view.state,
-            started_at=rfc3339(view.started_at),
-            ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
-            result=view.result,
-            error=view.error,
-            steps=tuple(TimelineStep(**step_summary(step), child=step.child, tried=last_try(step)) for step in steps),
-            parent=view.parent_name,
-            held_up=None if held is None else held.error,
-            more=more,
-        )
-
-        html = render(page, nonce, organisation=self._organisation)
+        html = render(run_view(view, steps, more=more, held=held), nonce, organisation=self._organisation)
 
         return HTMLResponse(html, headers={**page_headers(nonce), "Vary": "Accept"})
+
+    def _in_the_console(self, request: Request) -> Response | None:
+        """Return the way to a run's page in the console, for a browser, which has no API key to send; None for others.
+
+        Whether there is such a run is not said to somebody who has not signed in.
+        """
+        name = RootName(request.path_params["name"], request.path_params["id"])
+        asks = prefers_page(request.headers.getlist("accept")) and not request.headers.getlist("authorization")
+
+        if not asks or not is_workflow_name(name.workflow) or not is_workflow_id(name.id):
+            return None
+
+        response = redirect(f"{self._public_path}/console/workflows/{quote(name.workflow)}/{quote(name.id)}")
+        response.headers["Vary"] = "Accept"
+
+        return response
 
 
 def _id_of(request: Request) -> str:

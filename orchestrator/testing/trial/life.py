@@ -15,6 +15,7 @@ from orchestrator.engine.process_time import ProcessTime
 from orchestrator.testing.trial.at_rest import busy_task
 from orchestrator.testing.trial.memory_journal import MemoryJournal
 from orchestrator.testing.trial.tracking import Members
+from orchestrator.web.pages import Pages
 from orchestrator.worker import dependencies_opened, prepare_worker
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Life:
             surroundings.workflows.values(),
             databricks=surroundings.databricks(),
             mailer=surroundings.mailer(clock.seconds),
+            pages=Pages(clock=clock.seconds),
             signer=surroundings.signer,
         )
 

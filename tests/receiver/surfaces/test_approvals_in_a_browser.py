@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approving import ADA, BOB, Desk, code_in
-from support.browsing import LAPTOP, PHONE, axe_source, chromium, opened, served
+from support.browsing import LAPTOP, PHONE, accessible, chromium, opened, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,14 +32,6 @@ async def here(tmp_path: Path) -> AsyncIterator[tuple[Desk, str]]:
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as one:
         yield one
-
-
-async def accessible(page: Page) -> None:
-    await page.evaluate(axe_source())
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
-    faults = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
-    assert faults == [], faults
-    assert found["passes"]
 
 
 async def focused(page: Page) -> str:

@@ -1,0 +1,118 @@
+"""What the page of a run shows, put together from the records of the run and its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.approvals.decision import Decision
+from orchestrator.callbacks.outcomes import CLOSED
+from orchestrator.runs.root_ids import name_of_root
+from orchestrator.text.display import one_line
+from orchestrator.text.times import rfc3339
+from receiver.pages.approval import past
+from receiver.pages.story import listed, story_of
+from receiver.pages.timeline import Decided, TimelineStep, TimelineView
+from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from orchestrator.callbacks.outcomes import By
+    from orchestrator.durable.try_records import TryRecord
+    from orchestrator.runs.roots import RootView
+    from orchestrator.runs.step_view import StepView
+
+_MAX_TITLE: Final = 120
+
+#: Who or what ended a wait that no person decided.
+_ENDED_BY: Final[Mapping[By, str]] = {
+    "callback": "answered by its callback",
+    "webhook": "answered by a third party's webhook",
+    "watcher": "ended by the watcher, which found that the job was over",
+    "deadline": "nobody answered before the deadline",
+    "cancel": "withdrawn, because the workflow was cancelled",
+    "workflow": "withdrawn by the workflow",
+    "engine": "settled in the engine, by nobody that Countersign knows",
+}
+
+
+def run_view(  # noqa: PLR0913 - one call, all of it named
+    view: RootView,
+    steps: Sequence[StepView],
+    *,
+    more: bool,
+    held: TryRecord | None,
+    reminded: Mapping[str, int] | None = None,
+    address: Callable[[StepView], str | None] = lambda _: None,
+) -> TimelineView:
+    """Return what the page of this run shows; `address` returns where the page of a step is, None if it has none."""
+    name = name_of_root(view.root_id)
+
+    return TimelineView(
+        workflow=name.workflow,
+        id=name.id,
+        state=view.state,
+        started_at=rfc3339(view.started_at),
+        ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
+        result=view.result,
+        error=view.error,
+        steps=tuple(_step(step, address(step)) for step in steps),
+        parent=view.parent_name,
+        held_up=None if held is None else held.error,
+        more=more,
+        story=story_of(view, steps, held=held, reminded=reminded),
+        input=view.request,
+        decided=tuple(decision for step in steps if (decision := decided(step)) is not None),
+    )
+
+
+def _step(step: StepView, href: str | None) -> TimelineStep:
+    return TimelineStep(
+        **step_summary(step),
+        child=step.child,
+        tried=last_try(step),
+        kind="wait" if step.waits == "callback" else "sleep" if step.waits == "time" else "step",
+        told=tuple(_told(step)),
+        href=href,
+    )
+
+
+def _told(step: StepView) -> Iterator[str]:
+    """Yield what a wait asks, and how it ended."""
+    if step.asked is not None:
+        asked = step.asked
+        yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
+
+    if (sentence := by_hand(step)) is not None:
+        yield sentence
+    elif (decision := decided(step)) is not None:
+        yield f"{decision.decision} by {decision.by}"
+    elif step.outcome is not None:
+        yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
+
+
+def decided(step: StepView) -> Decided | None:
+    """Return what a person decided at this wait, or an operator answered by hand; None if nobody did."""
+    outcome = step.outcome
+
+    if outcome is None or outcome.by not in {"approver", "operator"} or outcome.kind in CLOSED:
+        return None
+
+    kept = Decision.read(outcome)
+    comment = "" if kept is None else kept.comment
+
+    if outcome.reason is not None and outcome.reason != comment:
+        comment = f"{comment}\n{outcome.reason}".strip()
+
+    ended = step.ended_at or step.started_at
+    first = step.asked is not None and outcome.kind == step.asked.question.decisions[0]
+
+    return Decided(
+        what=step.name,
+        decision=past(outcome.kind),
+        by=f"the operator {outcome.subject}, by hand" if outcome.by == "operator" else outcome.subject or "",
+        at=rfc3339(ended) if kept is None else kept.at,
+        comment=comment,
+        digest=None if kept is None else kept.digest,
+        tone="succeeded" if first else "failed" if outcome.kind == "reject" else "expired",
+    )
