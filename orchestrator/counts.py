@@ -24,7 +24,7 @@ RESULTS: Final = ("ok", "refused", "unavailable")
 
 #: The states in which a workflow can end, and what is asked of the Jobs API.
 ENDS: Final = ("succeeded", "failed", "expired", "cancelled")
-CALLS: Final = ("trigger", "read", "cancel")
+CALLS: Final = ("trigger", "read", "list", "output", "cancel")
 
 #: How many different labels one counter keeps.
 MOST_LABELS: Final = 1000

@@ -22,13 +22,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from orchestrator.counts import Counts
-from orchestrator.databricks.run import JobRun, JobsApi, RunGone, RunOutput
+from orchestrator.databricks.pace import Pace
+from orchestrator.databricks.polls import RunPolls
+from orchestrator.databricks.run import ActiveRuns, JobRun, JobsApi, RunGone, RunOutput
 from orchestrator.errors import StepUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from orchestrator.config.secret import Secret
+    from orchestrator.databricks.polls import Seen
 
 #: Seconds after which a call here is over, whatever the library still does.
 CALL_TIMEOUT: Final = 60.0
@@ -42,6 +45,7 @@ class Databricks:
     thread, when the first call needs it, and again if it failed.
 
     An object belongs to one event loop. `counts` counts its calls. `run` runs each of them, by default in a thread.
+    `pace` is that of the polls.
     """
 
     def __init__(  # noqa: PLR0913 - each with a default that is right for a worker
@@ -53,6 +57,7 @@ class Databricks:
         call_timeout: float = CALL_TIMEOUT,
         counts: Counts | None = None,
         run: _Runner | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._connect = connect if connect is not None else functools.partial(_sign_in, variables)
         self._connection = _Connection(self._connect)
@@ -60,6 +65,7 @@ class Databricks:
         self._call_timeout = call_timeout
         self._run: Final[_Runner] = run if run is not None else _in_daemon_thread
         self._counts = counts if counts is not None else Counts()
+        self._polls: Final = RunPolls(self.read, self._active_runs, Pace() if pace is None else pace)
 
     async def trigger(self, job_id: int, *, idempotency_token: str, parameters: Mapping[str, str]) -> int:
         """Return the id of the run this token stands for, starting it if there is none yet.
@@ -89,6 +95,18 @@ class Databricks:
             raise RunGone(run_id)
 
         return run
+
+    async def poll(self, run_id: int, *, interval: float) -> Seen:
+        """Return what is known of a run that is polled every `interval` seconds, at the pace of all polls together.
+
+        Raises:
+            Held: the workspace is not polled now (a `StepUnavailable`).
+            RunGone, StepRefused, StepUnavailable: as for `read`.
+        """
+        return await self._polls.poll(run_id, interval=interval)
+
+    async def _active_runs(self, page: str | None) -> ActiveRuns:
+        return await self._call("list", lambda workspace: workspace.active_runs(page))
 
     async def output(self, run_id: int) -> RunOutput:
         """Return what the run of a task has left. A job's own run has no output, only its tasks have.

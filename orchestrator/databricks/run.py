@@ -84,6 +84,14 @@ class RunOutput:
     error: str | None = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActiveRuns:
+    """A page of the runs that are in flight; `next_page` leads to the next one, None after the last."""
+
+    run_ids: frozenset[int]
+    next_page: str | None
+
+
 class JobsApi(Protocol):
     """The calls that the library makes. Each blocks, and raises only `StepRefused` or `StepUnavailable`."""
 
@@ -95,6 +103,9 @@ class JobsApi(Protocol):
 
     def get_output(self, run_id: int) -> RunOutput | None:
         """Return the output of the run of a task, or None if there is no such run."""
+
+    def active_runs(self, page: str | None) -> ActiveRuns:
+        """Return a page of the runs of all jobs that are in flight, the newest first."""
 
     def cancel_run(self, run_id: int) -> None:
         """Ask Databricks to cancel the run. One that is over or gone is not an error."""

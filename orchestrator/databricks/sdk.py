@@ -22,8 +22,9 @@ from databricks.sdk.clock import RealClock
 from databricks.sdk.core import Config, DatabricksError
 from google.auth.exceptions import GoogleAuthError
 
+from orchestrator.databricks.pace import longest_sleep
 from orchestrator.databricks.reading import read_output, read_run
-from orchestrator.databricks.run import JobRefused
+from orchestrator.databricks.run import ActiveRuns, JobRefused
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.text.redaction import without_echoes
@@ -44,6 +45,9 @@ RETRY_TIMEOUT: Final = 20
 
 #: Seconds that the library may sleep between two tries: its own longest pause. A longer Retry-After ends the call.
 LONGEST_SLEEP: Final = 11.0
+
+#: How many runs a page of a list has: the most that the API gives.
+_LIST_PAGE: Final = 25
 
 _REFUSALS: Final = (
     (errors.Unauthenticated, "the credentials were not accepted"),
@@ -179,6 +183,23 @@ class SdkWorkspace:
 
         return _answer(ask)
 
+    def active_runs(self, page: str | None) -> ActiveRuns:
+        """Return a page of the runs that are in flight."""
+        query = {"active_only": "true", "limit": _LIST_PAGE} | ({} if page is None else {"page_token": page})
+
+        def ask() -> ActiveRuns:
+            # The library's own method fetches all pages, however many there are.
+            headers = {"Accept": "application/json"}
+            found: Any = self._client.api_client.do("GET", "/api/2.2/jobs/runs/list", query=query, headers=headers)
+            runs = found.get("runs") or ()
+
+            return ActiveRuns(
+                run_ids=frozenset(int(run["run_id"]) for run in runs),
+                next_page=found.get("next_page_token") or None,
+            )
+
+        return _answer(ask)
+
     def cancel_run(self, run_id: int) -> None:
         """Ask Databricks to cancel the run."""
 
@@ -191,8 +212,8 @@ class SdkWorkspace:
 
 
 class _AskedToWaitError(OSError):
-    def __init__(self, seconds: float) -> None:
-        super().__init__("asked to wait")
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason)
         self.seconds = seconds
 
 
@@ -201,7 +222,10 @@ class _ImpatientClock(RealClock):
 
     def sleep(self, seconds: float) -> None:
         if seconds > LONGEST_SLEEP:
-            raise _AskedToWaitError(seconds)
+            raise _AskedToWaitError("Databricks asks to come back later", seconds)
+
+        if (allowed := longest_sleep.get()) is not None and seconds > allowed:
+            raise _AskedToWaitError("Databricks is overloaded or cannot be reached", seconds)
 
         super().sleep(max(0.0, seconds))
 
@@ -237,7 +261,7 @@ def _not_connected(error: BaseException) -> StepRefused | StepUnavailable:
 
 def _translated(error: BaseException, hidden: Iterable[str] = ()) -> StepRefused | StepUnavailable:
     if isinstance(error, _AskedToWaitError):
-        return StepUnavailable("Databricks asks to come back later", retry_after=error.seconds)
+        return StepUnavailable(str(error), retry_after=error.seconds)
 
     # The library's own retries have run out, so it considered the failure temporary.
     if type(error) is TimeoutError:

@@ -8,6 +8,7 @@ is known, also if the callback came first.
 from __future__ import annotations
 
 import logging
+import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,8 @@ from orchestrator.callbacks.terms import Terms
 from orchestrator.callbacks.wait_traces import trace_wait
 from orchestrator.databricks.job_wait import JobWait
 from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.pace import Held
+from orchestrator.databricks.polls import SPREAD
 from orchestrator.databricks.run import RunGone
 from orchestrator.databricks.run_ends import RunEnd, read_run_end
 from orchestrator.durable.opened_at import opened_at, read_wait
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
+    from orchestrator.databricks.polls import Seen
     from orchestrator.databricks.run import JobRun
 
 logger = logging.getLogger(__name__)
@@ -52,8 +56,12 @@ class Watch:
     opened_at: int | None = None
 
 
-async def schedule_poll(ctx: SDKContext, watch: Watch, *, now: float | None = None) -> None:
-    """Schedule the next poll of a run, one interval from now; for use in a step. Repeating the call schedules nothing.
+async def schedule_poll(
+    ctx: SDKContext, watch: Watch, *, seconds: float | None = None, now: float | None = None
+) -> None:
+    """Schedule the next poll of a run, one interval or so many seconds from now; for use in a step.
+
+    Repeating the call schedules nothing.
 
     Raises:
         EngineUnavailable, UnknownPromise: raised in a step, it makes the SDK try the step again.
@@ -64,7 +72,7 @@ async def schedule_poll(ctx: SDKContext, watch: Watch, *, now: float | None = No
         f"look{watch.looks}",
         function=POLL,
         argument={"watch": asdict(watch)},
-        seconds=watch.interval,
+        seconds=watch.interval if seconds is None else seconds,
         now=now,
     )
 
@@ -86,28 +94,57 @@ async def _poll_once(ctx: SDKContext, watch: Watch) -> str:
         return "the wait is over"
 
     try:
-        run = await ctx.get_dependency(Databricks).read(watch.run_id)
-        seen = run.life_cycle_state
+        found = await ctx.get_dependency(Databricks).poll(watch.run_id, interval=watch.interval)
+        seen = "in flight" if found.run is None else found.run.life_cycle_state
 
-        if run.over:
-            await settle_ended(ctx, watch.callback, wait, run)
+        if found.run is not None and found.run.over:
+            await settle_ended(ctx, watch.callback, wait, found.run)
 
             return f"over: {seen}"
 
+        seconds = after(found, watch)
     except StepUnavailable as error:
-        logger.warning("run %s could not be polled: %s", watch.run_id, error)
-        seen = "unavailable"
+        level = logging.DEBUG if isinstance(error, Held) else logging.WARNING
+        logger.log(level, "run %s could not be polled: %s", watch.run_id, error)
+        seen, seconds = "unavailable", after_failure(error, watch)
     except RunGone as error:
         await _settle(ctx, watch.callback, wait, watch.run_id, RunEnd(kind="died", body=body_of(_gone(error, wait))))
 
         return "gone"
     except StepRefused as error:
         logger.warning("polling run %s was refused: %s", watch.run_id, error)
-        seen = "refused"
+        seen, seconds = "refused", watch.interval
 
-    await schedule_poll(ctx, replace(watch, looks=watch.looks + 1))
+    await schedule_poll(ctx, replace(watch, looks=watch.looks + 1), seconds=seconds)
 
     return seen
+
+
+def after(seen: Seen, watch: Watch) -> float:
+    """Return in how many seconds a run that was seen in flight is polled again: an interval after it was seen.
+
+    Runs of one list are spread over the end of the interval, in which the next list serves all of them.
+    """
+    if seen.run is not None:
+        return watch.interval
+
+    return max(watch.interval * (1 - SPREAD * _spread(watch)) - seen.age, 0.0)
+
+
+def after_failure(error: StepUnavailable, watch: Watch) -> float:
+    """Return in how many seconds a run that could not be polled is polled again.
+
+    Not before Databricks asked for it, and within an interval if that is later, spread over the time.
+    """
+    left = error.retry_after or 0.0
+    room = watch.interval - left if left < watch.interval else watch.interval
+
+    return left + room * (1 - _spread(watch))
+
+
+def _spread(watch: Watch) -> float:
+    """Return a number from 0 to 1 that differs between runs, and between the polls of one."""
+    return zlib.crc32(f"{watch.run_id}.{watch.looks}".encode()) / 2**32
 
 
 async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:

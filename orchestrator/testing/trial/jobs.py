@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.databricks.reading import read_output, read_run
+from orchestrator.databricks.run import ActiveRuns
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.testing.emulator.workspace import ApiError, Job, Run, Task, Workspace
 
@@ -125,6 +126,15 @@ class TrialJobs:
             return None
 
         return read_output(self._ask("runs/get-output", lambda: self.workspace.get_output(run_id)))
+
+    def active_runs(self, page: str | None) -> ActiveRuns:
+        """Return a page of the runs that are in flight."""
+        query = {"active_only": True} | ({} if page is None else {"page_token": page})
+        found = self._ask("runs/list", lambda: self.workspace.list(query))
+
+        return ActiveRuns(
+            run_ids=frozenset(run["run_id"] for run in found.get("runs", ())), next_page=found.get("next_page_token")
+        )
 
     def cancel_run(self, run_id: int) -> None:
         """Cancel the run. One that is over or gone is not an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from orchestrator.config.mail_address import MailAddress
 from orchestrator.config.secret import Secret
 from orchestrator.config.settings import Settings
 from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.pace import Pace
 from orchestrator.durable.dependencies import Dependency, dependency
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.definition import Workflow
@@ -65,10 +67,11 @@ class Surroundings:
         self.signer = RecordingSigner(self.settings.signing_keys, clock=clock)
         self.postbox = Postbox()
         self.jobs = TrialJobs(clock)
+        self._clock = clock
 
     def databricks(self) -> Databricks:
         """Return the port to the Jobs API, for one life of the process."""
-        return Databricks(lambda: self.jobs, run=_at_once)
+        return Databricks(lambda: self.jobs, run=_at_once, pace=Pace(rate=math.inf, clock=self._clock))
 
     def mailer(self, clock: Callable[[], float]) -> Mailer:
         """Return what sends mail, for one life of the process."""
