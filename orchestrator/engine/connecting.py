@@ -33,6 +33,7 @@ from orchestrator.engine.open_waits import SharedLook, waits_by_search
 from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
+from orchestrator.engine.remote.postgres_search import PostgresSearch
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
 from orchestrator.engine.remote.short_replies import ShortReplies
@@ -131,6 +132,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 probe=SchemaProbe(sessions),
                 open_waits=SharedLook(sessions.open_waits, seconds=seconds),
+                search=PostgresSearch(sessions),
                 people=PeopleDigests(settings.payload_keys),
                 unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from pydantic import BaseModel
+from support.engines import Database
 from support.plant import PATIENCE, pause, plant
 
 from orchestrator import Context, Question, WorkflowFailed, ask_people, open_callback, run_workflow, workflow
 from orchestrator.engine.embedded import retention
+from orchestrator.engine.remote.postgres_search import lists_sql
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.runs.listing import WaitFilter, WorkflowFilter, list_waits, list_workflows
 from orchestrator.runs.root_ids import RootName
@@ -26,7 +28,16 @@ if TYPE_CHECKING:
     from orchestrator.runs.listing import WaitRow, WorkflowRow
     from orchestrator.runs.roots import State
 
-ENGINES = ["memory", "sqlite"]
+#: Engines, and variants of them. `archived`: what is over leaves memory at once. `indexed`: with our SQL applied.
+ENGINES = [
+    ("memory", ""),
+    ("sqlite", ""),
+    ("sqlite", "archived"),
+    ("postgres", ""),
+    ("postgres", "indexed"),
+]
+
+pytestmark = pytest.mark.parametrize(("engine_url", "variant"), ENGINES, indirect=["engine_url"])
 
 
 class Plan(BaseModel):
@@ -64,17 +75,14 @@ async def other(ctx: Context, request: Plan) -> object:
     return None
 
 
-@pytest.fixture(params=[*ENGINES, "sqlite-archived"])
-async def here(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
-    kind = request.param
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/engine.db"}
-    url = urls.get(kind.partition("-")[0]) or request.getfixturevalue(f"{kind}_url")
-
-    if kind == "sqlite-archived":
-        # What is over leaves memory at once.
+@pytest.fixture
+async def here(tmp_path: Path, engine_url: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
+    if variant == "archived":
         monkeypatch.setattr(retention, "LINGER", 0)
+    elif variant == "indexed":
+        Database.apply(engine_url, lists_sql())
 
-    async with plant(tmp_path, url, listed, also=[other]) as one:
+    async with plant(tmp_path, engine_url, listed, also=[other]) as one:
         yield one
 
 
