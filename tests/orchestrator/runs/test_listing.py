@@ -35,6 +35,7 @@ ENGINES = [
     ("sqlite", "archived"),
     ("postgres", ""),
     ("postgres", "indexed"),
+    ("server", ""),
 ]
 
 pytestmark = pytest.mark.parametrize(("engine_url", "variant"), ENGINES, indirect=["engine_url"])
