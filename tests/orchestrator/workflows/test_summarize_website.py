@@ -26,7 +26,7 @@ async def test_approved_at_once(tmp_path: Path, everywhere: bool) -> None:  # no
         run = await here.start()
         wait = await run.waiting("review-1")
         assert wait.question is not None
-        assert wait.question.text == "Summary 1."
+        assert wait.question.text.endswith("compare the two.\n\nSummary 1.")
         await here.approve(run, 1)
 
         assert await run.result() == {"status": "approved", "summary": "Summary 1.", "rounds": 1}
@@ -201,14 +201,14 @@ async def test_a_page_that_gives_orders_changes_nothing_but_its_own_summary(tmp_
         assert mail.html is not None
         assert "evil.example/approve" not in mail.html + mail.text
         assert "<script>" not in mail.html
-        assert "The language model" in dict(wait.question.facts)["Written by"]
+        assert wait.question.text.startswith("Written by the language model small:7b.")
         assert "tools" not in call.body
         assert ORDERS not in call.body["messages"][0]["content"]
 
 
 async def test_a_page_that_is_gone_from_the_disk_is_fetched_again_and_a_change_is_said(tmp_path: Path) -> None:
     async with newsroom(tmp_path) as here:
-        run = await here.start(rounds=4)
+        run = await here.start(rounds=5)
         await here.reject(run, 1)
         assert len(here.site.requests) == 1
 
@@ -226,6 +226,13 @@ async def test_a_page_that_is_gone_from_the_disk_is_fetched_again_and_a_change_i
         assert wait.question is not None
         assert "page has changed" in dict(wait.question.facts)["Changed"]
         assert "Another text." in here.chat.calls[-1].prompt
+
+        # The newer text is kept now.
+        await here.reject(run, 4)
+        wait = await run.waiting("review-5")
+        assert wait.question is not None
+        assert "Changed" in dict(wait.question.facts)
+        assert len(here.site.requests) == 3
 
 
 async def test_a_page_that_fails_for_a_while_is_waited_for(tmp_path: Path) -> None:
