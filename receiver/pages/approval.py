@@ -30,6 +30,10 @@ MAX_COMMENT: Final = 4000
 
 _MAX_PERSON: Final = 320
 
+#: Buttons stay in reach on a phone if they fit into one row: so many characters, with so many for what is around each.
+_NEAR: Final = 36
+_AROUND: Final = 4
+
 _APPROVAL: Final = TEMPLATES.get_template("approval.html")
 
 
@@ -107,6 +111,7 @@ class ApprovalView:
             reason_rule=reason_rule(question),
             faulty=None if self.fault is None else self.fault.field,
             rel=REL,
+            near=sum(len(name) + _AROUND for name in question.decisions) <= _NEAR,
         )
 
     def _note(self) -> str:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 #: How a link is written here and in the templates.
 REL: Final = "noopener noreferrer nofollow"
 
-_LONG_WORD: Final = re.compile(r"\S{31,}")
+#: From how many characters a word is long: in a name, and in a text.
+_LONG_NAME: Final = re.compile(r"\S{31,}")
+_LONG_WORD: Final = re.compile(r"\S{41,}")
 _MAY_BREAK: Final = re.compile(r"(?<=[@._/:+=-])(?=\w)")
 _URL: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII | re.IGNORECASE)
 _BULLET: Final = re.compile(r"[-*•] +(?=\S)")
@@ -31,7 +33,7 @@ _BRACKETS: Final = {")": "(", "]": "[", "}": "{", ">": "<"}
 
 def broken(name: str) -> Markup:
     """Return a name as HTML; a word of more than 30 characters may break behind its punctuation."""
-    return Markup("").join(_breaking(name))
+    return _breaking(name, _LONG_NAME)
 
 
 def rich(text: str) -> Markup:
@@ -49,10 +51,10 @@ def linked(text: str) -> Markup:
         host = _host(url)
 
         if host is not None:
-            shown += escape(text[end : found.start()]) + _link(url, host)
+            shown += _breaking(text[end : found.start()], _LONG_WORD) + _link(url, host)
             end = found.start() + len(url)
 
-    return shown + escape(text[end:])
+    return shown + _breaking(text[end:], _LONG_WORD)
 
 
 def _link(url: str, host: str) -> Markup:
@@ -61,15 +63,16 @@ def _link(url: str, host: str) -> Markup:
     )
 
 
-def _breaking(text: str) -> Iterator[Markup]:
+def _breaking(text: str, long: re.Pattern[str]) -> Markup:
+    shown = Markup("")
     end = 0
 
-    for word in _LONG_WORD.finditer(text):
-        yield escape(text[end : word.start()])
-        yield Markup("<wbr>").join(escape(part) for part in _MAY_BREAK.split(word[0]))
+    for word in long.finditer(text):
+        parts = (escape(part) for part in _MAY_BREAK.split(word[0]))
+        shown += escape(text[end : word.start()]) + Markup("<wbr>").join(parts)
         end = word.end()
 
-    yield escape(text[end:])
+    return shown + escape(text[end:])
 
 
 def _host(url: str) -> str | None:
