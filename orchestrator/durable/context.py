@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, override
 
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
@@ -33,6 +33,7 @@ from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
     await_only,
     effects_of,
+    forget_suspended,
     keep_as_workflow,
     replace_effects,
     sleeper_of,
@@ -96,6 +97,17 @@ class Context(SDKContext):
         """Run the actions that `at_end` added."""
         for action in self._at_end:
             await action()
+
+    def end(self) -> None:
+        """Let go of what refers back to this, so that no cycle is left for the garbage collector."""
+        self._at_end.clear()
+        forget_suspended(self)
+
+    @override
+    async def flush_local_work(self) -> None:
+        """Wait until what this function call has begun in this process is over or suspended."""
+        forget_suspended(self)
+        await super().flush_local_work()
 
     @property
     def _watchful(self) -> WatchfulEffects:
@@ -331,14 +343,20 @@ class Context(SDKContext):
         return self._noted(step.name, future)
 
     def wait(
-        self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
+        self,
+        name: str,
+        *,
+        deadline: timedelta,
+        holding: Callable[[str], object] | None = None,
+        noted: Mapping[str, str] | None = None,
     ) -> ResonateFuture[Any]:
         """Open a promise for somebody outside to settle, and return the future of its value: None after the deadline.
 
-        `holding` takes the promise's id and returns what its record keeps. The first call decides this permanently.
+        `holding` takes the promise's id and returns what its record keeps; `noted` are further tags of it. The first
+        call decides this permanently.
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
-        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK}
+        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK, **(noted or {})}
         mark = asked_wait.set(AskedWait(tags=tags, holding=holding))
 
         try:

@@ -92,8 +92,11 @@ class Workflow[Request: BaseModel]:
         flow = Context.over(ctx)
         trace = trace_of(start)
 
-        with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
-            ending = await self._ending(flow, start)
+        try:
+            with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
+                ending = await self._ending(flow, start)
+        finally:
+            flow.end()
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.

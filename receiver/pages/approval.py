@@ -39,12 +39,16 @@ _APPROVAL: Final = TEMPLATES.get_template("approval.html")
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A recorded decision; `at` is in milliseconds since the epoch."""
+    """A recorded decision; `at` is in milliseconds since the epoch.
+
+    `reason` is why an operator decided by hand, and `by` the name of their key then. It is None for everybody else.
+    """
 
     decision: str
     by: str
     at: int
     comment: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +145,16 @@ class ApprovalView:
         if recorded is None:
             return None
 
-        own = recorded.by == self.person
+        own = recorded.by == self.person and recorded.reason is None
         by = one_line(recorded.by, _MAX_PERSON)
 
         return {
             "title": past(recorded.decision) if self.refused else headline(recorded.decision),
             "tone": _tone(recorded.decision, self.asked.question.decisions[0]),
-            "told": told(recorded.decision, "You" if own else by),
+            "told": told(recorded.decision, "You" if own else by if recorded.reason is None else f"The operator {by}"),
             "own": own,
+            "by_hand": recorded.reason is not None,
+            "reason": paragraphs(recorded.reason or "", MAX_COMMENT),
             "by": by,
             "at": _moment(recorded.at),
             "said": paragraphs(recorded.comment, MAX_COMMENT),
@@ -178,7 +184,8 @@ class ApprovalView:
         why = closed.why
 
         if against is not None:
-            who = one_line(against.outcome.subject or "Somebody", _MAX_PERSON)
+            by_hand = against.outcome.by == "operator"
+            who = "An operator" if by_hand else one_line(against.outcome.subject or "Somebody", _MAX_PERSON)
             why = f"{told(against.outcome.kind, who)} {why}"
 
         return {"title": closed.title, "why": why, "at": None if closed.at is None else _moment(closed.at)}

@@ -35,6 +35,7 @@ from orchestrator.sdk_internals import (
     acquire_task,
     as_written,
     effects_of,
+    forget_suspended,
     has_active_tasks,
     is_workflow,
     keep_as_workflow,
@@ -44,6 +45,7 @@ from orchestrator.sdk_internals import (
     refuse_tasks,
     replace_effects,
     replace_send,
+    send_of,
     sleeper_of,
     state_of,
     suspend_until_settled,
@@ -359,6 +361,38 @@ async def test_code_that_stops_waiting_for_an_id_does_not_disturb_the_step() -> 
     assert await future.id() == "f.1:1"
 
 
+async def test_waits_that_have_suspended_a_function_call_can_be_dropped_and_resume_it_all_the_same() -> None:
+    async def body(ctx: Context) -> str:
+        calls.append(ctx.info.id)
+        wait = ctx.promise()
+        await asyncio.wait([task_of(wait)])
+        step = ctx.run(seven)
+        forget_suspended(ctx)
+        left.append(len(unfinished(ctx)))
+
+        return f"{await wait}, {await step}"
+
+    calls: list[str] = []
+    left: list[int] = []
+    connection = LocalConnection()
+    resonate = Resonate(network=connection, env={}, subscription_refresh_secs=0)
+    resonate.register(body, name="f")
+    handle = resonate.run("f.1", body)
+
+    with anyio.fail_after(PATIENCE):
+        await handle.id()
+
+        while connection.state.tasks["f.1"].state != "suspended":
+            await pause(0)
+
+        await resonate.promises.resolve("f.1:1", Value(data="seen"))
+
+        assert await handle.result() == "seen, 7"
+
+    assert (calls, left[0]) == (["f.1", "f.1"], 1)
+    await resonate.stop()
+
+
 async def test_a_function_call_can_end_without_a_wait_that_is_settled_by_now() -> None:
     async def body(ctx: Context) -> str:
         calls.append(ctx.info.id)
@@ -489,7 +523,9 @@ async def test_all_requests_of_a_client_can_be_sent_by_something_else() -> None:
 
         return watched
 
+    own = send_of(resonate)
     replace_send(resonate, replacement)
+    assert send_of(resonate) != own
     await resonate.promises.create("p", 2**42, Value(), {})
     await resonate.promises.get("p")
     await resonate.stop()
@@ -558,7 +594,7 @@ async def test_a_task_is_active_until_it_has_ended(tmp_path: Path) -> None:
 async def test_the_end_of_a_function_is_seen_once_the_engine_has_recorded_it() -> None:
     seen = []
     client = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
-    watch_ends(client, lambda asked, record: seen.append((asked, record)))
+    watch_ends(client, lambda asked, record: seen.append((asked, record)), lambda asked: {"seen": asked.id})
 
     async def answer(_: Context) -> int:
         return 7
@@ -570,5 +606,6 @@ async def test_the_end_of_a_function_is_seen_once_the_engine_has_recorded_it() -
     ((asked, record),) = seen
     assert (asked.id, record.id, record.state) == ("root.1", "root.1", "resolved")
     assert record.value.data == asked.value.data
+    assert record.value.headers == {"seen": "root.1"}
     assert record.settled_at is not None
     assert record.settled_at >= record.created_at > 0
