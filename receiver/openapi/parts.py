@@ -87,6 +87,10 @@ def schemas() -> Json:
     other = _object({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
+    progress = {
+        "description": "For a wait: what the job that is waited for has last said of its progress.",
+        **_object({"fraction": {"type": ["number", "null"]}, "message": text, "at": moment}),
+    }
     required = ("workflow", "id", "state")
     return {
         "Callback": _object(
@@ -98,7 +102,9 @@ def schemas() -> Json:
         ),
         "Workflow": _object({**workflow, "parent": parent, **steps}, required),
         "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval, "child": child, "tries": tried}, tuple(step)),
+        "Step": _object(
+            {**step, "approval": approval, "child": child, "progress": progress, "tries": tried}, tuple(step)
+        ),
         "Taken": {
             "anyOf": [
                 ref("Settled"),

@@ -8,7 +8,7 @@ from orchestrator.approvals.decision import Decision
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
-from orchestrator.text.times import rfc3339
+from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
@@ -82,6 +82,9 @@ def _told(step: StepView) -> Iterator[str]:
     if step.asked is not None:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
+
+    if step.progress is not None:
+        yield f"{step.progress} (at {to_the_second(utc(step.progress.at))})"
 
     if (decision := decided(step)) is not None:
         yield f"{decision.decision} by {decision.by}"
