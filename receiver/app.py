@@ -31,9 +31,11 @@ from receiver.pages.notice import Notice
 from receiver.pages.refusals import Refusals
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
+from receiver.surfaces.by_hand import ByHand
 from receiver.surfaces.callbacks import Callbacks
 from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
+from receiver.surfaces.lists import Lists
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
 from receiver.surfaces.workflows import Workflows
@@ -196,6 +198,7 @@ def assemble(
         bad_signatures=BadTokens(),
     )
     starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
+    by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
     operations = Operations(edge, workflows, public_url=settings.public_url, api_keys=api_keys)
     refusals = Refusals(settings.name, settings.public_url)
     console = Console(
@@ -210,7 +213,9 @@ def assemble(
             *callbacks.routes(),
             *approvals.routes(),
             *webhooks.routes(),
+            *by_hand.routes(),
             *starting.routes(),
+            *Lists(edge, api_keys=api_keys).routes(),
             *operations.routes(),
             *console.routes(),
         ],

@@ -46,6 +46,7 @@ PLAN = (
     "orchestrator.workflows.shop",
     "orchestrator.workflows.summary",
     "orchestrator.__init__",
+    "orchestrator.by_hand",
     "orchestrator.approvals",
     "orchestrator.mail",
     "orchestrator.databricks",

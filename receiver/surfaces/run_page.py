@@ -12,7 +12,7 @@ from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
-from receiver.surfaces.workflow_document import last_try, step_summary
+from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,29 +86,36 @@ def _told(step: StepView) -> Iterator[str]:
     if step.progress is not None:
         yield f"{step.progress} (at {to_the_second(utc(step.progress.at))})"
 
-    if (decision := decided(step)) is not None:
+    if (sentence := by_hand(step)) is not None:
+        yield sentence
+    elif (decision := decided(step)) is not None:
         yield f"{decision.decision} by {decision.by}"
     elif step.outcome is not None:
         yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
 
 
 def decided(step: StepView) -> Decided | None:
-    """Return what a person decided at this wait, None if nobody did."""
+    """Return what a person decided at this wait, or an operator answered by hand; None if nobody did."""
     outcome = step.outcome
 
-    if outcome is None or outcome.by != "approver" or outcome.kind in CLOSED:
+    if outcome is None or outcome.by not in {"approver", "operator"} or outcome.kind in CLOSED:
         return None
 
     kept = Decision.read(outcome)
+    comment = "" if kept is None else kept.comment
+
+    if outcome.reason is not None and outcome.reason != comment:
+        comment = f"{comment}\n{outcome.reason}".strip()
+
     ended = step.ended_at or step.started_at
     first = step.asked is not None and outcome.kind == step.asked.question.decisions[0]
 
     return Decided(
         what=step.name,
         decision=past(outcome.kind),
-        by=outcome.subject or "",
+        by=f"the operator {outcome.subject}, by hand" if outcome.by == "operator" else outcome.subject or "",
         at=rfc3339(ended) if kept is None else kept.at,
-        comment="" if kept is None else kept.comment,
+        comment=comment,
         digest=None if kept is None else kept.digest,
         tone="succeeded" if first else "failed" if outcome.kind == "reject" else "expired",
     )
