@@ -40,7 +40,8 @@ async def report(here: Edge, token: str, body: Any = None, **options: Any) -> ht
 async def shown(here: Edge) -> dict[str, Any] | None:
     (first, *_) = (await get(here, "/workflows/ask/1?steps=1")).json()["steps"]
 
-    return first.get("progress")
+    found: dict[str, Any] | None = first.get("progress")
+    return found
 
 
 async def test_progress_is_shown_while_the_job_runs(here: Edge) -> None:
