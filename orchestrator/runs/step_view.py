@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
+from orchestrator.callbacks.hand_reminders import read_reminders
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.progress import read_progress
 from orchestrator.callbacks.question import Asked
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from resonate.types import PromiseRecord, PromiseState
 
+    from orchestrator.callbacks.hand_reminders import HandReminder
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.progress import Progress
     from orchestrator.durable.try_records import TryRecord
@@ -54,6 +56,7 @@ class StepView:
 
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
     the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
+    `reminders` are the last ones that operators asked for by hand.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
     `progress` is what the work behind a wait has last said of itself, None if it never did or has succeeded.
     """
@@ -67,6 +70,7 @@ class StepView:
     outcome: Outcome | None = None
     child: RootName | None = None
     tries: Sequence[TryRecord] = ()
+    reminders: Sequence[HandReminder] = ()
     waits: Waits | None = None
     until: int | None = None
     progress: Progress | None = None
@@ -149,6 +153,9 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         elif looks and _may_progress(step):
             looks -= 1
             step = replace(step, progress=await read_progress(promises, record))
+        elif looks and step.asked is not None:
+            looks -= 1
+            step = replace(step, reminders=await read_reminders(promises, record))
 
         steps.append(step)
 
