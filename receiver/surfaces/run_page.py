@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.approvals.decision import Decision
+from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339, to_the_second, utc
-from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
