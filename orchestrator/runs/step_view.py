@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
+from orchestrator.callbacks.later_answers import read_later
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
 from orchestrator.durable.try_records import read_tries
@@ -52,6 +53,7 @@ class StepView:
 
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
     the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
+    `later` is an answer that came after the one that counts, where such are kept.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
     """
 
@@ -66,6 +68,7 @@ class StepView:
     tries: Sequence[TryRecord] = ()
     waits: Waits | None = None
     until: int | None = None
+    later: Outcome | None = None
 
     @classmethod
     def read(cls, record: PromiseRecord, *, child: RootName | None = None) -> Self:
@@ -137,6 +140,9 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         if looks and _may_have_failed(record):
             looks -= 1
             step = replace(step, tries=await read_tries(promises, record))
+        elif looks and step.outcome is not None and (later := await read_later(promises, record)) is not None:
+            looks -= 1
+            step = replace(step, later=later)
 
         steps.append(step)
 

@@ -72,7 +72,11 @@ def schemas() -> Json:
     }
     settled = {
         "description": "How a wait ended, and who ended it.",
-        **object_of({"outcome": text, **BY_HAND}, ("outcome", "by")),
+        **object_of({"outcome": text, "note": text, **BY_HAND}, ("outcome", "by")),
+    }
+    later = {
+        "description": "For a job that its run may answer: an answer that came after the one that counts.",
+        **object_of({"outcome": text, "message": text, **BY_HAND}, ("outcome", "by")),
     }
     approval = {
         "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
@@ -112,7 +116,8 @@ def schemas() -> Json:
         "Workflow": object_of({**workflow, "parent": parent, **steps}, required),
         "Started": object_of({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": object_of(
-            {**step, "approval": approval, "settled": settled, "child": child, "tries": tried}, tuple(step)
+            {**step, "approval": approval, "settled": settled, "later": later, "child": child, "tries": tried},
+            tuple(step),
         ),
         "Taken": {
             "anyOf": [

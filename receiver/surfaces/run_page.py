@@ -12,7 +12,7 @@ from orchestrator.text.times import rfc3339
 from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
-from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
+from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,6 +89,12 @@ def _told(step: StepView) -> Iterator[str]:
         yield f"{decision.decision} by {decision.by}"
     elif step.outcome is not None:
         yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
+
+    if step.outcome is not None and step.outcome.note is not None:
+        yield step.outcome.note
+
+    if (sentence := later_answer(step)) is not None:
+        yield sentence
 
 
 def decided(step: StepView) -> Decided | None:
