@@ -2,79 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from support.jobs import LOAD, MINUTE, Night, failed, hint, kept, night
 
-from orchestrator import Address, Context, JobFailed, Misused, WorkflowExpired, WorkflowFailed, run_job, workflow
-from orchestrator.callbacks.later_answers import read_later
-from orchestrator.databricks.hints import request_poll
+from orchestrator import Address, Context, JobFailed, Misused, WorkflowExpired, run_job, workflow
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.engine import Engine
 from orchestrator.stored_names import CALLBACK_TAG
-from orchestrator.testing import Run, Trial
+from orchestrator.testing import Trial
 from orchestrator.testing.emulator.workspace import Fault, Job, Task
-
-if TYPE_CHECKING:
-    from orchestrator.callbacks.outcomes import Outcome
 
 BOTH = pytest.mark.parametrize("everywhere", [False, True])
 ANSWERS = pytest.mark.parametrize("answer", ["callback", "run", "either"])
-LOAD = 7
-
-
-class Night(BaseModel):
-    """How the job is answered."""
-
-    answer: str
-    attempts: int = 1
-    deadline: float = 600
-    watch_interval: float = 60
-    output_of: str | None = None
-
-
-@workflow()
-async def night(ctx: Context, request: Night) -> Any:
-    """Run a job and say all that it returned."""
-    job = await run_job(
-        ctx,
-        "load",
-        LOAD,
-        parameters={"day": "monday"},
-        answer=request.answer,  # type: ignore[arg-type]
-        attempts=request.attempts,
-        deadline=request.deadline,
-        watch_interval=request.watch_interval,
-        output_of=request.output_of,
-    )
-
-    return [job.result, job.attempt, job.answered_by, job.note]
-
-
-async def failed(run: Run, kind: type[WorkflowFailed | WorkflowExpired] = WorkflowFailed) -> dict[str, Any]:
-    with pytest.raises(kind) as raised:
-        await run.result()
-
-    return raised.value.error
-
-
-async def kept(trial: Trial, run: Run, place: str = "1.1") -> Outcome | None:
-    """Return the answer that came after the one that counts."""
-
-    async def act(engine: Engine) -> Outcome | None:
-        return await read_later(engine.promises, await engine.promises.get(f"{run.root_id}:{place}"))
-
-    return await trial._world.do(act)
-
-
-async def hint(trial: Trial, run_id: int) -> None:
-    await trial._world.do(lambda engine: request_poll(engine, run_id, group="default"))
-    await trial.advance(timedelta(0))
-
-
-MINUTE = timedelta(minutes=1)
 
 
 @BOTH
@@ -176,59 +117,6 @@ async def test_a_hint_makes_the_end_known_at_once_and_the_second_reader_changes_
         assert await kept(trial, run) is None
 
 
-@BOTH
-async def test_of_the_link_and_the_run_the_first_counts_and_the_other_is_kept(everywhere: bool) -> None:  # noqa: FBT001
-    async with Trial(night, crash_everywhere=everywhere) as trial:
-        run = await trial.start(night, Night(answer="either"))
-        (job,) = trial.jobs.runs
-        await (await run.waiting("load-1")).fail("no input")
-        assert (await failed(run))["message"] == "no input"
-
-        await trial.advance(2 * MINUTE)
-        assert await kept(trial, run) is None
-        trial.jobs.succeed(job.run_id, {"rows": 3})
-        await trial.advance(MINUTE)
-
-        later = await kept(trial, run)
-        assert later is not None
-        assert (later.kind, later.by, later.value) == ("succeeded", "watcher", {"rows": 3})
-        assert (await failed(run))["message"] == "no input"
-
-
-async def test_a_callback_that_comes_after_the_run_s_end_is_kept_and_changes_nothing() -> None:
-    async with Trial(night) as trial:
-        run = await trial.start(night, Night(answer="either"))
-        wait = await run.waiting("load-1")
-        trial.jobs.succeed(trial.jobs.runs[0].run_id, 3)
-        await trial.advance(MINUTE)
-
-        with pytest.raises(AssertionError, match="was answered before: succeeded by watcher"):
-            await wait.fail("no input", {"day": 1})
-
-        later = await kept(trial, run)
-        assert later is not None
-        assert (later.kind, later.by, later.message, later.details) == ("failed", "callback", "no input", {"day": 1})
-        assert await run.result() == [3, 1, "run", None]
-
-
-async def test_a_repair_that_succeeds_after_the_failure_was_reported_is_kept_if_a_hint_tells_of_it() -> None:
-    async with Trial(night) as trial:
-        run = await trial.start(night, Night(answer="run"))
-        (job,) = trial.jobs.runs
-        trial.jobs.fail(job.run_id)
-        await trial.advance(MINUTE)
-        assert (await failed(run))["outcome"] == "failed"
-
-        trial.jobs.repair(job.run_id)
-        trial.jobs.succeed(job.run_id, 3)
-        await hint(trial, job.run_id)
-
-        later = await kept(trial, run)
-        assert later is not None
-        assert (later.kind, later.value) == ("succeeded", 3)
-        assert (await failed(run))["outcome"] == "failed"
-
-
 async def test_a_run_that_is_repaired_before_it_is_looked_at_goes_on() -> None:
     async with Trial(night) as trial:
         run = await trial.start(night, Night(answer="run"))
@@ -327,13 +215,13 @@ async def test_no_link_is_ever_minted_for_a_wait_that_only_the_run_answers() -> 
         assert trial._surroundings.signer.minted == {}
 
 
-async def test_a_token_for_a_wait_that_only_the_run_answers_settles_nothing() -> None:
+async def test_a_wait_that_only_the_run_answers_takes_no_callback_in_a_trial_either() -> None:
     async with Trial(night) as trial:
         run = await trial.start(night, Night(answer="run"))
         wait = await run.waiting("load-1")
 
-        # The trial mints what a link would say if there were one.
-        with pytest.raises(AssertionError, match="is over"):
+        with pytest.raises(AssertionError, match="only the end of its run answers it"):
             await wait.succeed("forged")
 
-        assert await run.state() == "running"
+        with pytest.raises(AssertionError, match=r"trial\.jobs\.succeed"):
+            await run.result()

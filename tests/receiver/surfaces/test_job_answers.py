@@ -10,6 +10,8 @@ import pytest
 from support.edge import AUTHORISED
 from support.plant import Plant, pause, plant
 
+from orchestrator.callbacks.address import Links
+from orchestrator.callbacks.claims import Claims
 from orchestrator.testing.emulator.workspace import Job, Task
 from receiver.app import create_app
 
@@ -94,3 +96,29 @@ async def test_a_success_with_failures_says_so(tmp_path: Path) -> None:
         assert (state, result["result"]) == ("succeeded", 3)
         assert result["note"] == "these tasks did not succeed: load"
         assert (await wait_of(client, "a"))["settled"]["note"] == result["note"]
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_no_token_settles_a_wait_that_only_the_run_answers(tmp_path: Path) -> None:
+    async with served(tmp_path, "memory://") as (works, client):
+        await works.start("a", job_id=HOLDS, answer="run", watch_interval=1)
+        (run,) = await works.triggered(1)
+        wait = await works.engine.promises.get(f"{works.root('a')}:1")
+        links: Links = works.engine.resonate._deps.get(Links)
+        # Nothing of ours mints this one.
+        link = links.url(
+            Claims(
+                promise_id=wait.id,
+                callback="run-1",
+                audience="machine",
+                subject=f"job {HOLDS}",
+                outcomes=("succeeded", "failed"),
+                expires_at=wait.timeout_at // 1000,
+                opened_at=wait.created_at,
+            )
+        )
+        answer = await client.post(link, json=1)
+        assert (answer.status_code, answer.json()["type"]) == (410, "urn:countersign:expired")
+
+        works.emulator.workspace.move(run.run_id, "TERMINATED", "SUCCESS", output="3")
+        assert (await works.ended("a"))[1]["result"] == 3
