@@ -18,6 +18,7 @@ from orchestrator.durable.persisting import DONE
 from orchestrator.durable.scheduling import schedule, when_due
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 from orchestrator.mail.mailer import Mailer
+from orchestrator.runs.root_ids import name_of_root
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
@@ -45,7 +46,7 @@ class Reminder:
 async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
     """Mail a person the question and schedule the first reminder, as a step. If the wait is over, nothing is sent."""
     try:
-        sent = await _send(ctx, address)
+        sent = await send_question(ctx, address)
     except StepRefused as error:
         return {"again": False, "why": str(error)}
     except StepUnavailable as error:
@@ -69,7 +70,7 @@ async def remind(ctx: SDKContext, task: dict[str, Any]) -> str:
 
 async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
     try:
-        sent = await _send(ctx, reminder.address, number=reminder.number)
+        sent = await send_question(ctx, reminder.address, number=reminder.number)
     except UnknownPromise:
         return "the wait is gone"
     except StepRefused as error:
@@ -85,8 +86,15 @@ async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
     return "reminded"
 
 
-async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
-    """Mail the question and return True, or return False and send nothing if the wait is over."""
+async def send_question(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
+    """Mail the question and return True, or return False and send nothing if the wait is over.
+
+    `number` tells a reminder from the first mail and from other reminders.
+
+    Raises:
+        StepRefused, StepUnavailable: as the mailer.
+        EngineUnavailable, UnknownPromise: as for `Address.record`.
+    """
     record = await address.record(ctx)
     inquiry = Inquiry.read(record)
 
@@ -102,6 +110,7 @@ async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
         until=record.timeout_at,
         code=codes.code(record, address.subject) if inquiry.question.code else None,
         name=mailer.name,
+        workflow=name_of_root(record.id).workflow,
         reminder=number,
     )
     await mailer.send(letter.message(), message_id=letter.message_id)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.approvals.decision import Decision
+from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339
-from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
+from receiver.surfaces.workflow_document import reminded as reminders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,13 +37,12 @@ _ENDED_BY: Final[Mapping[By, str]] = {
 }
 
 
-def run_view(  # noqa: PLR0913 - one call, all of it named
+def run_view(
     view: RootView,
     steps: Sequence[StepView],
     *,
     more: bool,
     held: TryRecord | None,
-    reminded: Mapping[str, int] | None = None,
     address: Callable[[StepView], str | None] = lambda _: None,
 ) -> TimelineView:
     """Return what the page of this run shows; `address` returns where the page of a step is, None if it has none."""
@@ -60,10 +60,14 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
         parent=view.parent_name,
         held_up=None if held is None else held.error,
         more=more,
-        story=story_of(view, steps, held=held, reminded=reminded),
+        story=story_of(view, steps, held=held, reminded=_reminded(steps)),
         input=view.request,
         decided=tuple(decision for step in steps if (decision := decided(step)) is not None),
     )
+
+
+def _reminded(steps: Sequence[StepView]) -> Mapping[str, int]:
+    return {step.id: step.reminders[-1].number for step in steps if step.reminders}
 
 
 def _step(step: StepView, href: str | None) -> TimelineStep:
@@ -82,6 +86,8 @@ def _told(step: StepView) -> Iterator[str]:
     if step.asked is not None:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
+
+    yield from reminders_of(step)
 
     if (sentence := by_hand(step)) is not None:
         yield sentence
