@@ -109,6 +109,10 @@ def schemas() -> Json:
     other = object_of({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
+    progress = {
+        "description": "For a wait: what the job that is waited for has last said of its progress.",
+        **object_of({"fraction": {"type": ["number", "null"]}, "message": text, "at": moment}),
+    }
     again = {
         "description": "The run whose input this one was started again with, by which API key, and why.",
         **object_of({"of": other, "by": text, "reason": text}),
@@ -132,6 +136,7 @@ def schemas() -> Json:
                 "later": later,
                 "reminders": reminders,
                 "child": child,
+                "progress": progress,
                 "tries": tried,
             },
             tuple(step),

@@ -9,7 +9,7 @@ from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
-from orchestrator.text.times import rfc3339
+from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
@@ -86,6 +86,9 @@ def _told(step: StepView) -> Iterator[str]:
     if step.asked is not None:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
+
+    if step.progress is not None:
+        yield f"{step.progress} (at {to_the_second(utc(step.progress.at))})"
 
     yield from reminders_of(step)
 
