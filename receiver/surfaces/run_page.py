@@ -12,7 +12,7 @@ from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
-from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
+from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
 from receiver.surfaces.workflow_document import reminded as reminders_of
 
 if TYPE_CHECKING:
@@ -98,6 +98,12 @@ def _told(step: StepView) -> Iterator[str]:
         yield f"{decision.decision} by {decision.by}"
     elif step.outcome is not None:
         yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
+
+    if step.outcome is not None and step.outcome.note is not None:
+        yield step.outcome.note
+
+    if (sentence := later_answer(step)) is not None:
+        yield sentence
 
 
 def decided(step: StepView) -> Decided | None:
