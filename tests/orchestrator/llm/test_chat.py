@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -107,7 +109,24 @@ async def test_a_refusal_is_final_and_no_redirect_is_followed(status: int) -> No
 
     assert isinstance(error, StepRefused)
     assert str(status) in str(error)
+    assert ("COUNTERSIGN_LLM must name" in str(error)) == (status < 400)
     assert elsewhere.calls == []
+
+
+async def test_no_proxy_and_no_login_of_the_environment_gets_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login eve password eve")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    async with chat_server() as proxy, chat_server() as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+
+        await LanguageModel(Secret(server.setting.replace(f"{KEY}@", ""))).ask(SAID, key="one")
+
+    assert proxy.calls == []
+    assert "authorization" not in server.calls[0].headers
 
 
 @pytest.mark.parametrize(
@@ -173,6 +192,19 @@ async def test_an_address_where_nobody_listens_may_be_tried_again() -> None:
 
     with pytest.raises(StepUnavailable, match="could not be reached"):
         await LanguageModel(Secret(setting)).ask(SAID, key="one")
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_said(certificate: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async with chat_server(tls=context) as server:
+        address = server.setting.replace("http://", "https://").replace("127.0.0.1", "localhost")
+
+        with pytest.raises(StepUnavailable, match="certificate that is not trusted"):
+            await LanguageModel(Secret(address)).ask(SAID, key="one")
+
+        assert server.calls == []
 
 
 async def test_without_a_setting_there_is_no_model() -> None:
