@@ -191,12 +191,9 @@ class SdkWorkspace:
             # The library's own method fetches all pages, however many there are.
             headers = {"Accept": "application/json"}
             found: Any = self._client.api_client.do("GET", "/api/2.2/jobs/runs/list", query=query, headers=headers)
-            runs = found.get("runs") or ()
+            run_ids = frozenset(int(run["run_id"]) for run in found.get("runs") or ())
 
-            return ActiveRuns(
-                run_ids=frozenset(int(run["run_id"]) for run in runs),
-                next_page=found.get("next_page_token") or None,
-            )
+            return ActiveRuns(run_ids=run_ids, next_page=found.get("next_page_token") or None)
 
         return _answer(ask)
 
