@@ -27,6 +27,7 @@ from receiver.http.routing import route
 from receiver.senders.schemes.scheme import SignatureRefused
 from receiver.surfaces.caller_proof import verify_proof
 from receiver.surfaces.presented_token import verify_token
+from receiver.surfaces.progress import HEADER, progress_token, report_progress
 from receiver.surfaces.settled import settled_response
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Callbacks:
         return [
             route(_PATH, GET=self.show, POST=self.succeeded),
             route(f"{_PATH}/failure", POST=self.failed),
+            route(PATHS["progress"], POST=partial(report_progress, self._edge)),
             route(f"{_PATH}/{{token}}", GET=self.show, POST=self.succeeded),
             route(f"{_PATH}/{{token}}/failure", POST=self.failed),
         ]
@@ -87,8 +89,12 @@ class Callbacks:
 
         # A job that makes spans of its own can let them belong to the trace of its workflow.
         trace = await trace_of_workflow(self._edge.engine, claims.promise_id)
+        headers = {} if trace is None else {"traceparent": trace}
 
-        return JSONResponse(_seen(claims, state), headers=None if trace is None else {"traceparent": trace})
+        if state == "pending":
+            headers[HEADER] = progress_token(self._edge.signer, claims)
+
+        return JSONResponse(_seen(claims, state), headers=headers)
 
     async def succeeded(self, request: Request) -> Response:
         """Settle the wait as succeeded; the body is the result."""

@@ -9,10 +9,10 @@ from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
-from orchestrator.text.times import rfc3339
+from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
-from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
+from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
 from receiver.surfaces.workflow_document import reminded as reminders_of
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ def _told(step: StepView) -> Iterator[str]:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
 
+    if step.progress is not None:
+        yield f"{step.progress} (at {to_the_second(utc(step.progress.at))})"
+
     yield from reminders_of(step)
 
     if (sentence := by_hand(step)) is not None:
@@ -95,6 +98,12 @@ def _told(step: StepView) -> Iterator[str]:
         yield f"{decision.decision} by {decision.by}"
     elif step.outcome is not None:
         yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
+
+    if step.outcome is not None and step.outcome.note is not None:
+        yield step.outcome.note
+
+    if (sentence := later_answer(step)) is not None:
+        yield sentence
 
 
 def decided(step: StepView) -> Decided | None:
