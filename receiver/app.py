@@ -198,6 +198,7 @@ def assemble(
     operations = Operations(edge, workflows, api_keys=api_keys)
     console = Console(
         edge,
+        workflows,
         settings.signing_keys,
         organisation=settings.name,
         public_url=settings.public_url,
