@@ -16,6 +16,9 @@ FORMAT: Final = 1
 STEP_TAG: Final = "countersign:step"
 CALLBACK_TAG: Final = "countersign:callback"
 
+#: On a wait for a machine: the outcomes that it allows, as a JSON list, where they are not the usual two.
+OUTCOMES_TAG: Final = "countersign:outcomes"
+
 #: On a step that runs another workflow: that workflow's name. On that workflow's root: the id of the step.
 CHILD_TAG: Final = "countersign:child"
 PARENT_TAG: Final = "countersign:parent"

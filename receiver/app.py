@@ -30,6 +30,7 @@ from receiver.http.telemetry import Metrics, WorkMetrics
 from receiver.pages.approval import Notice, refusal_as_page
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
+from receiver.surfaces.by_hand import ByHand
 from receiver.surfaces.callbacks import Callbacks
 from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
@@ -195,6 +196,7 @@ def assemble(
         bad_signatures=BadTokens(),
     )
     starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
+    by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
     operations = Operations(edge, workflows, api_keys=api_keys)
     console = Console(
         edge,
@@ -209,6 +211,7 @@ def assemble(
             *callbacks.routes(),
             *approvals.routes(),
             *webhooks.routes(),
+            *by_hand.routes(),
             *starting.routes(),
             *operations.routes(),
             *console.routes(),

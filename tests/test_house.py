@@ -45,6 +45,7 @@ PLAN = (
     "orchestrator.workflows",
     "orchestrator.workflows.shop",
     "orchestrator.__init__",
+    "orchestrator.by_hand",
     "orchestrator.approvals",
     "orchestrator.mail",
     "orchestrator.databricks",

@@ -6,7 +6,7 @@ the other sees what was decided. If everybody must agree, each person has a wait
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +48,13 @@ class Answer:
     digest: str
     client: str | None
     at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerByHand(Answer):
+    """What an operator decided by hand instead: `person` is `operator:KEY`, with the name of their API key."""
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +160,16 @@ def _answer(outcome: Outcome) -> Answer:
     if kept is None:
         raise WorkflowFailed(f"the answer to {outcome.callback!r} is not one that was given on our page")
 
-    return Answer(
-        person=outcome.subject or "",
+    answer = Answer(
+        person=outcome.answered_by,
         decision=outcome.kind,
         comment=kept.comment,
         digest=kept.digest,
         client=kept.client,
         at=kept.at,
     )
+
+    return answer if outcome.reason is None else AnswerByHand(**asdict(answer), reason=outcome.reason)
 
 
 def _addresses(people: Sequence[str]) -> tuple[str, ...]:

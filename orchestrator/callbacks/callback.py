@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from resonate.error import ApplicationError
 
 from orchestrator.callbacks.address import Address
+from orchestrator.callbacks.choices import USUAL, choice_tags
 from orchestrator.callbacks.outcomes import Outcome, body_of, is_envelope, read_outcome
 from orchestrator.callbacks.question import Inquiry
 from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
@@ -109,7 +110,7 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     deadline: timedelta = timedelta(days=1),
     audience: Audience = "machine",
     subject: str = "",
-    outcomes: tuple[str, ...] = ("succeeded", "failed"),
+    outcomes: tuple[str, ...] = USUAL,
 ) -> Callback:
     """Open a wait for somebody outside to end, and return it: hand its `address` to a step, then await it.
 
@@ -165,7 +166,8 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
     if deadline < _SHORTEST:
         raise ValueError(f"the callback {name!r} needs a deadline of at least 1 second")
 
-    future = ctx.wait(name, deadline=deadline, holding=holding)
+    noted = choice_tags(outcomes) if holding is None else None
+    future = ctx.wait(name, deadline=deadline, holding=holding, noted=noted)
 
     async def address() -> Address:
         promise_id = await future.id()

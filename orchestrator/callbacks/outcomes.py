@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import WorkflowEnded
 
 
-type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "cancel", "workflow", "engine"]
+type By = Literal["callback", "approver", "webhook", "watcher", "deadline", "cancel", "workflow", "engine", "operator"]
 
 #: How a workflow ends that needs the answer, by the outcomes that close a wait without one.
 _ENDS: Final[Mapping[str, type[WorkflowEnded]]] = {"expired": WorkflowExpired, "cancelled": WorkflowCancelled}
@@ -43,7 +43,8 @@ class Outcome:
 
     `kind` is `succeeded`, `failed`, `died`, `expired`, `cancelled`, or a decision the workflow allowed. `body` is the
     JSON text that came with it, None where none did. `by` says who settled the wait: the caller itself, the watcher
-    that found the job dead, the deadline, a cancel. `subject` is the label of the token that was presented.
+    that found the job dead, the deadline, a cancel, an operator by hand. `subject` is the label of the token that was
+    presented, and for an operator the name of their API key; `reason` is what an operator gave as theirs.
     """
 
     kind: str
@@ -51,6 +52,15 @@ class Outcome:
     by: By
     body: str | None = None
     subject: str | None = None
+    reason: str | None = None
+
+    @property
+    def answered_by(self) -> str:
+        """Who gave the answer: the subject of the token, or `operator:KEY` for one given by hand.
+
+        No mail address has a colon, so an operator is never taken for one of the people who were asked.
+        """
+        return f"operator:{self.subject}" if self.by == "operator" else self.subject or ""
 
     @property
     def succeeded(self) -> bool:
@@ -117,6 +127,8 @@ def envelope(
     promise_id: str, outcome: Outcome, *, ikey: str, delivery: str, opened: int | None = None
 ) -> dict[str, object]:
     """Return the JSON object that the promise is resolved with, bound to this one promise and to when it was opened."""
+    reason = {} if outcome.reason is None else {"reason": outcome.reason}
+
     return {
         "countersign": stored_names.FORMAT,
         "promise": promise_id,
@@ -128,6 +140,7 @@ def envelope(
         "subject": outcome.subject,
         "ikey": ikey,
         "delivery": delivery,
+        **reason,
     }
 
 
@@ -178,7 +191,7 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
             "ikey": str(),
             "delivery": str(),
         } if promise == promise_id:
-            return value.get("opened") in (None, opened)
+            return value.get("opened") in (None, opened) and isinstance(value.get("reason"), str | None)
         case _:
             return False
 
@@ -191,6 +204,7 @@ def read_outcome(value: dict[str, Any]) -> Outcome:
         by=value["by"],
         body=value["body"],
         subject=value["subject"],
+        reason=value.get("reason"),
     )
 
 

@@ -330,14 +330,20 @@ class Context(SDKContext):
         return self._noted(step.name, future)
 
     def wait(
-        self, name: str, *, deadline: timedelta, holding: Callable[[str], object] | None = None
+        self,
+        name: str,
+        *,
+        deadline: timedelta,
+        holding: Callable[[str], object] | None = None,
+        noted: Mapping[str, str] | None = None,
     ) -> ResonateFuture[Any]:
         """Open a promise for somebody outside to settle, and return the future of its value: None after the deadline.
 
-        `holding` takes the promise's id and returns what its record keeps. The first call decides this permanently.
+        `holding` takes the promise's id and returns what its record keeps; `noted` are further tags of it. The first
+        call decides this permanently.
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
-        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK}
+        tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK, **(noted or {})}
         mark = asked_wait.set(AskedWait(tags=tags, holding=holding))
 
         try:

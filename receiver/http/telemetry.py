@@ -7,6 +7,7 @@ labels come from fixed sets, so that nothing a caller sends becomes a label.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -35,6 +36,11 @@ _access = logging.getLogger(ACCESS)
 
 CallbackOutcome = Literal["applied", "duplicate", "ikey_reused", "other", "closed", "refused"]
 ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]
+
+
+#: What operators do by hand, and what came of it.
+HandAction = Literal["answer"]
+HandResult = Literal["done", "duplicate", "refused"]
 
 WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "prompted", "refused"]
 
@@ -142,6 +148,15 @@ class Metrics:
             "Requests for which the engine did not reply in time, or replied with garbage.",
             registry=self._registry,
         )
+        self._by_hand: Final = Counter(
+            "countersign_by_hand",
+            "What operators did by hand, by action and result.",
+            ("action", "result"),
+            registry=self._registry,
+        )
+        for action, result in itertools.product(get_args(HandAction), get_args(HandResult)):
+            self._by_hand.labels(action, result)
+
         # Finding a labelled child costs more than observing it, so each is looked up once, here and in `_counters`.
         self._observers: Final[dict[tuple[str, str, int], Histogram]] = {}
 
@@ -165,6 +180,10 @@ class Metrics:
     def webhook(self, outcome: WebhookOutcome) -> None:
         """Count one third-party delivery; `over`: its wait had ended, `ignored`: the source does not need its event."""
         self._webhooks[outcome].inc()
+
+    def by_hand(self, action: HandAction, result: HandResult) -> None:
+        """Count one action of an operator; `duplicate`: the same had been done before."""
+        self._by_hand.labels(action, result).inc()
 
     def engine_error(self) -> None:
         """Count one request that failed because of the engine."""

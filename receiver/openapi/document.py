@@ -6,9 +6,11 @@ contract, and a document that is generated from the code would repeat the code's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.callbacks.claims import PATHS
+from receiver.openapi.by_hand import by_hand_paths
+from receiver.openapi.operation import KEY_PROBLEMS, operation
 from receiver.openapi.pages import approval_path
 from receiver.openapi.parts import (
     AFTER,
@@ -22,7 +24,6 @@ from receiver.openapi.parts import (
     TOKEN,
     WORKFLOW_ID,
     json_response,
-    problem_responses,
     ref,
     started,
 )
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
     from receiver.http.problems import ProblemName
     from receiver.openapi.parts import Json
-
-_TRANSPORT: Final[tuple[ProblemName, ...]] = ("too-large", "headers-too-large", "request-timeout", "internal-error")
-
-#: The problems of every request that needs an API key.
-_KEY_PROBLEMS: Final[tuple[ProblemName, ...]] = ("unauthorized", "rate-limited")
 
 
 class Described(Protocol):
@@ -101,7 +97,7 @@ def _callback_paths() -> Json:
     for path, parameters, security in places:
         where = "in_path" if parameters else "bearer"
         paths[path] = {
-            "get": _operation(
+            "get": operation(
                 f"show_callback_{where}",
                 "Describe this callback; settles nothing",
                 {"200": json_response("The callback.", ref("Callback"))},
@@ -121,7 +117,7 @@ def _callback_paths() -> Json:
 
 
 def _settling(name: str, summary: str, body: Json, security: list[Json], parameters: list[Json]) -> Json:
-    return _operation(
+    return operation(
         name,
         summary,
         {
@@ -156,7 +152,7 @@ def _webhook_paths() -> Json:
     )
     return {
         path: {
-            "post": _operation(
+            "post": operation(
                 "deliver_with_token" if len(parameters) > 1 else "deliver",
                 summary,
                 {"200": json_response("Accepted, a duplicate, ignored, or for a wait that is over.", ref("Taken"))},
@@ -190,7 +186,7 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
     }
     security: list[Json] = [{"apiKey": []}]
     shown = json_response("The workflow's state.", ref("Workflow"))
-    known: tuple[ProblemName, ...] = (*_KEY_PROBLEMS, "unknown-workflow", "engine-unavailable")
+    known: tuple[ProblemName, ...] = (*KEY_PROBLEMS, "unknown-workflow", "engine-unavailable")
     named = (*known, "invalid-id")
     starting: Json = {
         "responses": {"201": started("Started."), "200": started("It had been started before.")},
@@ -201,7 +197,7 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
     return {
         "/workflows/{name}": {
             "parameters": [name],
-            "post": _operation(
+            "post": operation(
                 "start_unnamed_workflow",
                 "Start a workflow under an id that the service chooses; the body is its input",
                 problems=(*known, *refused, "unsupported-media-type", "invalid-key"),
@@ -211,14 +207,14 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
         },
         "/workflows/{name}/{id}": {
             "parameters": [name, WORKFLOW_ID],
-            "put": _operation(
+            "put": operation(
                 "start_workflow",
                 "Start a workflow, once per id; the body is its input",
                 problems=(*named, *refused, "unsupported-media-type"),
                 parameters=[PREFER],
                 **starting,
             ),
-            "get": _operation(
+            "get": operation(
                 "show_workflow",
                 "Show a workflow's state",
                 {"200": {**shown, "content": {**shown["content"], "text/html": {"schema": {"type": "string"}}}}},
@@ -226,7 +222,7 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
                 security=security,
                 parameters=[PREFER, STEPS, AFTER],
             ),
-            "delete": _operation(
+            "delete": operation(
                 "cancel_workflow",
                 "Cancel a workflow; has no effect on one that is over",
                 {"202": json_response("The cancellation is requested.", ref("Workflow"))},
@@ -234,6 +230,7 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
                 security=security,
             ),
         },
+        **by_hand_paths([name, WORKFLOW_ID], named),
     }
 
 
@@ -253,37 +250,12 @@ def _operation_paths() -> Json:
     this = json_response("This document.", {"type": "object"})
     metrics = {"description": "The metrics in the Prometheus text format.", "content": {"text/plain": {}}}
     return {
-        "/healthz": {"get": _operation("alive", "Whether the process is alive", {"200": alive})},
+        "/healthz": {"get": operation("alive", "Whether the process is alive", {"200": alive})},
         "/readyz": {
-            "get": _operation("ready", "Whether the engine responds", {"200": ready}, ("engine-unavailable",)),
+            "get": operation("ready", "Whether the engine responds", {"200": ready}, ("engine-unavailable",)),
         },
         "/metrics": {
-            "get": _operation("metrics", "Metrics", {"200": metrics}, _KEY_PROBLEMS, security=[{"apiKey": []}]),
+            "get": operation("metrics", "Metrics", {"200": metrics}, KEY_PROBLEMS, security=[{"apiKey": []}]),
         },
-        "/openapi.json": {"get": _operation("openapi", "This document", {"200": this})},
+        "/openapi.json": {"get": operation("openapi", "This document", {"200": this})},
     }
-
-
-def _operation(  # noqa: PLR0913 - the parts of an operation
-    name: str,
-    summary: str,
-    responses: Json,
-    problems: Iterable[ProblemName] = (),
-    *,
-    security: list[Json] | None = None,
-    parameters: list[Json] | None = None,
-    body: Json | None = None,
-) -> Json:
-    operation: Json = {
-        "operationId": name,
-        "summary": summary,
-        "responses": responses | problem_responses((*problems, *_TRANSPORT)),
-        "security": security or [],
-    }
-    if parameters:
-        operation["parameters"] = parameters
-
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-
-    return operation

@@ -21,6 +21,14 @@ SCHEMAS: Final = "#/components/schemas/"
 _STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
 
 
+#: What an answer that was given by hand says beyond others.
+BY_HAND: Final[Json] = {
+    "by": {"description": "`operator` for an answer that was given by hand.", "type": "string"},
+    "operator": {"description": "The name of the operator's API key.", "type": "string"},
+    "reason": {"description": "Why the operator answered.", "type": "string"},
+}
+
+
 def schemas() -> Json:
     """Return the schemas that are the same for every receiver; the caller adds the inputs of its workflows."""
     moment = {"type": "string", "format": "date-time"}
@@ -30,7 +38,7 @@ def schemas() -> Json:
         "id": text,
         "state": {"enum": list(_STATES)},
         "result": {"description": "What the workflow returned, if it succeeded."},
-        "error": _object({"message": text}, ("message",)),
+        "error": object_of({"message": text}, ("message",)),
     }
     step = {
         "id": text,
@@ -39,7 +47,7 @@ def schemas() -> Json:
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
-    a_try = _object(
+    a_try = object_of(
         {
             "number": {"type": "integer"},
             "at": moment,
@@ -62,9 +70,13 @@ def schemas() -> Json:
             **a_try,
         },
     }
+    settled = {
+        "description": "How a wait ended, and who ended it.",
+        **object_of({"outcome": text, **BY_HAND}, ("outcome", "by")),
+    }
     approval = {
         "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
-        **_object(
+        **object_of(
             {
                 "title": text,
                 "digest": {"description": "The SHA-256 of what was shown, as in the links.", "type": "string"},
@@ -74,41 +86,44 @@ def schemas() -> Json:
                     "type": ["object", "null"],
                     "properties": {
                         "decision": text,
-                        "person": text,
+                        "person": {"type": ["string", "null"]},
                         "comment": text,
                         "digest": text,
                         "client": {"description": "The client's address.", "type": ["string", "null"]},
                         "at": moment,
+                        **BY_HAND,
                     },
                 },
             }
         ),
     }
-    other = _object({"workflow": text, "id": text}, ("workflow", "id"))
+    other = object_of({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
     required = ("workflow", "id", "state")
     return {
-        "Callback": _object(
+        "Callback": object_of(
             {"callback": text, "state": {"enum": ["pending", "settled", "expired"]}, "expires_at": moment}
         ),
-        "Failure": {**_object({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
-        "Settled": _object(
+        "Failure": {**object_of({"message": text, "details": {}}, ("message",)), "additionalProperties": False},
+        "Settled": object_of(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": _object({**workflow, "parent": parent, **steps}, required),
-        "Started": _object({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
-        "Step": _object({**step, "approval": approval, "child": child, "tries": tried}, tuple(step)),
+        "Workflow": object_of({**workflow, "parent": parent, **steps}, required),
+        "Started": object_of({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
+        "Step": object_of(
+            {**step, "approval": approval, "settled": settled, "child": child, "tries": tried}, tuple(step)
+        ),
         "Taken": {
             "anyOf": [
                 ref("Settled"),
-                _object({"state": {"const": "over"}, "callback": text}),
-                _object({"state": {"enum": ["ignored", "prompted"]}}),
-                _object({"workflow": text, "id": text, "created": {"type": "boolean"}}),
-                _object({"challenge": text}),
+                object_of({"state": {"const": "over"}, "callback": text}),
+                object_of({"state": {"enum": ["ignored", "prompted"]}}),
+                object_of({"workflow": text, "id": text, "created": {"type": "boolean"}}),
+                object_of({"challenge": text}),
             ]
         },
-        "Problem": _object(
+        "Problem": object_of(
             {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, ("type", "title", "status")
         ),
     }
@@ -151,7 +166,8 @@ def problem_responses(names: Iterable[ProblemName]) -> Json:
     return responses
 
 
-def _object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
+def object_of(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Json:
+    """Return the schema of an object with these properties. All are required unless it is said which are."""
     names = list(properties if required is None else required)
     return {"type": "object", "properties": dict(properties), "required": names}
 

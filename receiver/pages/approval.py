@@ -97,12 +97,16 @@ class Notice(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A recorded decision; `at` is in milliseconds since the epoch."""
+    """A recorded decision; `at` is in milliseconds since the epoch.
+
+    `reason` is why an operator decided by hand, and `by` the name of their key then. It is None for everybody else.
+    """
 
     decision: str
     by: str
     at: int
     comment: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,8 @@ class ApprovalView:
             by="" if recorded is None else one_line(recorded.by, _MAX_PERSON),
             at=None if recorded is None else _moment(recorded.at),
             said="" if recorded is None else paragraphs(recorded.comment, MAX_COMMENT),
+            by_hand=recorded is not None and recorded.reason is not None,
+            reason="" if recorded is None else paragraphs(recorded.reason or "", MAX_COMMENT),
             refused=None if self.refused is None else label(self.refused),
             most=MAX_COMMENT,
             reason_rule=reason_rule(question),

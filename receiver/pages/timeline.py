@@ -61,13 +61,17 @@ class TimelineStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """A person's decision, or an answer by hand. `at` is an RFC 3339 text, `digest` that of the question."""
+    """A person's decision, or an operator's answer with its `reason`. `at` is an RFC 3339 text.
+
+    `digest` is that of the question as it was shown.
+    """
 
     what: str
     decision: str
     by: str
     at: str
     comment: str = ""
+    reason: str | None = None
     digest: str | None = None
     tone: str = "running"
 
@@ -190,6 +194,7 @@ def _decided(one: Decided, moments: Moments) -> dict[str, object]:
         "by": _clean(one.by, _MAX_ID),
         "at": moments.at(datetime.fromisoformat(one.at)),
         "comment": _clean(one.comment, _MAX_TEXT),
+        "reason": _clean(one.reason or "", _MAX_TEXT),
         "digest": one.digest,
         "tone": _state(one.tone),
     }

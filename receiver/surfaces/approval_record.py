@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.question import Asked
 
 
+def settled_document(outcome: Outcome) -> dict[str, Any]:
+    """Return who settled a wait; for an operator also the name of their API key, and their reason."""
+    if outcome.by != "operator":
+        return {"by": outcome.by}
+
+    return {"by": outcome.by, "operator": outcome.subject, "reason": outcome.reason}
+
+
 def approval_document(asked: Asked, outcome: Outcome | None) -> dict[str, Any]:
     """Return what was asked and, if somebody decided, the decision; `outcome` is None while the wait is open.
 
@@ -24,6 +32,9 @@ def approval_document(asked: Asked, outcome: Outcome | None) -> dict[str, Any]:
     if outcome is not None and outcome.kind not in CLOSED:
         kept = Decision.read(outcome)
         decided = {"decision": outcome.kind, "person": outcome.subject, **({} if kept is None else asdict(kept))}
+
+        if outcome.by == "operator":
+            decided |= {"person": None, **settled_document(outcome)}
 
     return {
         "title": asked.question.title,

@@ -242,6 +242,7 @@ class Approvals:
             by=outcome.subject or "",
             at=settled.settled_at,
             comment="" if kept is None else kept.comment,
+            reason=outcome.reason,
         )
 
         view = replace(self._view(page), recorded=recorded, refused=refused)

@@ -12,7 +12,7 @@ from orchestrator.text.times import rfc3339
 from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, TimelineStep, TimelineView
-from receiver.surfaces.workflow_document import last_try, step_summary
+from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,29 +83,34 @@ def _told(step: StepView) -> Iterator[str]:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
 
-    if (decision := decided(step)) is not None:
+    if (answered := by_hand(step)) is not None:
+        yield answered
+    elif (decision := decided(step)) is not None:
         yield f"{decision.decision} by {decision.by}"
     elif step.outcome is not None:
         yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
 
 
 def decided(step: StepView) -> Decided | None:
-    """Return what a person decided at this wait, None if nobody did."""
+    """Return what a person decided at this wait, or what an operator answered; None if it ended otherwise."""
     outcome = step.outcome
 
-    if outcome is None or outcome.by != "approver" or outcome.kind in CLOSED:
+    if outcome is None or outcome.by not in {"approver", "operator"} or outcome.kind in CLOSED:
         return None
 
     kept = Decision.read(outcome)
     ended = step.ended_at or step.started_at
     first = step.asked is not None and outcome.kind == step.asked.question.decisions[0]
 
+    by = f"{outcome.subject}, an operator, by hand" if outcome.by == "operator" else outcome.subject or ""
+
     return Decided(
         what=step.name,
         decision=past(outcome.kind),
-        by=outcome.subject or "",
+        by=by,
         at=rfc3339(ended) if kept is None else kept.at,
         comment="" if kept is None else kept.comment,
+        reason=outcome.reason,
         digest=None if kept is None else kept.digest,
         tone="succeeded" if first else "failed" if outcome.kind == "reject" else "expired",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.times import rfc3339, to_the_second, utc
-from receiver.surfaces.approval_record import approval_document
+from receiver.surfaces.approval_record import approval_document, settled_document
 
 if TYPE_CHECKING:
     from orchestrator.durable.try_records import TryRecord
@@ -38,6 +38,9 @@ def step_document(step: StepView) -> dict[str, Any]:
     if step.asked is not None:
         document["approval"] = approval_document(step.asked, step.outcome)
 
+    if step.outcome is not None:
+        document["settled"] = {"outcome": step.outcome.kind, **settled_document(step.outcome)}
+
     if step.child is not None:
         document["child"] = step.child.document()
 
@@ -56,6 +59,16 @@ def last_try(step: StepView) -> str | None:
     then = "no further try" if last.next_at is None else f"next try at {to_the_second(utc(last.next_at))}"
 
     return f"try {last.number} failed: {last.error}; {then}"
+
+
+def by_hand(step: StepView) -> str | None:
+    """Return what operators did about a step as a sentence, None if they did nothing."""
+    outcome = step.outcome
+
+    if outcome is None or outcome.by != "operator":
+        return None
+
+    return f"answered by hand by {outcome.subject} ({outcome.kind}): {outcome.reason}"
 
 
 def try_document(one: TryRecord) -> dict[str, Any]:

@@ -136,12 +136,12 @@ class Workflows:
             return elsewhere
 
         self._api_keys.authorise(request, "read")
-        root_id = self._root_id(request)
+        root_id = self.root_of(request)
 
         try:
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise self._unknown(request) from None
+            raise self.unknown(request) from None
 
         view = await self._waited(request, view)
 
@@ -165,7 +165,7 @@ class Workflows:
     async def cancel(self, request: Request) -> Response:
         """Request the workflow's cancellation, which has no effect on a workflow that is over."""
         by = self._api_keys.authorise(request, "operate")
-        root_id = self._root_id(request)
+        root_id = self.root_of(request)
 
         try:
             with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
@@ -177,7 +177,7 @@ class Workflows:
 
             view = view_root(await self._edge.engine.promises.get(root_id))
         except UnknownPromise:
-            raise self._unknown(request) from None
+            raise self.unknown(request) from None
 
         return JSONResponse(workflow_document(view), status_code=202)
 
@@ -190,14 +190,23 @@ class Workflows:
         self._pursued[root_id] = task
         task.add_done_callback(lambda _: self._pursued.pop(root_id))
 
-    def _root_id(self, request: Request) -> str:
-        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled."""
+    def root_of(self, request: Request) -> str:
+        """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled.
+
+        Raises:
+            Problem: `invalid-id`, or `unknown-workflow` for a name that no workflow can have.
+        """
         if not is_workflow_name(request.path_params["name"]):
             self._workflow(request)
 
         return root_id_of(request.path_params["name"], _id_of(request))
 
-    def _unknown(self, request: Request) -> Problem:
+    def unknown(self, request: Request) -> Problem:
+        """Return the refusal of an id that no workflow has.
+
+        Raises:
+            Problem: `unknown-workflow`, if there is no workflow with the name either.
+        """
         self._workflow(request)
 
         return Problem("unknown-id")

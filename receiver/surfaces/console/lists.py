@@ -186,7 +186,8 @@ def _given(request: Request, names: Collection[str]) -> dict[str, str]:
         if len(values) > 1 or any(len(value) > _LONGEST for value in values):
             raise Problem("invalid-parameter", f"The parameter `{name}` is given twice, or is too long.")
 
-        given |= {name: value for value in values}
+        if values:
+            given[name] = values[0]
 
     return given
 

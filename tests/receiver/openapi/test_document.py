@@ -26,6 +26,7 @@ PATHS = {
     "/webhooks/{source}/{token}": {"post"},
     "/workflows/{name}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
+    "/workflows/{name}/{id}/callbacks/{callback}": {"post"},
     "/healthz": {"get"},
     "/readyz": {"get"},
     "/metrics": {"get"},
