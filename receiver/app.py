@@ -32,6 +32,7 @@ from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.by_hand import ByHand
 from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.cancels import Cancels
 from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
 from receiver.surfaces.operations import Operations
@@ -195,7 +196,10 @@ def assemble(
         group=settings.group,
         bad_signatures=BadTokens(),
     )
-    starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
+    cancels = Cancels(edge)
+    starting = Workflows(
+        edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys, cancels=cancels
+    )
     by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
     operations = Operations(edge, workflows, api_keys=api_keys)
     console = Console(
@@ -205,6 +209,8 @@ def assemble(
         organisation=settings.name,
         public_url=settings.public_url,
         api_keys=api_keys,
+        cancels=cancels,
+        by_hand=by_hand,
     )
     app = Routes(
         [

@@ -51,6 +51,16 @@ def story_of(
     return _waits(still, reminded or {}) or _failing(still) or _under_way(still) or ("It has not begun yet.",)
 
 
+def wait_story(step: StepView, *, ended: str | None, reminded: int = 0) -> Story:
+    """Return the sentence about one wait; `ended` says who or what ended it, None while it is open."""
+    if step.ended_at is None:
+        return _waits([step], {step.id: reminded}) or ("It is open.",)
+
+    how = ended or "it is over"
+
+    return (f"{how[:1].upper()}{how[1:]}, ", utc(step.ended_at), ".")
+
+
 def _ended(view: RootView) -> Story:
     if view.ended_at is None:
         return ("It is over.",)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 from orchestrator.runs.root_ids import root_id_of
-from orchestrator.text.times import duration
+from orchestrator.text.times import duration, utc
 from receiver.pages.moments import Moments
 from receiver.pages.templating import TEMPLATES
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.runs.root_ids import RootName
     from receiver.pages.console import Frame
     from receiver.pages.story import Story
+
+    #: What somebody did to a run: who did what, when in milliseconds since the epoch, and why.
+    type Note = tuple[str, int, str]
 
     #: What a step is drawn as: work, somebody's answer that is waited for, or a sleep.
     type Kind = Literal["step", "wait", "sleep"]
@@ -90,8 +93,8 @@ class TimelineView:
     """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out.
 
     `parent` is the workflow that started it as a sub-workflow. `held_up` says why it cannot go on, None if it can.
-    `story` is the run in one sentence, `input` the JSON text that it was started with. `actions` lead to forms, and
-    `notes` are sentences on what somebody did to it.
+    `story` is the run in one sentence, `input` the JSON text that it was started with. `actions` lead to forms,
+    `notes` are what people did to it, and `done` is what the reader has just done.
     """
 
     workflow: str
@@ -109,7 +112,8 @@ class TimelineView:
     input: str | None = None
     decided: tuple[Decided, ...] = ()
     actions: tuple[Link, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    done: str | None = None
 
 
 def render(  # noqa: PLR0913 - each with a default that is right outside the console
@@ -151,7 +155,8 @@ def render(  # noqa: PLR0913 - each with a default that is right outside the con
         "input": _pretty(view.input),
         "decided": [_decided(one, moments) for one in view.decided],
         "actions": view.actions,
-        "notes": [_clean(note, _MAX_TEXT) for note in view.notes],
+        "notes": [_noted(note, moments, as_of) for note in view.notes],
+        "done": view.done,
         "zone": moments.zone,
         "waits": any(step.kind != "step" for step in steps),
     }
@@ -198,6 +203,12 @@ def _decided(one: Decided, moments: Moments) -> dict[str, object]:
         "digest": one.digest,
         "tone": _state(one.tone),
     }
+
+
+def _noted(note: Note, moments: Moments, as_of: datetime) -> dict[str, object]:
+    what, at, why = note
+
+    return {"what": _clean(what, _MAX_ID), "at": moments.in_words(utc(at), as_of), "why": _clean(why, _MAX_TEXT)}
 
 
 def _linked(name: RootName | None) -> dict[str, str] | None:

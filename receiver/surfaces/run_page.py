@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
+    from receiver.pages.timeline import Link, Note
 
 _MAX_TITLE: Final = 120
 
@@ -32,6 +33,8 @@ _ENDED_BY: Final[Mapping[By, str]] = {
     "deadline": "nobody answered before the deadline",
     "cancel": "withdrawn, because the workflow was cancelled",
     "workflow": "withdrawn by the workflow",
+    "approver": "decided by a person",
+    "operator": "answered by hand",
     "engine": "settled in the engine, by nobody that Countersign knows",
 }
 
@@ -44,6 +47,9 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
     held: TryRecord | None,
     reminded: Mapping[str, int] | None = None,
     address: Callable[[StepView], str | None] = lambda _: None,
+    actions: tuple[Link, ...] = (),
+    notes: tuple[Note, ...] = (),
+    done: str | None = None,
 ) -> TimelineView:
     """Return what the page of this run shows; `address` returns where the page of a step is, None if it has none."""
     name = name_of_root(view.root_id)
@@ -62,6 +68,9 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
         more=more,
         story=story_of(view, steps, held=held, reminded=reminded),
         input=view.request,
+        actions=actions,
+        notes=notes,
+        done=done,
         decided=tuple(decision for step in steps if (decision := decided(step)) is not None),
     )
 
@@ -87,8 +96,13 @@ def _told(step: StepView) -> Iterator[str]:
         yield answered
     elif (decision := decided(step)) is not None:
         yield f"{decision.decision} by {decision.by}"
-    elif step.outcome is not None:
-        yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
+    elif (how := ended_by(step)) is not None:
+        yield how
+
+
+def ended_by(step: StepView) -> str | None:
+    """Return who or what ended a wait, None while it is open."""
+    return None if step.outcome is None else _ENDED_BY.get(step.outcome.by, step.outcome.by)
 
 
 def decided(step: StepView) -> Decided | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,3 +70,51 @@ async def test_a_browser_without_a_key_is_led_to_the_console_and_one_with_a_key_
     assert "Waiting for" in seen(page)
     assert (await here.client.get("/workflows/consult/1")).status_code == 401
     assert (await here.client.get("/workflows/consult/a%20b", headers=browser)).status_code == 401
+
+
+async def test_an_operator_cancels_a_run_and_says_why(here: Desk) -> None:
+    await here.ask()
+    window = await signed_in(here.app)
+    assert f'href="/console{RUN}/cancel"' in (await window.get(RUN)).text
+
+    form = await window.get(f"{RUN}/cancel")
+    assert "This cannot be undone." in seen(form)
+    refused = await window.send(form, "Cancel the run", reason="  ")
+    assert "A reason is needed" in seen(refused, 422)
+    assert await here.state() == "pending"
+
+    led = await window.send(form, "Cancel the run", reason="The order <42> was withdrawn.")
+    assert led.headers["location"] == f"/console{RUN}?done=cancelled"
+    await here.ended()
+    # The form is sent again, from a second window say: nothing else happens.
+    assert (await window.send(form, "Cancel the run", reason="another")).headers["location"] == f"/console{RUN}"
+
+    text = seen(await window.client.get(led.headers["location"]))
+    assert "Cancelled by tests, today at" in text
+    assert "The order <42> was withdrawn." in text
+    assert "another" not in text
+    assert "/cancel" not in text
+    assert (await window.get(f"{RUN}/cancel")).headers["location"] == f"/console{RUN}"
+
+
+async def test_a_cancel_over_the_api_is_noted_too(here: Desk) -> None:
+    await here.ask()
+    await here.client.delete("/workflows/consult/1", headers={"Authorization": f"Bearer {API_KEY}"})
+
+    assert "Cancelled by tests, today at" in seen(await (await signed_in(here.app)).get(RUN))
+
+
+async def test_an_id_that_looks_like_anything_is_shown_as_it_is(here: Desk) -> None:
+    odd = "a:b@c+d-_.e"
+    await here.ask(odd)
+    window = await signed_in(here.app)
+    page = await window.get("/workflows/consult/a%3Ab%40c%2Bd-_.e")
+
+    assert odd in seen(page)
+    cancel = form_link(page.text, "/cancel")
+    assert cancel == "/console/workflows/consult/a%3Ab%40c%2Bd-_.e/cancel"
+    assert "Cancel this run?" in seen(await window.client.get(cancel))
+
+
+def form_link(page: str, end: str) -> str:
+    return next(link for link in re.findall(r'href="([^"]*)"', page) if link.endswith(end))
