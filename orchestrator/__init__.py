@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.callback import Callback, open_callback
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.callbacks.question import Question
+    from orchestrator.databricks.run_job import JobResult, run_job
     from orchestrator.durable.compensation import compensating
     from orchestrator.durable.context import Context
     from orchestrator.durable.dependencies import Dependency, dependency
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.durable.steps import Step, step
     from orchestrator.errors import (
         CountersignError,
+        JobFailed,
         Misused,
         NotUndone,
         StepFailed,
@@ -48,6 +50,8 @@ __all__ = [
     "CountersignError",
     "Dependency",
     "GroupStep",
+    "JobFailed",
+    "JobResult",
     "Misused",
     "NotUndone",
     "Outcome",
@@ -67,6 +71,7 @@ __all__ = [
     "dependency",
     "group_step",
     "open_callback",
+    "run_job",
     "run_workflow",
     "step",
     "workflow",
@@ -77,13 +82,14 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "orchestrator.callbacks.outcomes": ("Outcome",),
     "orchestrator.callbacks.address": ("Address",),
     "orchestrator.callbacks.callback": ("Callback", "open_callback"),
+    "orchestrator.databricks.run_job": ("JobResult", "run_job"),
     "orchestrator.durable.compensation": ("compensating",),
     "orchestrator.durable.context": ("Context",),
     "orchestrator.runs.definition": ("Workflow", "workflow"),
     "orchestrator.runs.subworkflow": ("Subworkflow", "run_workflow"),
     "orchestrator.errors": (
-        *("CountersignError", "Misused", "NotUndone", "StepFailed", "StepRefused", "StepUnavailable", "StoreTampered"),
-        *("WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
+        *("CountersignError", "JobFailed", "Misused", "NotUndone", "StepFailed", "StepRefused", "StepUnavailable"),
+        *("StoreTampered", "WorkflowCancelled", "WorkflowExpired", "WorkflowFailed"),
     ),
     "orchestrator.durable.dependencies": ("Dependency", "dependency"),
     "orchestrator.durable.group_steps": ("GroupStep", "group_step"),

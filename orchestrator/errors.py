@@ -114,7 +114,7 @@ class WorkflowFailed(WorkflowEnded):
     The API shows the message, and the keywords beside it, so put nothing secret there.
     """
 
-    state = "failed"
+    state: Literal["failed", "expired", "cancelled"] = "failed"
 
 
 class WorkflowExpired(WorkflowEnded):
@@ -125,6 +125,35 @@ class WorkflowExpired(WorkflowEnded):
 
 class WorkflowCancelled(WorkflowEnded):
     """The workflow ends `cancelled`, after it has compensated."""
+
+    state = "cancelled"
+
+
+class JobFailed(WorkflowFailed):
+    """A Databricks job did not succeed. Uncaught, it ends the workflow as `databricks_pipeline` ends.
+
+    `outcome` is `failed` (as the job itself reported), `died` (it ended without an answer), `expired` or `cancelled`.
+    One that expired is a `WorkflowExpired` too, and one that was cancelled a `WorkflowCancelled`. `details` is what
+    else is known, or None, and `run_id` the Databricks run, None if there is none.
+    """
+
+    def __init__(self, message: str, /, *, outcome: str, run_id: int | None, details: object = None) -> None:
+        told = {} if details is None else {"details": details}
+        super().__init__(message, outcome=outcome, run_id=run_id, **told)
+        self.outcome = outcome
+        self.message = message
+        self.details = details
+        self.run_id = run_id
+
+
+class JobExpired(JobFailed, WorkflowExpired):
+    """The job did not answer before its deadline."""
+
+    state = "expired"
+
+
+class JobCancelled(JobFailed, WorkflowCancelled):
+    """The job was cancelled, because its workflow was."""
 
     state = "cancelled"
 

@@ -27,7 +27,8 @@ from receiver.http.problems import Problem, exception_handlers
 from receiver.http.request_guard import RequestGuard
 from receiver.http.routing import Routes
 from receiver.http.telemetry import Metrics, WorkMetrics
-from receiver.pages.approval import Notice, refusal_as_page
+from receiver.pages.notice import Notice
+from receiver.pages.refusals import Refusals
 from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.by_hand import ByHand
@@ -162,7 +163,7 @@ def _unavailable(settings: Settings) -> ASGIApp:
 
         raise Problem("engine-unavailable")
 
-    as_page = partial(refusal_as_page, organisation=settings.name)
+    as_page = Refusals(settings.name, settings.public_url).as_page
 
     return RequestGuard(refuse, max_body=settings.max_body, metrics=Metrics(), as_page=as_page)
 
@@ -201,7 +202,8 @@ def assemble(
         edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys, cancels=cancels
     )
     by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
-    operations = Operations(edge, workflows, api_keys=api_keys)
+    operations = Operations(edge, workflows, public_url=settings.public_url, api_keys=api_keys)
+    refusals = Refusals(settings.name, settings.public_url)
     console = Console(
         edge,
         workflows,
@@ -222,16 +224,15 @@ def assemble(
             *operations.routes(),
             *console.routes(),
         ],
-        _error_handlers(metrics, settings.name),
+        _error_handlers(metrics, settings.name, refusals),
     )
-    as_page = partial(refusal_as_page, organisation=settings.name)
 
     return ClientAddresses(
-        RequestGuard(app, max_body=settings.max_body, metrics=metrics, as_page=as_page), settings.proxies
+        RequestGuard(app, max_body=settings.max_body, metrics=metrics, as_page=refusals.as_page), settings.proxies
     )
 
 
-def _error_handlers(metrics: Metrics, organisation: str) -> Mapping[type[Exception], ErrorHandler]:
+def _error_handlers(metrics: Metrics, organisation: str, refusals: Refusals) -> Mapping[type[Exception], ErrorHandler]:
     async def engine_unavailable(_: Request, error: Exception) -> Response:
         metrics.engine_error()
 
@@ -245,11 +246,11 @@ def _error_handlers(metrics: Metrics, organisation: str) -> Mapping[type[Excepti
 
     table = {**exception_handlers, EngineUnavailable: engine_unavailable, UnknownPromise: unknown_promise}
 
-    return {error: _with_pages(handler, organisation) for error, handler in table.items()} | {Notice: notice}
+    return {error: _with_pages(handler, refusals) for error, handler in table.items()} | {Notice: notice}
 
 
-def _with_pages(handler: ErrorHandler, organisation: str) -> ErrorHandler:
+def _with_pages(handler: ErrorHandler, refusals: Refusals) -> ErrorHandler:
     async def handle(request: Request, error: Exception) -> Response:
-        return refusal_as_page(request.scope, await handler(request, error), organisation=organisation)
+        return refusals.as_page(request.scope, await handler(request, error))
 
     return handle

@@ -62,6 +62,9 @@ def idempotency_token(promise_id: str, opened_at: int | None = None) -> str:
     promise id alone for a wait that has no such moment. Databricks accepts at most 64 characters. One wait has one
     token and one run, whatever state that run is in. So an id that is used again after its data are gone gets a run of
     its own, and a restored backup finds the run it had.
+
+    The moment came into the token and into the records of waits with the same change (`opened_at.MARK`). So a wait
+    without a mark was opened before it, and keeps the token that found its run then.
     """
     text = promise_id if opened_at is None else f"{promise_id} {opened_at}"
 

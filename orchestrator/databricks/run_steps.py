@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.databricks.jobs import Databricks
+from orchestrator.databricks.order import CALLBACK_PARAMETER
 from orchestrator.databricks.run import idempotency_token
 from orchestrator.databricks.watcher import Watch, schedule_poll, settle_dead
 from orchestrator.durable.persisting import DONE
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.durable.persisting import Tried
 
 logger = logging.getLogger(__name__)
-
-#: The job parameter that carries the callback's link.
-CALLBACK_PARAMETER: Final = "callback_url"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,7 +287,8 @@ class Context(SDKContext):
     ) -> ResonateFuture[Any]:
         """Run a part of the workflow's own code, which must begin with a step, as a step of this name with these tags.
 
-        Like the workflow itself it is not tried again, but replayed until it ends.
+        Like the workflow itself it is not tried again, but replayed until it ends, and a wait that it has opened and
+        not awaited is withdrawn then. Its steps are numbered by themselves, so several parts may run at once.
         """
         self._check_may_begin()
 
@@ -295,7 +296,7 @@ class Context(SDKContext):
             inner = Context.over(ctx)
 
             try:
-                result = await part(inner)
+                result = await _with_its_end(inner, part(inner))
             except CodeChanged:
                 raise Suspended from None
 
@@ -443,6 +444,20 @@ class _Attempt:
             # The SDK would try it again.
             keep_as_workflow(inner)
             raise
+
+
+async def _with_its_end(ctx: Context, part: Awaitable[Any]) -> Any:
+    try:
+        result = await part
+    except CodeChanged:
+        raise
+    except Exception:
+        await ctx.run_end_actions()
+        raise
+
+    await ctx.run_end_actions()
+
+    return result
 
 
 def aside_id(workflow_id: str, until: int) -> str:

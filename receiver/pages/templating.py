@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import HTMLResponse
 
 from orchestrator.text.templating import templates_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.responses import Response
 
 #: Read once, at import, so that no request waits for the disk.
 TEMPLATES: Final = templates_in(Path(__file__).parent / "templates")
@@ -22,3 +30,12 @@ def page_headers(nonce: str) -> dict[str, str]:
         "X-Robots-Tag": "noindex, nofollow",
         "X-Content-Type-Options": "nosniff",
     }
+
+
+def page(
+    render: Callable[..., str], status: int = 200, headers: Mapping[str, str] | None = None, **shown: object
+) -> Response:
+    """Return what a template shows as a response, with the headers of every page and these."""
+    nonce = secrets.token_urlsafe(16)
+
+    return HTMLResponse(render(nonce=nonce, **shown), status, {**page_headers(nonce), **(headers or {})})

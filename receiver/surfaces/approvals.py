@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from orchestrator.approvals.decision import Decision
-from orchestrator.approvals.wording import label
-from orchestrator.callbacks.claims import PATHS, TokenExpired
+from orchestrator.callbacks.claims import PATHS, TokenExpired, TokenInvalid
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
 from orchestrator.callbacks.question import Asked
@@ -27,7 +26,10 @@ from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import HEADERS
 from receiver.http.routing import route
-from receiver.pages.approval import ApprovalView, Fault, Notice, Recorded, redirect
+from receiver.pages.approval import ApprovalView, Recorded, redirect
+from receiver.pages.notice import Notice
+from receiver.surfaces.approval_form import FormCheck, FormRefused
+from receiver.surfaces.glued_links import without_glue
 from receiver.surfaces.presented_token import verify_token
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.deliver import Wait
     from orchestrator.callbacks.outcomes import Settled
     from orchestrator.callbacks.settlement import Settlement
+    from receiver.pages.approval import Fault
     from receiver.surfaces.edge import Edge
 
 logger = logging.getLogger(__name__)
@@ -52,16 +55,6 @@ _EARLIER: Final = (
     "This link belongs to an earlier question, which is closed. Nothing more can be recorded here. "
     "If you were asked again, open the link in the latest mail."
 )
-_LOCKED: Final = "A wrong code was entered too often, so nothing more can be recorded with this link."
-
-
-class _FormRefused(Exception):
-    """A form whose decision cannot be recorded before one of its fields is mended."""
-
-    def __init__(self, fault: Fault, *, status: int) -> None:
-        super().__init__(fault.text)
-        self.fault = fault
-        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +71,22 @@ class Approvals:
 
     def __init__(self, edge: Edge, codes: ApprovalCodes, *, organisation: str, public_url: str) -> None:
         self._edge = edge
-        self._codes = codes
+        self._check = FormCheck(edge, codes)
         self._organisation = organisation
         self._public_url = public_url
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
-        return [route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide)]
+        return [
+            route(f"{_PATH}/{{token}}", GET=self.show, POST=self.decide),
+            route(f"{_PATH}/{{token}}/{{glued:path}}", GET=self.show_glued),
+        ]
 
     async def show(self, request: Request) -> Response:
         """Show the question, or what was decided. Never settles anything."""
+        if (elsewhere := self._without_glue(request, request.path_params["token"])) is not None:
+            return elsewhere
+
         page = await self._page(request)
 
         if (settled := page.wait.settled) is not None:
@@ -97,6 +96,15 @@ class Approvals:
             raise Notice(410)
 
         return self._form(page, chosen=request.query_params.get("choose"))
+
+    async def show_glued(self, request: Request) -> Response:
+        """Lead to the page, if what follows the link was only glued to it."""
+        token, glued = request.path_params["token"], request.path_params["glued"]
+
+        if (elsewhere := self._without_glue(request, f"{token}/{glued}")) is not None:
+            return elsewhere
+
+        raise Notice(404)
 
     async def decide(self, request: Request) -> Response:
         """Record the decision that the form names, unless one is recorded already."""
@@ -129,7 +137,7 @@ class Approvals:
         outcome = Outcome(
             kind=decision, callback=claims.callback, by="approver", body=kept.stored(), subject=claims.subject
         )
-        check = partial(self._check, page, decision, fields)
+        check = partial(self._check, page.asked, page.wait, decision, fields)
 
         try:
             settlement = await deliver(
@@ -137,7 +145,7 @@ class Approvals:
             )
         except TokenExpired:
             raise Notice(410) from None
-        except _FormRefused as refused:
+        except FormRefused as refused:
             self._edge.metrics.approval("refused")
 
             return self._form(page, chosen=decision, fields=fields, fault=refused.fault, status=refused.status)
@@ -159,32 +167,24 @@ class Approvals:
 
         return self._recorded(page, settled, refused=decision)
 
-    async def _check(self, page: _Page, decision: str, fields: Mapping[str, str]) -> None:
-        """Return if nothing is missing in the form. The reason is checked first, because it costs no guess."""
-        question = page.asked.question
+    def _without_glue(self, request: Request, text: str) -> Response | None:
+        """Return the redirect to the page, if something is glued to a genuine token."""
+        token = without_glue(text)
 
-        if question.needs_reason(decision, fields.get("comment", "")):
-            words = label(decision)
-            text = f"“{words}” needs a reason. Please write it in the comment, then press “{words}” again."
-            raise _FormRefused(Fault(field="comment", text=text), status=422)
+        if token is None:
+            return None
 
-        if question.code:
-            await self._check_code(page.wait, fields.get("code", ""))
+        try:
+            claims = self._edge.signer.verify_even_expired(token, audience="approver").claims
+        except TokenInvalid:
+            return None
 
-    async def _check_code(self, wait: Wait, code: str) -> None:
-        """Return if the code is right. Every new guess is counted before it is compared."""
-        subject = wait.claims.subject
+        chosen = request.query_params.get("choose")
 
-        if not code.strip():
-            raise _wrong_code("Please enter the code from your mail.")
+        return redirect(f"{self._path(token)}?choose={chosen}" if chosen in claims.outcomes else self._path(token))
 
-        left = await self._codes.count(self._edge.engine.promises, wait.record, subject, code)
-
-        if left is None:
-            raise _wrong_code(_LOCKED)
-
-        if not self._codes.is_right(code, wait.record, subject):
-            raise _wrong_code(f"That is not the code from your mail. Tries left: {left}." if left else _LOCKED)
+    def _path(self, token: str) -> str:
+        return f"{urlsplit(self._public_url).path}{_PATH}/{token}"
 
     async def _page(self, request: Request) -> _Page:
         token = request.path_params["token"]
@@ -213,7 +213,7 @@ class Approvals:
             self._edge.metrics.approval("refused")
             raise Notice(404)
 
-        return _Page(wait=wait, asked=asked, path=f"{urlsplit(self._public_url).path}{_PATH}/{token}")
+        return _Page(wait=wait, asked=asked, path=self._path(token))
 
     def _form(
         self,
@@ -257,10 +257,6 @@ class Approvals:
             path=page.path,
             now=int(self._edge.clock() * 1000),
         )
-
-
-def _wrong_code(text: str) -> _FormRefused:
-    return _FormRefused(Fault(field="code", text=text), status=403)
 
 
 def _closed(outcome: Outcome) -> str | None:

@@ -1,13 +1,15 @@
-"""Endpoints for operators and tools: liveness, readiness, metrics, the OpenAPI document."""
+"""Endpoints for operators and tools: the way to the console, liveness, readiness, metrics, the OpenAPI document."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse, Response
 
 from receiver.http.routing import route
 from receiver.openapi.document import document
+from receiver.pages.approval import redirect
 from receiver.surfaces.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 
 
 class Operations:
-    """The surfaces `/healthz`, `/readyz`, `/metrics` and `/openapi.json`."""
+    """The surfaces `/`, `/healthz`, `/readyz`, `/metrics` and `/openapi.json`."""
 
-    def __init__(self, edge: Edge, workflows: Mapping[str, Workflow[Any]], *, api_keys: ApiKeys) -> None:
+    def __init__(
+        self, edge: Edge, workflows: Mapping[str, Workflow[Any]], *, public_url: str, api_keys: ApiKeys
+    ) -> None:
+        self._public_path = urlsplit(public_url).path
         self._readiness = Readiness(edge.engine.check, seconds=edge.engine.seconds)
         self._api_keys = api_keys
         self._metrics = edge.metrics
@@ -35,11 +40,16 @@ class Operations:
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
         return [
+            route("/", GET=self.root),
             route("/healthz", GET=self.alive),
             route("/readyz", GET=self.ready),
             route("/metrics", GET=self.metrics),
             route("/openapi.json", GET=self.openapi),
         ]
+
+    async def root(self, _: Request) -> Response:
+        """Lead to the console."""
+        return redirect(f"{self._public_path}/console")
 
     async def alive(self, _: Request) -> Response:
         """Say that this process runs, whether or not its engine is reachable."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from orchestrator.databricks import NOTEBOOK
+from orchestrator.testing.emulator.definitions import Fate, Job
 from orchestrator.testing.emulator.jobs_api import Emulator
-from orchestrator.testing.emulator.workspace import Fate, Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

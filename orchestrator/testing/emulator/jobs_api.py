@@ -1,4 +1,4 @@
-"""A Databricks workspace on loopback: the part of the Jobs API that the real databricks-sdk needs to run one job.
+"""A Databricks workspace on loopback: the part of the Jobs API that the real databricks-sdk needs to run jobs.
 
     countersign emulator --port 0 --job 1=notebook --job 2=hold
 
@@ -7,16 +7,15 @@ prints its address as the first line and serves until SIGTERM. In a test, write
 `emulator.workspace`. Another process can do the same over HTTP, with JSON:
 
     GET    /emulator/state            every run and request; runs created and asked for per token; cancels per run
-    PUT    /emulator/jobs/{job_id}    add or change a job: the fields of `Job`
-    POST   /emulator/runs/{run_id}    move a run without a process: {"life_cycle_state", "result_state", "message"}
+    PUT    /emulator/jobs/{job_id}    add or change a job: the fields of `Job`; DELETE deletes it
+    POST   /emulator/runs/{run_id}    move a run, or the run of a task, without a process: {"life_cycle_state",
+                                      "result_state", "message", "output", "error"}
     POST   /emulator/faults           make requests fail: the fields of `Fault`; DELETE removes all faults
 
 It is as strict as Databricks where the behaviour of Databricks is known: idempotency tokens, undeclared parameters,
 bearer tokens, error shapes. It refuses fields that it does not know. Databricks would ignore them, and a mistake would
 pass unnoticed here. Where the documentation is silent, the text of an error beyond its code is a guess. With a state
 file, runs outlive the emulator, but their processes do not: those runs come back as failed.
-
-Long because it holds every call of the API next to the server for them.
 """
 
 from __future__ import annotations
@@ -36,7 +35,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.testing.emulator.workspace import ApiError, Fault, Job, Workspace, _id
+from orchestrator.testing.emulator.administration import administration
+from orchestrator.testing.emulator.refusals import ApiError, flag, number
+from orchestrator.testing.emulator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -44,12 +45,16 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from orchestrator.testing.emulator.definitions import Job
+    from orchestrator.testing.emulator.faults import Fault
+
 
 def create_app(workspace: Workspace, token: str) -> Starlette:
     """Return the workspace over HTTP, for clients that present this bearer token."""
 
     def get(query: dict[str, Any]) -> dict[str, Any]:
-        return workspace.get(_id(query, "run_id"))
+        history = flag(query, "include_history")
+        return workspace.get(number(query, "run_id"), include_history=history, page_token=query.get("page_token"))
 
     async def discovery(_: Request) -> Response:
         return JSONResponse({"error_code": "ENDPOINT_NOT_FOUND", "message": "No API found for this path"}, 404)
@@ -59,17 +64,27 @@ def create_app(workspace: Workspace, token: str) -> Starlette:
         yield
         await run_in_threadpool(workspace.stop)
 
-    acts = {"run-now": workspace.run_now, "runs/cancel": workspace.cancel, "runs/delete": workspace.delete}
+    reads = {
+        "runs/get": get,
+        "runs/get-output": lambda query: workspace.get_output(number(query, "run_id")),
+        "runs/list": workspace.list,
+    }
+    acts = {
+        "run-now": workspace.run_now,
+        "runs/cancel": workspace.cancel,
+        "runs/delete": workspace.delete,
+        "runs/repair": workspace.repair,
+    }
+    calls = [*((path, "GET", act) for path, act in reads.items()), *((path, "POST", act) for path, act in acts.items())]
     return Starlette(
         lifespan=lifespan,
         routes=[
             Route("/.well-known/databricks-config", discovery),
-            Route("/api/2.2/jobs/runs/get", _endpoint(workspace, token, "runs/get", get), methods=["GET"]),
             *(
-                Route(f"/api/2.2/jobs/{path}", _endpoint(workspace, token, path, act), methods=["POST"])
-                for path, act in acts.items()
+                Route(f"/api/2.2/jobs/{path}", _endpoint(workspace, token, path, act), methods=[method])
+                for path, method, act in calls
             ),
-            *_admin(workspace),
+            *administration(workspace),
         ],
     )
 
@@ -117,36 +132,6 @@ def _endpoint(
         return PlainTextResponse(fault.message) if fault is not None and kind == "garbage" else response
 
     return endpoint
-
-
-def _admin(workspace: Workspace) -> list[Route]:
-    async def state(_: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(workspace.describe))
-
-    async def put_job(request: Request) -> Response:
-        workspace.add_job(request.path_params["job_id"], Job(**await request.json()))
-        return Response(status_code=204)
-
-    async def move_run(request: Request) -> Response:
-        moved = await request.json()
-        await run_in_threadpool(lambda: workspace.move(request.path_params["run_id"], **moved))
-        return Response(status_code=204)
-
-    async def add_fault(request: Request) -> Response:
-        workspace.fail_next(Fault(**await request.json()))
-        return Response(status_code=204)
-
-    async def no_faults(_: Request) -> Response:
-        workspace.heal()
-        return Response(status_code=204)
-
-    return [
-        Route("/emulator/state", state),
-        Route("/emulator/jobs/{job_id:int}", put_job, methods=["PUT"]),
-        Route("/emulator/runs/{run_id:int}", move_run, methods=["POST"]),
-        Route("/emulator/faults", add_fault, methods=["POST"]),
-        Route("/emulator/faults", no_faults, methods=["DELETE"]),
-    ]
 
 
 class Emulator:

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,11 @@ def test_a_run_cancelled_before_it_started_never_starts() -> None:
         (run,) = emulator.workspace.runs()
 
         # What the run's thread does when its turn comes.
-        emulator.workspace._startup = 0
-        emulator.workspace._execute(run, Job())
+        notebooks, ended = emulator.workspace._notebooks, list[str]()
+        notebooks._startup = 0
+        began = partial(emulator.workspace._execution._notebook_began, run, run.tasks[0])
+        notebooks._execute(run.tasks[0], Job(), {}, began, lambda: ended.append("ended"))
+        assert ended == []
 
         assert (run.pid, state(emulator, run_id)) == (None, ("TERMINATED", "CANCELED"))
 

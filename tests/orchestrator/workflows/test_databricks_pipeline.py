@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,13 @@ from pydantic import ValidationError
 from support.edge import AUTHORISED, edge, problem
 from support.plant import Plant, plant
 
+from orchestrator.databricks import attempts
+from orchestrator.databricks.attempts import pause_before
 from orchestrator.durable.context import Context
 from orchestrator.runs.call_graph import name_of
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing.emulator.workspace import Fault, Job
-from orchestrator.workflows.databricks_pipeline import PipelineRequest, pause_before
-
-databricks_pipeline = sys.modules[PipelineRequest.__module__]
+from orchestrator.workflows.databricks_pipeline import PipelineRequest, databricks_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -150,7 +149,7 @@ def test_pauses_double_up_to_ten_minutes() -> None:
 
 
 async def test_a_cancel_that_comes_before_the_pause_has_begun_ends_it_too(works: Plant, monkeypatch: Any) -> None:
-    monkeypatch.setattr(databricks_pipeline, "pause_before", lambda attempt: 600.0 if attempt > 1 else 0.0)
+    monkeypatch.setattr(attempts, "pause_before", lambda attempt: 600.0 if attempt > 1 else 0.0)
     napping = Context.sleep
     asked: list[bool] = []
 
@@ -179,12 +178,12 @@ async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
     works: Plant, attempt: int, monkeypatch: Any
 ) -> None:
     async def wanted_at_once(ctx: Context, address: Any, _rest: float) -> bool:
-        return bool(await databricks_pipeline._is_wanted(ctx, address))
+        return bool(await attempts._is_wanted(ctx, address))
 
     # What an attempt left on record before there were pauses.
     wanted_at_once.__name__ = "still_wanted"
-    now = databricks_pipeline.still_wanted
-    monkeypatch.setattr(databricks_pipeline, "still_wanted", wanted_at_once)
+    now = attempts.still_wanted
+    monkeypatch.setattr(attempts, "still_wanted", wanted_at_once)
     await works.start("a", job_id=HOLDS, attempts=3)
 
     for place in range(attempt):
@@ -193,7 +192,7 @@ async def test_a_pipeline_that_waits_since_before_there_were_pauses_goes_on(
         await works.opened(f"{works.root('a')}:{3 * place + 3}")
 
         if place + 1 == attempt:
-            monkeypatch.setattr(databricks_pipeline, "still_wanted", now)
+            monkeypatch.setattr(attempts, "still_wanted", now)
 
         await works.answer(wait, '{"message": "no"}', kind="failed", name=f"run-{place + 1}")
 
@@ -305,7 +304,7 @@ def test_input_out_of_range_is_refused_and_the_field_named(fields: dict[str, obj
     ],
 )
 async def test_the_api_answers_422_and_names_the_field(tmp_path: Path, field: str, value: object) -> None:
-    async with edge(tmp_path, workflows=[databricks_pipeline.databricks_pipeline]) as here:
+    async with edge(tmp_path, workflows=[databricks_pipeline]) as here:
         path = "/workflows/databricks_pipeline/1"
         answer = await here.client.put(path, json={"job_id": 1} | {field: value}, headers=AUTHORISED)
 

@@ -90,7 +90,8 @@ async def test_targets_of_other_forms_lead_where_their_path_leads(here: Edge) ->
         ]
         got = await told(running, b"".join(asked))
 
-    assert [one.status for one in got] == [404, 200, 404, 405]
+    assert [one.status for one in got] == [404, 200, 303, 405]
+    assert got[2].headers["location"] == "/console"
     assert not any(b"evil" in one.body for one in got)
 
 
