@@ -7,7 +7,6 @@ something in motion may ask the browser to fetch it again, unless the reader has
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -60,7 +59,6 @@ def console_page(  # noqa: PLR0913 - each with a default that is right for most 
     headers: Mapping[str, str] | None = None,
     refresh: int | None = None,
     refresh_to: str | None = None,
-    now: datetime | None = None,
     **shown: object,
 ) -> Response:
     """Return the page of this template.
@@ -75,6 +73,5 @@ def console_page(  # noqa: PLR0913 - each with a default that is right for most 
         {**more, **(headers or {})},
         frame=frame,
         organisation=frame.organisation,
-        now=now or datetime.now(UTC),
         **shown,
     )

@@ -69,7 +69,6 @@ class Lists:
         return console_page(
             "console_overview.html",
             visit.frame,
-            now=now,
             refresh=None if paused else _REFRESH,
             paused=paused,
             seconds=_REFRESH,
@@ -102,7 +101,6 @@ class Lists:
         return console_page(
             "console_workflows.html",
             visit.frame,
-            now=now,
             rows=[drawn_workflow(visit.frame, row, now) for row in page.rows],
             given=given,
             names=self._names,
@@ -131,7 +129,6 @@ class Lists:
         return console_page(
             "console_waits.html",
             visit.frame,
-            now=now,
             rows=[drawn_wait(visit.frame, row, now) for row in page.rows],
             given=given,
             names=self._names,

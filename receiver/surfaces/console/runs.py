@@ -78,7 +78,9 @@ class Runs:
             frame=visit.frame,
             refresh=_updates(paused=paused) if moving else None,
         )
-        refresh = {"Refresh": f"{REFRESH}; url={visit.frame.run(name)}"} if moving and not paused else {}
+        # What the reader has just done is said once.
+        again = f"{REFRESH}; url={visit.frame.run(name)}" if page.done else str(REFRESH)
+        refresh = {"Refresh": again} if moving and not paused else {}
 
         return HTMLResponse(html, headers={**page_headers(nonce), **refresh})
 

@@ -83,7 +83,6 @@ class Waits:
         return console_page(
             "console_wait.html",
             visit.frame,
-            now=now,
             done=_DONE.get(request.query_params.get("done", "")),
             run={"name": str(shown.run), "href": visit.frame.run(shown.run)},
             name=step.name,
