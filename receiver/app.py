@@ -178,6 +178,7 @@ def assemble(
     Raises:
         ConfigurationError: that file cannot be used.
     """
+    host = settings.databricks.get("DATABRICKS_HOST")
     metrics = Metrics(WorkMetrics(engine.counts, workflows, works=engine.embedded))
     api_keys = ApiKeys(settings.api_keys, BadTokens())
     edge = Edge(
@@ -186,6 +187,7 @@ def assemble(
         metrics=metrics,
         bad_tokens=BadTokens(),
         max_body=settings.max_body,
+        workspace=None if host is None else host.text(),
     )
     callbacks = Callbacks(edge, caller_secrets=settings.caller_secrets, bad_proofs=BadTokens())
     approvals = Approvals(

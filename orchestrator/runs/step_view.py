@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
 from orchestrator.durable.try_records import read_tries
 from orchestrator.runs.call_graph import PAGE, name_of, walk
 from orchestrator.runs.children import child_of
-from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG
+from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG, STEP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,9 @@ type Waits = Literal["callback", "time"]
 #: For how many steps of a page the failed tries are looked up, with a read or more each.
 _LOOKS: Final = 50
 
+#: The step that starts the run of a job (orchestrator/databricks/run_steps.py).
+_TRIGGER: Final = "trigger_job"
+
 _STATES: Final[Mapping[PromiseState, State]] = {
     "pending": "running",
     "resolved": "succeeded",
@@ -46,6 +49,13 @@ _OUTCOME_STATES: Final[Mapping[str, State]] = {
 }
 
 
+class JobRunName(NamedTuple):
+    """Which run of which Databricks job; the job is None in records of an earlier release."""
+
+    run_id: int
+    job_id: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepView:
     """One step of a workflow; times are in milliseconds since the epoch, `ended_at` None while it is open.
@@ -53,6 +63,7 @@ class StepView:
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
     the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
+    `job_run` is the run of a Databricks job that a step has started.
     """
 
     id: str
@@ -66,6 +77,7 @@ class StepView:
     tries: Sequence[TryRecord] = ()
     waits: Waits | None = None
     until: int | None = None
+    job_run: JobRunName | None = None
 
     @classmethod
     def read(cls, record: PromiseRecord, *, child: RootName | None = None) -> Self:
@@ -86,6 +98,7 @@ class StepView:
             child=child,
             waits=waits,
             until=None if waits is None else record.timeout_at,
+            job_run=_job_run_of(record),
         )
 
 
@@ -94,6 +107,19 @@ def _waits_for(record: PromiseRecord) -> Waits | None:
         return "callback"
 
     return "time" if record.tags.get("resonate:timer") == "true" else None
+
+
+def _job_run_of(record: PromiseRecord) -> JobRunName | None:
+    if record.state != "resolved" or record.tags.get(STEP_TAG) != _TRIGGER:
+        return None
+
+    match record.value.data:
+        case {"run_id": int(run_id), **rest}:
+            job_id = rest.get("job_id")
+
+            return JobRunName(run_id, job_id if isinstance(job_id, int) else None)
+        case _:
+            return None
 
 
 def _may_have_failed(record: PromiseRecord) -> bool:

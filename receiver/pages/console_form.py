@@ -20,7 +20,10 @@ MAX_REASON = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One thing that a form asks: a choice between `options` (values and texts), or a text of one or more lines."""
+    """One thing that a form asks: a choice between `options` (values and texts), or a text of one or more lines.
+
+    For a text of one line, the options are suggestions.
+    """
 
     name: str
     label: str

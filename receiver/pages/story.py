@@ -104,7 +104,7 @@ def _waits(still: Iterable[StepView], reminded: Mapping[str, int]) -> Story | No
         return (f"Waiting for the {'answer' if len(waits) == 1 else 'answers'} to {names} since ", _since(waits), ".")
 
     people = [person for step in asked if step.asked for person in step.asked.inquiry.people]
-    count = sum(reminded.get(step.id, 0) for step in asked)
+    count = max(reminded.get(step.id, 0) for step in asked)
     rest = len(waits) - len(asked)
     also = f", and for {rest} other {'answer' if rest == 1 else 'answers'}" if rest else ""
     told = f"; reminded {_TIMES.get(count, f'{count} times')}" if count else ""

@@ -43,11 +43,21 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Link:
+    """Something that leads to another page: a button's text and its address."""
+
+    text: str
+    href: str
+    danger: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimelineStep:
     """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
 
     `child` is the sub-workflow that the step runs, and `tried` a sentence on its last failed try. `told` says what a
-    wait asks and how it was answered, and `href` leads to the page of a wait.
+    wait asks and how it was answered, and `href` leads to the page of a wait. `elsewhere` leads to what a step
+    has started in another system; its address is empty if that is not known.
     """
 
     id: str
@@ -60,6 +70,7 @@ class TimelineStep:
     kind: Kind = "step"
     told: Sequence[str] = ()
     href: str | None = None
+    elsewhere: Link | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +88,6 @@ class Decided:
     reason: str | None = None
     digest: str | None = None
     tone: str = "running"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """Something that leads to another page: a button's text and its address."""
-
-    text: str
-    href: str
-    danger: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime, mo
         "kind": step.kind,
         "told": [_clean(line, _MAX_NAME * 4) for line in step.told],
         "href": step.href,
+        "elsewhere": step.elsewhere,
     }
     if started is None:
         return row

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.approvals.decision import Decision
 from orchestrator.callbacks.outcomes import CLOSED
+from orchestrator.databricks.workspace_address import run_page
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339
 from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
-from receiver.pages.timeline import Decided, TimelineStep, TimelineView
+from receiver.pages.timeline import Decided, Link, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import By
     from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.roots import RootView
-    from orchestrator.runs.step_view import StepView
-    from receiver.pages.timeline import Link, Note
+    from orchestrator.runs.step_view import JobRunName, StepView
+    from receiver.pages.timeline import Note
 
 _MAX_TITLE: Final = 120
 
@@ -46,12 +47,17 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
     more: bool,
     held: TryRecord | None,
     reminded: Mapping[str, int] | None = None,
+    workspace: str | None = None,
     address: Callable[[StepView], str | None] = lambda _: None,
     actions: tuple[Link, ...] = (),
     notes: tuple[Note, ...] = (),
     done: str | None = None,
 ) -> TimelineView:
-    """Return what the page of this run shows; `address` returns where the page of a step is, None if it has none."""
+    """Return what the page of this run shows.
+
+    `workspace` is the address of the Databricks workspace as it was configured, and `address` returns where the page
+    of a step is, None if it has none.
+    """
     name = name_of_root(view.root_id)
 
     return TimelineView(
@@ -62,7 +68,7 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
         ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
         result=view.result,
         error=view.error,
-        steps=tuple(_step(step, address(step)) for step in steps),
+        steps=tuple(_step(step, address(step), workspace) for step in steps),
         parent=view.parent_name,
         held_up=None if held is None else held.error,
         more=more,
@@ -75,7 +81,7 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
     )
 
 
-def _step(step: StepView, href: str | None) -> TimelineStep:
+def _step(step: StepView, href: str | None, workspace: str | None) -> TimelineStep:
     return TimelineStep(
         **step_summary(step),
         child=step.child,
@@ -83,7 +89,20 @@ def _step(step: StepView, href: str | None) -> TimelineStep:
         kind="wait" if step.waits == "callback" else "sleep" if step.waits == "time" else "step",
         told=tuple(_told(step)),
         href=href,
+        elsewhere=None if step.job_run is None else _job_run(step.job_run, workspace),
     )
+
+
+def _job_run(run: JobRunName, workspace: str | None) -> Link:
+    """Return the link to a run's page in Databricks. Without the workspace or the job, it leads nowhere."""
+    text = f"Databricks run {run.run_id}" if run.job_id is None else f"Databricks run {run.run_id} of job {run.job_id}"
+
+    href = None
+
+    if workspace is not None and run.job_id is not None:
+        href = run_page(workspace, job_id=run.job_id, run_id=run.run_id)
+
+    return Link(text=text, href=href or "")
 
 
 def _told(step: StepView) -> Iterator[str]:

@@ -226,7 +226,8 @@ class Workflows:
         nonce = secrets.token_urlsafe(16)
         steps, more = await self._steps(view.root_id)
         held = await self._held_up(view, steps)
-        html = render(run_view(view, steps, more=more, held=held), nonce, organisation=self._organisation)
+        shown = run_view(view, steps, more=more, held=held, workspace=self._edge.workspace)
+        html = render(shown, nonce, organisation=self._organisation)
 
         return HTMLResponse(html, headers={**page_headers(nonce), "Vary": "Accept"})
 

@@ -67,7 +67,7 @@ def form_of(page: str, button: str, path: str = "") -> Form:
     for attributes, content in re.findall(r"<form\b([^>]*)>(.*?)</form>", page, re.DOTALL):
         if re.search(rf"<button[^>]*>\s*{re.escape(button)}\s*</button>", content):
             inputs = [dict(re.findall(r'([\w-]+)="([^"]*)"', one)) for one in re.findall(r"<input\b([^>]*)>", content)]
-            fields = {one["name"]: html.unescape(one.get("value", "")) for one in inputs if one["type"] == "hidden"}
+            fields = {one["name"]: html.unescape(one.get("value", "")) for one in inputs if one.get("type") == "hidden"}
             action = re.search(r'action="([^"]*)"', attributes)
 
             return Form(html.unescape(action[1]) if action else path, fields)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
+    from orchestrator.config.keys import Role
     from orchestrator.config.secret import Secret
     from orchestrator.runs.definition import Workflow
     from receiver.http.auth import ApiKeys
@@ -58,8 +59,8 @@ class Console:
         """Return the routes of this surface."""
         page = self._reception.page
 
-        def form(show: Show) -> dict[str, Handler]:
-            handler = page(show, role="operate")
+        def form(show: Show, role: Role = "operate") -> dict[str, Handler]:
+            handler = page(show, role=role)
 
             return {"GET": handler, "POST": handler}
 
@@ -70,6 +71,7 @@ class Console:
             route(f"{PATH}/find", GET=page(self._lists.find, here="find")),
             route(f"{PATH}/sign-in", POST=self._reception.sign_in),
             route(f"{PATH}/sign-out", POST=self._reception.sign_out),
+            route(f"{PATH}/zone", **form(self._reception.zone, "read")),
             route(_RUN, GET=page(self._runs.show)),
             route(f"{_RUN}/cancel", **form(self._runs.cancel)),
             route(_WAIT, GET=page(self._waits.show)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse
 
+from orchestrator.approvals.reminded import count_reminders
 from orchestrator.runs.cancel_note import read_cancel_note
 from orchestrator.runs.changed_code import held_up
 from orchestrator.runs.root_ids import ID_RULE, RootName, is_workflow_id, is_workflow_name, root_id_of
@@ -38,7 +39,7 @@ _DONE: Final = {
     "cancelled": "The run is being cancelled. It undoes what it has done, and ends.",
 }
 
-#: For how many open waits a run's page has buttons; the others have their own pages.
+#: For how many open waits a run's page has buttons and counts reminders; the others have their own pages.
 _MOST_BUTTONS: Final = 3
 
 
@@ -63,6 +64,8 @@ class Runs:
             steps,
             more=more,
             held=held,
+            reminded=await self._reminded(steps),
+            workspace=self._edge.workspace,
             address=lambda step: _page_of(visit, name, step),
             actions=tuple(_actions(visit, name, view, steps)),
             notes=await self._notes(root),
@@ -127,6 +130,13 @@ class Runs:
             return await view_steps(self._edge.engine.promises, root_id, after=f"{root_id}:{after}" if after else None)
         except ValueError:
             raise Problem("not-found", "This run has no such step.") from None
+
+    async def _reminded(self, steps: Sequence[StepView]) -> dict[str, int]:
+        """Return how often people were reminded, by the ids of the first open questions."""
+        asked = [step for step in steps if step.state == "running" and step.asked is not None]
+        promises = self._edge.engine.promises
+
+        return {step.id: await count_reminders(promises, await promises.get(step.id)) for step in asked[:_MOST_BUTTONS]}
 
     async def _notes(self, root: PromiseRecord) -> tuple[tuple[str, int, str], ...]:
         """Return what people did to this run: who did what, when in ms since the epoch, and why."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from orchestrator.approvals.reminded import count_reminders
 from orchestrator.approvals.wording import label
 from orchestrator.by_hand.answering import HandAnswer
 from orchestrator.callbacks.answerers import Answerers
@@ -78,7 +79,8 @@ class Waits:
         now = datetime.fromtimestamp(self._edge.clock(), tz=UTC)
         question = None if step.asked is None else step.asked.question
         answer = decided(step)
-        story = wait_story(step, ended=ended_by(step))
+        reminded = 0 if question is None else await count_reminders(self._edge.engine.promises, shown.record)
+        story = wait_story(step, ended=ended_by(step), reminded=reminded)
 
         return console_page(
             "console_wait.html",

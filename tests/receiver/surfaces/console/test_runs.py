@@ -10,6 +10,8 @@ from support.approving import ADA, BOB, desk, seen
 from support.configuration import API_KEY
 from support.signing_in import signed_in
 
+from orchestrator.approvals.reminded import note_reminder
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -118,3 +120,15 @@ async def test_an_id_that_looks_like_anything_is_shown_as_it_is(here: Desk) -> N
 
 def form_link(page: str, end: str) -> str:
     return next(link for link in re.findall(r'href="([^"]*)"', page) if link.endswith(end))
+
+
+async def test_the_story_says_how_often_people_were_reminded(here: Desk) -> None:
+    await here.ask()
+    promises = here.engine.promises
+    window = await signed_in(here.app)
+
+    for number, told in ((1, "; reminded once."), (2, "; reminded twice."), (3, "; reminded 3 times.")):
+        await note_reminder(promises, await promises.get("consult.1:1"), number)
+
+        for path in (RUN, f"{RUN}/steps/1"):
+            assert told in seen(await window.get(path))
