@@ -7,7 +7,7 @@
 # MAGIC
 # MAGIC | parameter | meaning |
 # MAGIC |---|---|
-# MAGIC | `callback_url` | where to report; the workflow that triggers the job fills it in |
+# MAGIC | `callback_url` | where to report; the workflow that triggers the job fills it in, or leaves it empty |
 # MAGIC | `proof_scope` | optional: the secret scope that has the second factor; the next two name keys in it |
 # MAGIC | `proof_key` | the key of the caller secret (`whsec_...`) |
 # MAGIC | `proof_origin` | the key of the receiver's origin (`https://callbacks.example.org`): no other gets a report |
@@ -17,6 +17,11 @@
 # MAGIC and with the parameters of your work. Leave the task's own retries at 0: a reported failure is final, and only
 # MAGIC the workflow starts another attempt. Do not leave `work` with `dbutils.notebook.exit` or `sys.exit`: a run that
 # MAGIC ends without a report counts as dead.
+# MAGIC
+# MAGIC The report goes two ways. One is the callback, if there is a `callback_url`. The other is the output of the run:
+# MAGIC the notebook always leaves its result with `dbutils.notebook.exit`, and the workflow can read it there with its
+# MAGIC own credentials. So the same notebook works where nothing of yours can be reached. A report that is too large
+# MAGIC for the callback, or got lost in the network, is still found. Whoever may view the job can read that output.
 
 # COMMAND ----------
 
@@ -34,6 +39,15 @@ goes to the address that they gave.
 No `Idempotency-Key` is sent. Without one, the receiver derives the key from the token, so it recognises the same result
 as the same delivery, whichever process repeats it. A key generated here would be different after a restart and turn a
 harmless repetition into a conflict.
+
+What the notebook leaves in the output of its run is one JSON object, here with more spaces than there are:
+
+    {"countersign": 1, "outcome": "succeeded", "result": RESULT}
+    {"countersign": 1, "outcome": "failed", "message": TEXT, "details": {"exception": TEXT, "traceback": TEXT}}
+
+The first is the value of `dbutils.notebook.exit`. The second is the last line of the text of the exception that ends
+the run, because a run that left by `exit` counts as successful; it is there only if the failure could not be reported
+to `callback_url`. Further fields may be added; another meaning gets another number.
 
 Long because Databricks imports a single file.
 """
@@ -63,7 +77,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # ruff: noqa: ERA001 - a cell's "MAGIC %md" looks like a modulo operation that was commented out
 
@@ -73,8 +87,8 @@ if TYPE_CHECKING:
 # MAGIC ## Your part
 # MAGIC
 # MAGIC `PARAMETERS` are the job parameters of your work with their defaults; all values are strings. `work` returns any
-# MAGIC JSON value of at most 64 KB, so return the name of a table instead of its rows. An exception is reported as the
-# MAGIC failure.
+# MAGIC JSON value, better the name of a table than its rows: a callback has room for 64 KB, the output of a run for
+# MAGIC 4.9 MB. An exception is reported as the failure.
 
 # COMMAND ----------
 
@@ -172,7 +186,9 @@ def _variable(*words: str) -> str:
 # COMMAND ----------
 
 USER_AGENT = "countersign-notebook"
+FORMAT = 1
 MAX_BODY = 65_536
+MAX_OUTPUT = 4_900_000  # Databricks returns the first 5 MB of an output, ours included
 TRY_TIMEOUT = 30.0
 TRACE_TIMEOUT = 5.0
 LONGEST_DELAY = 60.0
@@ -190,6 +206,14 @@ MEANINGS = {
 
 class ReportFailed(Exception):
     """The report did not arrive, or was refused. The message never contains the address."""
+
+
+class ReportLost(ReportFailed):
+    """The report could not be brought there, though nothing says that it is not wanted any more."""
+
+
+class WorkFailed(Exception):
+    """The work failed, and that could not be reported. The last line of the text is the report, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +326,7 @@ class Callback:
             pause = max(asked_to_wait, delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
             if time.monotonic() + pause > give_up:
-                raise ReportFailed(f"gave up reporting to {self.shown} within {self.timeout:g} s: {what}")
+                raise ReportLost(f"gave up reporting to {self.shown} within {self.timeout:g} s: {what}")
 
             print(f"not reported yet: {what}; trying again in {pause:.1f} s", flush=True)
             time.sleep(pause)
@@ -335,7 +359,7 @@ class Callback:
             reason = getattr(error, "reason", error)
 
             if isinstance(reason, ssl.SSLCertVerificationError):
-                raise ReportFailed(f"{self.shown} has no certificate trusted here: {reason.verify_message}") from None
+                raise ReportLost(f"{self.shown} has no certificate trusted here: {reason.verify_message}") from None
 
             return 0.0, self.masked(f"{type(reason).__name__}: {reason}")[:200]
 
@@ -346,7 +370,8 @@ class Callback:
             return _seconds(after), what
 
         meaning = MEANINGS.get(status, "retrying is pointless")
-        raise ReportFailed(f"{self.shown} refused the report with {what}: {meaning}")
+        failure = ReportLost if status == 413 else ReportFailed  # noqa: PLR2004 - too large for that way
+        raise failure(f"{self.shown} refused the report with {what}: {meaning}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -422,8 +447,14 @@ def _seconds(retry_after: str | None) -> float:
 # COMMAND ----------
 
 
-def connect() -> Callback:
-    """Return the callback that the job's parameters describe. Raises ReportFailed if they cannot be used."""
+def connect() -> Callback | None:
+    """Return the callback that the job's parameters describe; None if only the output of the run is read.
+
+    Raises ReportFailed if they cannot be used.
+    """
+    if not parameter("callback_url") and in_job():
+        return None
+
     timeout, delay = float(parameter("callback_timeout", "900")), float(parameter("callback_delay", "1"))
     return Callback(parameter("callback_url"), second_factor(), timeout, delay)
 
@@ -474,33 +505,32 @@ def _receiver_origin(scope: str, key: str) -> tuple[str, str, int]:
         ) from None
 
 
-def encode(result: object) -> bytes:
-    """Return the result as JSON. Raises TypeError or ValueError if it is not JSON, or is too large to be sent."""
+def encode(result: object, limit: int = MAX_BODY) -> bytes:
+    """Return the result as JSON. Raises TypeError or ValueError if it is not JSON, or has more bytes than `limit`."""
     try:
         body = json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise ValueError("the result is nested too deeply") from None
 
-    if len(body) > MAX_BODY:
+    if len(body) > limit:
         raise ValueError(
-            f"the result has {len(body)} bytes of JSON, but at most {MAX_BODY} can be sent: store it, and return where"
+            f"the result has {len(body)} bytes of JSON, but at most {limit} can be sent: store it, and return where"
         )
 
     return body
 
 
-def describe(error: Exception, callback: Callback) -> bytes:
+def describe(error: Exception, masked: Callable[[str], str]) -> dict[str, object]:
     """Return the failure report, at most about 10 KB: what was raised and where, without the value of any variable."""
     kind = type(error).__name__
     # `limit=-8` keeps the innermost frames. Only code is quoted, never locals.
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8))
-    message = callback.masked(f"{kind}: {error}")[:500]
-    report = {"message": message, "details": {"exception": kind, "traceback": callback.masked(trace)[-4000:]}}
-    return json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
+    details = {"exception": kind, "traceback": masked(trace)[-4000:]}
+    return {"message": masked(f"{kind}: {error}")[:500], "details": details}
 
 
 @contextlib.contextmanager
-def traced(callback: Callback) -> Iterator[Callback]:
+def traced(callback: Callback | None) -> Iterator[Callback | None]:
     """Make this run a part of the workflow's trace, if the standard variables say that the run is traced.
 
     `TRACEPARENT` in the environment then names the trace for what the work starts. Where OpenTelemetry is installed and
@@ -509,10 +539,10 @@ def traced(callback: Callback) -> Iterator[Callback]:
     trace = None
 
     # https://opentelemetry.io/docs/specs/otel/protocol/exporter/
-    if any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+    if callback is not None and any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
         trace = callback.traceparent()
 
-    if trace is None:
+    if callback is None or trace is None:
         yield callback
         return
 
@@ -535,28 +565,77 @@ def traced(callback: Callback) -> Iterator[Callback]:
         yield replace(callback, trace=headers.get("traceparent", trace))
 
 
-def main() -> None:
-    """Work and report. Raises the work's exception, or ReportFailed, so that the run is marked as failed."""
+def main() -> str | None:
+    """Work and report; return what is to be left in the output of the run, None outside Databricks.
+
+    Raises the work's exception, WorkFailed or ReportFailed, so that the run is marked as failed.
+    """
     with traced(connect()) as callback:
-        work_and_report(callback)
+        return work_and_report(callback)
 
 
-def work_and_report(callback: Callback) -> None:
-    """Do the work and report its result or its exception. Raises as `main` does."""
+def work_and_report(callback: Callback | None) -> str | None:
+    """Do the work and report its result or its exception. Returns and raises as `main` does."""
     try:
-        body = encode(work({name: parameter(name, default) for name, default in PARAMETERS.items()}))
+        result = work({name: parameter(name, default) for name, default in PARAMETERS.items()})
+        body = encode(result, MAX_OUTPUT if in_job() else MAX_BODY)
     except Exception as error:
-        try:
-            callback.failed(describe(error, callback))
-        except ReportFailed as refusal:
-            print(f"the failure could not be reported: {refusal}")
-
+        report_failure(error, callback)
         raise
 
-    callback.succeeded(body)
+    if callback is not None:
+        report_result(body, callback)
+
+    if not in_job():
+        return None
+
+    return f'{{"countersign": {FORMAT}, "outcome": "succeeded", "result": {body.decode()}}}'
+
+
+def report_result(body: bytes, callback: Callback) -> None:
+    """Report a result to the callback, unless it is only left in the output. Raises ReportFailed."""
+    if len(body) > MAX_BODY:
+        print(f"the result has {len(body)} bytes, too many for a callback: it is left in the output of the run")
+        return
+
+    try:
+        callback.succeeded(body)
+    except ReportLost as lost:
+        if not in_job():
+            raise
+
+        print(f"the result could not be reported, and is left in the output of the run: {lost}")
+
+
+def report_failure(error: Exception, callback: Callback | None) -> None:
+    """Report a failure of the work. Raises WorkFailed if the report was lost, so that it is in the run's output."""
+    if callback is None:
+        return
+
+    report = describe(error, callback.masked)
+
+    try:
+        callback.failed(json.dumps(report, ensure_ascii=False).encode("utf-8", "replace"))
+    except ReportFailed as refusal:
+        print(f"the failure could not be reported: {refusal}")
+
+        if isinstance(refusal, ReportLost) and in_job():
+            left = json.dumps({"countersign": FORMAT, "outcome": "failed", **report})
+            raise WorkFailed(f"{report['message']}\n{left}") from error
+
+
+def in_job() -> bool:
+    """Return whether this runs as a job's notebook, whose output can be read."""
+    return hasattr(globals().get("dbutils"), "notebook")
+
+
+def leave(output: str | None) -> None:
+    """End the run well, with this output."""
+    if output is not None:
+        globals()["dbutils"].notebook.exit(output)
 
 
 # COMMAND ----------
 
 if __name__ == "__main__":
-    main()
+    leave(main())

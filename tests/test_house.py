@@ -44,6 +44,7 @@ PLAN = (
     "orchestrator.worker",
     "orchestrator.workflows",
     "orchestrator.workflows.shop",
+    "orchestrator.workflows.summary",
     "orchestrator.__init__",
     "orchestrator.by_hand",
     "orchestrator.approvals",

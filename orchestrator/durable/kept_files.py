@@ -38,7 +38,7 @@ class KeptFiles:
         self._most_bytes = most_bytes
 
     async def read(self, key: str) -> bytes | None:
-        """Return what is kept under the key, None if nothing is."""
+        """Return what is kept under the key, None if nothing is or it cannot be read."""
         return await anyio.to_thread.run_sync(self._read, self._path(key))
 
     async def write(self, key: str, data: bytes) -> None:
@@ -59,7 +59,7 @@ class KeptFiles:
     def _read(self, path: Path) -> bytes | None:
         try:
             return path.read_bytes()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def _write(self, path: Path, data: bytes) -> None:

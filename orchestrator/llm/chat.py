@@ -159,7 +159,11 @@ class _Address:
 
     def headers(self, key: str) -> dict[str, str]:
         given = self.authorization()
-        headers = {"Accept": "text/event-stream, application/json", "Idempotency-Key": key}
+        headers = {
+            "Accept": "text/event-stream, application/json",
+            "Accept-Encoding": "identity",
+            "Idempotency-Key": key,
+        }
 
         return headers if given is None else headers | {"Authorization": given}
 

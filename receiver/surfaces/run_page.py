@@ -135,12 +135,10 @@ def decided(step: StepView) -> Decided | None:
     ended = step.ended_at or step.started_at
     first = step.asked is not None and outcome.kind == step.asked.question.decisions[0]
 
-    by = f"{outcome.subject}, an operator, by hand" if outcome.by == "operator" else outcome.subject or ""
-
     return Decided(
         what=step.name,
         decision=past(outcome.kind),
-        by=by,
+        by=f"the operator {outcome.subject}, by hand" if outcome.by == "operator" else outcome.subject or "",
         at=rfc3339(ended) if kept is None else kept.at,
         comment="" if kept is None else kept.comment,
         reason=outcome.reason,

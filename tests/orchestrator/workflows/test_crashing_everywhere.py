@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator import WorkflowCancelled, WorkflowExpired, WorkflowFailed
+from orchestrator.durable.kept_files import KeptFiles
+from orchestrator.llm.chat import LanguageModel
+from orchestrator.llm.replies import Reply
 from orchestrator.runs.loading import load_workflows
 from orchestrator.testing import Trial
-from orchestrator.workflows import approve_and_ship, databricks_pipeline, price_quote, process_order
+from orchestrator.web.pages import Page, PageRecord, Pages
+from orchestrator.workflows import approve_and_ship, databricks_pipeline, price_quote, process_order, summarize_website
 from orchestrator.workflows.shop.order_book import OrderBook
+from orchestrator.workflows.summary.answers import Answers
 
 if TYPE_CHECKING:
     from orchestrator.testing.trial.runs import Run
@@ -191,6 +196,49 @@ async def test_a_pipeline_that_is_cancelled_before_its_second_attempt(everywhere
         (job,) = trial.jobs.runs
 
         assert await error_of(run, WorkflowCancelled) == ("cancelled", job.run_id)
+
+
+class Newspaper(Pages):
+    """A page that is always there."""
+
+    async def fetch(self, url: str) -> Page:
+        text, at = "Keys open doors.", "2026-11-26T10:00:00.000Z"
+        record = PageRecord(url=url, final_url=url, title="News", digest=text, length=len(text), fetched_at=at)
+
+        return Page(record=record, text=text)
+
+
+class Talker(LanguageModel):
+    """A model that never says the same twice."""
+
+    name = "talker"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def ask(self, conversation: Any, *, key: str) -> Reply:
+        self.asked += 1
+
+        return Reply(text=f"Summary {self.asked}.")
+
+
+@BOTH
+async def test_summarize_website(tmp_path: Path, everywhere: bool) -> None:  # noqa: FBT001
+    talker = Talker()
+    doubles = {Pages: Newspaper(), LanguageModel: talker, Answers: Answers(KeptFiles(tmp_path))}
+
+    async with Trial(summarize_website, dependencies=doubles, crash_everywhere=everywhere) as trial:
+        run = await trial.start(summarize_website, {"url": "https://news.example.org/", "reviewer": ADA})
+
+        for number, decision in enumerate(["reject", "reject", "approve"], start=1):
+            question = await run.waiting(f"review-{number}")
+            await question.decide(decision, by=ADA, comment=f"Comment {number}.")
+
+        result = await run.result()
+
+    assert (result["status"], result["rounds"]) == ("approved", 3)
+    assert talker.asked == 3
 
 
 def test_each_workflow_that_ships_is_here() -> None:

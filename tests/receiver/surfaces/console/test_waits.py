@@ -56,7 +56,7 @@ async def test_an_operator_answers_a_question_and_it_is_recorded_as_theirs(here:
 
     page = seen(await window.client.get(answers[0].headers["location"]))
     assert "Your answer is recorded." in page
-    assert "Rejected by admin, an operator, by hand" in page
+    assert "Rejected by the operator admin, by hand" in page
     assert "Wait <b>for</b> spring." in page
     assert "Reason: Ada is on holiday." in page
     assert (await here.ended())["result"]["decision"] == "reject"

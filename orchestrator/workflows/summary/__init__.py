@@ -1,0 +1,1 @@
+"""What `summarize_website` owns: what the model is told, the summary without a model, and the drafts."""

@@ -1,0 +1,139 @@
+"""From the API to a page, a model and a mail server, and back: one summary, twice rejected and then approved."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from support.approving import ADA, link_in, seen
+from support.chatting import KEY as MODEL_KEY
+from support.chatting import ChatServer, chat_server
+from support.configuration import API_KEY, environment, fresh_key
+from support.plant import PATIENCE, pause
+from support.postbox import PASSWORD, Postbox, server
+from support.summarising import PAGE, TEXT
+from support.websites import website
+
+from orchestrator.config.settings import load_settings
+from orchestrator.engine import connect
+from orchestrator.worker import dependencies_opened, prepare_worker
+from orchestrator.workflows import summarize_website
+from receiver.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+KEY = {"Authorization": f"Bearer {API_KEY}"}
+
+
+@contextlib.asynccontextmanager
+async def service(directory: Path, engine_url: str, variables: dict[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
+    """Run the service and a worker, all of it from its settings."""
+    chosen = load_settings(variables, directory)
+    engine = await connect(chosen, work=True)
+    prepare_worker(engine, chosen, [summarize_website])
+    app = create_app(chosen, engine, {summarize_website.name: summarize_website})
+    transport = httpx2.ASGITransport(app=app)
+
+    async with (
+        dependencies_opened(engine, [summarize_website]),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", timeout=PATIENCE) as client,
+    ):
+        engine.start()
+
+        try:
+            yield client
+        finally:
+            await engine.stop()
+
+
+def variables_of(engine_url: str, chat: ChatServer, port: int, certificate: Path) -> dict[str, str]:
+    mail = f"smtp://countersign:{PASSWORD.replace(' ', '%20')}@localhost:{port}?from=asks@example.org"
+    given = environment(engine_url, LLM=chat.setting, FETCH_ALLOW="127.0.0.0/8", MAIL=mail, PAYLOAD_KEYS=fresh_key())
+
+    return given | {"SSL_CERT_FILE": str(certificate)}
+
+
+async def link_of_mail(postbox: Postbox, number: int) -> str:
+    while len(postbox.messages) < number:
+        await pause(0.02)
+
+    mail = postbox.messages[number - 1]
+    plain = mail.get_body(("plain",))
+    assert plain is not None
+    assert mail["To"] == ADA
+    return link_in(plain.get_content().replace("\r\n", "\n"))
+
+
+async def test_a_summary_from_the_start_to_the_approval(
+    tmp_path: Path,
+    engine_url: str,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    postbox = Postbox()
+
+    with server(postbox, certificate) as port:
+        async with website({"/keys": PAGE}) as site, chat_server() as chat:
+            variables = variables_of(engine_url, chat, port, certificate)
+
+            async with service(tmp_path, engine_url, variables) as client:
+                await begun(client, site.url("/keys"))
+                await rejected(client, await link_of_mail(postbox, 1), 1)
+                await rejected(client, await link_of_mail(postbox, 2), 2)
+                third = await link_of_mail(postbox, 3)
+
+                if engine_url == "memory://":
+                    await approved(client, third)
+
+            if engine_url != "memory://":
+                # Another process goes on.
+                async with service(tmp_path, engine_url, variables) as client:
+                    await approved(client, third)
+
+            assert [call.path for call in chat.calls] == ["/v1/chat/completions"] * 3
+            assert TEXT.decode() in chat.calls[0].prompt
+            assert "Comment 1." in chat.calls[2].prompt
+            assert len(site.requests) == 1
+
+    assert MODEL_KEY not in caplog.text
+
+
+async def begun(client: httpx2.AsyncClient, url: str) -> None:
+    started = await client.put(
+        "/workflows/summarize_website/1",
+        content=json.dumps({"url": url, "reviewer": ADA}),
+        headers=KEY | {"Content-Type": "application/json"},
+    )
+    assert (started.status_code, started.json()["state"]) == (201, "running")
+
+
+async def rejected(client: httpx2.AsyncClient, link: str, number: int) -> None:
+    """Reject the summary of a round: without a comment that is refused, and nothing is recorded."""
+    page = seen(await client.get(link))
+    assert f"Summary {number}." in page
+    assert f"Round {number} of 3" in page
+    assert ("Your comment on round 1 Comment 1." in page) == (number > 1)
+    refused = await client.post(link, data={"decision": "reject", "comment": " "})
+    assert refused.status_code == 422
+    assert "needs a reason" in refused.text
+    answer = await client.post(link, data={"decision": "reject", "comment": f"Comment {number}."})
+    assert answer.status_code == 303
+
+
+async def approved(client: httpx2.AsyncClient, link: str) -> None:
+    answer = await client.post(link, data={"decision": "approve"})
+    assert answer.status_code == 303
+    document: dict[str, Any] = (
+        await client.get("/workflows/summarize_website/1?steps=1", headers=KEY | {"Prefer": "wait=20"})
+    ).json()
+    assert document["state"] == "succeeded"
+    assert document["result"] == {"status": "approved", "summary": "Summary 3.", "rounds": 3}
+    assert not re.search(r"/approvals/|hunter", json.dumps(document))
