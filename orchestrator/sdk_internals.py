@@ -196,6 +196,11 @@ def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
 
 
+def send_of(client: Resonate) -> object:
+    """Return the function by which this client sends requests: the SDK's own, or what has replaced it."""
+    return client._sender._send_envelope
+
+
 def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[Any], Exception]) -> None:
     """Make `get_dependency` return these objects by the types given, and raise `missing(type)` where there is none.
 
@@ -227,16 +232,22 @@ async def acquire_task(client: Resonate, task_id: str, version: int, *, pid: str
     return await client._sender.task_acquire(task_id, version, pid, lease)
 
 
-def watch_ends(client: Resonate, watch: Callable[[PromiseSettleReq, PromiseRecord], None]) -> None:
+def watch_ends(
+    client: Resonate,
+    watch: Callable[[PromiseSettleReq, PromiseRecord], None],
+    headers: Callable[[PromiseSettleReq], dict[str, str] | None],
+) -> None:
     """Call `watch` each time that the engine has recorded the end of a function of this client. It must not raise.
 
     It gets what was asked for, and the record, payloads encoded. That may show another end, if somebody else was first.
+    The value that an end records gets these `headers`, which the SDK has no way to set.
     """
     sender = client._sender
     fulfill = sender.task_fulfill
 
     async def watched(id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:  # noqa: A002 - the SDK's name
-        record = await fulfill(id, version, action)
+        value = msgspec.structs.replace(action.value, headers=headers(action))
+        record = await fulfill(id, version, msgspec.structs.replace(action, value=value))
         watch(action, record)
 
         return record

@@ -16,6 +16,10 @@ FORMAT: Final = 1
 STEP_TAG: Final = "countersign:step"
 CALLBACK_TAG: Final = "countersign:callback"
 
+#: On a wait for people: who may answer it, and a keyed digest of each person asked, separated by spaces.
+AUDIENCE_TAG: Final = "countersign:audience"
+PEOPLE_TAG: Final = "countersign:people"
+
 #: On a wait for a machine: the outcomes that it allows, as a JSON list, where they are not the usual two.
 OUTCOMES_TAG: Final = "countersign:outcomes"
 
@@ -28,6 +32,10 @@ DEPTH_TAG: Final = "countersign:depth"
 
 #: Distinguishes a root from every other root with the same id.
 NONCE_TAG: Final = "countersign:nonce"
+
+#: A header of the value of a root that has ended: the state in which its workflow ended, for engines to search by. What
+#: is shown is read from the value itself.
+STATE_HEADER: Final = "countersign:state"
 
 #: Marks every wait, and every workflow's root, that counts from the moment at which it was created.
 OPENING: Final = {"countersign:opening": "bound"}

@@ -129,7 +129,7 @@ def _failed(engine: Engine, watch: Callable[[FailedTry], None] | None, failed: F
 def _log_ends(engine: Engine) -> None:
     ends = EndLog(engine.counts, lambda: engine.tracing)
     engine.resonate.with_dependency(ends)
-    watch_ends(engine.resonate, ends.recorded)
+    watch_ends(engine.resonate, ends.recorded, ends.headers)
     engine.watch_expired(ends.expired)
 
 

@@ -36,6 +36,7 @@ from receiver.surfaces.callbacks import Callbacks
 from receiver.surfaces.cancels import Cancels
 from receiver.surfaces.console import Console
 from receiver.surfaces.edge import Edge
+from receiver.surfaces.lists import Lists
 from receiver.surfaces.operations import Operations
 from receiver.surfaces.webhooks import Webhooks
 from receiver.surfaces.workflows import Workflows
@@ -223,6 +224,7 @@ def assemble(
             *webhooks.routes(),
             *by_hand.routes(),
             *starting.routes(),
+            *Lists(edge, api_keys=api_keys).routes(),
             *operations.routes(),
             *console.routes(),
         ],

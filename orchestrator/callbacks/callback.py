@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from resonate.error import ApplicationError
 
 from orchestrator.callbacks.address import Address
+from orchestrator.callbacks.answerers import Answerers
 from orchestrator.callbacks.choices import USUAL, choice_tags
 from orchestrator.callbacks.outcomes import Outcome, body_of, is_envelope, read_outcome
 from orchestrator.callbacks.question import Inquiry
+from orchestrator.engine import Engine
 from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
 from orchestrator.sdk_internals import no_longer_awaited
 
@@ -122,7 +124,7 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     Raises:
         ValueError: a name that is not 1 to 64 of `A-Za-z0-9._-`, or a deadline under a second.
     """
-    return await _open(ctx, name, deadline, audience=audience, subject=subject, outcomes=outcomes)
+    return await _open(ctx, name, deadline, answerers=Answerers(audience=audience, subject=subject), outcomes=outcomes)
 
 
 async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
@@ -143,8 +145,7 @@ async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
         ctx,
         name,
         deadline,
-        audience="approver",
-        subject=people[0],
+        answerers=Answerers(audience="approver", subject=people[0], people=people),
         outcomes=tuple(question.decisions),
         holding=inquiry,
     )
@@ -155,8 +156,7 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
     name: str,
     deadline: timedelta,
     *,
-    audience: Audience,
-    subject: str,
+    answerers: Answerers,
     outcomes: tuple[str, ...],
     holding: Callable[[str], object] | None = None,
 ) -> Callback:
@@ -166,7 +166,12 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
     if deadline < _SHORTEST:
         raise ValueError(f"the callback {name!r} needs a deadline of at least 1 second")
 
-    noted = choice_tags(outcomes) if holding is None else None
+    choices = choice_tags(outcomes) if holding is None else {}
+
+    if holding is None and not answerers.is_usual:
+        holding = answerers.stored
+
+    noted = {**choices, **answerers.tags(ctx.get_dependency(Engine).people)}
     future = ctx.wait(name, deadline=deadline, holding=holding, noted=noted)
 
     async def address() -> Address:
@@ -175,8 +180,8 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
         return Address(
             promise_id=promise_id,
             callback=name,
-            audience=audience,
-            subject=subject,
+            audience=answerers.audience,
+            subject=answerers.subject,
             outcomes=outcomes,
             opened_at=ctx.opened_at(promise_id),
         )

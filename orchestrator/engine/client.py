@@ -12,6 +12,7 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.counts import Counts
 from orchestrator.engine.expiry_look import ends_plain_promises
 from orchestrator.engine.marks import PromiseMarks
+from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.process_time import ProcessTime
 from orchestrator.engine.promises import Promises
 from orchestrator.engine.tasks import Tasks
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.marks import Marks
     from orchestrator.engine.open_waits import LookAtWaits, OpenWaits
+    from orchestrator.engine.promises import Unseal
+    from orchestrator.engine.search import Search
     from orchestrator.engine.tasks import TaskState
 
 logger = logging.getLogger(__name__)
@@ -69,6 +72,9 @@ class Engine:
         marks: Marks | None = None,
         watch_expired: Callable[[Callable[[PromiseRecord], None]], None] | None = None,
         open_waits: LookAtWaits | None = None,
+        search: Search | None = None,
+        people: PeopleDigests | None = None,
+        unseal: Unseal | None = None,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         process_time: ProcessTime | None = None,
@@ -78,9 +84,11 @@ class Engine:
         #: Whether the engine lives in this process, so that workers must too.
         self.embedded: Final = embedded
         self.seconds: Final = seconds
-        self.promises: Final = Promises(resonate.promises, seconds=seconds)
+        self.promises: Final = Promises(resonate.promises, seconds=seconds, unseal=unseal)
         self.tasks: Final = Tasks(resonate, seconds=seconds, held=held)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
+        #: The digests by which waits are found that are put to a person.
+        self.people: Final = people if people is not None else PeopleDigests()
         #: Where this process's spans go.
         self.tracing = tracing if tracing is not None else Tracing()
         #: What this process did, counted.
@@ -100,6 +108,15 @@ class Engine:
         self._close = close
         self._watch_expired = watch_expired
         self._open_waits = open_waits
+        self._search = search
+
+    @property
+    def search(self) -> Search:
+        """What searches this engine for workflows and open waits."""
+        if self._search is None:
+            raise EngineUnavailable("this engine cannot be searched")
+
+        return self._search
 
     async def open_waits(self) -> OpenWaits | None:
         """Return how many waits are open, as of some seconds ago; None where that cannot be had cheaply."""

@@ -28,8 +28,9 @@ from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
-from orchestrator.engine.encryption.sealing import seal
+from orchestrator.engine.encryption.sealing import seal, unsealed
 from orchestrator.engine.open_waits import SharedLook, waits_by_search
+from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.retrying import RetryingNetwork
@@ -102,6 +103,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 open_waits=SharedLook(look, seconds=seconds),
+                people=PeopleDigests(settings.payload_keys),
+                unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),
             )
         case "postgres":
@@ -128,6 +131,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 probe=SchemaProbe(sessions),
                 open_waits=SharedLook(sessions.open_waits, seconds=seconds),
+                people=PeopleDigests(settings.payload_keys),
+                unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),
                 wait=outbox.wait_settled,
                 close=outbox.stop,
@@ -172,6 +177,9 @@ async def embedded_engine(
         held=lambda task_id: _task_in(embedded, task_id),
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,
+        search=embedded.search(seconds=seconds),
+        people=PeopleDigests(settings.payload_keys),
+        unseal=partial(unsealed, resonate),
         tracing=Tracing.configured(wanted=settings.traces),
     )
 

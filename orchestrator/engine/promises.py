@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from resonate.error import ResonateError, ServerError
+from resonate.error import Base64DecodeError, ResonateError, SerializationError, ServerError
 from resonate.types import Value
 
 from orchestrator.engine.turns import Turns
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     type _Call = Callable[[], Awaitable[PromiseRecord]]
+    type Unseal = Callable[[PromiseRecord], Awaitable[PromiseRecord]]
 
 _NOT_FOUND = 404
 
@@ -36,9 +37,10 @@ class Promises:
     Only a few calls about one promise run at once. Further calls wait for those, and waiting reads share one call.
     """
 
-    def __init__(self, promises: SDKPromises, *, seconds: float) -> None:
+    def __init__(self, promises: SDKPromises, *, seconds: float, unseal: Unseal | None = None) -> None:
         self._promises = promises
         self._seconds = seconds
+        self._unseal = unseal
         self._turns = Turns(AT_ONCE)
 
     async def get(self, promise_id: str) -> PromiseRecord:
@@ -48,6 +50,23 @@ class Promises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
         return await self._bounded(promise_id, self._turns.share, lambda: self._promises.get(promise_id))
+
+    async def decoded(self, record: PromiseRecord) -> PromiseRecord | None:
+        """Return a record that a search found, its payloads decoded as by `get`; None if they cannot be read.
+
+        Raises:
+            EngineUnavailable: whether they can be read is not known.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                plain = record if self._unseal is None else await self._unseal(record)
+
+                return self._promises.codec.decode_promise(plain)
+
+        except (SerializationError, Base64DecodeError):
+            return None
+        except (TimeoutError, ResonateError) as error:
+            raise EngineUnavailable(f"the request to the engine failed ({type(error).__name__})") from error
 
     async def create(
         self,

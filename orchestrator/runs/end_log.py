@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.runs.root_ids import name_of_root
+from orchestrator.stored_names import STATE_HEADER
 from orchestrator.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ class EndLog:
             del self._returned[next(iter(self._returned))]
 
         self._returned[root_id] = ending, trace
+
+    def headers(self, asked: PromiseSettleReq) -> dict[str, str] | None:
+        """Return the headers for the end of a workflow, by which an engine finds it; None for other ends."""
+        ending, _ = self._returned.get(asked.id, (None, None))
+
+        return None if ending is None or asked.state != "resolved" else {STATE_HEADER: ending.state}
 
     def recorded(self, asked: PromiseSettleReq, record: PromiseRecord) -> None:
         """Log the end of a workflow if the engine recorded what its code returned."""

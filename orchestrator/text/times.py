@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from datetime import timedelta
+from typing import Final
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -19,6 +16,32 @@ _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+
+
+_RFC_3339: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def microseconds(text: str) -> int:
+    """Return a time written as RFC 3339 has it, in microseconds since the epoch, rounded down.
+
+    Raises:
+        ValueError: it is written in another way, or there is no such time. A leap second is none here.
+    """
+    found = _RFC_3339.fullmatch(text)
+
+    if found is None:
+        raise ValueError("not a time as RFC 3339 has it")
+
+    day, time, fraction, offset = found.groups()
+
+    moment = datetime.fromisoformat(f"{day}T{time}.{(fraction or '0')[:6]:0<6}{offset.upper()}")
+
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def utc(milliseconds: int) -> datetime:

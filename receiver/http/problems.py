@@ -40,6 +40,7 @@ ProblemName = Literal[
     "invalid-id",
     "invalid-input",
     "invalid-key",
+    "invalid-parameter",
     "invalid-proof",
     "invalid-signature",
     "invalid-token",
@@ -64,6 +65,7 @@ ProblemName = Literal[
 PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "two-tokens": (400, "A token was given in two places"),
     "invalid-key": (400, "The idempotency key is not usable"),
+    "invalid-parameter": (400, "A parameter in the query is not usable"),
     "malformed-body": (400, "The body is not what was expected"),
     "bad-token": (400, "The signed delivery names no wait of ours"),
     "repeated-signature": (400, "A header that the signature needs is repeated"),

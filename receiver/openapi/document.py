@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.callbacks.claims import PATHS
 from receiver.openapi.by_hand import by_hand_paths
+from receiver.openapi.lists import list_paths, list_schemas
 from receiver.openapi.operation import KEY_PROBLEMS, operation
 from receiver.openapi.pages import approval_path
 from receiver.openapi.parts import (
@@ -56,11 +57,12 @@ class Described(Protocol):
 
 def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
     """Return the OpenAPI document for these workflows."""
-    schemas = shared_schemas()
+    schemas = shared_schemas() | list_schemas()
     paths: Json = {
         **_callback_paths(),
         f"{PATHS['approver']}/{{token}}": approval_path(),
         **_webhook_paths(),
+        **list_paths(),
         **_workflow_paths(sorted(workflows, key=lambda known: known.name), schemas),
         **_operation_paths(),
     }

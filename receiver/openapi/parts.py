@@ -18,7 +18,7 @@ type Json = dict[str, Any]
 
 SCHEMAS: Final = "#/components/schemas/"
 
-_STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
+STATES: Final = ("running", "succeeded", "failed", "expired", "cancelled")
 
 
 #: What an answer that was given by hand says beyond others.
@@ -36,14 +36,14 @@ def schemas() -> Json:
     workflow = {
         "workflow": text,
         "id": text,
-        "state": {"enum": list(_STATES)},
+        "state": {"enum": list(STATES)},
         "result": {"description": "What the workflow returned, if it succeeded."},
         "error": object_of({"message": text}, ("message",)),
     }
     step = {
         "id": text,
         "name": text,
-        "state": {"enum": list(_STATES)},
+        "state": {"enum": list(STATES)},
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }

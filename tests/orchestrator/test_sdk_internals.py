@@ -44,6 +44,7 @@ from orchestrator.sdk_internals import (
     refuse_tasks,
     replace_effects,
     replace_send,
+    send_of,
     sleeper_of,
     state_of,
     suspend_until_settled,
@@ -489,7 +490,9 @@ async def test_all_requests_of_a_client_can_be_sent_by_something_else() -> None:
 
         return watched
 
+    own = send_of(resonate)
     replace_send(resonate, replacement)
+    assert send_of(resonate) != own
     await resonate.promises.create("p", 2**42, Value(), {})
     await resonate.promises.get("p")
     await resonate.stop()
@@ -558,7 +561,7 @@ async def test_a_task_is_active_until_it_has_ended(tmp_path: Path) -> None:
 async def test_the_end_of_a_function_is_seen_once_the_engine_has_recorded_it() -> None:
     seen = []
     client = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
-    watch_ends(client, lambda asked, record: seen.append((asked, record)))
+    watch_ends(client, lambda asked, record: seen.append((asked, record)), lambda asked: {"seen": asked.id})
 
     async def answer(_: Context) -> int:
         return 7
@@ -570,5 +573,6 @@ async def test_the_end_of_a_function_is_seen_once_the_engine_has_recorded_it() -
     ((asked, record),) = seen
     assert (asked.id, record.id, record.state) == ("root.1", "root.1", "resolved")
     assert record.value.data == asked.value.data
+    assert record.value.headers == {"seen": "root.1"}
     assert record.settled_at is not None
     assert record.settled_at >= record.created_at > 0

@@ -26,9 +26,10 @@ from orchestrator.engine.embedded.marks import FileMarks, MemoryMarks
 from orchestrator.engine.embedded.memory.lineages import expired_roots, origin_of
 from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
+from orchestrator.engine.embedded.search import EmbeddedSearch
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
 from orchestrator.engine.embedded.ticker import RESOLUTION, Ticker
-from orchestrator.engine.open_waits import waits_among
+from orchestrator.engine.open_waits import OpenWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.embedded.disk.journal import Journal
     from orchestrator.engine.embedded.memory.state import IndexedState
-    from orchestrator.engine.open_waits import OpenWaits
 
 OK: Final = 200
 _MS: Final = timedelta(milliseconds=1)
@@ -92,6 +92,10 @@ class EmbeddedConnection:
         """Return the engine's marks; `seconds` bounds every call on them."""
         return MemoryMarks() if self._path is None else FileMarks(self._durable, seconds=seconds)
 
+    def search(self, *, seconds: float) -> EmbeddedSearch:
+        """Return what searches this engine; `seconds` bounds every search."""
+        return EmbeddedSearch(self._durable, seconds=seconds)
+
     @property
     def leases(self) -> dict[str, int]:
         """The tasks that run in this process, with the version of their lease; see `LeaseKeeper`."""
@@ -99,7 +103,9 @@ class EmbeddedConnection:
 
     async def open_waits(self) -> OpenWaits:
         """Return how many waits are open now."""
-        return waits_among(self.state.open_waits)
+        count, oldest_at = self.state.catalogue.open_waits()
+
+        return OpenWaits(count=count, oldest_at=oldest_at)
 
     def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
         """Call `watch` with the root of each workflow that ends at its own timeout, once that is on disk."""

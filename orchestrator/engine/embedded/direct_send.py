@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from resonate.error import ServerError
-from resonate.types import PromiseRecord, Value
 
+from orchestrator.engine.embedded.state_records import as_record
 from orchestrator.engine.records import record_places
 from orchestrator.sdk_internals import replace_send
 
@@ -21,8 +21,6 @@ _ERROR: Final = 400
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
-_decode_value: Final = msgspec.json.Decoder(Value).decode
-_EMPTY: Final = Value()
 
 
 def send_directly(resonate: Resonate, connection: EmbeddedConnection) -> None:
@@ -58,37 +56,9 @@ class DirectSend:
         del reply["kind"], reply["corrId"]
 
         for container, key in record_places(reply):
-            container[key] = _record(container[key])
+            container[key] = as_record(container[key])
 
         if status >= _ERROR and not (allow_409 and status == _CONFLICT):
             raise ServerError(status, reply.get("error", f"server error (status {status})"))
 
         return status, reply
-
-
-def _record(found: Any) -> Any:
-    """Return a record of the state machine in the SDK's type; as plain data if it does not have the form of one."""
-    if found is None:
-        return None
-
-    try:
-        return PromiseRecord(
-            id=found["id"],
-            state=found["state"],
-            param=_value(found["param"]),
-            value=_value(found["value"]),
-            tags=dict(found["tags"]),
-            timeout_at=found["timeoutAt"],
-            created_at=found["createdAt"],
-            settled_at=found.get("settledAt"),
-        )
-    except msgspec.ValidationError:
-        return _decode(_encode(found))
-
-
-def _value(stored: Any) -> Value:
-    """Return a param or a value in the SDK's type: as the state keeps it, or as the request under way brought it."""
-    if stored is None:
-        return _EMPTY
-
-    return _decode_value(stored) if isinstance(stored, msgspec.Raw) else msgspec.convert(stored, Value)

@@ -115,6 +115,11 @@ class DurableState:
         if self._commits is not None:
             await self._commits.close()
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a journal, where finished lineages may be that are not in memory."""
+        return self._commits is not None
+
     def time(self) -> int:
         """Return the time for the next step, in milliseconds. It never goes back."""
         self._at = max(self._at, self._clock())

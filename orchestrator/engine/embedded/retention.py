@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.engine.embedded.disk.journal import Journal
+from orchestrator.engine.embedded.disk.root_rows import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,6 +138,7 @@ class Housekeeping:
                 self._state.snapshot(origin),
                 transient=self._state.is_transient(origin),
                 finished_at=self._state.finished_at(origin),
+                root=row_of(self._state.promises.get(origin)),
             )
             self._unchanged.discard(origin)
 

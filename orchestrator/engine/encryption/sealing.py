@@ -38,7 +38,7 @@ from orchestrator.engine.encryption.record_reader import PayloadMarker, RecordRe
 from orchestrator.engine.records import record_of, record_places
 from orchestrator.errors import StoreTampered
 from orchestrator.failures import failure_of
-from orchestrator.sdk_internals import replace_send
+from orchestrator.sdk_internals import replace_send, send_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,17 @@ def seal(resonate: Resonate, cipher: PayloadCipher, marker: PayloadMarker) -> No
     `marker` is the encryptor that the client was created with.
     """
     replace_send(resonate, lambda send: Seal(send, cipher, marker))
+
+
+async def unsealed(resonate: Resonate, record: PromiseRecord) -> PromiseRecord:
+    """Return a record that came another way than by this client's requests, with its payloads opened as theirs are.
+
+    Raises:
+        PayloadKeyUnknown: as for `Seal`.
+    """
+    send = send_of(resonate)
+
+    return await send.opened(record) if isinstance(send, Seal) else record
 
 
 class Seal:
@@ -98,6 +109,10 @@ class Seal:
             self._known.drop(data["id"])
 
         return status, reply
+
+    async def opened(self, record: PromiseRecord) -> PromiseRecord:
+        """Return a record with its payloads opened, or as a failure, as in every reply."""
+        return await self._opened(record, anchor_of(record), None, runs=False)
 
     # Sealing
 
@@ -139,7 +154,9 @@ class Seal:
     def _settled(self, request: PromiseSettleReq, anchor: str) -> PromiseSettleReq:
         place = value_place(request.id, request.state, anchor)
 
-        return msgspec.structs.replace(request, value=Value(data=self._payload(request.value.data, place)))
+        data = self._payload(request.value.data, place)
+
+        return msgspec.structs.replace(request, value=Value(headers=request.value.headers, data=data))
 
     def _payload(self, data: str | None, place: bytes) -> str:
         plain = _NOTHING if data is None else self._marker.decrypt(payload_of(data))

@@ -11,7 +11,6 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.engine.embedded.disk import mark_table
 from orchestrator.engine.embedded.disk.engine_file import create_schema
 from orchestrator.engine.embedded.disk.journal import Journal
 
@@ -70,7 +69,7 @@ class MemoryJournal(Journal):
         """Return what the database holds."""
         self._db = self._database
         recovered = self._checked()
-        mark_table.create_mark_table(self._connection())
+        self._create_tables()
 
         return recovered
 

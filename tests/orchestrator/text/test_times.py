@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from orchestrator.text.times import duration, retry_after, rfc3339, time_left, to_the_minute, to_the_second, utc
+from orchestrator.text.times import (
+    duration,
+    microseconds,
+    retry_after,
+    rfc3339,
+    time_left,
+    to_the_minute,
+    to_the_second,
+    utc,
+)
 
 MOMENT = datetime(2026, 11, 1, 8, 5, 9, 987_000, tzinfo=UTC)
 
@@ -60,6 +69,44 @@ def test_the_time_left_is_shown_in_its_largest_unit(seconds: float, text: str) -
 )
 def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01t00:00:01z", 1),
+        ("1970-01-01 00:00:01.25+00:00", 1.25),
+        ("1970-01-01T00:00:00.000001999Z", 0.000001),
+        ("1970-01-01T00:00:00-01:30", 5400),
+        ("1969-12-31T23:59:59.5Z", -0.5),
+        ("2026-11-21T08:00:00.5+01:00", 1_795_244_400.5),
+    ],
+)
+def test_a_time_as_rfc_3339_has_it_is_read_to_the_microsecond(text: str, seconds: float) -> None:
+    assert microseconds(text) == round(seconds * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "now",
+            "2026-11-21",
+            "2026-11-21T08:00:00",
+            "2026-11-21T08:00Z",
+            "20261121T080000Z",
+            "2026-W47-6T08:00:00Z",
+        ),
+        *("2026-02-30T00:00:00Z", "2026-11-21T24:00:01Z", "2026-11-21T08:00:60Z", "2026-11-21T08:00:00+99:00"),
+        *("0000-01-01T00:00:00Z", "2026-11-21T08:00:00.Z", "٢٠٢٦-11-21T08:00:00Z"),
+        "2026-11-21T08:00:00Z\n",
+    ],
+)
+def test_any_other_text_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time|day|month|hour|second|offset|range|year"):
+        microseconds(text)
 
 
 @pytest.mark.parametrize(

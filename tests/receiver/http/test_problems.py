@@ -26,6 +26,7 @@ STATUSES = {
     "bad-token": 400,
     "repeated-signature": 400,
     "invalid-key": 400,
+    "invalid-parameter": 400,
     "malformed-body": 400,
     "invalid-token": 401,
     "invalid-proof": 401,

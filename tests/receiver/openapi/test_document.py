@@ -24,6 +24,8 @@ PATHS = {
     "/approvals/{token}": {"get", "post"},
     "/webhooks/{source}": {"post"},
     "/webhooks/{source}/{token}": {"post"},
+    "/workflows": {"get"},
+    "/waits": {"get"},
     "/workflows/{name}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
     "/workflows/{name}/{id}/callbacks/{callback}": {"post"},
@@ -132,7 +134,7 @@ def test_every_security_scheme_is_defined(described: dict[str, Any]) -> None:
 
 def test_workflow_operations_need_a_key_and_callbacks_a_token(described: dict[str, Any]) -> None:
     for path, operation, _ in operations(described):
-        if path.startswith("/workflows/") or path == "/metrics":
+        if path.startswith("/workflows") or path in {"/metrics", "/waits"}:
             assert operation["security"] == [{"apiKey": []}]
         elif path.startswith("/callbacks") and "{token}" not in path:
             assert operation["security"] == [{"callbackToken": []}]

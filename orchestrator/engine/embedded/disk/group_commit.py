@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from resonate.connections.local import OutgoingMessage
 
     from orchestrator.engine.embedded.disk.journal import Journal
+    from orchestrator.engine.embedded.disk.root_rows import RootRow
     from orchestrator.engine.embedded.disk.writes import Recovered
 
 logger = logging.getLogger(__name__)
@@ -120,9 +121,17 @@ class GroupCommit:
             self.add([(origin, None) for origin in origins], at)
             self._open.writes.gone += origins
 
-    def snapshot(self, origin: str, state: bytes, *, transient: bool = False, finished_at: int | None = None) -> None:
+    def snapshot(
+        self,
+        origin: str,
+        state: bytes,
+        *,
+        transient: bool = False,
+        finished_at: int | None = None,
+        root: RootRow | None = None,
+    ) -> None:
         """Queue a whole lineage as it is now, which replaces all its rows so far; see `Snapshot`. For `fill` only."""
-        self._open.writes.snapshots.append(Snapshot(origin, self._last, transient, finished_at, state))
+        self._open.writes.snapshots.append(Snapshot(origin, self._last, transient, finished_at, state, root))
         self._uncovered.pop(origin, None)
 
     def archive(self, origin: str) -> None:

@@ -67,6 +67,7 @@ class ScheduleImage(msgspec.Struct, array_like=True, tag="s", frozen=True, gc=Fa
 type Image = NewPromise | ChangedPromise | TaskImage | ScheduleImage
 
 _decoder: Final = msgspec.json.Decoder(list[NewPromise | ChangedPromise | TaskImage | ScheduleImage])
+_splitter: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -127,15 +128,38 @@ def decode(data: bytes) -> list[NewPromise | ChangedPromise | TaskImage | Schedu
     Raises:
         ImageError: these bytes are not what was written.
     """
+    try:
+        return _decoder.decode(_body(data))
+    except msgspec.MsgspecError as error:
+        raise ImageError("the record has a form that this version does not know") from error
+
+
+def _body(data: bytes) -> bytes:
     body = data[CHECKSUM_BYTES:]
 
     if zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "big") != data[:CHECKSUM_BYTES]:
         raise ImageError("the checksum does not match")
 
+    return body
+
+
+def root_image(data: bytes, origin: str) -> DurablePromise | None:
+    """Return the root of a lineage out of its encoded images, without decoding the others; None if it is not there.
+
+    Raises:
+        ImageError: these bytes are not what was written.
+    """
+    start = b'["P",' + _encoder.encode(origin) + b","
+
     try:
-        return _decoder.decode(body)
+        for image in _splitter.decode(_body(data)):
+            if bytes(memoryview(image)[: len(start)]) == start:
+                return _promise(msgspec.json.decode(image, type=NewPromise))
+
     except msgspec.MsgspecError as error:
         raise ImageError("the record has a form that this version does not know") from error
+
+    return None
 
 
 class LineageImage:

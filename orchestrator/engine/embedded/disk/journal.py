@@ -19,18 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.private_files import make_folder
-from orchestrator.engine.embedded.disk import loading, mark_table, statements
+from orchestrator.engine.embedded.disk import loading, mark_table, root_table, statements
 from orchestrator.engine.embedded.disk.engine_file import beside, check_header, create, lock
 from orchestrator.engine.embedded.disk.images import ImageError
 from orchestrator.errors import JournalUnusable
 from orchestrator.text.display import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
+    from resonate.connections.local import DurablePromise
+
     from orchestrator.engine.embedded.disk.images import LineageImage
     from orchestrator.engine.embedded.disk.writes import Recovered, Writes
+    from orchestrator.engine.search import Position, RootSearch
 
 PROBE_BYTES: Final = 256 * 1024
 SPARE_PAGES: Final = 1024
@@ -63,7 +67,7 @@ class Journal:
             check_header(self.path)
             self._connect()
             recovered = self._checked()
-            mark_table.create_mark_table(self._connection())
+            self._create_tables()
 
         except (sqlite3.Error, OSError, ImageError) as error:
             self.close(checkpoint=False)
@@ -98,6 +102,14 @@ class Journal:
         """Return at most `limit` lineages that finished before `cutoff` (milliseconds), the oldest first."""
         query = "SELECT origin FROM finished WHERE transient = ? AND at < ? ORDER BY at LIMIT ?"
         return [origin for (origin,) in self._connection().execute(query, (transient, cutoff, limit))]
+
+    def find_roots(self, search: RootSearch) -> list[Position]:
+        """Return the finished workflows to be found, at most as many as the search's limit and one more."""
+        return root_table.find_roots(self._connection(), search)
+
+    def read_roots(self, origins: Sequence[str]) -> dict[str, DurablePromise | None]:
+        """Return the roots of these finished lineages; None for one that is damaged, and none that is not here."""
+        return root_table.read_roots(self._connection(), origins)
 
     def has_mark(self, digest: bytes) -> bool:
         """Return whether this digest is among the marks."""
@@ -155,6 +167,11 @@ class Journal:
             raise sqlite3.ProgrammingError("the file is not open")
 
         return self._db
+
+    def _create_tables(self) -> None:
+        """Create the tables that files of the first versions do not have."""
+        mark_table.create_mark_table(self._connection())
+        root_table.create_root_table(self._connection())
 
     def _connect(self) -> None:
         self._db = db = sqlite3.connect(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from orchestrator.engine.embedded.disk.root_rows import RootRow
     from orchestrator.engine.embedded.disk.writes import Row, Snapshot, Writes
 
 ROWS_PER_STATEMENT: Final = 64
@@ -34,6 +35,7 @@ def write(db: sqlite3.Connection, writes: Writes) -> None:
 
         _delete(db, "lineages", writes.gone)
         _delete(db, "finished", writes.gone)
+        _delete(db, "roots", writes.gone)
         _replace(db, writes.snapshots)
 
         if writes.trim is not None:
@@ -53,6 +55,13 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
 
         raise
+
+
+def insert_roots(db: sqlite3.Connection, roots: Sequence[RootRow]) -> None:
+    """Add these workflows to those that are listed, or replace them there."""
+    if roots:
+        sql = f"INSERT OR REPLACE INTO roots VALUES {_placeholders(len(roots), 4)}"  # noqa: S608 - placeholders only
+        db.execute(sql, list(chain.from_iterable(roots)))
 
 
 def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
@@ -83,6 +92,7 @@ def _replace(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
             fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in finished]
             db.execute(sql, [value for row in fields for value in row])
             _delete(db, "lineages", [it.origin for it in finished])
+            insert_roots(db, [it.root for it in finished if it.root is not None])
 
 
 def _placeholders(rows: int, columns: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from orchestrator.engine.embedded.disk.images import LineageImage
+    from orchestrator.engine.embedded.disk.root_rows import RootRow
 
 
 class Row(NamedTuple):
@@ -20,13 +21,17 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A whole lineage as it was after row `seq`. With `finished_at` it is over, and will be kept on disk only."""
+    """A whole lineage as it was after row `seq`. With `finished_at` it is over, and will be kept on disk only.
+
+    `root` is how it is listed then, None if it is no workflow.
+    """
 
     origin: str
     seq: int
     transient: bool
     finished_at: int | None
     state: bytes
+    root: RootRow | None = None
 
 
 @dataclass(slots=True)

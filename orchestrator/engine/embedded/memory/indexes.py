@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from resonate.connections.local import DurablePromise, OutgoingMessage, ServerState, Task, extract_action_data
 
+from orchestrator.engine.embedded.memory.catalogue import Catalogue
 from orchestrator.engine.embedded.memory.changes import ChangeLog
 from orchestrator.engine.embedded.memory.compact import NO_IDS, Compactor, compact_task, own
 from orchestrator.engine.embedded.memory.deadlines import Deadlines
 from orchestrator.engine.embedded.memory.lineages import Lineages, origin_of
-from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +53,7 @@ class Indexed(ServerState):
         self._awaiting: dict[str, set[str]] = {}
         self._promise_deadlines = Deadlines()
         self._task_deadlines = Deadlines()
-        #: When each open wait was opened, in milliseconds.
-        self.open_waits: dict[str, int] = {}
+        self.catalogue = Catalogue()
         self._executes: dict[str, OutgoingMessage] = {}
         #: Tasks that the step under way announces again.
         self._unreported: frozenset[str] | set[str] = frozenset()
@@ -129,13 +128,16 @@ class Indexed(ServerState):
         """Remove the deadline of a promise. Upstream calls this for every promise it settles."""
         origin = origin_of(promise_id)
         self._changed.promise(promise_id)
-        self.open_waits.pop(promise_id, None)
+        promise = self.promises.get(promise_id)
+
+        if promise is not None:
+            self.catalogue.settled(promise)
 
         # Only promises with a task were counted (see `set_p_timeout`); others may have a deadline as well.
         if self._promise_deadlines.remove(promise_id) and promise_id in self.tasks:
             self._lineages.of(origin).running -= 1
 
-        self._lineages.close(origin, self.promises.get(origin), self._now)
+        self._lineages.close(origin, promise if promise_id == origin else self.promises.get(origin), self._now)
 
     def set_t_timeout(self, task_id: str, typ: int, timeout: int) -> None:
         """Set when the lease of a task lapses, or when it is announced again."""
@@ -271,10 +273,9 @@ class Indexed(ServerState):
         if branch is not None:
             self._branches.setdefault(branch, []).append(promise.id)
 
-        if promise.state == "pending":
-            if CALLBACK_TAG in compact.tags:
-                self.open_waits[promise.id] = promise.created_at
-        else:
+        self.catalogue.added(compact)
+
+        if promise.state != "pending":
             root = compact if promise.id == origin else self.promises.get(origin)
             self._lineages.close(origin, root, self._now)
 

@@ -212,9 +212,8 @@ class IndexedState(Indexed):
                 del self._branches[branch]
 
         for id_ in lineage.promises:
-            del self.promises[id_]
+            self.catalogue.dropped(self.promises.pop(id_))
             self.tasks.pop(id_, None)
-            self.open_waits.pop(id_, None)
             self._awaiting.pop(id_, None)
             self._promise_deadlines.remove(id_)
             self._task_deadlines.remove(id_)
