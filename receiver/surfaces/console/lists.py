@@ -102,7 +102,8 @@ class Lists:
             "console_workflows.html",
             visit.frame,
             rows=[drawn_workflow(visit.frame, row, now) for row in page.rows],
-            given=given,
+            given=_filled(given, ("name", "state", "since", "until")),
+            filtered=bool(given),
             names=self._names,
             states=STATES,
             next=_next(given, page, scope),
@@ -130,7 +131,8 @@ class Lists:
             "console_waits.html",
             visit.frame,
             rows=[drawn_wait(visit.frame, row, now) for row in page.rows],
-            given=given,
+            given=_filled(given, ("person", "workflow", "audience")),
+            filtered=bool(given),
             names=self._names,
             next=_next(given, page, scope),
             first=_first(given),
@@ -187,6 +189,11 @@ def _given(request: Request, names: Collection[str]) -> dict[str, str]:
             given[name] = values[0]
 
     return given
+
+
+def _filled(given: Mapping[str, str], names: Collection[str]) -> Mapping[str, str]:
+    """Return the values of a form's fields, empty where nothing was given."""
+    return {name: given.get(name, "") for name in names}
 
 
 def _one_of[Choice: str](given: Mapping[str, str], name: str, choices: Collection[Choice]) -> Choice | None:

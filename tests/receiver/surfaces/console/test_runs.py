@@ -119,7 +119,9 @@ async def test_an_id_that_looks_like_anything_is_shown_as_it_is(here: Desk) -> N
 
 
 def form_link(page: str, end: str) -> str:
-    return next(link for link in re.findall(r'href="([^"]*)"', page) if link.endswith(end))
+    links: list[str] = re.findall(r'href="([^"]*)"', page)
+
+    return next(link for link in links if link.endswith(end))
 
 
 async def test_the_story_says_how_often_people_were_reminded(here: Desk) -> None:
