@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from typing import Final
 
 #: Bytes of address space, and seconds of the processor.
-_MEMORY: Final = 2 * 1024**3
+_MEMORY: Final = 1024**3
 _SECONDS: Final = 30
 
 #: What extraction found is preferred to the text of the whole page if it has at least this share of it.
@@ -48,6 +49,7 @@ def _limit() -> None:
     if sys.platform != "win32":
         import resource  # noqa: PLC0415 - does not exist everywhere
 
+        os.nice(5)  # those who wait for a response come first
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

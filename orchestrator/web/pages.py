@@ -37,6 +37,10 @@ DEFAULT_PLACE: Final = Path(".countersign/pages")
 #: Seconds for a page in all, redirects included; reading what was fetched has a limit of its own.
 _SECONDS: Final = 45.0
 _REDIRECTS: Final = 5
+
+#: How many pages are read at the same time. Each may take a processor and a gigabyte of memory.
+_READERS: Final = 2
+
 _MOVED: Final = {301, 302, 303, 307, 308}
 
 #: Statuses other than 5xx that may be different the next time (RFC 9110, RFC 6585, RFC 8470).
@@ -92,6 +96,7 @@ class Pages:
         self._clock = clock
         self._seconds = seconds
         self._read = read
+        self._readers = asyncio.Semaphore(_READERS)
 
     async def fetch(self, url: str) -> Page:
         """Fetch a page, keep its text, and return it. For a step that returns `page.record`.
@@ -107,7 +112,9 @@ class Pages:
         except TimeoutError:
             raise StepUnavailable(f"the page was not fetched whole within {self._seconds:g} s") from None
 
-        reading = await self._read(response.body, _header(response.headers, "content-type"))
+        async with self._readers:
+            reading = await self._read(response.body, _header(response.headers, "content-type"))
+
         record = PageRecord(
             url=url,
             final_url=str(found),
