@@ -25,12 +25,13 @@ from receiver.surfaces.run_page import run_view
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from orchestrator.runs.cancel_note import CancelNote
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
+    from receiver.pages.timeline import Note
     from receiver.surfaces.cancels import Cancels
     from receiver.surfaces.console.reception import Reception, Visit
     from receiver.surfaces.edge import Edge
@@ -68,7 +69,7 @@ class Runs:
             workspace=self._edge.workspace,
             address=lambda step: _page_of(visit, name, step),
             actions=tuple(_actions(visit, name, view, steps)),
-            notes=await self._notes(root),
+            notes=_notes(await read_cancel_note(engine.promises, root)),
             done=_DONE.get(request.query_params.get("done", "")),
         )
         moving = view.state == "running"
@@ -138,15 +139,6 @@ class Runs:
 
         return {step.id: await count_reminders(promises, await promises.get(step.id)) for step in asked[:_MOST_BUTTONS]}
 
-    async def _notes(self, root: PromiseRecord) -> tuple[tuple[str, int, str], ...]:
-        """Return what people did to this run: who did what, when in ms since the epoch, and why."""
-        cancelled = await read_cancel_note(self._edge.engine.promises, root)
-
-        if cancelled is None:
-            return ()
-
-        return ((f"Cancelled by {cancelled.by}", cancelled.at, cancelled.reason),)
-
 
 def run_of(request: Request) -> RootName:
     """Return which run the path of this request names.
@@ -181,6 +173,14 @@ def _actions(visit: Visit, name: RootName, view: RootView, steps: Sequence[StepV
             yield Link(text=f"Answer “{one_line(step.name, 64)}” by hand…", href=f"{path}/answer")
 
         yield Link(text="Cancel…", href=visit.frame.run(name, "cancel"), danger=True)
+
+
+def _notes(cancelled: CancelNote | None) -> tuple[Note, ...]:
+    """Return what people did to a run."""
+    if cancelled is None:
+        return ()
+
+    return ((f"Cancelled by {cancelled.by}", cancelled.at, cancelled.reason),)
 
 
 def _updates(*, paused: bool) -> Link:

@@ -9,15 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from orchestrator.approvals.reminded import count_reminders
 from orchestrator.approvals.wording import label
 from orchestrator.by_hand.answering import HandAnswer
-from orchestrator.callbacks.answerers import Answerers
-from orchestrator.callbacks.choices import choices_of
+from orchestrator.by_hand.wait_view import view_wait
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.root_ids import root_id_of
-from orchestrator.runs.step_view import StepView
-from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.text.strict_json import loads_strict
 from orchestrator.text.times import utc
 from receiver.http.client_addresses import client_address
@@ -32,11 +28,12 @@ from receiver.surfaces.run_page import decided, ended_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resonate.types import PromiseRecord
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from orchestrator.by_hand.wait_view import WaitView
     from orchestrator.runs.root_ids import RootName
+    from orchestrator.runs.step_view import StepView
     from receiver.surfaces.by_hand import ByHand
     from receiver.surfaces.console.reception import Reception, Visit
     from receiver.surfaces.edge import Edge
@@ -51,17 +48,16 @@ _LONGEST_BODY: Final = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A wait and where its page is."""
+    """A wait, whose it is, and where its page is."""
 
     run: RootName
-    record: PromiseRecord
-    step: StepView
+    wait: WaitView
     path: str
 
     @property
-    def open(self) -> bool:
-        """Whether it can still be answered."""
-        return self.step.state == "running"
+    def step(self) -> StepView:
+        """The step that is the wait."""
+        return self.wait.step
 
 
 class Waits:
@@ -79,8 +75,7 @@ class Waits:
         now = datetime.fromtimestamp(self._edge.clock(), tz=UTC)
         question = None if step.asked is None else step.asked.question
         answer = decided(step)
-        reminded = 0 if question is None else await count_reminders(self._edge.engine.promises, shown.record)
-        story = wait_story(step, ended=ended_by(step), reminded=reminded)
+        story = wait_story(step, ended=ended_by(step), reminded=shown.wait.reminded)
 
         return console_page(
             "console_wait.html",
@@ -92,7 +87,7 @@ class Waits:
             story=[part if isinstance(part, str) else moments.in_words(part, now) for part in story],
             question=question,
             links=[] if question is None else [(name, url, urlsplit(url).hostname) for name, url in question.links],
-            people=_people(shown),
+            people=shown.wait.people,
             audience="people" if step.asked is not None else "a machine",
             opened=moments.at(utc(step.started_at)),
             until=None if step.until is None else moments.at(utc(step.until)),
@@ -109,7 +104,7 @@ class Waits:
         form = _answer_form(shown)
 
         if request.method != "POST":
-            return form.response(visit.frame) if shown.open else redirect(shown.path)
+            return form.response(visit.frame) if shown.wait.is_open else redirect(shown.path)
 
         given = await self._reception.fields(request, ("outcome", "body", "reason"))
 
@@ -120,7 +115,7 @@ class Waits:
                 by=visit.session.name,
                 body=_body(shown, _lines(given.get("body", ""))),
                 client=client_address(request.scope),
-                step=shown.record.id,
+                step=shown.step.id,
             )
             await self._by_hand.answer(request.scope, root_id_of(*shown.run), shown.step.name, answer)
         except Problem as problem:
@@ -134,7 +129,7 @@ class Waits:
 
     def _actions(self, shown: Shown, visit: Visit) -> Sequence[tuple[str, str]]:
         """Return what the visitor may do about this wait: texts and addresses of forms."""
-        if not shown.open or not visit.may("operate"):
+        if not shown.wait.is_open or not visit.may("operate"):
             return ()
 
         return (("Answer by hand…", f"{shown.path}/answer"),)
@@ -147,29 +142,16 @@ class Waits:
             raise Problem("not-found")
 
         try:
-            record = await self._edge.engine.promises.get(f"{root_id_of(*run)}:{path}")
+            wait = await view_wait(self._edge.engine.promises, f"{root_id_of(*run)}:{path}")
         except UnknownPromise:
-            raise Problem("not-found", "This run has no such step.") from None
+            raise Problem("not-found", "This run has no such wait.") from None
 
-        if CALLBACK_TAG not in record.tags:
-            raise Problem("not-found", "This step is not a wait.")
-
-        return Shown(run=run, record=record, step=StepView.read(record), path=visit.frame.run(run, "steps", path))
-
-
-def _people(shown: Shown) -> Sequence[str]:
-    if shown.step.asked is not None:
-        return shown.step.asked.inquiry.people
-
-    subject = Answerers.read(shown.record).subject
-
-    return (subject,) if subject else ()
+        return Shown(run=run, wait=wait, path=visit.frame.run(run, "steps", path))
 
 
 def _answer_form(shown: Shown) -> Form:
     step = shown.step
     people = None if step.asked is None else listed(step.asked.inquiry.people)
-    allowed = choices_of(shown.record)
     whom = f"{people}" if people else "the machine that was to answer"
     body = (
         Field(name="body", label="Comment", kind="lines", hint="It takes the place of a comment.", required=False)
@@ -197,7 +179,7 @@ def _answer_form(shown: Shown) -> Form:
                 name="outcome",
                 label="Answer",
                 kind="choice",
-                options=tuple((choice, label(choice)) for choice in allowed),
+                options=tuple((choice, label(choice)) for choice in shown.wait.choices),
             ),
             body,
             reason_field(),
