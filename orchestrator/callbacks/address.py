@@ -9,8 +9,10 @@ from orchestrator.callbacks.claims import PATHS, Claims
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
+from orchestrator.callbacks.terms import Terms
 from orchestrator.durable.opened_at import read_wait
 from orchestrator.engine import Engine
+from orchestrator.errors import Misused
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
@@ -64,6 +66,7 @@ class Address:
         Raises:
             EngineUnavailable: raised in a step, it makes the SDK try the step again.
             UnknownPromise: as for `record`.
+            Misused: no link may answer this wait.
         """
         return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
 
@@ -84,7 +87,14 @@ class Address:
         return await read_wait(ctx.get_dependency(Engine).promises, self.promise_id, self.opened_at)
 
     def claims(self, record: PromiseRecord) -> Claims:
-        """Return what a token of this address says, given the record of its wait."""
+        """Return what a token of this address says, given the record of its wait.
+
+        Raises:
+            Misused: no link may answer this wait.
+        """
+        if not Terms.read(record).link:
+            raise Misused(f"no link may answer the wait {self.callback}")
+
         asks = Inquiry.read(record) is not None
 
         return Claims(

@@ -124,7 +124,9 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     Raises:
         ValueError: a name that is not 1 to 64 of `A-Za-z0-9._-`, or a deadline under a second.
     """
-    return await _open(ctx, name, deadline, answerers=Answerers(audience=audience, subject=subject), outcomes=outcomes)
+    answerers = Answerers(audience=audience, subject=subject)
+
+    return await open_wait(ctx, name, deadline, answerers=answerers, outcomes=outcomes)
 
 
 async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
@@ -141,7 +143,7 @@ async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
     def inquiry(promise_id: str) -> object:
         return Inquiry(promise_id=promise_id, question=question, people=people, need=need).stored()
 
-    return await _open(
+    return await open_wait(
         ctx,
         name,
         deadline,
@@ -151,7 +153,7 @@ async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
     )
 
 
-async def _open(  # noqa: PLR0913 - the two ways above, put together
+async def open_wait(  # noqa: PLR0913 - the two ways above, put together
     ctx: Context,
     name: str,
     deadline: timedelta,
@@ -160,6 +162,11 @@ async def _open(  # noqa: PLR0913 - the two ways above, put together
     outcomes: tuple[str, ...],
     holding: Callable[[str], object] | None = None,
 ) -> Callback:
+    """Open a wait; `holding` takes its promise's id and returns what its record keeps.
+
+    Raises:
+        ValueError: as for `open_callback`.
+    """
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"a callback's name is 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r}")
 

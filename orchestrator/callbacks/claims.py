@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from orchestrator.callbacks.terms import Terms
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.errors import CountersignError
 
@@ -47,8 +48,13 @@ class Claims:
         return 1 if self.opened_at is None else 2
 
     def is_for(self, record: PromiseRecord) -> bool:
-        """Whether this is the record of this very wait, and not of an earlier or later one with the same id."""
-        return record.id == self.promise_id and opened_at(record) == self.opened_at
+        """Whether this is the record of this very wait, and not of an earlier or later one with the same id.
+
+        A wait that no link may answer is no wait of any token.
+        """
+        is_this = record.id == self.promise_id and opened_at(record) == self.opened_at
+
+        return is_this and Terms.read(record).link
 
     @property
     def is_of_root(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.callbacks.claims import TokenExpired
+from orchestrator.callbacks.later_answers import keep_if_later
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.settlement import Settlement, resolve, verdict_on
 from orchestrator.errors import CountersignError, UnknownPromise
@@ -78,6 +79,8 @@ async def deliver(
 ) -> Settlement:
     """Settle the wait with this outcome, or return how it was settled before.
 
+    An answer that comes after somebody else's is kept beside it where the wait's terms say so.
+
     `check` is awaited only when this delivery would settle the wait; if it raises, the wait stays open. A wait that is
     over gets a verdict whether or not the token has expired. Does not check that the token allows this outcome.
 
@@ -87,12 +90,17 @@ async def deliver(
         EngineUnavailable: whether the wait is settled is unknown; repeating the delivery is safe.
     """
     if wait.settled is not None:
-        return Settlement(verdict=verdict_on(wait.settled, ikey, outcome), settled=wait.settled)
-
-    if wait.presented.expired:
+        settlement = Settlement(verdict=verdict_on(wait.settled, ikey, outcome), settled=wait.settled)
+    elif wait.presented.expired:
         raise TokenExpired(wait.claims)
+    else:
+        if check is not None:
+            await check()
 
-    if check is not None:
-        await check()
+        promise_id, opened = wait.claims.promise_id, wait.claims.opened_at
+        settlement = await resolve(promises, promise_id, ikey=ikey, outcome=outcome, opened=opened)
 
-    return await resolve(promises, wait.claims.promise_id, ikey=ikey, outcome=outcome, opened=wait.claims.opened_at)
+    if not wait.presented.expired:
+        await keep_if_later(promises, wait.record, outcome, ikey, settlement)
+
+    return settlement

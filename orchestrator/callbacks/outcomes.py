@@ -44,7 +44,8 @@ class Outcome:
     `kind` is `succeeded`, `failed`, `died`, `expired`, `cancelled`, or a decision the workflow allowed. `body` is the
     JSON text that came with it, None where none did. `by` says who settled the wait: the caller itself, the watcher
     that found the job dead, the deadline, a cancel, an operator by hand. `subject` is the label of the token that was
-    presented, and for an operator the name of their API key; `reason` is what an operator gave as theirs.
+    presented, and for an operator the name of their API key; `reason` is what an operator gave as theirs. `note` is
+    what the watcher has to say about a success.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Outcome:
     body: str | None = None
     subject: str | None = None
     reason: str | None = None
+    note: str | None = None
 
     @property
     def answered_by(self) -> str:
@@ -127,7 +129,7 @@ def envelope(
     promise_id: str, outcome: Outcome, *, ikey: str, delivery: str, opened: int | None = None
 ) -> dict[str, object]:
     """Return the JSON object that the promise is resolved with, bound to this one promise and to when it was opened."""
-    reason = {} if outcome.reason is None else {"reason": outcome.reason}
+    told = {"reason": outcome.reason, "note": outcome.note}
 
     return {
         "countersign": stored_names.FORMAT,
@@ -140,7 +142,7 @@ def envelope(
         "subject": outcome.subject,
         "ikey": ikey,
         "delivery": delivery,
-        **reason,
+        **{name: text for name, text in told.items() if text is not None},
     }
 
 
@@ -191,7 +193,9 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
             "ikey": str(),
             "delivery": str(),
         } if promise == promise_id:
-            return value.get("opened") in (None, opened) and isinstance(value.get("reason"), str | None)
+            told = (value.get("reason"), value.get("note"))
+
+            return value.get("opened") in (None, opened) and all(isinstance(each, str | None) for each in told)
         case _:
             return False
 
@@ -205,6 +209,7 @@ def read_outcome(value: dict[str, Any]) -> Outcome:
         body=value["body"],
         subject=value["subject"],
         reason=value.get("reason"),
+        note=value.get("note"),
     )
 
 

@@ -10,7 +10,10 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.callback import Callback, open_callback
+from orchestrator.callbacks.answerers import Answerers
+from orchestrator.callbacks.callback import Callback, open_wait
+from orchestrator.callbacks.choices import USUAL
+from orchestrator.databricks.job_wait import JobWait
 from orchestrator.databricks.run import job_subject
 from orchestrator.databricks.run_steps import Job, Later, Refused, Triggered, read_trigger, stop_run, trigger_job
 from orchestrator.durable.context import Context
@@ -20,9 +23,11 @@ from orchestrator.errors import StoreTampered, WorkflowCancelled
 from orchestrator.runs.cancel_record import cancel_requested
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.callbacks.address import Address
     from orchestrator.callbacks.outcomes import Outcome
-    from orchestrator.databricks.order import JobOrder
+    from orchestrator.databricks.order import Answer, JobOrder
 
 #: The longest pause before a further attempt, in seconds.
 _LONGEST_PAUSE: Final = 600.0
@@ -33,15 +38,22 @@ _TRIES: Final = 18
 #: How often it is tried while the workflow itself waits for it: for about two minutes.
 _FEW_TRIES: Final = 6
 
+_EXPIRED: Final[Mapping[Answer, str]] = {
+    "callback": "the deadline passed without a callback",
+    "run": "the deadline passed before the run ended",
+    "either": "the deadline passed without an answer",
+}
+
 
 class Attempts:
     """The attempts at one job. `name` distinguishes it from the workflow's other jobs, and is part of each callback."""
 
-    def __init__(self, ctx: Context, name: str, order: JobOrder) -> None:
+    def __init__(self, ctx: Context, name: str, order: JobOrder, *, output_of: str | None = None) -> None:
         # Only a step that has ended says whether there is a run to stop. A cancel reaches this code by its callback.
         self._ctx = ctx.shielded
         self._name = name
         self._order = order
+        self._wait = JobWait(answer=order.answer, output_of=output_of)
         #: The wait of the latest attempt, as soon as it is open.
         self.callback: Callback | None = None
 
@@ -68,7 +80,7 @@ class Attempts:
             triggered = await self._triggered(callback) if wanted else None
 
             if isinstance(triggered, Refused):
-                return {"outcome": "failed", "message": triggered.reason, "run_id": None, "attempt": attempt}
+                return _refused(triggered, attempt)
 
             run_id = None if triggered is None else triggered.run_id
             latest = latest if run_id is None else run_id
@@ -93,15 +105,22 @@ class Attempts:
             if attempt == self._order.attempts:
                 break
 
-        return _end(outcome, latest, attempt, goes_on)
+        return _end(outcome, latest, attempt, goes_on, self._order.answer)
 
     async def _opened(self, attempt: int, seconds: float) -> Callback:
+        answerers = Answerers(audience="machine", subject=job_subject(self._order.job_id))
+
+        def held(promise_id: str) -> object:
+            return answerers.stored(promise_id) | self._wait.stored(promise_id)
+
         # Opened before the pause, so that a cancel finds something to withdraw at any moment.
-        self.callback = await open_callback(
+        self.callback = await open_wait(
             self._ctx,
             f"{self._name}-{attempt}",
-            deadline=timedelta(seconds=seconds + self._order.deadline),
-            subject=job_subject(self._order.job_id),
+            timedelta(seconds=seconds + self._order.deadline),
+            answerers=answerers,
+            outcomes=USUAL,
+            holding=None if self._wait.answer == "callback" else held,
         )
 
         return self.callback
@@ -123,7 +142,12 @@ class Attempts:
         During an outage it sleeps durably and holds nothing.
         """
         order = self._order
-        job = Job(job_id=order.job_id, parameters=order.parameters, watch_interval=order.watch_interval)
+        job = Job(
+            job_id=order.job_id,
+            parameters=order.parameters,
+            watch_interval=order.watch_interval,
+            linked=order.answer != "run",
+        )
         seconds = FIRST_PAUSE
         late = 0
 
@@ -168,16 +192,22 @@ async def _is_wanted(ctx: Context, address: Address) -> bool:
     return await address.settled(ctx) is None and not await cancel_requested(ctx)
 
 
-def _end(outcome: Outcome, run_id: int | None, attempt: int, goes_on: str | None) -> dict[str, Any]:
+def _refused(refused: Refused, attempt: int) -> dict[str, Any]:
+    end = {"outcome": "failed", "message": refused.reason, "run_id": None, "attempt": attempt}
+
+    return end if refused.page_url is None else end | {"details": {"job_page_url": refused.page_url}}
+
+
+def _end(outcome: Outcome, run_id: int | None, attempt: int, goes_on: str | None, answer: Answer) -> dict[str, Any]:
     end: dict[str, Any] = {"outcome": outcome.kind, "run_id": run_id, "attempt": attempt, "by": outcome.by}
 
     if outcome.succeeded:
-        return end | {"result": outcome.value}
+        return end | {"result": outcome.value, "note": outcome.note}
 
     if outcome.details is not None and outcome.kind in {"failed", "died"}:
         end["details"] = outcome.details
 
-    texts = {"expired": "the deadline passed without a callback", "cancelled": "the workflow was cancelled"}
+    texts = {"expired": _EXPIRED[answer], "cancelled": "the workflow was cancelled"}
     message = texts.get(outcome.kind) or outcome.message
 
     return end | {"message": message if goes_on is None else f"{message}; the run may go on: {goes_on}"}

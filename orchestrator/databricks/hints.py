@@ -1,8 +1,9 @@
 """Hints that a Databricks run may be over: the run is polled now, and not only at the watcher's next poll.
 
 A hint only names a run. The Jobs API says whether that run is over. The callback token among the run's own parameters
-says which wait it answers for, and must be one that we minted for a run of that very job. So a forged hint costs a few
-polls at most, and settles nothing that the watcher would not settle too.
+says which wait it answers for, and must be one that we minted for a run of that very job; a run without a token was
+noted by the step that triggered it. So a forged hint costs a few polls at most, and settles nothing that the watcher
+would not settle too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.claims import TokenError
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone, job_subject
-from orchestrator.databricks.watcher import settle_dead
+from orchestrator.databricks.run_index import find_wait
+from orchestrator.databricks.watcher import settle_ended
 from orchestrator.durable.opened_at import read_wait
 from orchestrator.durable.scheduling import create_task
 from orchestrator.engine import Engine
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.databricks.run import JobRun
+    from orchestrator.databricks.run_index import IndexedWait
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +87,11 @@ async def follow_hint(ctx: SDKContext, hint: dict[str, Any]) -> str:
 
 
 async def poll_run(ctx: SDKContext, run_id: int) -> str:
-    """Poll a run once, as a step: if it is over, settle the wait it answers for as died. Returns what was seen."""
+    """Poll a run once, as a step: if it is over, settle the wait it answers for. Returns what was seen."""
     try:
         run = await ctx.get_dependency(Databricks).read(run_id)
     except RunGone:
-        # Without the run there is no token. The watcher knows which wait the run answers for.
+        # Without the run there is no token. The watcher knows for which wait its end is an answer.
         return "gone"
     except StepRefused as error:
         logger.info("run %s is left to the watcher: %s", run_id, error)
@@ -100,19 +103,34 @@ async def poll_run(ctx: SDKContext, run_id: int) -> str:
     if not run.over:
         return _NOT_OVER
 
-    promises = ctx.get_dependency(Engine).promises
-    found = 0
+    try:
+        found = [await _settle_if_held(ctx, each, run) for each in await _waits_of(ctx, run)]
+    except StepUnavailable as error:
+        logger.info("the output of run %s could not be read: %s", run_id, error)
 
-    for claims in _claims_in(run, ctx.get_dependency(Links).signer):
-        try:
-            await read_wait(promises, claims.promise_id, claims.opened_at)
-        except UnknownPromise:
-            continue
+        return _NOT_OVER
 
-        await settle_dead(ctx, claims, run)
-        found += 1
+    return "over" if any(found) else "over, no wait of ours"
 
-    return "over" if found else "over, no wait of ours"
+
+async def _waits_of(ctx: SDKContext, run: JobRun) -> list[Claims | IndexedWait]:
+    """Return the waits that this run answers for, as far as its parameters and what we have noted say so."""
+    noted = await find_wait(ctx.get_dependency(Engine).promises, run.run_id)
+    waits: list[Claims | IndexedWait] = [] if noted is None else [noted]
+
+    return [*waits, *_claims_in(run, ctx.get_dependency(Links).signer)]
+
+
+async def _settle_if_held(ctx: SDKContext, found: Claims | IndexedWait, run: JobRun) -> bool:
+    """Settle this wait with the end of the run; return whether the engine still holds it."""
+    try:
+        wait = await read_wait(ctx.get_dependency(Engine).promises, found.promise_id, found.opened_at)
+    except UnknownPromise:
+        return False
+
+    await settle_ended(ctx, found.callback, wait, run)
+
+    return True
 
 
 def _claims_in(run: JobRun, signer: TokenSigner) -> Iterator[Claims]:

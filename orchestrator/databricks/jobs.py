@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from orchestrator.counts import Counts
-from orchestrator.databricks.run import JobRun, JobsApi, RunGone
+from orchestrator.databricks.run import JobRun, JobsApi, RunGone, RunOutput
 from orchestrator.errors import StepUnavailable
 
 if TYPE_CHECKING:
@@ -89,6 +89,21 @@ class Databricks:
             raise RunGone(run_id)
 
         return run
+
+    async def output(self, run_id: int) -> RunOutput:
+        """Return what the run of a task has left. A job's own run has no output, only its tasks have.
+
+        Raises:
+            RunGone: there is no such run; Databricks removes runs after 60 days.
+            StepRefused: no permission, unusable credentials, or the run has several tasks.
+            StepUnavailable: no usable response in time.
+        """
+        output = await self._call("output", lambda workspace: workspace.get_output(run_id))
+
+        if output is None:
+            raise RunGone(run_id)
+
+        return output
 
     async def cancel(self, run_id: int) -> None:
         """Ask Databricks to cancel the run. That takes a while, so the run may go on after this has returned.

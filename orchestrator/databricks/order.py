@@ -25,6 +25,7 @@ class JobOrder(BaseModel):
     deadline: Annotated[float, Field(ge=1, le=_LONGEST)] = 86400
     watch_interval: Annotated[float, Field(ge=1, le=86400)] = 60
     attempts: Annotated[int, Field(ge=1, le=20)] = 1
+    answer: Answer = "callback"
 
     @field_validator("parameters")
     @classmethod

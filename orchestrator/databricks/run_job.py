@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
 
+    from orchestrator.databricks.order import Answer
+
 #: The part has no deadline of its own; the SDK caps this at the deadline of the workflow.
 _UNLIMITED: Final = timedelta(days=36_500)
 
@@ -44,13 +46,15 @@ class JobResult:
     """What a job returned. `run_id` is the Databricks run, and `attempt` its number, the first being 1.
 
     `answered_by` says whose word it is: that of the signed `callback`, of the `run` as the Jobs API shows it, or of an
-    `operator` who answered by hand.
+    `operator` who answered by hand. `note` says what there is to say about a success that the run shows: which tasks
+    did not succeed, or why there is no output.
     """
 
     run_id: int | None
     result: Any
     attempt: int
     answered_by: Literal["callback", "run", "operator"]
+    note: str | None = None
 
 
 async def run_job(  # noqa: PLR0913 - each with a default that is right for a job
@@ -62,6 +66,8 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
     deadline: timedelta | float = timedelta(days=1),
     watch_interval: timedelta | float = timedelta(seconds=60),
     attempts: int = 1,
+    answer: Answer = "callback",
+    output_of: str | None = None,
 ) -> JobResult:
     """Run a Databricks job as a step of this workflow, and return what it returned.
 
@@ -70,6 +76,12 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
     after a failure and after a run that died, at most `attempts` in all, with a pause before it that grows from a
     second to ten minutes. Times are timedeltas, or numbers of seconds. Several jobs may be awaited together under
     `asyncio.gather`, also under the same name.
+
+    `answer` says whose word counts. With "callback" the job gets a link in the parameter `callback_url`, and a run that
+    ends without using it has died. With "run" no parameter is added and no link exists: the run's end as the Jobs API
+    shows it is the answer, and the result is what a notebook gave to `dbutils.notebook.exit`, as JSON where it is JSON,
+    else as text, None where there is none. With "either" the first of both counts. Of a job with several tasks it is
+    the exit value of the last one that gave any, or of the task whose key `output_of` names.
 
     The run is asked about every `watch_interval`, and at once where Databricks' notifications hint at its end. Whether
     a cancelled run has stopped is not waited for.
@@ -85,11 +97,16 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
         deadline=_seconds(deadline),
         watch_interval=_seconds(watch_interval),
         attempts=attempts,
+        answer=answer,
     )
+
+    if output_of is not None and answer == "callback":
+        raise Misused(f"the job {name} is answered by its callback, so output_of has no meaning: set answer, too")
+
     begun: list[Attempts] = []
 
     async def part(inner: SDKContext) -> dict[str, Any]:
-        begun.append(Attempts(Context.over(inner), name, order))
+        begun.append(Attempts(Context.over(inner), name, order, output_of=output_of))
 
         return await begun[-1].ended()
 
@@ -122,7 +139,7 @@ def read_end(end: Mapping[str, Any]) -> JobResult:
         JobFailed: it did not succeed.
     """
     if end["outcome"] == "succeeded":
-        return JobResult(end["run_id"], end["result"], end["attempt"], _answered_by(end["by"]))
+        return JobResult(end["run_id"], end["result"], end["attempt"], _answered_by(end["by"]), end.get("note"))
 
     raise _ENDS.get(end["outcome"], JobFailed)(
         end["message"], outcome=end["outcome"], run_id=end["run_id"], details=end.get("details")

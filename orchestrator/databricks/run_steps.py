@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.order import CALLBACK_PARAMETER
-from orchestrator.databricks.run import idempotency_token
-from orchestrator.databricks.watcher import Watch, schedule_poll, settle_dead
+from orchestrator.databricks.run import JobRefused, idempotency_token
+from orchestrator.databricks.run_index import index_run
+from orchestrator.databricks.watcher import Watch, schedule_poll, settle_ended
 from orchestrator.durable.persisting import DONE
 from orchestrator.errors import StepRefused, StepUnavailable
 
@@ -25,11 +26,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to run, and the seconds between two polls of the watcher."""
+    """What to run, the seconds between two polls of the watcher, and whether the run gets the callback's link."""
 
     job_id: int
     parameters: Mapping[str, str]
     watch_interval: float
+    linked: bool
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,14 @@ class Triggered:
 
 @dataclass(frozen=True)
 class Refused:
-    """Databricks will never accept the job."""
+    """Databricks will never accept the job. `page_url` is where to look at the job, None if it is not known."""
 
     reason: str
+    page_url: str | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the step's record."""
-        return {"refused": self.reason}
+        return {"refused": self.reason} | ({} if self.page_url is None else {"page": self.page_url})
 
 
 @dataclass(frozen=True)
@@ -82,27 +85,29 @@ def read_trigger(stored: Mapping[str, Any]) -> Triggered | Refused | Later:
         case {"run_id": run_id}:
             return Triggered(int(run_id))
         case {"refused": reason}:
-            return Refused(reason)
+            return Refused(reason, stored.get("page"))
         case _:
             return Later(stored["retry_after"], stored["over"])
 
 
 async def trigger_job(ctx: Context, job: Job, address: Address) -> dict[str, Any]:
-    """Trigger the job with the callback's link and start watching its run; return what `read_trigger` reads.
+    """Trigger the job, with the callback's link if it has one, and watch its run; return what `read_trigger` reads.
 
     It triggers even if the wait is over already: a trigger before a crash may have started the run, and only the run's
     id lets us stop it.
     """
-    parameters = {**job.parameters, CALLBACK_PARAMETER: await address.url(ctx)}
+    link = {CALLBACK_PARAMETER: await address.url(ctx)} if job.linked else {}
 
     try:
         run_id = await ctx.get_dependency(Databricks).trigger(
             job.job_id,
             idempotency_token=idempotency_token(address.promise_id, address.opened_at),
-            parameters=parameters,
+            parameters={**job.parameters, **link},
         )
     except StepRefused as error:
-        return Refused(str(error)).stored()
+        logger.warning("%s: job %s was refused: %s", address.promise_id, job.job_id, error)
+
+        return Refused(str(error), error.page_url if isinstance(error, JobRefused) else None).stored()
     except StepUnavailable as error:
         logger.warning("%s: job %s is not triggered yet: %s", address.promise_id, job.job_id, error)
 
@@ -115,22 +120,26 @@ async def trigger_job(ctx: Context, job: Job, address: Address) -> dict[str, Any
         interval=job.watch_interval,
         opened_at=address.opened_at,
     )
+
+    if not job.linked:
+        await index_run(ctx, run_id, address)
+
     await schedule_poll(ctx, watch)
-    await _settle_if_over(ctx, watch)
+    await _settle_if_over(ctx, run_id, address)
 
     return Triggered(run_id, job.job_id).stored()
 
 
-async def _settle_if_over(ctx: Context, watch: Watch) -> None:
+async def _settle_if_over(ctx: Context, run_id: int, address: Address) -> None:
     """Settle the wait at once if the token's run ended long ago. The reply to the trigger does not say so."""
     try:
-        run = await ctx.get_dependency(Databricks).read(watch.run_id)
-    except (StepRefused, StepUnavailable) as error:
-        logger.info("run %s is left to the watcher: %s", watch.run_id, error)
-        return
+        run = await ctx.get_dependency(Databricks).read(run_id)
 
-    if run.over:
-        await settle_dead(ctx, watch, run)
+        if run.over:
+            await settle_ended(ctx, address.callback, await address.record(ctx), run)
+
+    except (StepRefused, StepUnavailable) as error:
+        logger.info("run %s is left to the watcher: %s", run_id, error)
 
 
 async def stop_run(ctx: Context, run_id: int) -> Tried:

@@ -22,7 +22,8 @@ from databricks.sdk.clock import RealClock
 from databricks.sdk.core import Config, DatabricksError
 from google.auth.exceptions import GoogleAuthError
 
-from orchestrator.databricks.run import JobRun
+from orchestrator.databricks.reading import read_output, read_run
+from orchestrator.databricks.run import JobRefused
 from orchestrator.databricks.workspace_address import workspace_address
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.text.redaction import without_echoes
@@ -30,9 +31,8 @@ from orchestrator.text.redaction import without_echoes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from databricks.sdk.service import jobs
-
     from orchestrator.config.secret import Secret
+    from orchestrator.databricks.run import JobRun, RunOutput
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,6 @@ RETRY_TIMEOUT: Final = 20
 
 #: Seconds that the library may sleep between two tries: its own longest pause. A longer Retry-After ends the call.
 LONGEST_SLEEP: Final = 11.0
-
-_OVER: Final = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
-
-# The newer `status.state` has another name for one state.
-_RENAMED: Final = {"WAITING": "WAITING_FOR_RETRY"}
 
 _REFUSALS: Final = (
     (errors.Unauthenticated, "the credentials were not accepted"),
@@ -142,7 +137,7 @@ def _addressed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SdkWorkspace:
-    """The three calls, made by the library's client."""
+    """The calls, made by the library's client."""
 
     def __init__(self, client: WorkspaceClient) -> None:
         self._client = client
@@ -155,14 +150,30 @@ class SdkWorkspace:
             wait = self._client.jobs.run_now(job_id, idempotency_token=idempotency_token, job_parameters=given)
             return int(wait.bind()["run_id"])
 
-        return _answer(ask, hidden=parameters.values())
+        try:
+            return _answer(ask, hidden=parameters.values())
+        except StepRefused as error:
+            refused = JobRefused(str(error), f"{self._client.config.host}/jobs/{job_id}")
+
+        raise refused
 
     def get_run(self, run_id: int) -> JobRun | None:
         """Return the run as it is now."""
 
         def ask() -> JobRun | None:
             try:
-                return _as_run(run_id, self._client.jobs.get_run(run_id))
+                return read_run(run_id, self._client.jobs.get_run(run_id).as_dict())
+            except errors.ResourceDoesNotExist:
+                return None
+
+        return _answer(ask)
+
+    def get_output(self, run_id: int) -> RunOutput | None:
+        """Return the output of the run of a task."""
+
+        def ask() -> RunOutput | None:
+            try:
+                return read_output(self._client.jobs.get_run_output(run_id).as_dict())
             except errors.ResourceDoesNotExist:
                 return None
 
@@ -207,31 +218,6 @@ def _answer[T](ask: Callable[[], T], *, hidden: Iterable[str] = ()) -> T:
     # Raised here and not where it was caught, so that the library's error, whose text may hold the whole request, does
     # not become the context of ours.
     raise failure
-
-
-def _as_run(run_id: int, run: jobs.Run) -> JobRun:
-    state, status = run.state, run.status
-    names = [part.value for part in (state and state.life_cycle_state, status and status.state) if part]
-    details = status.termination_details if status else None
-    result = (state.result_state if state else None) or (details.code if details else None)
-    message = (state.state_message if state else None) or (details.message if details else None) or ""
-    parameters = {each.name: each.value or each.default or "" for each in run.job_parameters or () if each.name}
-    page = run.run_page_url or ""
-
-    # The library drops a value it does not know, so a state that is newer than the library is missing here.
-    if not names:
-        logger.warning("Databricks run %d is in an unknown state and counts as in flight", run_id)
-
-    return JobRun(
-        run_id=run.run_id or run_id,
-        job_id=run.job_id or 0,
-        over=bool(names) and names[0] in _OVER,
-        life_cycle_state=_RENAMED.get(names[0], names[0]) if names else "UNKNOWN",
-        result_state=result.value if result else None,
-        message=without_echoes(message, parameters.values())[:500],
-        page_url=page if page.startswith(("https://", "http://")) and page.isprintable() else None,
-        parameters=parameters,
-    )
 
 
 def _not_connected(error: BaseException) -> StepRefused | StepUnavailable:

@@ -1,7 +1,8 @@
-"""The watcher: it asks the Jobs API about a run that has not called back, so that no workflow waits for a dead job.
+"""The watcher: it asks the Jobs API about a run that has not answered, so that no workflow waits for a dead job.
 
-Each poll is a small durable task of its own that schedules the next one. A poll settles only the wait of a dead run,
-and a real callback that arrives first wins.
+Each poll is a small durable task of its own that schedules the next one. A poll settles only the wait of a run that is
+over, and a real callback that arrives first wins. Where the end of the run is an answer too, the polls go on until it
+is known, also if the callback came first.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.callbacks.outcomes import Outcome, body_of
+from orchestrator.callbacks.later_answers import keep_if_later
+from orchestrator.callbacks.outcomes import CLOSED, Outcome, body_of, read_settled
 from orchestrator.callbacks.settlement import resolve
+from orchestrator.callbacks.terms import Terms
 from orchestrator.callbacks.wait_traces import trace_wait
+from orchestrator.databricks.job_wait import JobWait
 from orchestrator.databricks.jobs import Databricks
-from orchestrator.databricks.run import JobRun, RunGone
-from orchestrator.durable.opened_at import read_wait
+from orchestrator.databricks.run import RunGone
+from orchestrator.databricks.run_ends import RunEnd, read_run_end
+from orchestrator.durable.opened_at import opened_at, read_wait
 from orchestrator.durable.scheduling import schedule, when_due
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
@@ -24,13 +29,9 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
-    from orchestrator.callbacks.claims import Claims
+    from orchestrator.databricks.run import JobRun
 
 logger = logging.getLogger(__name__)
-
-#: How the Jobs API says that a run was skipped because of the job's maximum of concurrent runs: as a `result_state`,
-#: and as the `code` of the newer `termination_details`.
-_LIMIT_REACHED: Final = frozenset({"MAXIMUM_CONCURRENT_RUNS_REACHED", "MAX_CONCURRENT_RUNS_EXCEEDED"})
 
 POLL: Final = "countersign.look"
 
@@ -74,33 +75,35 @@ async def poll(ctx: SDKContext, task: dict[str, Any]) -> str:
 
 
 async def _poll_once(ctx: SDKContext, watch: Watch) -> str:
+    engine = ctx.get_dependency(Engine)
+
     try:
         wait = await _wait_of(ctx, watch)
     except UnknownPromise:
         return "the wait is gone"
 
-    if wait.state != "pending":
+    if not _is_of_interest(wait, watch, now=engine.clock()):
         return "the wait is over"
 
     try:
         run = await ctx.get_dependency(Databricks).read(watch.run_id)
+        seen = run.life_cycle_state
+
+        if run.over:
+            await settle_ended(ctx, watch.callback, wait, run)
+
+            return f"over: {seen}"
+
     except StepUnavailable as error:
         logger.warning("run %s could not be polled: %s", watch.run_id, error)
         seen = "unavailable"
     except RunGone as error:
-        await _settle(ctx, watch, watch.run_id, body_of(f"{error}, and it did not call back"))
+        await _settle(ctx, watch.callback, wait, watch.run_id, RunEnd(kind="died", body=body_of(_gone(error, wait))))
 
         return "gone"
     except StepRefused as error:
         logger.warning("polling run %s was refused: %s", watch.run_id, error)
         seen = "refused"
-    else:
-        if run.over:
-            await settle_dead(ctx, watch, run)
-
-            return f"over: {run.life_cycle_state}"
-
-        seen = run.life_cycle_state
 
     await schedule_poll(ctx, replace(watch, looks=watch.looks + 1))
 
@@ -111,44 +114,39 @@ async def _wait_of(ctx: SDKContext, watch: Watch) -> PromiseRecord:
     return await read_wait(ctx.get_dependency(Engine).promises, watch.promise_id, watch.opened_at)
 
 
-async def settle_dead(ctx: SDKContext, wait: Watch | Claims, run: JobRun) -> None:
-    """Settle the wait of a run that is over as died, unless a callback was first; for use in a step.
+def _is_of_interest(wait: PromiseRecord, watch: Watch, *, now: float) -> bool:
+    """Return whether the end of the run still says something: to the workflow, or beside an answer that came first."""
+    settled = read_settled(wait, callback=watch.callback)
 
-    The caller has checked that the engine's wait with this id is the one that the run answers for.
+    if settled is None:
+        return True
+
+    answered = settled.outcome.kind not in CLOSED and settled.outcome.by != "watcher"
+
+    return answered and Terms.read(wait).keeps_later and now * 1000 < wait.timeout_at
+
+
+async def settle_ended(ctx: SDKContext, callback: str, wait: PromiseRecord, run: JobRun) -> None:
+    """Settle the wait of a run that is over with what its end answers, unless another answer was first; in a step.
+
+    The caller has checked that this is the wait that the run answers for.
 
     Raises:
+        StepUnavailable: an output could not be read now.
         EngineUnavailable: raised in a step, it makes the SDK try the step again.
     """
-    details = {
-        "life_cycle_state": run.life_cycle_state,
-        "result_state": run.result_state,
-        "state_message": run.message,
-        "run_page_url": run.page_url,
-    }
-    body = body_of(how_it_ended(run), details)
-    await _settle(ctx, wait, run.run_id, body)
+    end = await read_run_end(ctx.get_dependency(Databricks), run, JobWait.read(wait))
+    await _settle(ctx, callback, wait, run.run_id, end)
 
 
-async def _settle(ctx: SDKContext, wait: Watch | Claims, run_id: int, body: str) -> None:
-    outcome = Outcome(kind="died", callback=wait.callback, by="watcher", body=body)
-    engine = ctx.get_dependency(Engine)
-    settlement = await resolve(
-        engine.promises,
-        wait.promise_id,
-        ikey=f"watcher:{run_id}",
-        outcome=outcome,
-        opened=wait.opened_at,
-    )
-    await trace_wait(engine, wait.promise_id, wait.opened_at, settlement)
-    logger.info("run %s is over, its wait %s: %s", run_id, wait.promise_id, settlement.verdict)
+async def _settle(ctx: SDKContext, callback: str, wait: PromiseRecord, run_id: int, end: RunEnd) -> None:
+    outcome = Outcome(kind=end.kind, callback=callback, by="watcher", body=end.body, note=end.note)
+    engine, opened, ikey = ctx.get_dependency(Engine), opened_at(wait), f"watcher:{run_id}"
+    settlement = await resolve(engine.promises, wait.id, ikey=ikey, outcome=outcome, opened=opened)
+    await keep_if_later(engine.promises, wait, outcome, ikey, settlement)
+    await trace_wait(engine, wait.id, opened, settlement)
+    logger.info("run %s is over, its wait %s: %s", run_id, wait.id, settlement.verdict)
 
 
-def how_it_ended(run: JobRun) -> str:
-    """Return a sentence that says how a run ended without calling back, and why if the run never began."""
-    state = run.life_cycle_state if run.result_state is None else f"{run.life_cycle_state}, {run.result_state}"
-    sentence = f"run {run.run_id} ended without calling back ({state})"
-
-    if run.result_state in _LIMIT_REACHED:
-        return f"{sentence}: it was skipped because the job's limit of concurrent runs was reached"
-
-    return f"{sentence}: {run.message}" if run.life_cycle_state == "SKIPPED" and run.message else sentence
+def _gone(error: RunGone, wait: PromiseRecord) -> str:
+    return f"{error}, and it did not call back" if JobWait.read(wait).answer == "callback" else str(error)

@@ -45,4 +45,6 @@ async def databricks_pipeline(ctx: Context, request: PipelineRequest) -> dict[st
 
     await notify_end(ctx, request.notify, "succeeded", job.run_id)
 
-    return {"run_id": job.run_id, "outcome": "succeeded", "result": job.result}
+    result = {"run_id": job.run_id, "outcome": "succeeded", "result": job.result}
+
+    return result if job.note is None else result | {"note": job.note}

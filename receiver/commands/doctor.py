@@ -17,6 +17,7 @@ import contextlib
 import http.client
 import logging
 import os
+import secrets
 import sys
 import traceback
 import urllib.error
@@ -33,6 +34,7 @@ from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone
 from orchestrator.engine import connect
 from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse, EngineUnavailable
+from orchestrator.llm.chat import LanguageModel, Limits
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.group_ping import is_served
 from orchestrator.runs.loading import groups_of, load_workflows
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 5.0
 _LONGEST_LINE: Final = 600
+
+#: A model that was not used for a while is loaded first.
+_MODEL_SECONDS: Final = 60.0
 
 #: Reading a run needs a workspace, credentials and the Jobs API. It does not matter whether this run exists.
 _SOME_RUN: Final = 1
@@ -139,6 +144,14 @@ async def check_mail(settings: Settings) -> str:
     return f"{settings.mail.host}:{settings.mail.port} accepts mail from {settings.mail.sender}"
 
 
+async def check_model(settings: Settings) -> str:
+    """Return a line about the language model: it answered a short question."""
+    model = LanguageModel(settings.llm, limits=Limits(connect=_SECONDS, silence=_MODEL_SECONDS, total=_MODEL_SECONDS))
+    await model.ask([{"role": "user", "content": "Answer with the word yes."}], key=secrets.token_hex(16))
+
+    return f"{model.name} answers"
+
+
 async def check_public_url(settings: Settings) -> str:
     """Return a line about the public URL: the receiver responds where minted links point, seen from this machine."""
     url = f"{settings.public_url}/healthz"
@@ -158,11 +171,13 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Awaitable[str]]]] = {
 
 
 async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
-    """Report one line for each check, in order, and return whether all passed."""
+    """Report one line for each check, in order, and return whether all passed. Only a model that is named is asked."""
     well = True
     fragments = Fragments(credentials(settings))
 
-    for name, check in CHECKS.items():
+    checks = {**CHECKS, "model": check_model} if settings.llm is not None else CHECKS
+
+    for name, check in checks.items():
         try:
             report(f"{name:<13} ok      {await check(settings)}")
         except CountersignError as error:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.databricks.run import JobRun
+from orchestrator.databricks.reading import read_output, read_run
 from orchestrator.errors import StepRefused, StepUnavailable
-from orchestrator.testing.emulator.workspace import OVER, ApiError, Job, Run, Task, Workspace
+from orchestrator.testing.emulator.workspace import ApiError, Job, Run, Task, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.databricks.run import JobRun, RunOutput
     from orchestrator.testing.emulator.definitions import Webhook
 
 _LATER = frozenset({429, 500, 502, 503, 504})
@@ -116,19 +117,14 @@ class TrialJobs:
         if all(run.run_id != run_id or run.deleted for run in self.runs):
             return None
 
-        shown = self._ask("runs/get", lambda: self.workspace.get(run_id))
-        state = shown["state"]
+        return read_run(run_id, self._ask("runs/get", lambda: self.workspace.get(run_id)))
 
-        return JobRun(
-            run_id=run_id,
-            job_id=shown["job_id"],
-            over=state["life_cycle_state"] in OVER,
-            life_cycle_state=state["life_cycle_state"],
-            result_state=state.get("result_state"),
-            message=state["state_message"],
-            page_url=shown["run_page_url"],
-            parameters={one["name"]: one["value"] for one in shown["job_parameters"]},
-        )
+    def get_output(self, run_id: int) -> RunOutput | None:
+        """Return the output of the run of a task, or None if there is no such run."""
+        if all(one.run_id != run_id for run in self.runs if not run.deleted for one in (run, *run.all_task_runs())):
+            return None
+
+        return read_output(self._ask("runs/get-output", lambda: self.workspace.get_output(run_id)))
 
     def cancel_run(self, run_id: int) -> None:
         """Cancel the run. One that is over or gone is not an error."""

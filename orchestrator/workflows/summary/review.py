@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 #: A longer address is shown, but is no link.
 _LONGEST_LINK: Final = 2000
 
-_BY_MODEL: Final = (
-    "The language model {model}. It may be wrong, and a page can mislead it: compare the summary with the page."
-)
-_BY_EXTRACT: Final = "No model: these are sentences of the page itself."
+_BY_MODEL: Final = "Written by the language model {model}. It may be wrong, or misled by the page: compare the two."
 _CHANGED: Final = "The page has changed since the workflow first read it. This summary is of the page as it is now."
 _CUT: Final = "The model was stopped at its limit, so the summary may end too early."
 
@@ -31,11 +28,11 @@ def review(draft: Draft, rejected: Sequence[Rejected], *, rounds: int, first_dig
     """Return the question whether this draft is good. `first_digest` is the digest of the page as it was first read."""
     number = len(rejected) + 1
     page = draft.page
-    by = _BY_EXTRACT if draft.model is None else _BY_MODEL.format(model=draft.model)
+    # An extract says itself what it is.
+    text = draft.summary if draft.model is None else f"{_BY_MODEL.format(model=draft.model)}\n\n{draft.summary}"
     facts = [
         ("Page", without_links(page.title) or "(without a title)"),
         ("Address", page.final_url),
-        ("Written by", by),
         ("Read", f"{_amount(draft)}, fetched on {to_the_minute(datetime.fromisoformat(page.fetched_at))}"),
         ("Round", f"{number} of {rounds}" + ("" if number < rounds else ": a rejection is final")),
     ]
@@ -50,7 +47,7 @@ def review(draft: Draft, rejected: Sequence[Rejected], *, rounds: int, first_dig
     return Question(
         title=f"Is this a good summary of {urlsplit(page.final_url).netloc}?"
         + (f" (round {number})" if rejected else ""),
-        text=draft.summary,
+        text=text,
         facts=facts,
         links=[("Read the page", page.final_url)] if is_link else [],
         reason_required=["reject"],

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from support.plant import Plant, pause, plant
 
-from orchestrator.databricks.run import JobRun
-from orchestrator.databricks.watcher import how_it_ended
 from orchestrator.testing.emulator.workspace import Fault, Job
 
 if TYPE_CHECKING:
@@ -65,29 +63,3 @@ async def test_a_callback_that_arrives_before_the_watcher_wins(works: Plant) -> 
     works.emulator.workspace.move(run.run_id, "TERMINATED", "FAILED")
 
     assert (await works.ended("a"))[0] == "succeeded"
-
-
-@pytest.mark.parametrize(
-    ("result_state", "message", "said"),
-    [
-        ("MAXIMUM_CONCURRENT_RUNS_REACHED", "", "limit of concurrent runs"),
-        ("MAX_CONCURRENT_RUNS_EXCEEDED", "", "limit of concurrent runs"),
-        (None, "The job is paused", "The job is paused"),
-        (None, "", "(SKIPPED)"),
-    ],
-)
-def test_why_a_run_was_skipped_is_said_in_whichever_form_the_api_gives_it(
-    result_state: str | None, message: str, said: str
-) -> None:
-    run = JobRun(
-        run_id=1,
-        job_id=1,
-        over=True,
-        life_cycle_state="SKIPPED",
-        result_state=result_state,
-        message=message,
-        page_url=None,
-        parameters={},
-    )
-
-    assert said in how_it_ended(run)

@@ -26,7 +26,7 @@ async def test_approved_at_once(tmp_path: Path, everywhere: bool) -> None:  # no
         run = await here.start()
         wait = await run.waiting("review-1")
         assert wait.question is not None
-        assert wait.question.text == "Summary 1."
+        assert wait.question.text.endswith("compare the two.\n\nSummary 1.")
         await here.approve(run, 1)
 
         assert await run.result() == {"status": "approved", "summary": "Summary 1.", "rounds": 1}
@@ -201,7 +201,7 @@ async def test_a_page_that_gives_orders_changes_nothing_but_its_own_summary(tmp_
         assert mail.html is not None
         assert "evil.example/approve" not in mail.html + mail.text
         assert "<script>" not in mail.html
-        assert "The language model" in dict(wait.question.facts)["Written by"]
+        assert wait.question.text.startswith("Written by the language model small:7b.")
         assert "tools" not in call.body
         assert ORDERS not in call.body["messages"][0]["content"]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.chatting import KEY, MODEL, answer, chat_server, streams
 from support.configuration import settings
 from support.loopback import QuietHandler, loopback_server
 
@@ -127,6 +128,19 @@ async def test_a_mail_server_that_is_not_there_is_a_failure_without_the_password
     assert not await doctor.examine(replace(settings(tmp_path), mail=address), lines.append)
     assert "mail" in [line.split()[0] for line in lines if "failed" in line]
     assert "hunter2" not in "\n".join(lines)
+
+
+async def test_a_model_is_asked_if_there_is_one(tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    async with chat_server([streams("Yes."), answer(401)]) as server:
+        configured = settings(tmp_path, LLM=server.setting)
+        assert await doctor.check_model(configured) == f"{MODEL} answers"
+        assert not await doctor.examine(configured, lines.append)
+        assert len(server.calls) == 2
+
+    assert "model         failed  the model's server answered 401" in lines
+    assert KEY not in "\n".join(lines)
 
 
 async def test_the_public_url_is_asked_below_its_path(tmp_path: Path) -> None:

@@ -26,19 +26,15 @@ def test_the_first_round_shows_the_summary_and_where_it_is_from() -> None:
     question = review(DRAFT, [], rounds=3, first_digest=PAGE.digest)
 
     assert question.title == "Is this a good summary of www.example.org:8443?"
-    assert question.text == "Keys open doors."
+    assert question.text == (
+        "Written by the language model small:7b. It may be wrong, or misled by the page: compare the two."
+        "\n\nKeys open doors."
+    )
     assert question.links == (("Read the page", PAGE.final_url),)
     assert question.reason_required == ("reject",)
     assert question.facts == (
         ("Page", "Keys"),
         ("Address", PAGE.final_url),
-        (
-            "Written by",
-            (
-                "The language model small:7b. "
-                "It may be wrong, and a page can mislead it: compare the summary with the page."
-            ),
-        ),
         ("Read", "the first 12,000 of 53,210 characters, fetched on 26 November 2026, 10:00 UTC"),
         ("Round", "1 of 3"),
     )
@@ -71,12 +67,12 @@ def test_the_title_of_a_page_is_no_way_to_a_link() -> None:
     assert dict(question.facts)["Page"] == "Approve at [link left out]"
 
 
-def test_an_extract_is_called_one() -> None:
-    extract = replace(DRAFT, model=None, read=PAGE.length)
-    facts = dict(review(extract, [], rounds=1, first_digest=PAGE.digest).facts)
+def test_an_extract_speaks_for_itself() -> None:
+    extract = replace(DRAFT, summary="An extract.", model=None, read=PAGE.length)
+    question = review(extract, [], rounds=1, first_digest=PAGE.digest)
 
-    assert facts["Written by"] == "No model: these are sentences of the page itself."
-    assert facts["Read"].startswith("all 53,210 characters")
+    assert question.text == extract.summary
+    assert dict(question.facts)["Read"].startswith("all 53,210 characters")
 
 
 def test_the_longest_texts_still_make_a_question() -> None:

@@ -1,0 +1,83 @@
+"""Which wait a run answers for, where no link among the run's parameters says so.
+
+It is a small promise of its own, named after the run and written by the step that triggered it. A hint reads it; the
+watcher knows the wait anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator import stored_names
+from orchestrator.durable.scheduling import own_tags
+from orchestrator.engine import Engine
+from orchestrator.errors import UnknownPromise
+
+if TYPE_CHECKING:
+    from orchestrator.callbacks.address import Address
+    from orchestrator.durable.context import Context
+    from orchestrator.engine.promises import Promises
+
+#: A run may be repaired, and so end again, after its wait is over.
+_KEPT: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedWait:
+    """The wait of a run: its promise, the callback's name, and when it was opened, as its `Address` says."""
+
+    promise_id: str
+    callback: str
+    opened_at: int | None
+
+
+async def index_run(ctx: Context, run_id: int, address: Address) -> None:
+    """Note that this run answers for the wait of this address, as a step does that triggers it.
+
+    Raises:
+        EngineUnavailable, UnknownPromise: raised in a step, it makes the SDK try the step again.
+    """
+    wait = await address.record(ctx)
+    promise_id = _id_of(run_id)
+    await ctx.get_dependency(Engine).promises.create(
+        promise_id,
+        timeout_at=wait.timeout_at + int(_KEPT.total_seconds() * 1000),
+        param={
+            "countersign": stored_names.FORMAT,
+            "run": run_id,
+            "promise": address.promise_id,
+            "callback": address.callback,
+            "opened": address.opened_at,
+        },
+        tags=own_tags(promise_id, transient=True),
+    )
+
+
+async def find_wait(promises: Promises, run_id: int) -> IndexedWait | None:
+    """Return the wait that this run answers for, None if none was noted.
+
+    Raises:
+        EngineUnavailable: as for any read.
+    """
+    try:
+        record = await promises.get(_id_of(run_id))
+    except UnknownPromise:
+        return None
+
+    match record.param.data:
+        case {
+            "countersign": stored_names.FORMAT,
+            "run": int(noted),
+            "promise": str(promise_id),
+            "callback": str(callback),
+            "opened": int() | None as opened,
+        } if noted == run_id:
+            return IndexedWait(promise_id=promise_id, callback=callback, opened_at=opened)
+        case _:
+            return None
+
+
+def _id_of(run_id: int) -> str:
+    return f"countersign~run{run_id}~wait"
