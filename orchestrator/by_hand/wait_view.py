@@ -1,4 +1,4 @@
-"""A wait as an operator sees it before doing anything about it: what may be answered, how often people were reminded."""
+"""A wait as an operator sees it before doing anything about it: its choices, and how often people were reminded."""
 
 from __future__ import annotations
 
