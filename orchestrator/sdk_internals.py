@@ -71,6 +71,23 @@ def no_longer_awaited(ctx: Context, promise_id: str) -> None:
     state.tree.settle(promise_id)
 
 
+def forget_suspended(ctx: Context) -> None:
+    """Drop those waits of this function call that have suspended it, which the SDK would only look at once more.
+
+    Each look would tie the wait's task, its exception and the frame that looks into a cycle, for the garbage collector.
+    """
+    state = ctx._state
+    tasks, state.spawned_remote_tasks = state.spawned_remote_tasks, []
+
+    for task in tasks:
+        error = task.exception() if task.done() and not task.cancelled() else None
+
+        if isinstance(error, Suspended):
+            error.__traceback__ = None
+        else:
+            state.spawned_remote_tasks.append(task)
+
+
 def unfinished(ctx: Context) -> list[Any]:
     """Return the tasks of the event loop for those steps and waits of this function call that have not ended yet."""
     state = ctx._state

@@ -10,6 +10,7 @@ from resonate.error import ApplicationError
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.reminders import REMIND, remind
+from orchestrator.by_hand.reminding import REMIND_NOW, remind_now
 from orchestrator.callbacks.address import Links
 from orchestrator.callbacks.tokens import TokenSigner
 from orchestrator.databricks.hints import HINT, follow_hint
@@ -116,6 +117,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     resonate.register(poll, name=POLL, retry_policy=PERSISTENT)
     resonate.register(ping, name=PING)
     resonate.register(remind, name=REMIND, retry_policy=PERSISTENT)
+    resonate.register(remind_now, name=REMIND_NOW, retry_policy=PERSISTENT)
 
 
 def _failed(engine: Engine, watch: Callable[[FailedTry], None] | None, failed: FailedTry) -> None:

@@ -47,7 +47,7 @@ class Reminder:
 async def mail_question(ctx: SDKContext, address: Address, reminder: Reminder | None) -> Tried:
     """Mail a person the question and schedule the first reminder, as a step. If the wait is over, nothing is sent."""
     try:
-        sent = await _send(ctx, address)
+        sent = await send_question(ctx, address)
     except StepRefused as error:
         return {"again": False, "why": str(error)}
     except StepUnavailable as error:
@@ -71,7 +71,7 @@ async def remind(ctx: SDKContext, task: dict[str, Any]) -> str:
 
 async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
     try:
-        sent = await _send(ctx, reminder.address, number=reminder.number)
+        sent = await send_question(ctx, reminder.address, number=reminder.number)
     except UnknownPromise:
         return "the wait is gone"
     except StepRefused as error:
@@ -88,8 +88,15 @@ async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
     return "reminded"
 
 
-async def _send(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
-    """Mail the question and return True, or return False and send nothing if the wait is over."""
+async def send_question(ctx: SDKContext, address: Address, *, number: int = 0) -> bool:
+    """Mail the question and return True, or return False and send nothing if the wait is over.
+
+    `number` tells a reminder from the first mail and from other reminders.
+
+    Raises:
+        StepRefused, StepUnavailable: as the mailer.
+        EngineUnavailable, UnknownPromise: as for `Address.record`.
+    """
     record = await address.record(ctx)
     inquiry = Inquiry.read(record)
 

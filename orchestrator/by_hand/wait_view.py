@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from orchestrator.approvals.reminded import count_reminders
 from orchestrator.callbacks.answerers import Answerers
 from orchestrator.callbacks.choices import choices_of
+from orchestrator.callbacks.hand_reminders import read_reminders
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.step_view import StepView
 from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
+    from resonate.types import PromiseRecord
+
     from orchestrator.engine.promises import Promises
 
 
@@ -57,5 +60,12 @@ async def view_wait(promises: Promises, promise_id: str) -> WaitView:
         step=step,
         choices=choices_of(record),
         subject=Answerers.read(record).subject,
-        reminded=0 if step.asked is None else await count_reminders(promises, record),
+        reminded=0 if step.asked is None else await _reminded(promises, record),
     )
+
+
+async def _reminded(promises: Promises, record: PromiseRecord) -> int:
+    """Return how often people were reminded: as their workflow had planned, and by hand."""
+    by_hand = await read_reminders(promises, record)
+
+    return await count_reminders(promises, record) + (by_hand[-1].number if by_hand else 0)

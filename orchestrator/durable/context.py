@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, override
 
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
@@ -33,6 +33,7 @@ from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
     await_only,
     effects_of,
+    forget_suspended,
     keep_as_workflow,
     replace_effects,
     sleeper_of,
@@ -96,6 +97,17 @@ class Context(SDKContext):
         """Run the actions that `at_end` added."""
         for action in self._at_end:
             await action()
+
+    def end(self) -> None:
+        """Let go of what refers back to this, so that no cycle is left for the garbage collector."""
+        self._at_end.clear()
+        forget_suspended(self)
+
+    @override
+    async def flush_local_work(self) -> None:
+        """Wait until what this function call has begun in this process is over or suspended."""
+        forget_suspended(self)
+        await super().flush_local_work()
 
     @property
     def _watchful(self) -> WatchfulEffects:

@@ -58,12 +58,12 @@ class Message(TypedDict):
 class Limits:
     """How long a call may take, in seconds, and how large its answer may be, in bytes.
 
-    `silence` is how long the server may say nothing. A small model on a processor reads a page for a minute or more
-    before its first word.
+    `silence` is how long the server may say nothing. A model that reads a long page on a processor may need longer
+    before its first word; servers that keep what they have read go on from there in the next try.
     """
 
     connect: float = 10.0
-    silence: float = 120.0
+    silence: float = 60.0
     total: float = 600.0
     size: int = 1_000_000
 
@@ -126,8 +126,8 @@ class LanguageModel:
             failure = StepUnavailable("the model did not finish its answer in time")
         except httpx2.TimeoutException:
             failure = StepUnavailable("the model's server was silent for too long")
-        except (httpx2.HTTPError, ssl.SSLError, OSError) as error:
-            failure = StepUnavailable(f"the model's server could not be reached ({type(error).__name__})")
+        except (httpx2.HTTPError, OSError) as error:
+            failure = StepUnavailable(f"the model's server {_reason(error)}")
         else:
             if response.status_code == HTTPStatus.OK:
                 return body
@@ -210,6 +210,19 @@ def _word_of(body: bytes) -> str | None:
             return word
         case _:
             return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what is wrong with the connection. The library's own text may quote the address."""
+    causes: list[BaseException | None] = [error]
+
+    while causes[-1] is not None:
+        if isinstance(causes[-1], ssl.SSLCertVerificationError):
+            return "has a certificate that is not trusted"
+
+        causes.append(causes[-1].__cause__ or causes[-1].__context__)
+
+    return f"could not be reached ({type(error).__name__})"
 
 
 @functools.cache

@@ -64,6 +64,9 @@ def watching(flow: Context) -> Iterator[None]:
             if flow.interrupts.watch is not None:
                 flow.interrupts.watch.cancel()
 
+            # Both refer back to what refers to them, and would be left for the garbage collector.
+            flow.interrupts.look = flow.interrupts.watch = None
+
 
 async def _watch(flow: Context, look: Callable[[], Awaitable[None]], active: Callable[[], bool]) -> None:
     interrupts = flow.interrupts

@@ -39,7 +39,8 @@ from orchestrator.runs.cancel_watch import watching
 from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.root_ids import is_workflow_name
-from orchestrator.runs.roots import Ending, Start
+from orchestrator.runs.roots import Ending
+from orchestrator.runs.start import Start
 from orchestrator.text.crashes import describe_crash, place_in, short_name
 from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
@@ -92,8 +93,11 @@ class Workflow[Request: BaseModel]:
         flow = Context.over(ctx)
         trace = trace_of(start)
 
-        with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
-            ending = await self._ending(flow, start)
+        try:
+            with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
+                ending = await self._ending(flow, start)
+        finally:
+            flow.end()
 
         if flow.tampered is not None:
             # The workflow's own code may have caught the error.

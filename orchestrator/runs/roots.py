@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.scheduling import create_task
-from orchestrator.errors import CANCELLED, EngineUnavailable, NotJson, WorkflowFailed
+from orchestrator.errors import CANCELLED, EngineUnavailable, NotJson
 from orchestrator.failures import error_of, is_tampered
 from orchestrator.runs.root_ids import RootName, name_of_root, root_id_of
+from orchestrator.runs.start import Again, Start
 from orchestrator.stored_names import DEPTH_TAG, NONCE_TAG, PARENT_TAG
 from orchestrator.text.crashes import describe_end
 from orchestrator.text.json_writing import dumps_strict, escaped, readable
-from orchestrator.text.strict_json import loads_strict
-from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,42 +35,6 @@ if TYPE_CHECKING:
 ENDED_KINDS: Final = ("failed", "died", "expired", "cancelled")
 
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it.
-
-    `trace` is the traceparent of its start.
-    """
-
-    root_id: str
-    text: str
-    trace: str | None = None
-
-    @property
-    def request(self) -> Any:
-        """The input as a JSON value."""
-        return loads_strict(self.text.encode())
-
-    def stored(self) -> dict[str, Any]:
-        """Return the form that is stored in the root's param."""
-        stored = {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
-
-        return stored if self.trace is None else {**stored, "trace": self.trace}
-
-    @classmethod
-    def read(cls, stored: object, *, root_id: str) -> Self:
-        """Return what a root was started with.
-
-        Raises:
-            WorkflowFailed: Countersign did not write it, or it is the input of another root.
-        """
-        match stored:
-            case {"countersign": stored_names.FORMAT, "root": str(root), "request": str(text)} if root == root_id:
-                return cls(root_id=root_id, text=text, trace=trace_of(stored))
-            case _:
-                raise WorkflowFailed("the stored input is not one that a workflow was started with under this id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +113,7 @@ class RootView:
     """A workflow as its root promise shows it. `created` says whether this very call started it.
 
     `request` is the JSON text of its input, or None if the store was tampered with. `parent` is the step of another
-    workflow that started it as a sub-workflow.
+    workflow that started it as a sub-workflow. `again` is set if it was started again from an earlier run.
     """
 
     root_id: str
@@ -162,6 +125,7 @@ class RootView:
     started_at: int
     ended_at: int | None
     parent: str | None = None
+    again: Again | None = None
 
     @property
     def parent_name(self) -> RootName | None:
@@ -189,6 +153,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
     version: int = 1,
     parent: Parent | None = None,
     traceparent: str | None = None,
+    again: Again | None = None,
     clock: Callable[[], float] | None = None,
     new_nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> RootView:
@@ -209,7 +174,7 @@ async def start_root(  # noqa: PLR0913 - one call, all of it named
         engine,
         root_id,
         function=name,
-        argument=Start(root_id=root_id, text=text, trace=span.traceparent).stored(),
+        argument=Start(root_id=root_id, text=text, trace=span.traceparent, again=again).stored(),
         target=engine.address_of(group),
         timeout_at=timeout_at if parent is None else min(timeout_at, parent.timeout_at),
         tags={NONCE_TAG: nonce, **MARK} | _tags_below(parent),
@@ -264,6 +229,7 @@ def view_root(record: PromiseRecord, *, created: bool = False) -> RootView:
         started_at=record.created_at,
         ended_at=record.settled_at,
         parent=record.tags.get(PARENT_TAG),
+        again=_again_of(record),
     )
 
 
@@ -284,6 +250,14 @@ def _request_of(record: PromiseRecord) -> str | None:
             return text
         case _:
             raise EngineUnavailable(f"the root {record.id} was not started by Countersign")
+
+
+def _again_of(record: PromiseRecord) -> Again | None:
+    match record.param.data:
+        case {"args": [start]} if not is_tampered(record):
+            return Again.read(start)
+        case _:
+            return None
 
 
 def _is_ending(value: object) -> TypeGuard[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
+from orchestrator.callbacks.hand_reminders import read_reminders
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.question import Asked
 from orchestrator.durable.try_records import read_tries
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from resonate.types import PromiseRecord, PromiseState
 
+    from orchestrator.callbacks.hand_reminders import HandReminder
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.durable.try_records import TryRecord
     from orchestrator.engine.promises import Promises
@@ -62,6 +64,7 @@ class StepView:
 
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
     the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
+    `reminders` are the last ones that operators asked for by hand.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
     `job_run` is the run of a Databricks job that a step has started.
     """
@@ -75,6 +78,7 @@ class StepView:
     outcome: Outcome | None = None
     child: RootName | None = None
     tries: Sequence[TryRecord] = ()
+    reminders: Sequence[HandReminder] = ()
     waits: Waits | None = None
     until: int | None = None
     job_run: JobRunName | None = None
@@ -163,6 +167,9 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         if looks and _may_have_failed(record):
             looks -= 1
             step = replace(step, tries=await read_tries(promises, record))
+        elif looks and step.asked is not None:
+            looks -= 1
+            step = replace(step, reminders=await read_reminders(promises, record))
 
         steps.append(step)
 

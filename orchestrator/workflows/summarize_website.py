@@ -58,11 +58,12 @@ async def summarize_website(ctx: Context, request: SummaryRequest) -> dict[str, 
     rejected: list[Rejected] = []
 
     try:
-        page = await ctx.run(fetch_page, request.url)
+        first = page = await ctx.run(fetch_page, request.url)
 
         while True:
             draft = await ctx.run(write_draft, page, rejected)
-            question = review(draft, rejected, rounds=request.rounds, first_digest=page.digest)
+            page = draft.page
+            question = review(draft, rejected, rounds=request.rounds, first_digest=first.digest)
             number = len(rejected) + 1
             asked = await ask_people(ctx, f"review-{number}", question, [request.reviewer], deadline=_DEADLINE)
 

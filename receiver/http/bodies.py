@@ -140,6 +140,20 @@ async def json_body(request: Request, *, limit: int, seconds: float = READ_SECON
     return await read_json(await unparsed_json(request, limit=limit, seconds=seconds))
 
 
+async def optional_json_body(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> JsonBody | None:
+    """Return the request's body as strict JSON, or None if it has neither a body nor a Content-Type.
+
+    Raises what `json_body` raises.
+    """
+    if request.headers.getlist("content-type"):
+        return await json_body(request, limit=limit, seconds=seconds)
+
+    if await read_body(request, limit=limit, seconds=seconds):
+        raise Problem("unsupported-media-type", "There must be exactly one Content-Type, application/json.")
+
+    return None
+
+
 async def unparsed_json(request: Request, *, limit: int, seconds: float = READ_SECONDS) -> bytes:
     """Return the bytes of a body that is declared as JSON, so that a signature can be checked before `read_json`.
 

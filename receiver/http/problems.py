@@ -90,7 +90,7 @@ PROBLEMS: Final[Mapping[ProblemName, tuple[int, str]]] = {
     "ikey-reused": (422, "This key was used with another outcome"),
     "invalid-id": (422, "This is not a usable id"),
     "invalid-input": (422, "The input does not fit this workflow"),
-    "rate-limited": (429, "Too many tokens, keys or signatures from this address were wrong"),
+    "rate-limited": (429, "This was tried too often; wait before you try it again"),
     "headers-too-large": (431, "Too many headers, or too large ones"),
     "internal-error": (500, "Something went wrong here"),
     "engine-unavailable": (503, "The engine did not answer in time"),

@@ -39,7 +39,7 @@ ApprovalOutcome = Literal["applied", "duplicate", "other", "closed", "refused"]
 
 
 #: What operators do by hand, and what came of it.
-HandAction = Literal["answer"]
+HandAction = Literal["answer", "remind", "start_again"]
 HandResult = Literal["done", "duplicate", "refused"]
 
 WebhookOutcome = Literal["settled", "duplicate", "over", "started", "ignored", "prompted", "refused"]

@@ -61,6 +61,32 @@ _PROBLEMS: Final[tuple[ProblemName, ...]] = (
 )
 
 
+_REMINDER: Final[Json] = {
+    **object_of(
+        {
+            "reason": {
+                "description": "Why you remind them; recorded with the name of your key.",
+                "type": "string",
+                "maxLength": MAX_REASON,
+            },
+            "step": _ANSWER["properties"]["step"],
+        },
+        (),
+    ),
+    "additionalProperties": False,
+}
+
+_REMINDED: Final[Json] = object_of(
+    {
+        "workflow": _TEXT,
+        "id": _TEXT,
+        "callback": _TEXT,
+        "reminder": {"description": "How many reminders by hand there were, with this one.", "type": "integer"},
+        "at": {"type": "string", "format": "date-time"},
+    }
+)
+
+
 def by_hand_paths(parameters: Sequence[Json], problems: Sequence[ProblemName]) -> Json:
     """Return the paths below a workflow with these parameters; `problems` are those of every workflow."""
     return {
@@ -74,6 +100,18 @@ def by_hand_paths(parameters: Sequence[Json], problems: Sequence[ProblemName]) -
                 security=[{"apiKey": []}],
                 parameters=[_KEY],
                 body=_ANSWER,
+            ),
+        },
+        "/workflows/{name}/{id}/callbacks/{callback}/remind": {
+            "parameters": [*parameters, _CALLBACK],
+            "post": operation(
+                "remind_by_hand",
+                "Mail the people of an open question their links again, at most once a minute",
+                {"202": json_response("The reminder is requested.", _REMINDED)},
+                (*problems, *_PROBLEMS),
+                security=[{"apiKey": []}],
+                body=_REMINDER,
+                body_required=False,
             ),
         },
     }

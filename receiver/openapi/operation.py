@@ -27,6 +27,7 @@ def operation(  # noqa: PLR0913 - the parts of an operation
     security: list[Json] | None = None,
     parameters: list[Json] | None = None,
     body: Json | None = None,
+    body_required: bool = True,
 ) -> Json:
     """Return an operation in JSON. It has these problems and those of every request; a `body` is the schema of one."""
     described: Json = {
@@ -39,6 +40,6 @@ def operation(  # noqa: PLR0913 - the parts of an operation
         described["parameters"] = parameters
 
     if body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        described["requestBody"] = {"required": body_required, "content": {"application/json": {"schema": body}}}
 
     return described

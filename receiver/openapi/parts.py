@@ -47,6 +47,11 @@ def schemas() -> Json:
         "started_at": moment,
         "ended_at": {**moment, "type": ["string", "null"]},
     }
+    reminders = {
+        "description": "The last reminders that operators asked for by hand.",
+        "type": "array",
+        "items": object_of({"at": moment, "by": text, "reason": text}),
+    }
     a_try = object_of(
         {
             "number": {"type": "integer"},
@@ -100,6 +105,10 @@ def schemas() -> Json:
     other = object_of({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
+    again = {
+        "description": "The run whose input this one was started again with, by which API key, and why.",
+        **object_of({"of": other, "by": text, "reason": text}),
+    }
     required = ("workflow", "id", "state")
     return {
         "Callback": object_of(
@@ -109,10 +118,11 @@ def schemas() -> Json:
         "Settled": object_of(
             {"state": {"const": "settled"}, "duplicate": {"type": "boolean"}, "callback": text, "settled_at": moment}
         ),
-        "Workflow": object_of({**workflow, "parent": parent, **steps}, required),
+        "Workflow": object_of({**workflow, "parent": parent, "again": again, **steps}, required),
         "Started": object_of({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": object_of(
-            {**step, "approval": approval, "settled": settled, "child": child, "tries": tried}, tuple(step)
+            {**step, "approval": approval, "settled": settled, "reminders": reminders, "child": child, "tries": tried},
+            tuple(step),
         ),
         "Taken": {
             "anyOf": [

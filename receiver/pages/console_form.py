@@ -65,11 +65,12 @@ class Form:
         )
 
 
-def reason_field() -> Field:
+def reason_field(*, required: bool = True) -> Field:
     """Return the field that asks why, which is recorded with the name of the key."""
     return Field(
         name="reason",
         label="Reason",
         kind="lines",
         hint="It is recorded with the name of your key, for everybody who may look at this run.",
+        required=required,
     )

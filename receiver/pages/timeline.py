@@ -97,6 +97,7 @@ class TimelineView:
     `parent` is the workflow that started it as a sub-workflow. `held_up` says why it cannot go on, None if it can.
     `story` is the run in one sentence, `input` the JSON text that it was started with. `actions` lead to forms,
     `notes` are what people did to it, and `done` is what the reader has just done.
+    `begins` says that the steps are the first ones.
     """
 
     workflow: str
@@ -116,6 +117,7 @@ class TimelineView:
     actions: tuple[Link, ...] = ()
     notes: tuple[Note, ...] = ()
     done: str | None = None
+    begins: bool = True
 
 
 def render(  # noqa: PLR0913 - each with a default that is right outside the console
@@ -149,6 +151,8 @@ def render(  # noqa: PLR0913 - each with a default that is right outside the con
         "error": _pretty(view.error),
         "rows": [{**_row(step, begin, end, as_of, moments), "id": _local(step.id, view)} for step in steps],
         "left_out": len(view.steps) - len(steps),
+        "rest": _local(steps[-1].id, view) if frame is not None and (view.more or len(view.steps) > len(steps)) else "",
+        "begins": view.begins,
         "more": view.more,
         "as_of": _moment(as_of, moments),
         "parent": _linked(view.parent),

@@ -1,4 +1,4 @@
-"""What operators do by hand, over the workflow API and in the console: answer an open wait that nobody else answers.
+"""What operators do by hand, over the workflow API and in the console: answer a wait, remind people, start a run again.
 
 Each action is recorded in the engine with who did it and why, logged with one line, and counted. `ByHand` has a method
 for each, which takes the name of a key that is known to have the role; the handlers of the API check that first.
@@ -6,6 +6,7 @@ for each, which takes the name of a key that is known to have the role; the hand
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -15,11 +16,14 @@ from starlette.responses import JSONResponse
 
 from orchestrator.by_hand.answering import HandAnswer, answer_by_hand
 from orchestrator.by_hand.finding import NotUsable, UnknownCallback
+from orchestrator.by_hand.reminding import WaitOver, remind_by_hand
+from orchestrator.callbacks.hand_reminders import RemindedAlready
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs.root_ids import name_of_root
+from orchestrator.runs.start_again import CannotStartAgain, start_again
 from orchestrator.text.times import rfc3339
-from receiver.http.bodies import json_body
+from receiver.http.bodies import json_body, optional_json_body
 from receiver.http.client_addresses import client_address
 from receiver.http.idempotency_keys import idempotency_key
 from receiver.http.problems import Problem
@@ -27,7 +31,7 @@ from receiver.http.routing import route
 from receiver.http.telemetry import log_action, log_if_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -35,8 +39,12 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from orchestrator.by_hand.answering import Answered
+    from orchestrator.callbacks.hand_reminders import HandReminder
     from orchestrator.callbacks.outcomes import Settled
+    from orchestrator.runs.definition import Workflow
+    from orchestrator.runs.roots import RootView
     from receiver.http.auth import ApiKeys
+    from receiver.http.telemetry import HandAction
     from receiver.surfaces.edge import Edge
 
     type RootOf = Callable[[Request], str]
@@ -46,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 _CALLBACK: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _FIELDS: Final = {"outcome", "body", "reason", "step"}
+_REMIND_FIELDS: Final = {"reason", "step"}
 _PATH: Final = "/workflows/{name}/{id}/callbacks/{callback}"
 
 
@@ -63,7 +72,7 @@ class ByHand:
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface. They come before those that match any path below a workflow."""
-        return [route(_PATH, POST=self._answer)]
+        return [route(_PATH, POST=self._answer), route(f"{_PATH}/remind", POST=self._remind)]
 
     async def answer(self, scope: Scope, root_id: str, callback: str, answer: HandAnswer) -> Answered:
         """Answer the open wait of this run with this name, or find that the same answer was given before.
@@ -72,23 +81,15 @@ class ByHand:
             Problem: `unknown-callback`, `invalid-input`, `already-settled`, `expired`, `ikey-reused`.
             UnknownPromise, EngineUnavailable: as for `answer_by_hand`.
         """
-        _check_name(callback)
+        deed = f"callback {callback} answered by hand"
 
-        try:
-            with log_if_unknown(logger, scope, root_id, f"callback {callback} answered by hand", by=answer.by):
-                answered = await answer_by_hand(self._edge.engine, root_id, callback, answer)
-
-        except UnknownCallback:
-            self._edge.metrics.by_hand("answer", "refused")
-            raise _unknown_callback() from None
-        except NotUsable as fault:
-            self._edge.metrics.by_hand("answer", "refused")
-            raise _invalid(fault.field, str(fault)) from None
+        with self._refusals("answer", callback), log_if_unknown(logger, scope, root_id, deed, by=answer.by):
+            answered = await answer_by_hand(self._edge.engine, root_id, callback, answer)
 
         match answered.verdict:
             case "applied":
                 self._edge.metrics.by_hand("answer", "done")
-                log_action(logger, scope, root_id, f"callback {callback} answered by hand", by=answer.by)
+                log_action(logger, scope, root_id, deed, by=answer.by)
             case "duplicate":
                 self._edge.metrics.by_hand("answer", "duplicate")
             case "ikey_reused":
@@ -99,6 +100,91 @@ class ByHand:
                 raise over(answered.settled, answered.wait.timeout_at)
 
         return answered
+
+    async def remind(  # noqa: PLR0913 - one action, all of it named
+        self, scope: Scope, root_id: str, callback: str, *, by: str, reason: str = "", step: str | None = None
+    ) -> HandReminder:
+        """Request that the people of the open question with this name get their links again.
+
+        Raises:
+            Problem: `unknown-callback`, `invalid-input`, `already-settled`, `expired`; `rate-limited` within a minute.
+            UnknownPromise, EngineUnavailable: as for `remind_by_hand`.
+        """
+        deed = f"callback {callback} reminded by hand"
+
+        with self._refusals("remind", callback), log_if_unknown(logger, scope, root_id, deed, by=by):
+            reminder = await remind_by_hand(self._edge.engine, root_id, callback, by=by, reason=reason, step=step)
+
+        self._edge.metrics.by_hand("remind", "done")
+        log_action(logger, scope, root_id, deed, by=by)
+
+        return reminder
+
+    async def start_again(  # noqa: PLR0913 - one action, all of it named
+        self, scope: Scope, workflow: Workflow[Any], root_id: str, *, by: str, reason: str = "", key: str | None = None
+    ) -> RootView:
+        """Start a run again with the same input under a new id; with the same `key` once.
+
+        Raises:
+            Problem: `invalid-input`, if the input does not fit the workflow any more.
+            UnknownPromise, EngineUnavailable: as for `start_again`.
+        """
+        try:
+            with log_if_unknown(logger, scope, root_id, "started again", by=by):
+                view = await start_again(self._edge.engine, workflow, root_id, by=by, reason=reason, key=key)
+
+        except CannotStartAgain as fault:
+            self._edge.metrics.by_hand("start_again", "refused")
+            raise _invalid("input", str(fault)) from None
+
+        self._edge.metrics.by_hand("start_again", "done" if view.created else "duplicate")
+
+        if view.created:
+            log_action(logger, scope, view.root_id, f"started again from {name_of_root(root_id)}", by=by)
+
+        return view
+
+    @contextlib.contextmanager
+    def _refusals(self, action: HandAction, callback: str) -> Iterator[None]:
+        """Turn what the block refuses into problems, and count it."""
+        try:
+            _check_name(callback)
+            yield
+        except UnknownCallback:
+            self._edge.metrics.by_hand(action, "refused")
+            raise Problem("unknown-callback", "The workflow has opened no callback with this name so far.") from None
+        except NotUsable as fault:
+            self._edge.metrics.by_hand(action, "refused")
+            raise _invalid(fault.field, str(fault)) from None
+        except WaitOver as ended:
+            self._edge.metrics.by_hand(action, "refused")
+            raise over(ended.settled, ended.timeout_at) from None
+        except RemindedAlready as already:
+            self._edge.metrics.by_hand(action, "refused")
+            detail = "The people of this question were reminded by hand less than a minute ago."
+            raise Problem("rate-limited", detail, {"Retry-After": str(already.seconds)}) from None
+
+    async def _remind(self, request: Request) -> Response:
+        by = self._api_keys.authorise(request, "operate")
+        root_id = self._root_of(request)
+        body = await optional_json_body(request, limit=self._edge.max_body)
+        fields = {} if body is None else _members(body.value, _REMIND_FIELDS)
+        callback = request.path_params["callback"]
+        reason, step = (_text(fields, name) if name in fields else None for name in ("reason", "step"))
+
+        try:
+            reminder = await self.remind(request.scope, root_id, callback, by=by, reason=reason or "", step=step)
+        except UnknownPromise:
+            raise self._unknown(request) from None
+
+        document = {
+            **name_of_root(root_id).document(),
+            "callback": callback,
+            "reminder": reminder.number,
+            "at": rfc3339(reminder.at),
+        }
+
+        return JSONResponse(document, status_code=202)
 
     async def _answer(self, request: Request) -> Response:
         by = self._api_keys.authorise(request, "operate")
@@ -141,12 +227,9 @@ def over(settled: Settled, timeout_at: int) -> Problem:
 
 
 def _check_name(callback: str) -> None:
+    """Return if a workflow can give a callback this name: what a client sends is logged only then."""
     if _CALLBACK.fullmatch(callback) is None:
-        raise _unknown_callback()
-
-
-def _unknown_callback() -> Problem:
-    return Problem("unknown-callback", "The workflow has opened no callback with this name so far.")
+        raise UnknownCallback(callback)
 
 
 def _invalid(field: str, message: str) -> Problem:

@@ -14,6 +14,7 @@ from receiver.pages.approval import past
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, Link, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
+from receiver.surfaces.workflow_document import reminded as reminders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,11 +53,12 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
     actions: tuple[Link, ...] = (),
     notes: tuple[Note, ...] = (),
     done: str | None = None,
+    begins: bool = True,
 ) -> TimelineView:
     """Return what the page of this run shows.
 
-    `workspace` is the address of the Databricks workspace as it was configured, and `address` returns where the page
-    of a step is, None if it has none.
+    `reminded` is how often people had a planned reminder, by the ids of the waits. `workspace` is the address of the
+    Databricks workspace as it was configured. `address` returns where the page of a step is, None if it has none.
     """
     name = name_of_root(view.root_id)
 
@@ -72,13 +74,27 @@ def run_view(  # noqa: PLR0913 - one call, all of it named
         parent=view.parent_name,
         held_up=None if held is None else held.error,
         more=more,
-        story=story_of(view, steps, held=held, reminded=reminded),
+        story=story_of(view, steps, held=held, reminded=_reminded(steps, reminded or {})),
         input=view.request,
         actions=actions,
-        notes=notes,
+        notes=(*_started_again(view), *notes),
         done=done,
+        begins=begins,
         decided=tuple(decision for step in steps if (decision := decided(step)) is not None),
     )
+
+
+def _started_again(view: RootView) -> Iterator[Note]:
+    """Yield who started this run again from which earlier one, if somebody did."""
+    if view.again is not None:
+        yield (f"Started again from {view.again.name} by {view.again.by}", view.started_at, view.again.reason)
+
+
+def _reminded(steps: Sequence[StepView], scheduled: Mapping[str, int]) -> Mapping[str, int]:
+    """Return how often people were reminded: as their workflow had planned, and by hand."""
+    by_hand = {step.id: step.reminders[-1].number for step in steps if step.reminders}
+
+    return {wait: scheduled.get(wait, 0) + by_hand.get(wait, 0) for wait in {*scheduled, *by_hand}}
 
 
 def _step(step: StepView, href: str | None, workspace: str | None) -> TimelineStep:
@@ -111,8 +127,10 @@ def _told(step: StepView) -> Iterator[str]:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
 
-    if (answered := by_hand(step)) is not None:
-        yield answered
+    yield from reminders_of(step)
+
+    if (sentence := by_hand(step)) is not None:
+        yield sentence
     elif (decision := decided(step)) is not None:
         yield f"{decision.decision} by {decision.by}"
     elif (how := ended_by(step)) is not None:

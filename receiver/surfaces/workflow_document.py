@@ -10,6 +10,8 @@ from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.surfaces.approval_record import approval_document, settled_document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
@@ -28,6 +30,9 @@ def workflow_document(view: RootView) -> dict[str, Any]:
     if view.parent_name is not None:
         document["parent"] = view.parent_name.document()
 
+    if view.again is not None:
+        document["again"] = {"of": view.again.name.document(), "by": view.again.by, "reason": view.again.reason}
+
     return document
 
 
@@ -40,6 +45,9 @@ def step_document(step: StepView) -> dict[str, Any]:
 
     if step.outcome is not None:
         document["settled"] = {"outcome": step.outcome.kind, **settled_document(step.outcome)}
+
+    if step.reminders:
+        document["reminders"] = [{"at": rfc3339(one.at), "by": one.by, "reason": one.reason} for one in step.reminders]
 
     if step.child is not None:
         document["child"] = step.child.document()
@@ -62,13 +70,20 @@ def last_try(step: StepView) -> str | None:
 
 
 def by_hand(step: StepView) -> str | None:
-    """Return what operators did about a step as a sentence, None if they did nothing."""
+    """Return that an operator answered a wait, as a sentence; None if nobody did."""
     outcome = step.outcome
 
     if outcome is None or outcome.by != "operator":
         return None
 
     return f"answered by hand by {outcome.subject} ({outcome.kind}): {outcome.reason}"
+
+
+def reminded(step: StepView) -> Iterator[str]:
+    """Yield the reminders that operators asked for, each as a sentence."""
+    for one in step.reminders:
+        why = f": {one.reason}" if one.reason else ""
+        yield f"reminded by hand by {one.by} at {to_the_second(utc(one.at))}{why}"
 
 
 def try_document(one: TryRecord) -> dict[str, Any]:

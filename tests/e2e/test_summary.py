@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from support.approving import ADA, link_in, seen
+from support.approving import ADA, desk, link_in, seen
+from support.browsing import LAPTOP, PHONE, chromium, listening, opened
 from support.chatting import KEY as MODEL_KEY
-from support.chatting import ChatServer, chat_server
+from support.chatting import ChatServer, chat_server, says
 from support.configuration import API_KEY, environment, fresh_key
 from support.plant import PATIENCE, pause
 from support.postbox import PASSWORD, Postbox, server
 from support.summarising import PAGE, TEXT
-from support.websites import website
+from support.websites import response, website
 
 from orchestrator.config.settings import load_settings
 from orchestrator.engine import connect
+from orchestrator.testing.processes import free_port
 from orchestrator.worker import dependencies_opened, prepare_worker
 from orchestrator.workflows import summarize_website
 from receiver.app import create_app
@@ -106,6 +108,51 @@ async def test_a_summary_from_the_start_to_the_approval(
     assert MODEL_KEY not in caplog.text
 
 
+LONG = "The page explains how values are signed, so that nobody can change them on their way. " * 12
+ARTICLE = "".join(f"<h2>Part {number}</h2><p>{LONG}</p><pre>{'x' * 300}</pre>" for number in range(30))
+HTML = response(f"<title>Signing</title><article>{ARTICLE}</article>".encode())
+
+
+@pytest.mark.parametrize("look", [{"viewport": PHONE}, {"viewport": LAPTOP, "color_scheme": "dark"}])
+async def test_a_long_page_is_reviewed_in_a_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    said = [says(LONG), says(f"{LONG}<b onclick=alert(1)>bold</b>\n\n{'y' * 500}")]
+
+    async with (
+        chromium() as browser,
+        website({"/signing": HTML}) as site,
+        chat_server(said) as chat,
+        desk(
+            tmp_path, workflows=[summarize_website], PUBLIC_URL=url, LLM=chat.setting, FETCH_ALLOW="127.0.0.0/8"
+        ) as here,
+        dependencies_opened(here.engine, [summarize_website]),
+        listening(here.app, port),
+    ):
+        await here.start(summarize_website, "1", url=site.url("/signing"), reviewer=ADA)
+        page = await opened(browser, url + await here.link(), **look)
+        assert await page.get_by_text("the first 12,000 of").is_visible()
+
+        await page.get_by_role("button", name="Reject").click()
+        assert "needs a reason" in await page.get_by_role("alert").inner_text()
+        await page.get_by_role("textbox").fill("Shorter, please.")
+        await page.get_by_role("button", name="Reject").click()
+        assert "Rejected" in await page.get_by_role("heading", level=1).inner_text()
+
+        await page.goto(url + await here.link(number=1))
+        shown = await page.inner_text("main")
+        assert "Written by the language model small:7b." in shown
+        assert "<b onclick=alert(1)>bold</b>" in shown
+        assert "Shorter, please." in shown
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+        await page.get_by_role("button", name="Approve").click()
+        assert (await here.ended(name="summarize_website"))["result"]["rounds"] == 2
+
+
 async def begun(client: httpx2.AsyncClient, url: str) -> None:
     started = await client.put(
         "/workflows/summarize_website/1",
@@ -120,7 +167,7 @@ async def rejected(client: httpx2.AsyncClient, link: str, number: int) -> None:
     page = seen(await client.get(link))
     assert f"Summary {number}." in page
     assert f"Round {number} of 3" in page
-    assert ("Your comment on round 1 Comment 1." in page) == (number > 1)
+    assert ("Comment on round 1 Comment 1." in page) == (number > 1)
     refused = await client.post(link, data={"decision": "reject", "comment": " "})
     assert refused.status_code == 422
     assert "needs a reason" in refused.text

@@ -35,6 +35,7 @@ from orchestrator.sdk_internals import (
     acquire_task,
     as_written,
     effects_of,
+    forget_suspended,
     has_active_tasks,
     is_workflow,
     keep_as_workflow,
@@ -358,6 +359,38 @@ async def test_code_that_stops_waiting_for_an_id_does_not_disturb_the_step() -> 
 
     assert waiting.cancelled()
     assert await future.id() == "f.1:1"
+
+
+async def test_waits_that_have_suspended_a_function_call_can_be_dropped_and_resume_it_all_the_same() -> None:
+    async def body(ctx: Context) -> str:
+        calls.append(ctx.info.id)
+        wait = ctx.promise()
+        await asyncio.wait([task_of(wait)])
+        step = ctx.run(seven)
+        forget_suspended(ctx)
+        left.append(len(unfinished(ctx)))
+
+        return f"{await wait}, {await step}"
+
+    calls: list[str] = []
+    left: list[int] = []
+    connection = LocalConnection()
+    resonate = Resonate(network=connection, env={}, subscription_refresh_secs=0)
+    resonate.register(body, name="f")
+    handle = resonate.run("f.1", body)
+
+    with anyio.fail_after(PATIENCE):
+        await handle.id()
+
+        while connection.state.tasks["f.1"].state != "suspended":
+            await pause(0)
+
+        await resonate.promises.resolve("f.1:1", Value(data="seen"))
+
+        assert await handle.result() == "seen, 7"
+
+    assert (calls, left[0]) == (["f.1", "f.1"], 1)
+    await resonate.stop()
 
 
 async def test_a_function_call_can_end_without_a_wait_that_is_settled_by_now() -> None:

@@ -69,19 +69,26 @@ async def served(directory: Path) -> AsyncIterator[tuple[Desk, str]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
 
-    async with desk(directory, PUBLIC_URL=url) as one:
-        config = uvicorn.Config(one.app, host="127.0.0.1", port=port, lifespan="off", log_config=None, ws="none")
-        server = uvicorn.Server(config)
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        serving = asyncio.create_task(server.serve())
-        try:
-            while not server.started:
-                await pause(0.02)
+    async with desk(directory, PUBLIC_URL=url) as one, listening(one.app, port):
+        yield one, url
 
-            yield one, url
-        finally:
-            server.should_exit = True
-            await serving
+
+@contextlib.asynccontextmanager
+async def listening(app: Any, port: int) -> AsyncIterator[None]:
+    """Serve an application on a loopback port."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, lifespan="off", log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    serving = asyncio.create_task(server.serve())
+
+    try:
+        while not server.started:
+            await pause(0.02)
+
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def opened(browser: Browser, url: str, **options: Any) -> Page:

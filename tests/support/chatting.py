@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Sequence
 
 MODEL = "small:7b"
@@ -100,10 +101,10 @@ class ChatServer:
 
 
 @contextlib.asynccontextmanager
-async def chat_server(script: Sequence[Answer] = ()) -> AsyncIterator[ChatServer]:
+async def chat_server(script: Sequence[Answer] = (), *, tls: ssl.SSLContext | None = None) -> AsyncIterator[ChatServer]:
     """Run a server with this script on a loopback port."""
     one = ChatServer(script=list(script))
-    server = await asyncio.start_server(one.handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(one.handle, "127.0.0.1", 0, ssl=tls)
     one.port = server.sockets[0].getsockname()[1]
 
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LONGEST_LINK: Final = 2000
 
 _BY_MODEL: Final = "Written by the language model {model}. It may be wrong, or misled by the page: compare the two."
-_CHANGED: Final = "The page has changed since the workflow first read it. This summary is of the page as it is now."
+_CHANGED: Final = "The page has changed since it was first read. This summary is of the newer text."
 _CUT: Final = "The model was stopped at its limit, so the summary may end too early."
 
 
@@ -40,7 +40,7 @@ def review(draft: Draft, rejected: Sequence[Rejected], *, rounds: int, first_dig
     facts += [("Cut", _CUT)] if draft.cut else []
 
     for earlier, one in reversed(list(enumerate(rejected, start=1))):
-        facts += [(f"Round {earlier}", one.summary), (f"Your comment on round {earlier}", one.comment)]
+        facts += [(f"Round {earlier}", one.summary), (f"Comment on round {earlier}", one.comment)]
 
     is_link = len(page.final_url) <= _LONGEST_LINK
 

@@ -53,7 +53,7 @@ class Console:
         self._reception = Reception(edge, door, api_keys, organisation=organisation, public_url=public_url)
         self._lists = Lists(edge, workflows)
         self._waits = Waits(edge, by_hand, self._reception)
-        self._runs = Runs(edge, cancels, self._reception)
+        self._runs = Runs(edge, workflows, self._reception, cancels=cancels, by_hand=by_hand)
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
@@ -74,6 +74,8 @@ class Console:
             route(f"{PATH}/zone", **form(self._reception.zone, "read")),
             route(_RUN, GET=page(self._runs.show)),
             route(f"{_RUN}/cancel", **form(self._runs.cancel)),
+            route(f"{_RUN}/again", **form(self._runs.start_again, "start")),
             route(_WAIT, GET=page(self._waits.show)),
             route(f"{_WAIT}/answer", **form(self._waits.answer)),
+            route(f"{_WAIT}/remind", **form(self._waits.remind)),
         ]

@@ -10,28 +10,30 @@ from starlette.responses import HTMLResponse
 from orchestrator.approvals.reminded import count_reminders
 from orchestrator.runs.cancel_note import read_cancel_note
 from orchestrator.runs.changed_code import held_up
-from orchestrator.runs.root_ids import ID_RULE, RootName, is_workflow_id, is_workflow_name, root_id_of
+from orchestrator.runs.root_ids import ID_RULE, RootName, is_workflow_id, is_workflow_name, name_of_root, root_id_of
 from orchestrator.runs.roots import view_root
 from orchestrator.runs.step_view import view_steps
 from orchestrator.text.display import one_line
 from receiver.http.problems import Problem
 from receiver.pages.approval import redirect
 from receiver.pages.console import REFRESH
-from receiver.pages.console_form import MAX_REASON, Form, reason_field
+from receiver.pages.console_form import MAX_REASON, Field, Form, reason_field
 from receiver.pages.templating import page_headers
 from receiver.pages.timeline import Link, render
 from receiver.surfaces.run_page import run_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from orchestrator.runs.cancel_note import CancelNote
+    from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
     from receiver.pages.timeline import Note
+    from receiver.surfaces.by_hand import ByHand
     from receiver.surfaces.cancels import Cancels
     from receiver.surfaces.console.reception import Reception, Visit
     from receiver.surfaces.edge import Edge
@@ -47,9 +49,19 @@ _MOST_BUTTONS: Final = 3
 class Runs:
     """Shows runs, and does what people ask for about them."""
 
-    def __init__(self, edge: Edge, cancels: Cancels, reception: Reception) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        workflows: Mapping[str, Workflow[Any]],
+        reception: Reception,
+        *,
+        cancels: Cancels,
+        by_hand: ByHand,
+    ) -> None:
         self._edge = edge
+        self._workflows = workflows
         self._cancels = cancels
+        self._by_hand = by_hand
         self._reception = reception
 
     async def show(self, request: Request, visit: Visit) -> Response:
@@ -70,6 +82,7 @@ class Runs:
             address=lambda step: _page_of(visit, name, step),
             actions=tuple(_actions(visit, name, view, steps)),
             notes=_notes(await read_cancel_note(engine.promises, root)),
+            begins="after" not in request.query_params,
             done=_DONE.get(request.query_params.get("done", "")),
         )
         moving = view.state == "running"
@@ -115,14 +128,60 @@ class Runs:
         given = await self._reception.fields(request, ("reason",))
         reason = given.get("reason", "").replace("\r\n", "\n").strip()
 
-        if not 1 <= len(reason) <= MAX_REASON:
-            fault = f"Nothing was done. A reason is needed, of 1 to {MAX_REASON} characters."
-
-            return form.response(visit.frame, status=422, fault=fault, given=given)
+        try:
+            _check_reason(reason)
+        except Problem as problem:
+            return form.response(
+                visit.frame, status=problem.status, fault=f"Nothing was done. {problem.detail}", given=given
+            )
 
         await self._cancels.cancel(request.scope, view.root_id, by=visit.session.name, reason=reason)
 
         return redirect(f"{back}?done=cancelled" if view.state == "running" else back)
+
+    async def start_again(self, request: Request, visit: Visit) -> Response:
+        """Show the form that starts a run again, or start it. A form that is sent twice starts it once."""
+        name = run_of(request)
+        back = visit.frame.run(name)
+        workflow = self._workflows.get(name.workflow)
+        form = Form(
+            title="Start this run again?",
+            subject=str(name),
+            back=back,
+            says=(
+                "The workflow is started with the same input, under a new id, and does everything again.",
+                "This run stays as it is. The new one says that it was started again from this one, and by whom.",
+            ),
+            fields=(Field(name="once", label="", kind="hidden", value=secrets.token_hex(16)), reason_field()),
+            button="Start it again",
+        )
+        await self._edge.engine.promises.get(root_id_of(*name))
+
+        if workflow is None:
+            raise Problem("unknown-workflow", "The code of this workflow is not loaded here any more.")
+
+        if request.method != "POST":
+            return form.response(visit.frame)
+
+        given = await self._reception.fields(request, ("reason", "once"))
+        reason = given.get("reason", "").replace("\r\n", "\n").strip()
+
+        try:
+            _check_reason(reason)
+            view = await self._by_hand.start_again(
+                request.scope,
+                workflow,
+                root_id_of(*name),
+                by=visit.session.name,
+                reason=reason,
+                key=given.get("once") or None,
+            )
+        except Problem as problem:
+            return form.response(
+                visit.frame, status=problem.status, fault=f"Nothing was done. {problem.detail}", given=given
+            )
+
+        return redirect(visit.frame.run(name_of_root(view.root_id)))
 
     async def _steps(self, request: Request, root_id: str) -> tuple[Sequence[StepView], bool]:
         after = request.query_params.get("after")
@@ -158,6 +217,11 @@ def run_of(request: Request) -> RootName:
     return name
 
 
+def _check_reason(reason: str) -> None:
+    if not 1 <= len(reason) <= MAX_REASON:
+        raise Problem("invalid-input", f"A reason is needed, of 1 to {MAX_REASON} characters.")
+
+
 def _page_of(visit: Visit, name: RootName, step: StepView) -> str | None:
     """Return where the page of a step is. Only waits have one."""
     return visit.frame.run(name, "steps", step.id.partition(":")[2]) if step.waits == "callback" else None
@@ -170,9 +234,17 @@ def _actions(visit: Visit, name: RootName, view: RootView, steps: Sequence[StepV
 
         for step in waits[:_MOST_BUTTONS]:
             path = _page_of(visit, name, step)
-            yield Link(text=f"Answer “{one_line(step.name, 64)}” by hand…", href=f"{path}/answer")
+            shown = one_line(step.name, 64)
+
+            if step.asked is not None:
+                yield Link(text=f"Remind “{shown}”…", href=f"{path}/remind")
+
+            yield Link(text=f"Answer “{shown}” by hand…", href=f"{path}/answer")
 
         yield Link(text="Cancel…", href=visit.frame.run(name, "cancel"), danger=True)
+
+    if view.state != "running" and visit.may("start"):
+        yield Link(text="Start again…", href=visit.frame.run(name, "again"))
 
 
 def _notes(cancelled: CancelNote | None) -> tuple[Note, ...]:

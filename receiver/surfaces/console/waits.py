@@ -127,12 +127,44 @@ class Waits:
 
         return redirect(f"{shown.path}?done=answered")
 
+    async def remind(self, request: Request, visit: Visit) -> Response:
+        """Show the form that reminds the people of a question, or remind them."""
+        shown = await self._shown(request, visit)
+
+        if shown.step.asked is None:
+            raise Problem("not-found", "This wait asks nobody by mail.")
+
+        form = _remind_form(shown)
+
+        if request.method != "POST":
+            return form.response(visit.frame) if shown.wait.is_open else redirect(shown.path)
+
+        given = await self._reception.fields(request, ("reason",))
+
+        try:
+            await self._by_hand.remind(
+                request.scope,
+                root_id_of(*shown.run),
+                shown.step.name,
+                by=visit.session.name,
+                reason=_lines(given.get("reason", "")).strip(),
+                step=shown.step.id,
+            )
+        except Problem as problem:
+            fault = f"Nobody was reminded. {problem.detail or problem.title}"
+
+            return form.response(visit.frame, status=problem.status, headers=problem.headers, fault=fault, given=given)
+
+        return redirect(f"{shown.path}?done=reminded")
+
     def _actions(self, shown: Shown, visit: Visit) -> Sequence[tuple[str, str]]:
         """Return what the visitor may do about this wait: texts and addresses of forms."""
         if not shown.wait.is_open or not visit.may("operate"):
             return ()
 
-        return (("Answer by hand…", f"{shown.path}/answer"),)
+        remind = () if shown.step.asked is None else (("Remind…", f"{shown.path}/remind"),)
+
+        return (*remind, ("Answer by hand…", f"{shown.path}/answer"))
 
     async def _shown(self, request: Request, visit: Visit) -> Shown:
         run = run_of(request)
@@ -149,12 +181,30 @@ class Waits:
         return Shown(run=run, wait=wait, path=visit.frame.run(run, "steps", path))
 
 
+def _remind_form(shown: Shown) -> Form:
+    people = "" if shown.step.asked is None else listed(shown.step.asked.inquiry.people)
+
+    return Form(
+        title=f"Remind {people}?",
+        subject=f"{shown.run}, {shown.step.name}",
+        back=shown.path,
+        says=(
+            "Everybody who is asked gets the question by mail again, with the link that they have.",
+            "Nothing else changes. It can be done once a minute.",
+        ),
+        fields=(reason_field(required=False),),
+        button="Send the reminder",
+    )
+
+
 def _answer_form(shown: Shown) -> Form:
     step = shown.step
     people = None if step.asked is None else listed(step.asked.inquiry.people)
     whom = f"{people}" if people else "the machine that was to answer"
     body = (
-        Field(name="body", label="Comment", kind="lines", hint="It takes the place of a comment.", required=False)
+        Field(
+            name="body", label="Comment", kind="lines", hint="Without it, your reason is the comment.", required=False
+        )
         if people
         else Field(
             name="body",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -173,6 +175,19 @@ async def test_an_address_where_nobody_listens_may_be_tried_again() -> None:
 
     with pytest.raises(StepUnavailable, match="could not be reached"):
         await LanguageModel(Secret(setting)).ask(SAID, key="one")
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_said(certificate: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async with chat_server(tls=context) as server:
+        address = server.setting.replace("http://", "https://").replace("127.0.0.1", "localhost")
+
+        with pytest.raises(StepUnavailable, match="certificate that is not trusted"):
+            await LanguageModel(Secret(address)).ask(SAID, key="one")
+
+        assert server.calls == []
 
 
 async def test_without_a_setting_there_is_no_model() -> None:

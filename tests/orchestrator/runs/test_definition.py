@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
 from support.plant import plant
 
-from orchestrator import Context, workflow
+from orchestrator import Context, open_callback, step, workflow
 from orchestrator.runs.definition import field_of
 
 if TYPE_CHECKING:
@@ -75,3 +77,49 @@ async def test_a_stored_input_that_fits_no_more_fails_the_workflow_and_names_the
 def test_a_field_is_named_with_its_place() -> None:
     assert field_of(("items", 2)) == "items.2"
     assert field_of(()) == "input"
+
+
+class Named(BaseModel):
+    """A name."""
+
+    name: str
+
+
+@step()
+async def greeted(_ctx: Context, name: str) -> str:
+    """Return a greeting."""
+    return f"hello {name}"
+
+
+@workflow()
+async def waits(ctx: Context, request: Named) -> Any:
+    """Do a step, wait for an answer, and leave another wait open."""
+    left = await open_callback(ctx, "left", deadline=timedelta(days=1))
+    assert left.name == "left"
+    callback = await open_callback(ctx, "answer", deadline=timedelta(days=1))
+    await callback
+
+    return await ctx.run(greeted, request.name)
+
+
+async def test_a_run_leaves_no_cycles_for_the_garbage_collector(tmp_path: Path) -> None:
+    async with plant(tmp_path, "memory://", waits) as one:
+        await one.start("first", name="ada")
+        await one.opened("waits.first:2")
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+
+        try:
+            for number in range(5):
+                await one.start(f"{number}", name="ada")
+                await one.opened(f"waits.{number}:2")
+                await one.answer(f"waits.{number}:2", name="answer")
+                assert await one.ended(f"{number}") == ("succeeded", "hello ada")
+
+            gc.collect()
+            left = [found for found in gc.garbage if isinstance(found, Context)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+        assert left == []

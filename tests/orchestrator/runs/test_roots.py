@@ -13,7 +13,8 @@ from support.plant import plant
 
 from orchestrator import Context, WorkflowFailed, workflow
 from orchestrator.errors import EngineUnavailable
-from orchestrator.runs.roots import Ending, Start, view_root
+from orchestrator.runs.roots import Ending, view_root
+from orchestrator.runs.start import Start
 
 if TYPE_CHECKING:
     from pathlib import Path

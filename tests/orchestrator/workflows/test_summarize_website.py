@@ -208,7 +208,7 @@ async def test_a_page_that_gives_orders_changes_nothing_but_its_own_summary(tmp_
 
 async def test_a_page_that_is_gone_from_the_disk_is_fetched_again_and_a_change_is_said(tmp_path: Path) -> None:
     async with newsroom(tmp_path) as here:
-        run = await here.start(rounds=4)
+        run = await here.start(rounds=5)
         await here.reject(run, 1)
         assert len(here.site.requests) == 1
 
@@ -226,6 +226,13 @@ async def test_a_page_that_is_gone_from_the_disk_is_fetched_again_and_a_change_i
         assert wait.question is not None
         assert "page has changed" in dict(wait.question.facts)["Changed"]
         assert "Another text." in here.chat.calls[-1].prompt
+
+        # The newer text is kept now.
+        await here.reject(run, 4)
+        wait = await run.waiting("review-5")
+        assert wait.question is not None
+        assert "Changed" in dict(wait.question.facts)
+        assert len(here.site.requests) == 3
 
 
 async def test_a_page_that_fails_for_a_while_is_waited_for(tmp_path: Path) -> None:

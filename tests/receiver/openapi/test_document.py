@@ -29,6 +29,7 @@ PATHS = {
     "/workflows/{name}": {"post"},
     "/workflows/{name}/{id}": {"get", "put", "delete"},
     "/workflows/{name}/{id}/callbacks/{callback}": {"post"},
+    "/workflows/{name}/{id}/callbacks/{callback}/remind": {"post"},
     "/healthz": {"get"},
     "/readyz": {"get"},
     "/metrics": {"get"},

@@ -11,10 +11,16 @@ import pytest
 from support.approving import Desk, desk
 from support.by_hand import KEY, REASON, answer, opened, payment, waiting
 from support.configuration import API_KEY
-from support.edge import problem
+from support.edge import ask, edge, get, minted, problem, put
 
 from orchestrator.errors import EngineUnavailable
 from orchestrator.runs.cancellation import request_cancel
+from receiver.http.auth import ApiKeys
+from receiver.http.bad_tokens import BadTokens
+from receiver.http.problems import Problem
+from receiver.http.telemetry import Metrics
+from receiver.surfaces.by_hand import ByHand
+from receiver.surfaces.edge import Edge as Shared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -229,3 +235,36 @@ async def test_an_answer_whose_confirmation_was_lost_is_logged_with_maybe_and_sa
     await opened(here, "payment.1:2")
     assert (await answer(here)).json()["duplicate"] is True
     assert await here.state("payment.1:2") == "pending"
+
+
+async def test_a_run_that_is_started_again_says_from_which_run_by_whom_and_why(tmp_path: Path, start: Start) -> None:
+    async with edge(tmp_path) as here:
+        await put(here, body={"name": "a-secret"})
+        metrics = Metrics()
+        surface = ByHand(
+            Shared(
+                engine=here.engine,
+                signer=minted(here).signer,
+                metrics=metrics,
+                bad_tokens=BadTokens(),
+                max_body=1000,
+            ),
+            api_keys=ApiKeys({}, BadTokens()),
+            root_of=lambda _: "",
+            unknown=lambda _: Problem("unknown-id"),
+        )
+        log = start("info")
+        scope = {"type": "http", "client": ("192.0.2.1", 1)}
+        views = [
+            await surface.start_again(scope, ask, "ask.1", by="ops", reason="because", key="form") for _ in range(2)
+        ]
+
+        new = views[0].root_id.removeprefix("ask.")
+        document = (await get(here, f"/workflows/ask/{new}")).json()
+        assert document["again"] == {"of": {"workflow": "ask", "id": "1"}, "by": "ops", "reason": "because"}
+        assert "again" not in (await get(here)).json()
+        lines = [line.partition("by_hand ")[2] for line in log.getvalue().splitlines() if "by_hand " in line]
+        assert lines == [f"ask.{new} started again from ask.1 by=ops client=192.0.2.1"]
+        counted = metrics.render()[0].decode()
+        assert 'countersign_by_hand_total{action="start_again",result="done"} 1.0' in counted
+        assert 'countersign_by_hand_total{action="start_again",result="duplicate"} 1.0' in counted

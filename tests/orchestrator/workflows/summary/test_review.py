@@ -47,9 +47,9 @@ def test_earlier_rounds_are_below_the_latest_first() -> None:
     assert question.facts[-5:] == (
         ("Round", "3 of 3: a rejection is final"),
         ("Round 2", "Summary 2."),
-        ("Your comment on round 2", "Comment 2."),
+        ("Comment on round 2", "Comment 2."),
         ("Round 1", "Summary 1."),
-        ("Your comment on round 1", "Comment 1."),
+        ("Comment on round 1", "Comment 1."),
     )
 
 

@@ -169,3 +169,31 @@ async def test_a_machines_wait_is_answered_in_json(tmp_path: Path) -> None:
             "/workflows/ask/1", headers={"Authorization": f"Bearer {KEYS['viewer']}", "Prefer": "wait=20"}
         )
         assert page.json()["result"] == {"kind": "succeeded", "value": {"paid": 7}, "by": "operator"}
+
+
+async def test_an_operator_reminds_people_at_most_once_a_minute(here: Desk) -> None:
+    await here.ask(people=[ADA, BOB])
+    window = await signed_in(here.app, KEYS["admin"])
+    assert f'href="/console{WAIT}/remind"' in (await window.get(WAIT)).text
+
+    form = await window.get(f"{WAIT}/remind")
+    assert f"Remind {ADA} and {BOB}?" in seen(form)
+    sent = await window.send(form, "Send the reminder", reason="It is urgent.")
+    assert sent.headers["location"] == f"/console{WAIT}?done=reminded"
+    assert await here.link(ADA, number=1) == await here.link(ADA)
+    assert await here.link(BOB, number=1) == await here.link(BOB)
+
+    again = await window.send(form, "Send the reminder", reason="Really.")
+    assert "Nobody was reminded." in seen(again, 429)
+    assert again.headers["retry-after"]
+    assert "reminded once." in seen(await window.get(WAIT))
+
+
+@pytest.mark.parametrize("name", ["viewer", "nightly"])
+async def test_reminding_needs_the_role_too(here: Desk, name: str) -> None:
+    await here.ask()
+    window = await signed_in(here.app, KEYS[name])
+
+    assert "/remind" not in (await window.get(WAIT)).text
+    seen(await window.client.post(f"/console{WAIT}/remind", data={"reason": "x"}), 403)
+    assert len(here.letters.sent) == 1
