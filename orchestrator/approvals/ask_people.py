@@ -93,7 +93,9 @@ async def ask_people(  # noqa: PLR0913 - each with a default that is right for m
         opened = [await open_inquiry(ctx, name, question, people, need="any", deadline=deadline)]
     else:
         opened = [
-            await open_inquiry(ctx, f"{name}-{place}", question, (person,), need="all", deadline=deadline)
+            await open_inquiry(
+                ctx, f"{name}-{place}", question, (person,), need="all", deadline=deadline, place=(place, len(people))
+            )
             for place, person in enumerate(people, start=1)
         ]
 

@@ -25,7 +25,7 @@ _TEMPLATE: Final = templates_in(Path(__file__).parent / "templates").get_templat
 class Letter:
     """What a mail says about a question: who asks, where to answer, until when, and the code if there is one.
 
-    `until` is in milliseconds since the epoch.
+    `until` is in milliseconds since the epoch, `workflow` the name of the workflow that asks.
     """
 
     to: str
@@ -33,6 +33,7 @@ class Letter:
     link: str
     until: int
     name: str = "Countersign"
+    workflow: str | None = None
     code: str | None = None
     reminder: int = 0
 
@@ -40,6 +41,18 @@ class Letter:
     def message_id(self) -> str:
         """The name of this message: the same whenever it is written again, and different for each reminder."""
         return f"{self.link} {self.reminder}"
+
+    @property
+    def asked_by(self) -> str:
+        """Who wants to know, as a sentence; empty if the workflow was not told."""
+        return f"{self.question.requester} asks you for this." if self.question.requester else ""
+
+    @property
+    def sent_by(self) -> str:
+        """Who sent this, as a sentence."""
+        asks = "" if self.workflow is None else f" The workflow {self.workflow} asks this."
+
+        return f"Sent by {self.name}.{asks}"
 
     def message(self) -> Message:
         """Return the message to be sent."""
@@ -72,6 +85,7 @@ class Letter:
         parts = (
             opening,
             question.title,
+            self.asked_by,
             question.text,
             facts,
             links,
@@ -79,7 +93,7 @@ class Letter:
             code,
             reason_rule(question),
             closing,
-            f"Sent by {self.name}.",
+            self.sent_by,
         )
 
         return "\n\n".join(part for part in parts if part) + "\n"

@@ -20,6 +20,7 @@ from orchestrator.durable.scheduling import schedule, when_due
 from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 from orchestrator.mail.mailer import Mailer
+from orchestrator.runs.root_ids import name_of_root
 
 if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
@@ -112,6 +113,7 @@ async def send_question(ctx: SDKContext, address: Address, *, number: int = 0) -
         until=record.timeout_at,
         code=codes.code(record, address.subject) if inquiry.question.code else None,
         name=mailer.name,
+        workflow=name_of_root(record.id).workflow,
         reminder=number,
     )
     await mailer.send(letter.message(), message_id=letter.message_id)

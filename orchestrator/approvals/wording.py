@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.callbacks.question import Question
+
+_PAST: Final[Mapping[str, str]] = {"approve": "Approved", "reject": "Rejected"}
+_DID: Final[Mapping[str, str]] = {"approve": "approved this", "reject": "rejected this"}
 
 
 def label(decision: str) -> str:
@@ -15,6 +18,21 @@ def label(decision: str) -> str:
     words = decision.replace("_", " ").replace("-", " ")
 
     return words[:1].upper() + words[1:]
+
+
+def past(decision: str) -> str:
+    """Return a decision in the past tense if it is a known word, otherwise its label."""
+    return _PAST.get(decision, label(decision))
+
+
+def headline(decision: str) -> str:
+    """Return what became of a question: `Approved`, `Rejected`, or `Decided: Send back` for a decision of its own."""
+    return _PAST.get(decision, f"Decided: {label(decision)}")
+
+
+def told(decision: str, who: str) -> str:
+    """Return who decided what as a sentence; `who` is its subject, "You" for the reader."""
+    return f"{who} {_DID.get(decision, f'chose “{label(decision)}”')}."
 
 
 def reason_rule(question: Question) -> str:

@@ -130,18 +130,26 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
 
 
 async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
-    ctx: Context, name: str, question: Question, people: tuple[str, ...], *, need: Need, deadline: timedelta
+    ctx: Context,
+    name: str,
+    question: Question,
+    people: tuple[str, ...],
+    *,
+    need: Need,
+    deadline: timedelta,
+    place: tuple[int, int] | None = None,
 ) -> Callback:
     """Open a wait for a decision of these people. Its record holds the question; each person gets their own address.
 
-    The first decision of anybody ends the wait, whatever `need` says: `need` is kept for the page to show.
+    The first decision of anybody ends the wait, whatever `need` says: `need` and `place`, which wait of how many
+    this is, are kept for the page to show.
 
     Raises:
         ValueError: as for `open_callback`.
     """
 
     def inquiry(promise_id: str) -> object:
-        return Inquiry(promise_id=promise_id, question=question, people=people, need=need).stored()
+        return Inquiry(promise_id=promise_id, question=question, people=people, need=need, place=place).stored()
 
     return await open_wait(
         ctx,

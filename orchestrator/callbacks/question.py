@@ -37,6 +37,9 @@ _MAX_DECISIONS: Final = 6
 _DECISION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
 _URL: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
 
+#: Fields that questions of an earlier release do not have.
+_LATER: Final = frozenset({"reason_required", "requester"})
+
 #: How a wait can end without a person's decision.
 _RESERVED: Final = frozenset({"succeeded", "failed", "died", "expired", "cancelled"})
 
@@ -47,7 +50,8 @@ class Question:
 
     `facts` are pairs of a label and a value, shown as a table; `links` pairs of a label and an http(s) address.
     `decisions` are the choices; the first one lets things go on. Those in `reason_required` are recorded only with a
-    comment. With `code` the mail carries a short code that the page asks for, so that the link alone decides nothing.
+    comment. `requester` is who wants to know, where the workflow was told; page and mail name them. With `code` the
+    mail carries a short code that the page asks for, so that the link alone decides nothing.
 
     In texts, characters that do not print are replaced, and what is too long is cut.
 
@@ -63,6 +67,7 @@ class Question:
     decisions: Sequence[str] = ("approve", "reject")
     code: bool = False
     reason_required: Sequence[str] = ()
+    requester: str = ""
 
     def __post_init__(self) -> None:
         facts = tuple((one_line(label, MAX_LABEL), paragraphs(value, MAX_VALUE)) for label, value in self.facts)
@@ -72,6 +77,7 @@ class Question:
         self._set("facts", facts)
         self._set("links", links)
         self._set("decisions", tuple(self.decisions))
+        self._set("requester", one_line(self.requester, MAX_LABEL * 2))
 
         if not self.title:
             raise ValueError("a question needs a title")
@@ -89,12 +95,7 @@ class Question:
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored. What a question has not is left out, so that older ones keep their digest."""
-        fields = asdict(self)
-
-        if not self.reason_required:
-            del fields["reason_required"]
-
-        return fields
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER}
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -104,23 +105,27 @@ class Question:
 class Inquiry:
     """A question put to people, as it is stored in the record of the wait `promise_id`.
 
-    With `need` "any", the first decision of anybody ends the wait; with "all", each person has a wait of their own.
+    With `need` "any", the first decision of anybody ends the wait; with "all", each person has a wait of their own, and
+    `place` says which one of how many this is, counted from 1. It is None for a question of an earlier release.
     """
 
     promise_id: str
     question: Question
     people: tuple[str, ...]
     need: Need
+    place: tuple[int, int] | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the wait's param, bound to that one wait."""
-        return {
+        stored = {
             "countersign": stored_names.FORMAT,
             "promise": self.promise_id,
             "people": list(self.people),
             "need": self.need,
             "question": self.question.stored(),
         }
+
+        return stored if self.place is None else {**stored, "place": list(self.place)}
 
     @classmethod
     def read(cls, record: PromiseRecord) -> Self | None:
@@ -132,13 +137,16 @@ class Inquiry:
                 "people": [*people],
                 "need": need,
                 "question": dict(fields),
+                **rest,
             }:
                 try:
                     question = _question(fields)
                 except (LookupError, TypeError, ValueError, AttributeError):
                     return None
 
-                return cls(promise_id=record.id, question=question, people=tuple(people), need=need)
+                place = _place(rest.get("place"))
+
+                return cls(promise_id=record.id, question=question, people=tuple(people), need=need, place=place)
             case _:
                 return None
 
@@ -173,6 +181,14 @@ class Asked:
     def matches(self, claims: Claims) -> bool:
         """Whether these claims were made for this very question, word for word."""
         return claims.question == self.promise_id and hmac.compare_digest(self.digest, claims.digest or "")
+
+
+def _place(stored: object) -> tuple[int, int] | None:
+    match stored:
+        case [int(number), int(of)] if 1 <= number <= of <= MAX_PEOPLE:
+            return number, of
+        case _:
+            return None
 
 
 def _question(fields: dict[str, Any]) -> Question:

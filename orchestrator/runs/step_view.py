@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
 from orchestrator.callbacks.hand_reminders import read_reminders
 from orchestrator.callbacks.outcomes import read_settled
+from orchestrator.callbacks.progress import read_progress
 from orchestrator.callbacks.question import Asked
 from orchestrator.durable.try_records import read_tries
 from orchestrator.runs.call_graph import PAGE, name_of, walk
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from orchestrator.callbacks.hand_reminders import HandReminder
     from orchestrator.callbacks.outcomes import Outcome
+    from orchestrator.callbacks.progress import Progress
     from orchestrator.durable.try_records import TryRecord
     from orchestrator.engine.promises import Promises
     from orchestrator.runs.root_ids import RootName
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 #: What a wait waits for: somebody's answer, or a moment.
 type Waits = Literal["callback", "time"]
 
-#: For how many steps of a page the failed tries are looked up, with a read or more each.
+#: For how many steps of a page the failed tries or the progress are looked up, with a read or more each.
 _LOOKS: Final = 50
 
 #: The step that starts the run of a job (orchestrator/databricks/run_steps.py).
@@ -67,6 +69,7 @@ class StepView:
     `reminders` are the last ones that operators asked for by hand.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
     `job_run` is the run of a Databricks job that a step has started.
+    `progress` is what the work behind a wait has last said of itself, None if it never did or has succeeded.
     """
 
     id: str
@@ -82,6 +85,7 @@ class StepView:
     waits: Waits | None = None
     until: int | None = None
     job_run: JobRunName | None = None
+    progress: Progress | None = None
 
     @classmethod
     def read(cls, record: PromiseRecord, *, child: RootName | None = None) -> Self:
@@ -133,6 +137,11 @@ def _may_have_failed(record: PromiseRecord) -> bool:
     return is_open and _waits_for(record) is None and CHILD_TAG not in record.tags
 
 
+def _may_progress(step: StepView) -> bool:
+    """Return whether this is a wait for a machine that has not succeeded."""
+    return step.waits == "callback" and step.asked is None and step.state != "succeeded"
+
+
 def _state_of(record: PromiseRecord) -> State:
     """Return the state of a step that is no wait. One that failed because something was cancelled is cancelled."""
     failure = record.value.data
@@ -167,6 +176,9 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         if looks and _may_have_failed(record):
             looks -= 1
             step = replace(step, tries=await read_tries(promises, record))
+        elif looks and _may_progress(step):
+            looks -= 1
+            step = replace(step, progress=await read_progress(promises, record))
         elif looks and step.asked is not None:
             looks -= 1
             step = replace(step, reminders=await read_reminders(promises, record))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from typing import Final
 
@@ -49,7 +48,6 @@ def _limit() -> None:
     if sys.platform != "win32":
         import resource  # noqa: PLC0415 - does not exist everywhere
 
-        os.nice(5)  # those who wait for a response come first
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -13,7 +13,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.text.crashes import describe_crash
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.web.page_urls import PageURL
     from orchestrator.web.public_addresses import Network
     from orchestrator.web.reading import Reading
-    from orchestrator.web.transport import Response, Transport
+    from orchestrator.web.transport import Response
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,13 @@ class Page:
 
     record: PageRecord
     text: str
+
+
+class Transport(Protocol):
+    """What makes one request. `orchestrator.web.transport` has the one for public addresses."""
+
+    async def get(self, url: PageURL) -> Response:
+        """Return the response to a GET request; see there for what is raised."""
 
 
 class Pages:
@@ -149,11 +156,7 @@ class Pages:
 
     async def _find(self, digest: str) -> bytes | None:
         """Return the kept content with this digest. A file that was damaged is the same as one that is gone."""
-        try:
-            content = await self._kept.read(digest) if self._kept is not None else None
-        except OSError as error:
-            logger.warning("a kept page could not be read and is fetched again: %s", describe_crash(error))
-            content = None
+        content = await self._kept.read(digest) if self._kept is not None else None
 
         return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
 
@@ -175,9 +178,9 @@ class Pages:
 
 
 def _transport(allowed: tuple[Network, ...]) -> Transport:
-    from orchestrator.web.transport import Transport  # noqa: PLC0415 - its HTTP client is slow to import
+    from orchestrator.web import transport  # noqa: PLC0415 - its HTTP client is slow to import
 
-    return Transport(allowed=allowed)
+    return transport.Transport(allowed=allowed)
 
 
 def _require_page(url: PageURL, response: Response, now: float) -> None:

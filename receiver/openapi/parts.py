@@ -105,6 +105,10 @@ def schemas() -> Json:
     other = object_of({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
+    progress = {
+        "description": "For a wait: what the job that is waited for has last said of its progress.",
+        **object_of({"fraction": {"type": ["number", "null"]}, "message": text, "at": moment}),
+    }
     again = {
         "description": "The run whose input this one was started again with, by which API key, and why.",
         **object_of({"of": other, "by": text, "reason": text}),
@@ -121,7 +125,15 @@ def schemas() -> Json:
         "Workflow": object_of({**workflow, "parent": parent, "again": again, **steps}, required),
         "Started": object_of({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": object_of(
-            {**step, "approval": approval, "settled": settled, "reminders": reminders, "child": child, "tries": tried},
+            {
+                **step,
+                "approval": approval,
+                "settled": settled,
+                "reminders": reminders,
+                "child": child,
+                "progress": progress,
+                "tries": tried,
+            },
             tuple(step),
         ),
         "Taken": {

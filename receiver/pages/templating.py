@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import HTMLResponse
 
 from orchestrator.text.templating import templates_in
+from receiver.pages.rich_text import broken, linked, rich
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Read once, at import, so that no request waits for the disk.
 TEMPLATES: Final = templates_in(Path(__file__).parent / "templates")
+TEMPLATES.filters |= {"broken": broken, "rich": rich, "linked": linked}
 
 
 def page_headers(nonce: str) -> dict[str, str]:

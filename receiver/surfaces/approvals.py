@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from orchestrator.approvals.decision import Decision
+from orchestrator.approvals.others import standing
 from orchestrator.callbacks.claims import PATHS, TokenExpired, TokenInvalid
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome
@@ -26,7 +27,7 @@ from receiver.http.client_addresses import client_address
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import HEADERS
 from receiver.http.routing import route
-from receiver.pages.approval import ApprovalView, Recorded, redirect
+from receiver.pages.approval import ApprovalView, Closed, Recorded, redirect
 from receiver.pages.notice import Notice
 from receiver.surfaces.approval_form import FormCheck, FormRefused
 from receiver.surfaces.glued_links import without_glue
@@ -50,7 +51,9 @@ logger = logging.getLogger(__name__)
 
 _PATH: Final = PATHS["approver"]
 _FIELDS: Final = ("decision", "comment", "code")
-_WITHDRAWN: Final = "The question was withdrawn. Nothing more can be recorded here."
+_OVER: Final = "This question is closed"
+_NO_MORE: Final = "Nothing more can be recorded here."
+_TOO_LATE: Final = f"The time to answer is over. {_NO_MORE}"
 _EARLIER: Final = (
     "This link belongs to an earlier question, which is closed. Nothing more can be recorded here. "
     "If you were asked again, open the link in the latest mail."
@@ -90,12 +93,12 @@ class Approvals:
         page = await self._page(request)
 
         if (settled := page.wait.settled) is not None:
-            return self._recorded(page, settled)
+            return await self._recorded(page, settled)
 
         if page.wait.presented.expired:
-            raise Notice(410)
+            return await self._ended(page, None)
 
-        return self._form(page, chosen=request.query_params.get("choose"))
+        return await self._form(page, chosen=request.query_params.get("choose"))
 
     async def show_glued(self, request: Request) -> Response:
         """Lead to the page, if what follows the link was only glued to it."""
@@ -144,17 +147,17 @@ class Approvals:
                 self._edge.engine.promises, page.wait, outcome, f"{claims.ikey}:{decision}", check=check
             )
         except TokenExpired:
-            raise Notice(410) from None
+            return await self._ended(page, None)
         except FormRefused as refused:
             self._edge.metrics.approval("refused")
 
-            return self._form(page, chosen=decision, fields=fields, fault=refused.fault, status=refused.status)
+            return await self._form(page, chosen=decision, fields=fields, fault=refused.fault, status=refused.status)
 
         await trace_wait(self._edge.engine, claims.promise_id, claims.opened_at, settlement)
 
-        return self._settled(page, decision, settlement)
+        return await self._settled(page, decision, settlement)
 
-    def _settled(self, page: _Page, decision: str, settlement: Settlement) -> Response:
+    async def _settled(self, page: _Page, decision: str, settlement: Settlement) -> Response:
         """Redirect to the page if this decision is recorded, whoever made it; otherwise show the recorded one."""
         settled = settlement.settled
 
@@ -165,7 +168,7 @@ class Approvals:
 
         self._edge.metrics.approval("closed" if settled.outcome.kind in CLOSED else "other")
 
-        return self._recorded(page, settled, refused=decision)
+        return await self._recorded(page, settled, refused=decision)
 
     def _without_glue(self, request: Request, text: str) -> Response | None:
         """Return the redirect to the page, if something is glued to a genuine token."""
@@ -215,7 +218,7 @@ class Approvals:
 
         return _Page(wait=wait, asked=asked, path=self._path(token))
 
-    def _form(
+    async def _form(
         self,
         page: _Page,
         *,
@@ -225,16 +228,16 @@ class Approvals:
         status: int = 200,
     ) -> Response:
         comment, code = fields.get("comment", ""), fields.get("code", "")
-        view = replace(self._view(page), chosen=chosen, comment=comment, code=code, fault=fault)
+        view = replace(await self._view(page), chosen=chosen, comment=comment, code=code, fault=fault)
 
         return view.response(status)
 
-    def _recorded(self, page: _Page, settled: Settled, *, refused: str | None = None) -> Response:
+    async def _recorded(self, page: _Page, settled: Settled, *, refused: str | None = None) -> Response:
         """Return the page of a wait that is over; 409 if somebody tried to decide otherwise."""
         outcome = settled.outcome
 
         if outcome.kind in CLOSED:
-            raise Notice(410, _closed(outcome))
+            return await self._ended(page, settled)
 
         kept = Decision.read(outcome)
         recorded = Recorded(
@@ -245,12 +248,19 @@ class Approvals:
             reason=outcome.reason,
         )
 
-        view = replace(self._view(page), recorded=recorded, refused=refused)
+        view = replace(await self._view(page), recorded=recorded, refused=refused)
 
         return view.response(200 if refused is None else 409)
 
-    def _view(self, page: _Page) -> ApprovalView:
+    async def _ended(self, page: _Page, settled: Settled | None) -> Response:
+        """Return the page of a question that ended without a decision; without `settled`, its link has expired."""
+        view = replace(await self._view(page), closed=_closed(settled))
+
+        return view.response(410)
+
+    async def _view(self, page: _Page) -> ApprovalView:
         return ApprovalView(
+            standing=await standing(self._edge.engine.promises, page.asked),
             organisation=self._organisation,
             asked=page.asked,
             person=page.wait.claims.subject,
@@ -259,11 +269,16 @@ class Approvals:
         )
 
 
-def _closed(outcome: Outcome) -> str | None:
+def _closed(settled: Settled | None) -> Closed:
+    if settled is None:
+        return Closed(title=_OVER, why=_TOO_LATE)
+
+    outcome, at = settled.outcome, settled.settled_at
+
     match outcome.kind, outcome.by:
         case "cancelled", "workflow":
-            return f"{outcome.message} Nothing more can be recorded here."
+            return Closed(title=_OVER, why=f"{outcome.message} {_NO_MORE}", at=at)
         case "cancelled", _:
-            return _WITHDRAWN
+            return Closed(title="This question was withdrawn", why=f"An answer is no longer needed. {_NO_MORE}", at=at)
         case _:
-            return None
+            return Closed(title=_OVER, why=_TOO_LATE, at=at)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.approvals.decision import Decision
+from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.databricks.workspace_address import run_page
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
-from orchestrator.text.times import rfc3339
-from receiver.pages.approval import past
+from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, Link, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
@@ -126,6 +126,9 @@ def _told(step: StepView) -> Iterator[str]:
     if step.asked is not None:
         asked = step.asked
         yield f"asks {listed(asked.inquiry.people)}: “{one_line(asked.question.title, _MAX_TITLE)}”"
+
+    if step.progress is not None:
+        yield f"{step.progress} (at {to_the_second(utc(step.progress.at))})"
 
     yield from reminders_of(step)
 

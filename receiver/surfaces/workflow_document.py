@@ -52,6 +52,13 @@ def step_document(step: StepView) -> dict[str, Any]:
     if step.child is not None:
         document["child"] = step.child.document()
 
+    if step.progress is not None:
+        document["progress"] = {
+            "fraction": step.progress.fraction,
+            "message": step.progress.message,
+            "at": rfc3339(step.progress.at),
+        }
+
     if step.tries:
         document["tries"] = [try_document(one) for one in step.tries]
 

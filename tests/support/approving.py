@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
 
-_QUESTION = {"title", "text", "facts", "links", "decisions", "code", "reason_required"}
+_QUESTION = {"title", "text", "facts", "links", "decisions", "code", "reason_required", "requester"}
 
 ADA, BOB, CAT = "ada@example.org", "bob@example.org", "cat@example.org"
 
@@ -53,6 +53,7 @@ class Consultation(BaseModel):
     decisions: list[str] = ["approve", "reject"]
     code: bool = False
     reason_required: list[str] = []
+    requester: str = ""
     need: Literal["any", "all"] = "any"
     deadline: float = 3600
     remind_after: float | None = None

@@ -14,6 +14,7 @@ from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.engine.process_time import ProcessTime
 from orchestrator.testing.trial.at_rest import busy_task
 from orchestrator.testing.trial.memory_journal import MemoryJournal
+from orchestrator.testing.trial.surroundings import NoNetwork
 from orchestrator.testing.trial.tracking import Members
 from orchestrator.web.pages import Pages
 from orchestrator.worker import dependencies_opened, prepare_worker
@@ -121,7 +122,7 @@ class Life:
             surroundings.workflows.values(),
             databricks=surroundings.databricks(),
             mailer=surroundings.mailer(clock.seconds),
-            pages=Pages(clock=clock.seconds),
+            pages=Pages(transport=NoNetwork(), clock=clock.seconds),
             signer=surroundings.signer,
         )
 

@@ -13,6 +13,7 @@ from orchestrator.config.secret import Secret
 from orchestrator.config.settings import Settings
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.durable.dependencies import Dependency, dependency
+from orchestrator.errors import StepRefused
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.definition import Workflow
 from orchestrator.testing.trial.jobs import TrialJobs
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.callbacks.claims import Claims
+    from orchestrator.web.page_urls import PageURL
+    from orchestrator.web.transport import Response
 
 _PUBLIC_URL = "https://trial.invalid"
 
@@ -39,6 +42,18 @@ class RecordingSigner(TokenSigner):
         self.minted.setdefault((claims.promise_id, claims.opened_at), {})[claims.subject] = claims
 
         return token
+
+
+class NoNetwork:
+    """What fetches pages in a trial, unless the test passes pages of its own."""
+
+    async def get(self, url: PageURL) -> Response:
+        """Refuse.
+
+        Raises:
+            StepRefused: always; says how a test provides pages.
+        """
+        raise StepRefused(f"a trial has no network: pass Pages that know {url} to Trial(dependencies=[...])")
 
 
 class Surroundings:

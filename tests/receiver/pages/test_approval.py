@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from support.approving import ADA, Desk, claims_of, desk, seen
+from support.approving import ADA, BOB, Desk, claims_of, desk, seen
 from support.configuration import settings
 
+from orchestrator.runs.cancellation import request_cancel
 from receiver.app import create_app
 
 if TYPE_CHECKING:
@@ -106,3 +107,62 @@ async def test_below_a_sub_path_the_page_leads_back_to_itself(tmp_path: Path) ->
         answer = await other.post(link, data={"decision": "approve"}, headers={"Origin": "https://example.org"})
         assert answer.headers["location"] == f"/sub{link}"
         await other.aclose()
+
+
+async def test_the_page_says_who_asks_and_through_which_workflow(here: Desk) -> None:
+    link = await here.ask(requester="Grace Hopper")
+
+    page = seen(await here.client.get(link))
+    assert "Requested by Grace Hopper Asked by Countersign , workflow consult, run 1 Sent to" in page
+    mail = await here.letter()
+    for part in (mail.text, mail.html or ""):
+        assert "Grace Hopper asks you for this." in part
+        assert "The workflow consult asks this." in part
+
+
+async def test_after_deciding_the_page_is_a_receipt_that_says_what_happens_next(here: Desk) -> None:
+    link = await here.ask()
+    await here.post(link)
+
+    page = seen(await here.client.get(link))
+    assert "The workflow consult goes on with this decision. Nothing more is needed from you" in page
+    assert re.search(r"Receipt You approved this\. Recorded at \d+ \w+ \d{4}, [\d:]{8} UTC SHA-256", page)
+    assert claims_of(here, link).digest in page.split()
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [("approve", "approved this."), ("send_back", "chose “Send back”."), ("reject", "rejected this.")],
+)
+async def test_a_decision_of_somebody_else_is_said_to_be_one(here: Desk, decision: str, told: str) -> None:
+    link = await here.ask(people=[ADA, BOB], decisions=["approve", "send_back", "reject"])
+    await here.post(await here.link(BOB), decision)
+
+    assert f"This is not your own decision: {BOB} {told}" in seen(await here.client.get(link))
+    assert "not your own" not in seen(await here.client.get(await here.link(BOB)))
+
+
+async def test_a_question_that_is_over_shows_its_title_and_what_became_of_it_and_no_more(here: Desk) -> None:
+    cancelled = await here.ask("1", title="Ship it at once?", text="A secret plan.")
+    await request_cancel(here.engine, "consult.1")
+    late = await here.ask("2", people=[BOB], deadline=1, title="Ship it at once?", text="A secret plan.")
+    await here.ended("2")
+
+    for link, became in ((cancelled, "This question was withdrawn"), (late, "The time to answer is over.")):
+        for answer in (await here.client.get(link), await here.post(link)):
+            page = seen(answer, 410)
+            assert "Ship it at once?" in page
+            assert became in page
+            assert "It ended on" in page
+            assert "A secret plan" not in page
+            assert "<form" not in answer.text
+
+
+async def test_live_links_and_lists_of_a_text_are_on_the_page(here: Desk) -> None:
+    link = await here.ask(text="Check:\n- one\n- two, see https://a.example/x.", facts=[("Log", "http://b.example/y")])
+    answer = await here.client.get(link)
+
+    assert "<ul><li>one</li>" in answer.text
+    for url in ("https://a.example/x", "http://b.example/y"):
+        assert f'<a href="{url}" rel="noopener noreferrer nofollow" referrerpolicy="no-referrer">' in answer.text
+    assert "(a.example)" in seen(answer)

@@ -185,3 +185,65 @@ async def test_every_page_is_accessible_and_fits_its_width(
     assert (await desk.post(link, "approve")).status_code == 409
     await page.goto(f"{url}/approvals/none")
     await check()
+
+
+async def test_on_a_phone_the_buttons_are_in_reach_and_hide_nothing(here: tuple[Desk, str], browser: Browser) -> None:
+    desk, url = here
+    page = await opened(browser, url + await desk.ask(**LONG | {"text": "A line.\n\n" * 60}), viewport=PHONE)
+    height = PHONE["height"]
+
+    async def box(name: str) -> dict[str, float]:
+        found = await page.locator(name).bounding_box()
+        assert found is not None
+        return {"y": found["y"], "height": found["height"]}
+
+    bar = await box(".choices")
+    assert bar["y"] + bar["height"] <= height
+    assert bar["height"] < height / 6
+    assert (await box("h1"))["y"] < height / 4
+
+    # What has the focus is never behind the buttons, and at the end of the page nothing is.
+    await page.locator("#comment").focus()
+    field, bar = await box("#comment"), await box(".choices")
+    assert field["y"] + field["height"] <= bar["y"]
+    await page.mouse.wheel(0, 100_000)
+    await page.wait_for_timeout(200)
+    note, bar = await box("#chosen"), await box(".choices")
+    assert note["y"] + note["height"] <= bar["y"]
+
+
+async def test_many_or_long_decisions_never_cover_the_question_on_a_phone(
+    here: tuple[Desk, str], browser: Browser
+) -> None:
+    desk, url = here
+    long = {"decisions": ["approve", *("send_back_to_the_author", "forward_to_the_board", "reject")]}
+    page = await opened(browser, url + await desk.ask(**LONG | long), viewport=PHONE)
+
+    assert await page.locator(".choices").evaluate("bar => getComputedStyle(bar).position") == "static"
+
+
+async def test_a_missing_reason_is_told_at_the_field_and_what_was_written_is_kept(
+    here: tuple[Desk, str], browser: Browser
+) -> None:
+    desk, url = here
+    page = await opened(browser, url + await desk.ask(reason_required=["reject"], code=True))
+    code = code_in((await desk.letter()).text)
+
+    await page.get_by_label("Code from your mail").fill(code)
+    await page.get_by_role("button", name="Reject").click()
+    assert "“Reject” needs a reason" in await page.get_by_role("alert").inner_text()
+    assert await page.evaluate("document.activeElement.name") == "comment"
+    assert await page.get_by_label("Code from your mail").input_value() == code
+    await page.get_by_label("Comment").fill("Not before Monday.")
+    await page.get_by_role("button", name="Reject").click()
+    assert await page.inner_text("h1") == "Rejected"
+
+
+async def test_a_link_with_something_glued_to_it_opens_the_page(here: tuple[Desk, str], browser: Browser) -> None:
+    desk, url = here
+    link = await desk.ask()
+
+    for glue in (".", ">", "/", ")", "%3E", "%20", "\u201d"):
+        page = await opened(browser, f"{url}{link}{glue}")
+        assert page.url == f"{url}{link}"
+        assert await page.inner_text("h1") == "Ship it?"

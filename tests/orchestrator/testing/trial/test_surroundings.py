@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from orchestrator import Context, WorkflowFailed, dependency, workflow
 from orchestrator.errors import DependencyUnusable
 from orchestrator.testing import Trial
+from orchestrator.workflows import summarize_website
 
 
 class Payment(BaseModel):
@@ -119,3 +120,11 @@ async def test_a_dependency_that_cannot_be_opened_fails_the_trial() -> None:
 async def test_the_workflows_of_the_same_module_can_be_started_too() -> None:
     async with Trial(pay) as trial:
         assert await (await trial.start("in_the_same_module", {"order": "1"})).result() == "started"
+
+
+async def test_a_trial_fetches_no_page_from_the_network() -> None:
+    async with Trial(summarize_website) as trial:
+        run = await trial.start(summarize_website, {"url": "http://8.8.8.8/", "reviewer": "ada@example.org"})
+
+        with pytest.raises(WorkflowFailed, match=r"a trial has no network: pass Pages that know http://8\.8\.8\.8/"):
+            await run.result()
