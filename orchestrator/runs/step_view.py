@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
 from orchestrator.callbacks.hand_reminders import read_reminders
+from orchestrator.callbacks.later_answers import read_later
 from orchestrator.callbacks.outcomes import read_settled
 from orchestrator.callbacks.progress import read_progress
 from orchestrator.callbacks.question import Asked
@@ -66,7 +67,8 @@ class StepView:
 
     `asked` is what a wait asks people, and `outcome` how a wait ended; both are None for every other step. `child` is
     the sub-workflow that a step runs. `tries` are the last failed tries of a step that has not ended or has failed.
-    `reminders` are the last ones that operators asked for by hand.
+    `later` is an answer that came after the one that counts, where such are kept. `reminders` are the last ones that
+    operators asked for by hand.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
     `job_run` is the run of a Databricks job that a step has started.
     `progress` is what the work behind a wait has last said of itself, None if it never did or has succeeded.
@@ -85,6 +87,7 @@ class StepView:
     waits: Waits | None = None
     until: int | None = None
     job_run: JobRunName | None = None
+    later: Outcome | None = None
     progress: Progress | None = None
 
     @classmethod
@@ -182,6 +185,9 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         elif looks and step.asked is not None:
             looks -= 1
             step = replace(step, reminders=await read_reminders(promises, record))
+        elif looks and step.outcome is not None and (later := await read_later(promises, record)) is not None:
+            looks -= 1
+            step = replace(step, later=later)
 
         steps.append(step)
 

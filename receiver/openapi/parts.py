@@ -77,7 +77,11 @@ def schemas() -> Json:
     }
     settled = {
         "description": "How a wait ended, and who ended it.",
-        **object_of({"outcome": text, **BY_HAND}, ("outcome", "by")),
+        **object_of({"outcome": text, "note": text, **BY_HAND}, ("outcome", "by")),
+    }
+    later = {
+        "description": "For a job that its run may answer: an answer that came after the one that counts.",
+        **object_of({"outcome": text, "message": text, **BY_HAND}, ("outcome", "by")),
     }
     approval = {
         "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
@@ -129,6 +133,7 @@ def schemas() -> Json:
                 **step,
                 "approval": approval,
                 "settled": settled,
+                "later": later,
                 "reminders": reminders,
                 "child": child,
                 "progress": progress,

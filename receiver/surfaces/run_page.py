@@ -13,7 +13,7 @@ from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.story import listed, story_of
 from receiver.pages.timeline import Decided, Link, TimelineStep, TimelineView
-from receiver.surfaces.workflow_document import by_hand, last_try, step_summary
+from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
 from receiver.surfaces.workflow_document import reminded as reminders_of
 
 if TYPE_CHECKING:
@@ -138,6 +138,12 @@ def _told(step: StepView) -> Iterator[str]:
         yield f"{decision.decision} by {decision.by}"
     elif (how := ended_by(step)) is not None:
         yield how
+
+    if step.outcome is not None and step.outcome.note is not None:
+        yield step.outcome.note
+
+    if (sentence := later_answer(step)) is not None:
+        yield sentence
 
 
 def ended_by(step: StepView) -> str | None:
