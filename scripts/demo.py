@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from orchestrator.testing.emulator.workspace import Run, Workspace
 
 JOB_ID: Final = 7
+OTHER_JOB_ID: Final = 8
 WORKFLOW: Final = "/workflows/databricks_pipeline/nightly-report"
+OTHER_WORKFLOW: Final = "/workflows/databricks_pipeline/old-report"
+
+#: A notebook that knows nothing of us: it has no link, and its job declares no parameter for one.
+UNCHANGED: Final = """\
+dbutils.widgets.text("rows", "3")
+dbutils.notebook.exit(str(sum(range(int(dbutils.widgets.get("rows"))))))
+"""
 
 #: The notebook works for PER_START seconds per second that a receiver needs to start, at least WORKING and at most
 #: LONGEST seconds. So it is still working when the receiver is back and has triggered the job again, on a busy machine
@@ -52,7 +60,11 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="countersign-demo-"))
 
     try:
-        with Emulator(jobs={JOB_ID: Job()}, startup=0.5) as emulator:
+        notebook = folder / "unchanged.py"
+        notebook.write_text(UNCHANGED)
+        jobs = {JOB_ID: Job(), OTHER_JOB_ID: Job(notebook=str(notebook), parameters={"rows": "3"})}
+
+        with Emulator(jobs=jobs, startup=0.5) as emulator:
             databricks = {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
 
             with Service(folder, f"sqlite:///{folder}/engine.db", environment=databricks) as service:
@@ -64,7 +76,7 @@ def main() -> int:
         return 1
 
     shutil.rmtree(folder)
-    say(f"\nAll of this happened, in {time.monotonic() - began:.0f} s: one Databricks run, one result, nothing lost.")
+    say(f"\nAll of this happened, in {time.monotonic() - began:.0f} s: one run for each job, nothing lost.")
 
     return 0
 
@@ -93,6 +105,7 @@ def run_story(service: Service, workspace: Workspace) -> None:
     for line in recorded(service.ask("GET", f"{WORKFLOW}?steps=1").document["steps"]):
         show(line)
 
+    run_unchanged(service, workspace)
     check(service.stop() == 0, "SIGTERM ends the receiver with exit code 0")
 
 
@@ -177,6 +190,19 @@ def refuse_replays(service: Service, token: str, result: object, given: dict[str
         f"{'the client starts the pipeline again':<41} -> 200, created: {repeated.document['created']}, the same result"
     )
     check(repeated.document["result"]["result"] == result, "a repeated start returns the stored result")
+
+
+def run_unchanged(service: Service, workspace: Workspace) -> None:
+    """Run a job whose notebook was never changed, and which cannot reach anything of ours."""
+    step("Another job: its notebook was never changed, and gets no link. The Jobs API is asked, from our side.")
+    given = {"job_id": OTHER_JOB_ID, "parameters": {"rows": "1000"}, "answer": "run", "watch_interval": 1}
+    ended = service.ask("PUT", OTHER_WORKFLOW, given, headers={"Prefer": "wait=30"}).document
+    show(f"PUT {OTHER_WORKFLOW}")
+    show(f"-> {json.dumps(ended.get('result'))}")
+    check((ended.get("result") or {}).get("result") == sum(range(1000)), f"its exit value is the result: {ended}")
+    run = workspace.runs()[-1]
+    check(run.parameters == {"rows": "1000"}, "no parameter was added")
+    check(workspace.runs_created() == len({JOB_ID, OTHER_JOB_ID}), "each job had one run")
 
 
 def recorded(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -67,6 +67,7 @@ import random
 import re
 import ssl
 import sys
+import threading
 import time
 import traceback
 import urllib.error
@@ -89,6 +90,9 @@ if TYPE_CHECKING:
 # MAGIC `PARAMETERS` are the job parameters of your work with their defaults; all values are strings. `work` returns any
 # MAGIC JSON value, better the name of a table than its rows: a callback has room for 64 KB, the output of a run for
 # MAGIC 4.9 MB. An exception is reported as the failure.
+# MAGIC
+# MAGIC While it runs, `work` may say how far it has come, as often as it likes, with
+# MAGIC `report_progress(0.4, "the second table")`. The workflow's page shows it. It never fails, and never waits.
 
 # COMMAND ----------
 
@@ -99,7 +103,10 @@ PARAMETERS = {"rows": "3", "seconds": "0", "fail": ""}
 def work(parameters: dict[str, str]) -> object:
     """Return the job's result. This example counts `rows`, sleeps for `seconds`, and fails if `fail` is not empty."""
     rows = [number * number for number in range(int(parameters["rows"]))]
-    time.sleep(float(parameters["seconds"]))
+
+    if float(parameters["seconds"]) > 0:
+        report_progress(0.5, f"{len(rows)} rows counted")
+        time.sleep(float(parameters["seconds"]))
 
     if parameters["fail"]:
         raise RuntimeError(parameters["fail"])
@@ -192,6 +199,9 @@ MAX_OUTPUT = 4_900_000  # Databricks returns the first 5 MB of an output, ours i
 TRY_TIMEOUT = 30.0
 TRACE_TIMEOUT = 5.0
 LONGEST_DELAY = 60.0
+PROGRESS_PAUSE = 10.0
+PROGRESS_HEADER = "countersign-progress"
+MAX_MESSAGE = 200
 
 # The statuses that Countersign returns, and what they mean here. The run is marked as failed, so that somebody looks.
 MEANINGS = {
@@ -297,19 +307,27 @@ class Callback:
 
     def traceparent(self) -> str | None:
         """Return the `traceparent` of the workflow that waits, None if the receiver does not name one."""
+        named = self.described("traceparent") or ""
+
+        return named if re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", named, re.ASCII) else None
+
+    def described(self, header: str) -> str | None:
+        """Return a header of the receiver's description of this callback, empty if there is none.
+
+        None means that the receiver is not there, or not able to say it now.
+        """
         request = urllib.request.Request(self.url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - checked above
 
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=TRACE_TIMEOUT) as response:
-                named = response.headers.get("traceparent", "")
+                return str(response.headers.get(header, ""))
         except (OSError, http.client.HTTPException) as error:
             # The report finds out for itself, and says, why the receiver does not respond.
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
+                return "" if error.code < 500 and error.code not in {408, 429} else None  # noqa: PLR2004
 
             return None
-
-        return named if re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", named, re.ASCII) else None
 
     def _deliver(self, url: str, kind: str, body: bytes) -> None:
         give_up, delay, nonce = time.monotonic() + self.timeout, self.delay, uuid.uuid4().hex
@@ -372,6 +390,106 @@ class Callback:
         meaning = MEANINGS.get(status, "retrying is pointless")
         failure = ReportLost if status == 413 else ReportFailed  # noqa: PLR2004 - too large for that way
         raise failure(f"{self.shown} refused the report with {what}: {meaning}")
+
+
+class Progress:
+    """Tells the workflow how far the work has come, from a thread of its own and at a bounded rate.
+
+    The newest report wins. Nothing that goes wrong here reaches the work. The reports carry a token of their own, which
+    the receiver names, and which cannot answer for the job. Without one, or when the wait is over, no more are sent.
+    """
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+        self._newest: dict[str, object] | None = None
+        self._news = threading.Condition()
+        self._over = False
+        self._thread: threading.Thread | None = None
+
+    def report(self, fraction: float | None, message: str) -> None:
+        """Send this report as soon as the rate allows. One that is no fraction from 0 to 1 is sent as unknown."""
+        known = isinstance(fraction, (int, float)) and 0 <= fraction <= 1
+        text = str(message)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
+
+        with self._news:
+            self._newest = {"fraction": fraction if known else None, "message": text}
+            self._news.notify()
+
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._send, name="progress", daemon=True)
+
+                with contextlib.suppress(RuntimeError):  # no thread is to be had
+                    self._thread.start()
+
+    def close(self) -> None:
+        """Send nothing more. What is not sent by now is left out: the result follows."""
+        with self._news:
+            self._over = True
+            self._news.notify()
+
+    def _send(self) -> None:
+        while (token := self._callback.described(PROGRESS_HEADER)) is None:
+            with self._news:
+                if self._news.wait_for(lambda: self._over, PROGRESS_PAUSE):
+                    return
+
+        pause: float | None = 0.0 if token else None
+
+        while pause is not None:
+            with self._news:
+                self._news.wait_for(lambda: self._over, pause)
+                self._news.wait_for(lambda: self._over or self._newest is not None)
+
+                if self._over:
+                    return
+
+                newest, self._newest = self._newest, None
+
+            pause = self._sent(str(token), newest)
+
+    def _sent(self, token: str, newest: dict[str, object] | None) -> float | None:
+        """Return the seconds until the next report may be sent, None if no further one is wanted."""
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+            "Authorization": f"Bearer {token}",
+        }
+        body = json.dumps(newest).encode()
+        url = self._callback.url.rstrip("/").rpartition("/")[0] + "/progress"
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - as the callback
+
+        try:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TRY_TIMEOUT) as response:
+                return max(float(json.loads(response.read(MAX_BODY))["next_in"]), PROGRESS_PAUSE)
+        except urllib.error.HTTPError as error:
+            with error:
+                final = error.code < 500 and error.code not in {408, 429}  # noqa: PLR2004
+                return None if final else max(_seconds(error.headers.get("Retry-After")), PROGRESS_PAUSE)
+        except (OSError, http.client.HTTPException):
+            return LONGEST_DELAY
+        except (ValueError, LookupError, TypeError):
+            return None
+
+
+PROGRESS: list[Progress] = []
+
+
+def report_progress(fraction: float | None, message: str = "") -> None:
+    """Say how far the work has come: a fraction from 0 to 1, None if unknown, and a few words. For use in `work`."""
+    for progress in PROGRESS:
+        progress.report(fraction, message)
+
+
+@contextlib.contextmanager
+def reporting_progress(callback: Callback | None) -> Iterator[None]:
+    """Let `report_progress` reach the workflow that waits, if there is a callback, as long as the work runs."""
+    PROGRESS[:] = [] if callback is None else [Progress(callback)]
+
+    try:
+        yield
+    finally:
+        for progress in PROGRESS:
+            progress.close()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -577,7 +695,9 @@ def main() -> str | None:
 def work_and_report(callback: Callback | None) -> str | None:
     """Do the work and report its result or its exception. Returns and raises as `main` does."""
     try:
-        result = work({name: parameter(name, default) for name, default in PARAMETERS.items()})
+        with reporting_progress(callback):
+            result = work({name: parameter(name, default) for name, default in PARAMETERS.items()})
+
         body = encode(result, MAX_OUTPUT if in_job() else MAX_BODY)
     except Exception as error:
         report_failure(error, callback)

@@ -120,6 +120,7 @@ SUBJECTS = {
     "tests/scripts/test_bootstrap.py": "scripts/bootstrap.sh",
     "tests/receiver/surfaces/test_access.py": "roles, on every surface",
     "tests/receiver/surfaces/test_databricks_hints.py": "a webhook that hints at a run, through to the run",
+    "tests/receiver/surfaces/test_job_answers.py": "the answers of a Databricks job, as every surface shows them",
     "tests/receiver/surfaces/test_earlier_waits.py": "links of an earlier wait, on every surface",
 }
 

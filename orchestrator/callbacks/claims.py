@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
 type Version = Literal[1, 2]
-type Audience = Literal["machine", "approver"]
+type Audience = Literal["machine", "approver", "progress"]
 
 #: Where each audience presents its tokens, below the public URL.
-PATHS: Final[Mapping[Audience, str]] = {"machine": "/callbacks", "approver": "/approvals"}
+PATHS: Final[Mapping[Audience, str]] = {
+    "machine": "/callbacks",
+    "approver": "/approvals",
+    "progress": "/callbacks/progress",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

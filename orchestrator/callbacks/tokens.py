@@ -51,7 +51,7 @@ class TokenSigner:
 
         secrets = [key.reveal() for key in keys]
         self._clock = clock
-        audiences: Iterable[Audience] = ("machine", "approver")
+        audiences: Iterable[Audience] = ("machine", "approver", "progress")
         self._signers: Final = {
             (version, audience): _signer(secrets, version, audience) for version in VERSIONS for audience in audiences
         }

@@ -33,8 +33,10 @@ from orchestrator.engine.open_waits import SharedLook, waits_by_search
 from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
+from orchestrator.engine.remote.postgres_search import PostgresSearch
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
+from orchestrator.engine.remote.server_search import ServerSearch
 from orchestrator.engine.remote.short_replies import ShortReplies
 from orchestrator.engine.sdk_events import correct_lines, observe
 from orchestrator.engine.tasks import TaskState
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
     from resonate.context import Context
     from resonate.timing import Clock, Sleeper
+    from resonate_base.connections import Network
 
     from orchestrator.config.settings import Settings
     from orchestrator.engine.process_time import ProcessTime
@@ -92,8 +95,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             return await embedded_engine(settings, embedded)
         case "server":
-            resonate = _over_server(settings, group=own_group, work=work)
-
+            network = _network(settings, _server(settings), work=work)
+            resonate = _over_server(settings, network, group=own_group, work=work)
             look = partial(waits_by_search, resonate.promises, OPENING)
 
             return Engine(
@@ -103,6 +106,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 address_of=poll_address,
                 group=own_group,
                 open_waits=SharedLook(look, seconds=seconds),
+                search=ServerSearch(network, seconds=seconds),
                 people=PeopleDigests(settings.payload_keys),
                 unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),
@@ -117,9 +121,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
-            network = RetryingNetwork(
-                BatchingNetwork(sessions), seconds=seconds, retry_seconds=_retry_seconds(work=work)
-            )
+            network = _network(settings, BatchingNetwork(sessions), work=work)
             outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
             resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 
@@ -131,6 +133,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
                 group=own_group,
                 probe=SchemaProbe(sessions),
                 open_waits=SharedLook(sessions.open_waits, seconds=seconds),
+                search=PostgresSearch(sessions),
                 people=PeopleDigests(settings.payload_keys),
                 unseal=partial(unsealed, resonate),
                 tracing=Tracing.configured(wanted=settings.traces),
@@ -190,17 +193,21 @@ def _task_in(embedded: EmbeddedConnection, task_id: str) -> TaskState | None:
     return None if task is None else TaskState(task.state, task.version)
 
 
-def _over_server(settings: Settings, *, group: str, work: bool) -> Resonate:
+def _over_server(settings: Settings, network: Network, *, group: str, work: bool) -> Resonate:
     url, token, pid = settings.engine.url.text(), settings.resonate_token, uuid.uuid4().hex
-    connection = ShortReplies(HttpConnection(url, auth=None if token is None else token.text()))
+    listener = ServerListener(url, group=group, pid=pid, token=token)
 
-    return _resonate(
-        settings,
-        network=RetryingNetwork(connection, seconds=settings.engine_timeout, retry_seconds=_retry_seconds(work=work)),
-        sources=[ServerListener(url, group=group, pid=pid, token=token)] if work else [],
-        group=group,
-        pid=pid,
-    )
+    return _resonate(settings, network=network, sources=[listener] if work else [], group=group, pid=pid)
+
+
+def _server(settings: Settings) -> Network:
+    token = settings.resonate_token
+
+    return ShortReplies(HttpConnection(settings.engine.url.text(), auth=None if token is None else token.text()))
+
+
+def _network(settings: Settings, inner: Network, *, work: bool) -> RetryingNetwork:
+    return RetryingNetwork(inner, seconds=settings.engine_timeout, retry_seconds=_retry_seconds(work=work))
 
 
 def _retry_seconds(*, work: bool) -> float:

@@ -33,6 +33,8 @@ from orchestrator.config.settings import load_settings
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.run import RunGone
 from orchestrator.engine import connect
+from orchestrator.engine.remote.postgres_search import lists_sql
+from orchestrator.engine.search import RootSearch
 from orchestrator.errors import ConfigurationError, CountersignError, EngineInUse, EngineUnavailable
 from orchestrator.llm.chat import LanguageModel, Limits
 from orchestrator.mail.mailer import Mailer
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from orchestrator.config.settings import Settings
+    from orchestrator.engine import Engine
 
 _SECONDS: Final = 5.0
 _LONGEST_LINE: Final = 600
@@ -73,6 +76,7 @@ async def check_engine(settings: Settings) -> str:
 
     try:
         await engine.check()
+        lists = await _check_lists(engine) if address.kind == "postgres" else ""
     except EngineUnavailable as error:
         raise CheckFailedError(f"{error} {error.detail}") from error
     finally:
@@ -81,7 +85,17 @@ async def check_engine(settings: Settings) -> str:
     plain = address.kind == "server" and address.display.startswith("http://") and settings.resonate_token is not None
     payloads = "payloads encrypted" if settings.payload_keys else "payloads readable"
 
-    return f"{address.display} answers, {payloads}{', RESONATE_TOKEN travels unencrypted' if plain else ''}"
+    return f"{address.display} answers, {payloads}{', RESONATE_TOKEN travels unencrypted' if plain else ''}{lists}"
+
+
+async def _check_lists(engine: Engine) -> str:
+    """Return what to do so that lists work and are fast, empty where nothing has to be done."""
+    try:
+        found = await engine.search.roots(RootSearch(limit=1))
+    except EngineUnavailable as error:
+        return f"; no lists: {error}"
+
+    return "".join(f"; {caveat}" for caveat in found.caveats)
 
 
 async def check_sources(settings: Settings) -> str:
@@ -192,11 +206,21 @@ async def examine(settings: Settings, report: Callable[[str], None]) -> bool:
 
 def main(arguments: Sequence[str] = (), *, prog: str = "scripts/doctor") -> int:
     """Run all checks; return the exit code: 0 if all pass, 1 if any fails."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=prog,
         description="Checks each thing that the configuration names, and prints one line for each.",
         epilog="It reads COUNTERSIGN_* variables and .env. The exit code is 1 if any check fails.",
-    ).parse_args(arguments)
+    )
+    parser.add_argument(
+        "--sql",
+        action="store_true",
+        help="only print the SQL that makes lists fast on Postgres, for the owner of the database to apply with psql",
+    )
+
+    if parser.parse_args(arguments).sql:
+        _show(lists_sql().rstrip())
+        return 0
+
     logging.disable(logging.CRITICAL)  # the report says what matters, and libraries log whole requests
 
     try:

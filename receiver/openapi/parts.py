@@ -77,7 +77,11 @@ def schemas() -> Json:
     }
     settled = {
         "description": "How a wait ended, and who ended it.",
-        **object_of({"outcome": text, **BY_HAND}, ("outcome", "by")),
+        **object_of({"outcome": text, "note": text, **BY_HAND}, ("outcome", "by")),
+    }
+    later = {
+        "description": "For a job that its run may answer: an answer that came after the one that counts.",
+        **object_of({"outcome": text, "message": text, **BY_HAND}, ("outcome", "by")),
     }
     approval = {
         "description": "For the wait of a question to people: what was asked, who was asked, what was decided.",
@@ -105,6 +109,10 @@ def schemas() -> Json:
     other = object_of({"workflow": text, "id": text}, ("workflow", "id"))
     parent = {"description": "The workflow that started this one as a sub-workflow.", **other}
     child = {"description": "The sub-workflow that the step runs.", **other}
+    progress = {
+        "description": "For a wait: what the job that is waited for has last said of its progress.",
+        **object_of({"fraction": {"type": ["number", "null"]}, "message": text, "at": moment}),
+    }
     again = {
         "description": "The run whose input this one was started again with, by which API key, and why.",
         **object_of({"of": other, "by": text, "reason": text}),
@@ -121,7 +129,16 @@ def schemas() -> Json:
         "Workflow": object_of({**workflow, "parent": parent, "again": again, **steps}, required),
         "Started": object_of({**workflow, "created": {"type": "boolean"}}, (*required, "created")),
         "Step": object_of(
-            {**step, "approval": approval, "settled": settled, "reminders": reminders, "child": child, "tries": tried},
+            {
+                **step,
+                "approval": approval,
+                "settled": settled,
+                "later": later,
+                "reminders": reminders,
+                "child": child,
+                "progress": progress,
+                "tries": tried,
+            },
             tuple(step),
         ),
         "Taken": {

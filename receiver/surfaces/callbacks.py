@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from orchestrator.callbacks.claims import PATHS, TokenExpired
@@ -28,6 +27,7 @@ from receiver.http.routing import route
 from receiver.senders.schemes.scheme import SignatureRefused
 from receiver.surfaces.caller_proof import verify_proof
 from receiver.surfaces.presented_token import verify_token
+from receiver.surfaces.progress import HEADER, progress_token, report_progress
 from receiver.surfaces.settled import settled_response
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Callbacks:
         """Return the routes of this surface."""
         return [
             route(_PATH, GET=self.show, POST=self.succeeded),
-            route(f"{_PATH}/failure", GET=self.post_only, POST=self.failed),
+            route(f"{_PATH}/failure", POST=self.failed),
+            route(PATHS["progress"], POST=partial(report_progress, self._edge)),
             route(f"{_PATH}/{{token}}", GET=self.show, POST=self.succeeded),
             route(f"{_PATH}/{{token}}/failure", POST=self.failed),
         ]
@@ -88,8 +89,12 @@ class Callbacks:
 
         # A job that makes spans of its own can let them belong to the trace of its workflow.
         trace = await trace_of_workflow(self._edge.engine, claims.promise_id)
+        headers = {} if trace is None else {"traceparent": trace}
 
-        return JSONResponse(_seen(claims, state), headers=None if trace is None else {"traceparent": trace})
+        if state == "pending":
+            headers[HEADER] = progress_token(self._edge.signer, claims)
+
+        return JSONResponse(_seen(claims, state), headers=headers)
 
     async def succeeded(self, request: Request) -> Response:
         """Settle the wait as succeeded; the body is the result."""
@@ -98,10 +103,6 @@ class Callbacks:
     async def failed(self, request: Request) -> Response:
         """Settle the wait as failed; the body is a message and details."""
         return await self._settle(request, "failed")
-
-    async def post_only(self, _: Request) -> Response:
-        """Refuse GET on `failure`, which would otherwise be treated as a token."""
-        raise HTTPException(405, headers={"Allow": "POST"})
 
     async def _settle(self, request: Request, kind: Kind) -> Response:
         token = _token_of(request)

@@ -44,13 +44,25 @@ def step_document(step: StepView) -> dict[str, Any]:
         document["approval"] = approval_document(step.asked, step.outcome)
 
     if step.outcome is not None:
-        document["settled"] = {"outcome": step.outcome.kind, **settled_document(step.outcome)}
+        note = {} if step.outcome.note is None else {"note": step.outcome.note}
+        document["settled"] = {"outcome": step.outcome.kind, **settled_document(step.outcome), **note}
+
+    if step.later is not None:
+        message = {"message": step.later.message} if step.later.message else {}
+        document["later"] = {"outcome": step.later.kind, **settled_document(step.later), **message}
 
     if step.reminders:
         document["reminders"] = [{"at": rfc3339(one.at), "by": one.by, "reason": one.reason} for one in step.reminders]
 
     if step.child is not None:
         document["child"] = step.child.document()
+
+    if step.progress is not None:
+        document["progress"] = {
+            "fraction": step.progress.fraction,
+            "message": step.progress.message,
+            "at": rfc3339(step.progress.at),
+        }
 
     if step.tries:
         document["tries"] = [try_document(one) for one in step.tries]
@@ -67,6 +79,14 @@ def last_try(step: StepView) -> str | None:
     then = "no further try" if last.next_at is None else f"next try at {to_the_second(utc(last.next_at))}"
 
     return f"try {last.number} failed: {last.error}; {then}"
+
+
+def later_answer(step: StepView) -> str | None:
+    """Return the answer that came after the one that counts as a sentence, None if none is kept."""
+    if step.later is None:
+        return None
+
+    return f"a later answer by the {step.later.by} changed nothing: {step.later.kind} {step.later.message}".rstrip()
 
 
 def by_hand(step: StepView) -> str | None:

@@ -51,6 +51,7 @@ NOT_RUN: Final[dict[str, dict[str, str]]] = {
         "sudo systemctl enable --now countersign-receiver@8000 countersign-receiver@8001": ROOT_AND_SYSTEMD,
         "sudo systemctl enable --now countersign-worker@default countersign-worker@db": ROOT_AND_SYSTEMD,
         "psql -d countersign -v ON_ERROR_STOP=1 -f resonate.sql": DATABASE,
+        "scripts/doctor --sql | psql -d countersign -v ON_ERROR_STOP=1": DATABASE,
         "psql -d countersign -c 'ALTER FUNCTION resonate.process_timeouts() SECURITY DEFINER'": DATABASE,
         "psql -d countersign -c 'GRANT EXECUTE ON FUNCTION resonate.process_timeouts() TO resonate_worker'": DATABASE,
         "resonate serve --tasks-retry-timeout 500 --timeouts-poll-interval 100": (

@@ -12,7 +12,7 @@ import pytest
 from support.approving import ADA, desk, link_in, seen
 from support.browsing import LAPTOP, PHONE, chromium, listening, opened
 from support.chatting import KEY as MODEL_KEY
-from support.chatting import ChatServer, chat_server, says
+from support.chatting import SILENCE, ChatServer, chat_server, says
 from support.configuration import API_KEY, environment, fresh_key
 from support.plant import PATIENCE, pause
 from support.postbox import PASSWORD, Postbox, server
@@ -21,6 +21,7 @@ from support.websites import response, website
 
 from orchestrator.config.settings import load_settings
 from orchestrator.engine import connect
+from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing.processes import free_port
 from orchestrator.worker import dependencies_opened, prepare_worker
 from orchestrator.workflows import summarize_website
@@ -106,6 +107,28 @@ async def test_a_summary_from_the_start_to_the_approval(
             assert len(site.requests) == 1
 
     assert MODEL_KEY not in caplog.text
+
+
+async def test_a_cancel_ends_a_question_that_the_model_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async with (
+        website({"/keys": PAGE}) as site,
+        chat_server([SILENCE]) as chat,
+        desk(tmp_path, workflows=[summarize_website], LLM=chat.setting, FETCH_ALLOW="127.0.0.0/8") as here,
+        dependencies_opened(here.engine, [summarize_website]),
+    ):
+        await here.start(summarize_website, "1", url=site.url("/keys"), reviewer=ADA)
+
+        while not chat.calls:
+            await pause(0.02)
+
+        await request_cancel(here.engine, "summarize_website.1")
+        assert (await here.ended(name="summarize_website"))["state"] == "cancelled"
+        assert len(chat.calls) == 1
+        assert here.letters.sent == []
 
 
 LONG = "The page explains how values are signed, so that nobody can change them on their way. " * 12

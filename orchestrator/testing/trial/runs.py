@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.question import Asked
+from orchestrator.callbacks.terms import Terms
 from orchestrator.durable.try_records import read_tries
 from orchestrator.errors import UnknownPromise, WorkflowCancelled, WorkflowExpired, WorkflowFailed
 from orchestrator.failures import error_of
@@ -226,6 +227,12 @@ def _described(record: PromiseRecord) -> str:
     if CALLBACK_TAG in record.tags:
         asked = Asked.read(record)
         how = "succeed(...)" if asked is None else "decide(...)"
+
+        if not Terms.read(record).link:
+            return (
+                f"it waits for {name!r} until {until}, which only the end of its run answers: "
+                "`trial.jobs.succeed(trial.jobs.runs[-1].run_id, ...)`, then `await trial.advance(...)`"
+            )
 
         return (
             f"it waits for {name!r} until {until}; answer with `await (await run.waiting({name!r})).{how}` "

@@ -11,6 +11,7 @@ from orchestrator.callbacks.claims import Claims, TokenExpired
 from orchestrator.callbacks.deliver import WaitReplaced, deliver, wait_of
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, body_of
 from orchestrator.callbacks.question import Asked
+from orchestrator.callbacks.terms import Terms
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.testing.trial.world import TrialError
@@ -119,6 +120,9 @@ class Wait:
 
     async def _report(self, kind: str, body: str) -> None:
         claims = self._claims()[0][1]
+
+        if not Terms.read(self._records[0]).link:
+            raise TrialError(f"{self.callback!r} has no link: only the end of its run answers it (trial.jobs)")
 
         if claims.audience != "machine":
             raise TrialError(f"{self.callback!r} is a question to {', '.join(self.people)}: answer it with decide")

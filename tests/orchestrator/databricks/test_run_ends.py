@@ -11,6 +11,8 @@ from support.hurrying import hurry
 from support.plant import plant
 from support.run_ends import ANSWERS, ENDS, End, read_cell
 
+from orchestrator.testing.processes import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -82,3 +84,12 @@ def test_a_failure_says_where_to_look_and_whether_a_callback_was_expected(end: E
 
     if "our notebook" not in end.what or answer == "callback":
         assert document["details"]["run_page_url"].endswith(f"/run/{run_id}")
+
+
+def test_the_table_of_the_readme_is_the_one_that_was_tested() -> None:
+    lines = (ROOT / "orchestrator/README.md").read_text("utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("| the run ... |")) + 2
+    rows = [f"| {end.what} | {end.callback} | {end.run} | {end.either} |" for end in ENDS]
+
+    assert lines[begin : begin + len(rows)] == rows
+    assert lines[begin + len(rows)] == ""

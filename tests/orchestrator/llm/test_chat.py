@@ -109,7 +109,24 @@ async def test_a_refusal_is_final_and_no_redirect_is_followed(status: int) -> No
 
     assert isinstance(error, StepRefused)
     assert str(status) in str(error)
+    assert ("COUNTERSIGN_LLM must name" in str(error)) == (status < 400)
     assert elsewhere.calls == []
+
+
+async def test_no_proxy_and_no_login_of_the_environment_gets_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login eve password eve")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    async with chat_server() as proxy, chat_server() as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+
+        await LanguageModel(Secret(server.setting.replace(f"{KEY}@", ""))).ask(SAID, key="one")
+
+    assert proxy.calls == []
+    assert "authorization" not in server.calls[0].headers
 
 
 @pytest.mark.parametrize(

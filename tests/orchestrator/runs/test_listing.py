@@ -1,126 +1,32 @@
-"""Lists of workflows and of open waits, on every engine: what they show, in which order, and that nothing is missed."""
+"""Lists of workflows, on every engine: what they show, in which order, and that nothing is missed."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import anyio
 import pytest
-from pydantic import BaseModel
-from support.plant import PATIENCE, pause, plant
+from support.listed import ENGINES, ids, lists, rows, until, waits
+from support.plant import pause
 
-from orchestrator import Context, Question, WorkflowFailed, ask_people, open_callback, run_workflow, workflow
-from orchestrator.engine.embedded import retention
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.runs.listing import WaitFilter, WorkflowFilter, list_waits, list_workflows
 from orchestrator.runs.root_ids import RootName
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from support.plant import Plant
 
-    from orchestrator.runs.listing import WaitRow, WorkflowRow
     from orchestrator.runs.roots import State
 
-ENGINES = ["memory", "sqlite"]
+pytestmark = pytest.mark.parametrize(("engine_url", "variant"), ENGINES, indirect=["engine_url"])
 
 
-class Plan(BaseModel):
-    """What the tests' workflow does."""
-
-    fails: bool = False
-    waits: bool = False
-    subject: str = ""
-    people: list[str] = []
-    child: bool = False
-    seconds: float = 86400
-
-
-@workflow(timeout=timedelta(days=30))
-async def listed(ctx: Context, request: Plan) -> object:
-    if request.fails:
-        raise WorkflowFailed("as planned")
-
-    if request.child:
-        return await run_workflow(ctx, listed, Plan(waits=True))
-
-    if request.people:
-        question = Question(title="Ship it?", text="A secret text.")
-        return (await ask_people(ctx, "ship", question, request.people, deadline=timedelta(days=1))).decision
-
-    if request.waits:
-        deadline = timedelta(seconds=request.seconds)
-        return (await (await open_callback(ctx, "answer", deadline=deadline, subject=request.subject))).kind
-
-    return "done"
-
-
-@workflow(name="other")
-async def other(ctx: Context, request: Plan) -> object:
-    return None
-
-
-@pytest.fixture(params=[*ENGINES, "sqlite-archived"])
-async def here(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
-    kind = request.param
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/engine.db"}
-    url = urls.get(kind.partition("-")[0]) or request.getfixturevalue(f"{kind}_url")
-
-    if kind == "sqlite-archived":
-        # What is over leaves memory at once.
-        monkeypatch.setattr(retention, "LINGER", 0)
-
-    async with plant(tmp_path, url, listed, also=[other]) as one:
+@pytest.fixture
+async def here(tmp_path: Path, engine_url: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
+    async with lists(tmp_path, engine_url, variant, monkeypatch) as one:
         yield one
-
-
-async def rows(here: Plant, *, limit: int = 200, **chosen: Any) -> list[WorkflowRow]:
-    """Return all rows, of as many pages as there are."""
-    found: list[WorkflowRow] = []
-    place = None
-
-    while True:
-        page = await list_workflows(here.engine, WorkflowFilter(**chosen), limit=limit, before=place)
-        assert len(page.rows) <= limit
-        found += page.rows
-        place = page.next
-
-        if place is None:
-            return found
-
-
-async def waits(here: Plant, *, limit: int = 200, **chosen: Any) -> list[WaitRow]:
-    found: list[WaitRow] = []
-    place = None
-
-    while True:
-        page = await list_waits(here.engine, WaitFilter(**chosen), limit=limit, after=place)
-        found += page.rows
-        place = page.next
-
-        if place is None:
-            return found
-
-
-async def until(look: Callable[[], Any], count: int) -> list[Any]:
-    """Return what `look` finds once there is so much of it."""
-    with anyio.fail_after(PATIENCE):
-        while len(found := await look()) != count:
-            await pause(0.02)
-
-    found_again: list[Any] = found
-    return found_again
-
-
-def ids(found: list[Any]) -> list[str]:
-    return [row.name.id for row in found]
-
-
-# -- workflows ----------------------------------------------------------------
 
 
 async def test_the_latest_start_is_listed_first_with_its_state_and_times(here: Plant) -> None:
@@ -235,58 +141,3 @@ async def test_a_walk_finds_everything_that_was_there_all_the_time_exactly_once(
 
         over = True
         await asyncio.wait(churning)
-
-
-# -- waits --------------------------------------------------------------------
-
-
-async def test_the_oldest_wait_is_listed_first_with_what_it_waits_for(here: Plant) -> None:
-    await here.start("1", waits=True)
-    opened = await here.opened("listed.1:1")
-    await here.start("2", people=["ada@example.org", "bob@example.org"])
-    asked = await here.opened("listed.2:1")
-
-    first, second = await waits(here)
-
-    assert (first.name, first.callback, first.audience) == (RootName("listed", "1"), "answer", "machine")
-    assert (first.subject, first.title, first.people) == ("", None, None)
-    assert (first.opened_at, first.expires_at) == (opened.created_at, opened.timeout_at)
-    assert (second.name.id, second.callback, second.audience) == ("2", "ship", "approver")
-    assert (second.title, second.people) == ("Ship it?", ("ada@example.org", "bob@example.org"))
-    assert (second.subject, second.promise_id) == ("ada@example.org", asked.id)
-
-
-async def test_an_answered_wait_is_listed_no_longer(here: Plant) -> None:
-    await here.start("1", waits=True)
-    await here.opened("listed.1:1")
-    await here.answer("listed.1:1", name="answer")
-
-    assert await waits(here) == []
-
-
-async def test_a_wait_past_its_deadline_is_listed_no_longer(here: Plant) -> None:
-    await here.start("1", waits=True, seconds=1)
-    await here.opened("listed.1:1")
-
-    await until(lambda: waits(here), 0)
-
-
-async def test_waits_are_found_by_workflow_audience_and_person(here: Plant) -> None:
-    await here.start("1", waits=True, subject="job 7")
-    await here.opened("listed.1:1")
-    await here.start("2", people=["ada@example.org"])
-    await here.opened("listed.2:1")
-    await here.start("3", people=["bob@example.org", "Ada@example.org"])
-    await here.opened("listed.3:1")
-
-    assert ids(await waits(here, audience="machine")) == ["1"]
-    assert [wait.subject for wait in await waits(here, audience="machine")] == ["job 7"]
-    assert ids(await waits(here, audience="approver", limit=1)) == ["2", "3"]
-    assert ids(await waits(here, person="ADA@example.org", limit=1)) == ["2", "3"]
-    assert ids(await waits(here, person="bob@example.org")) == ["3"]
-    assert ids(await waits(here, person="bob@example.org", workflow="listed", audience="approver")) == ["3"]
-    assert await waits(here, person="eve@example.org") == []
-    assert await waits(here, person="ada") == []
-    assert await waits(here, person="ada@example.org", audience="machine") == []
-    assert ids(await waits(here, workflow="listed")) == ["1", "2", "3"]
-    assert await waits(here, workflow="other") == []

@@ -394,3 +394,49 @@ def test_as_a_program_it_has_a_job_that_runs_the_notebook_unless_others_are_name
 
         assert process.wait(timeout=30) == 0
         assert process.stderr.read() == ""
+
+
+def test_as_a_program_it_refuses_a_file_that_describes_no_jobs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("", "[]", '{"x": {}}', '{"1": {"fates": "hold"}}', '{"1": {"tasks": {"b": {"depends_on": ["a"]}}}}'):
+        (tmp_path / "jobs.json").write_text(text)
+
+        with pytest.raises(SystemExit) as ended:
+            main(["--jobs", str(tmp_path / "jobs.json")])
+
+        assert ended.value.code == 2
+        assert "does not describe jobs" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # it starts a process
+def test_as_a_program_it_takes_jobs_of_many_tasks_from_a_file(tmp_path: Path) -> None:
+    task = {"fate": "succeeds", "output": "42", "then": ["fails"]}
+    jobs = {"125": {"tasks": {"load": task, "each": {"fate": "succeeds", "depends_on": ["load"], "for_each": ["a"]}}}}
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.testing.emulator", "--jobs", str(tmp_path / "jobs.json")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stdout.readline().strip()
+        assert process.stderr.readline() == "jobs: 125 (load, each)\n"
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{url}/api/2.2/jobs/run-now",
+            data=b'{"job_id": 125}',
+            headers={"Authorization": "Bearer emulator-token"},
+        )
+
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - loopback
+            assert response.status == 200
+
+        with urllib.request.urlopen(f"{url}/emulator/state", timeout=30) as response:  # noqa: S310 - loopback
+            (run,) = json.load(response)["runs"]
+
+        process.terminate()
+
+    assert (run["result_state"], run["tasks"][0]["result"]) == ("SUCCESS", "42")

@@ -9,18 +9,21 @@ import msgspec
 from orchestrator.engine.search import is_root, status_of, workflow_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resonate.connections.local import DurablePromise
 
     from orchestrator.engine.search import Status
 
 
-class _Stored(msgspec.Struct):
+_NOTHING: Final = msgspec.Raw(b"null")
+
+
+class _Stored(msgspec.Struct, gc=False):
     headers: dict[str, str] | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = _NOTHING
 
 
-_NOTHING: Final = _Stored()
-_NULL: Final = (None, b"null")
 _decode: Final = msgspec.json.Decoder(_Stored).decode
 
 
@@ -43,17 +46,25 @@ def row_of(root: DurablePromise | None) -> RootRow | None:
 
 def root_status(root: DurablePromise) -> Status:
     """Return the state of a workflow as its root shows it without the payload."""
-    return status_of(root.state, _stored(root.value).headers if root.state == "resolved" else None)
+    return status_of(root.state, _headers(root.value) if root.state == "resolved" else None)
 
 
-def holds_something(param: Any) -> bool:
+def holds_something(param: msgspec.Raw | None) -> bool:
     """Return whether a param holds a payload."""
-    return _stored(param).data not in _NULL
-
-
-def _stored(value: Any) -> _Stored:
-    """Return a param or a value, as it is stored or as the request under way brought it."""
     try:
-        return _decode(value) if isinstance(value, msgspec.Raw) else msgspec.convert(value or {}, _Stored)
+        return param is not None and _decode(param).data != _NOTHING
     except msgspec.MsgspecError:
-        return _NOTHING
+        return True
+
+
+def _headers(value: Any) -> Mapping[str, str] | None:
+    """Return the headers of a value, as it is stored or as the request under way brought it."""
+    if isinstance(value, dict):
+        headers = value.get("headers")
+
+        return headers if isinstance(headers, dict) else None
+
+    try:
+        return None if value is None else _decode(value).headers
+    except msgspec.MsgspecError:
+        return None

@@ -37,10 +37,11 @@ AND NOT EXISTS (SELECT 1 FROM roots WHERE roots.origin = finished.origin) ORDER 
 """
 _SLICE: Final = 1000
 
-#: The workflows, each with its states: one lookup finds the next.
-_NEXT_LINE: Final = """
-SELECT workflow, status FROM roots WHERE (workflow, status) > (?, ?) ORDER BY workflow, status LIMIT 1
-"""
+#: The workflows, each with its states: one lookup finds the next. (A comparison of both columns at once would look at
+#: every row of a workflow.)
+_FIRST_LINE: Final = "SELECT workflow, status FROM roots ORDER BY workflow, status LIMIT 1"
+_NEXT_STATUS: Final = "SELECT workflow, status FROM roots WHERE workflow = ? AND status > ? ORDER BY status LIMIT 1"
+_NEXT_WORKFLOW: Final = "SELECT workflow, status FROM roots WHERE workflow > ? ORDER BY workflow, status LIMIT 1"
 _PAGE: Final = """
 SELECT at, origin FROM roots WHERE workflow = ? AND status = ? AND (at, origin) < (?, ?) AND at >= ?
 ORDER BY at DESC, origin DESC LIMIT ?
@@ -106,11 +107,11 @@ def read_roots(db: sqlite3.Connection, origins: Iterable[str]) -> dict[str, Dura
 
 
 def _lines(db: sqlite3.Connection) -> Iterator[tuple[str, Status]]:
-    line: tuple[str, Status] | None = db.execute(_NEXT_LINE, ("", "")).fetchone()
+    line: tuple[str, Status] | None = db.execute(_FIRST_LINE).fetchone()
 
     while line is not None:
         yield line
-        line = db.execute(_NEXT_LINE, line).fetchone()
+        line = db.execute(_NEXT_STATUS, line).fetchone() or db.execute(_NEXT_WORKFLOW, line[:1]).fetchone()
 
 
 def _root_in(origin: str, state: bytes) -> DurablePromise | None:

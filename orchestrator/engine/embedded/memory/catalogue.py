@@ -43,14 +43,11 @@ class Catalogue:
                 line.add(promise.created_at, promise.id)
 
     def settled(self, promise: DurablePromise) -> None:
-        """Note that a pending promise has been settled. A second call for the same promise does nothing."""
+        """Note that a promise which was pending has been settled just now."""
         if is_root(promise.id, promise.tags):
             workflow = workflow_of(promise.id)
             _line(self._roots, (workflow, "running")).remove(promise.created_at, promise.id)
-            line = _line(self._roots, (workflow, root_status(promise)))
-            # It may have been noted already.
-            line.remove(promise.created_at, promise.id)
-            line.add(promise.created_at, promise.id)
+            _line(self._roots, (workflow, root_status(promise))).add(promise.created_at, promise.id)
         elif is_wait(promise.id, promise.tags):
             self._close(promise)
 
