@@ -33,7 +33,9 @@ from receiver.senders.sources import Sources
 from receiver.surfaces.approvals import Approvals
 from receiver.surfaces.by_hand import ByHand
 from receiver.surfaces.callbacks import Callbacks
+from receiver.surfaces.cancels import Cancels
 from receiver.surfaces.console import Console
+from receiver.surfaces.documentation import Documentation
 from receiver.surfaces.edge import Edge
 from receiver.surfaces.lists import Lists
 from receiver.surfaces.operations import Operations
@@ -178,6 +180,7 @@ def assemble(
     Raises:
         ConfigurationError: that file cannot be used.
     """
+    host = settings.databricks.get("DATABRICKS_HOST")
     metrics = Metrics(WorkMetrics(engine.counts, workflows, works=engine.embedded))
     api_keys = ApiKeys(settings.api_keys, BadTokens())
     edge = Edge(
@@ -186,6 +189,7 @@ def assemble(
         metrics=metrics,
         bad_tokens=BadTokens(),
         max_body=settings.max_body,
+        workspace=None if host is None else host.text(),
     )
     callbacks = Callbacks(edge, caller_secrets=settings.caller_secrets, bad_proofs=BadTokens())
     approvals = Approvals(
@@ -197,16 +201,23 @@ def assemble(
         group=settings.group,
         bad_signatures=BadTokens(),
     )
-    starting = Workflows(edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys)
+    cancels = Cancels(edge)
+    starting = Workflows(
+        edge, workflows, organisation=settings.name, public_url=settings.public_url, api_keys=api_keys, cancels=cancels
+    )
     by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
     operations = Operations(edge, workflows, public_url=settings.public_url, api_keys=api_keys)
+    documentation = Documentation(organisation=settings.name)
     refusals = Refusals(settings.name, settings.public_url)
     console = Console(
         edge,
+        workflows,
         settings.signing_keys,
         organisation=settings.name,
         public_url=settings.public_url,
         api_keys=api_keys,
+        cancels=cancels,
+        by_hand=by_hand,
     )
     app = Routes(
         [
@@ -217,6 +228,7 @@ def assemble(
             *starting.routes(),
             *Lists(edge, api_keys=api_keys).routes(),
             *operations.routes(),
+            *documentation.routes(),
             *console.routes(),
         ],
         _error_handlers(metrics, settings.name, refusals),

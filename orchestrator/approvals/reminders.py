@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.approvals.codes import ApprovalCodes
 from orchestrator.approvals.letter import Letter
+from orchestrator.approvals.reminded import note_reminder
 from orchestrator.callbacks.address import Address
 from orchestrator.callbacks.question import Inquiry
 from orchestrator.durable.persisting import DONE
 from orchestrator.durable.scheduling import schedule, when_due
+from orchestrator.engine import Engine
 from orchestrator.errors import StepRefused, StepUnavailable, UnknownPromise
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.root_ids import name_of_root
@@ -81,6 +83,7 @@ async def _remind_once(ctx: SDKContext, reminder: Reminder) -> str:
     if not sent:
         return "the wait is over"
 
+    await note_reminder(ctx.get_dependency(Engine).promises, await reminder.address.record(ctx), reminder.number)
     await _schedule(ctx, replace(reminder, number=reminder.number + 1))
 
     return "reminded"

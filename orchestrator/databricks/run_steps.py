@@ -36,13 +36,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Triggered:
-    """Databricks has accepted the job; its run may have ended by now."""
+    """Databricks has accepted the job; its run may have ended by now. An earlier release did not record the job."""
 
     run_id: int
+    job_id: int | None = None
 
     def stored(self) -> dict[str, Any]:
-        """Return the form that is stored in the step's record."""
-        return {"run_id": self.run_id}
+        """Return the form that is stored in the step's record, from which the page of the workflow's run links it."""
+        return {"run_id": self.run_id} if self.job_id is None else {"run_id": self.run_id, "job_id": self.job_id}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def read_trigger(stored: Mapping[str, Any]) -> Triggered | Refused | Later:
         LookupError: the record is not one that `trigger_job` left.
     """
     match stored:
+        case {"run_id": run_id, "job_id": job_id}:
+            return Triggered(int(run_id), int(job_id))
         case {"run_id": run_id}:
             return Triggered(int(run_id))
         case {"refused": reason}:
@@ -124,7 +127,7 @@ async def trigger_job(ctx: Context, job: Job, address: Address) -> dict[str, Any
     await schedule_poll(ctx, watch)
     await _settle_if_over(ctx, run_id, address)
 
-    return Triggered(run_id).stored()
+    return Triggered(run_id, job.job_id).stored()
 
 
 async def _settle_if_over(ctx: Context, run_id: int, address: Address) -> None:

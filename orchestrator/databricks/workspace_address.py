@@ -41,3 +41,13 @@ def workspace_address(text: str) -> tuple[str, str | None]:
     path = "" if copied else parts.path.rstrip("/")
 
     return f"{parts.scheme}://{parts.netloc}{path}", found if _WORKSPACE.fullmatch(found) else None
+
+
+def run_page(workspace: str, *, job_id: int, run_id: int) -> str | None:
+    """Return the address of a run's page in this workspace, None if the workspace's own address cannot be used."""
+    try:
+        base, workspace_id = workspace_address(workspace)
+    except ValueError:
+        return None
+
+    return f"{base}/jobs/{job_id}/runs/{run_id}{'' if workspace_id is None else f'?o={workspace_id}'}"

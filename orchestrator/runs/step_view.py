@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
 from orchestrator.callbacks.hand_reminders import read_reminders
 from orchestrator.callbacks.later_answers import read_later
@@ -13,7 +13,7 @@ from orchestrator.callbacks.question import Asked
 from orchestrator.durable.try_records import read_tries
 from orchestrator.runs.call_graph import PAGE, name_of, walk
 from orchestrator.runs.children import child_of
-from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG
+from orchestrator.stored_names import CALLBACK_TAG, CHILD_TAG, STEP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +34,9 @@ type Waits = Literal["callback", "time"]
 #: For how many steps of a page the failed tries or the progress are looked up, with a read or more each.
 _LOOKS: Final = 50
 
+#: The step that starts the run of a job (orchestrator/databricks/run_steps.py).
+_TRIGGER: Final = "trigger_job"
+
 _STATES: Final[Mapping[PromiseState, State]] = {
     "pending": "running",
     "resolved": "succeeded",
@@ -51,6 +54,13 @@ _OUTCOME_STATES: Final[Mapping[str, State]] = {
 }
 
 
+class JobRunName(NamedTuple):
+    """Which run of which Databricks job; the job is None in records of an earlier release."""
+
+    run_id: int
+    job_id: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepView:
     """One step of a workflow; times are in milliseconds since the epoch, `ended_at` None while it is open.
@@ -60,6 +70,7 @@ class StepView:
     `later` is an answer that came after the one that counts, where such are kept. `reminders` are the last ones that
     operators asked for by hand.
     `until` is when a wait or a sleep ends at the latest, None for every other step; `waits` is what it waits for.
+    `job_run` is the run of a Databricks job that a step has started.
     `progress` is what the work behind a wait has last said of itself, None if it never did or has succeeded.
     """
 
@@ -75,6 +86,7 @@ class StepView:
     reminders: Sequence[HandReminder] = ()
     waits: Waits | None = None
     until: int | None = None
+    job_run: JobRunName | None = None
     later: Outcome | None = None
     progress: Progress | None = None
 
@@ -97,6 +109,7 @@ class StepView:
             child=child,
             waits=waits,
             until=None if waits is None else record.timeout_at,
+            job_run=_job_run_of(record),
         )
 
 
@@ -105,6 +118,19 @@ def _waits_for(record: PromiseRecord) -> Waits | None:
         return "callback"
 
     return "time" if record.tags.get("resonate:timer") == "true" else None
+
+
+def _job_run_of(record: PromiseRecord) -> JobRunName | None:
+    if record.state != "resolved" or record.tags.get(STEP_TAG) != _TRIGGER:
+        return None
+
+    match record.value.data:
+        case {"run_id": int(run_id), **rest}:
+            job_id = rest.get("job_id")
+
+            return JobRunName(run_id, job_id if isinstance(job_id, int) else None)
+        case _:
+            return None
 
 
 def _may_have_failed(record: PromiseRecord) -> bool:
@@ -159,7 +185,8 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         elif looks and step.asked is not None:
             looks -= 1
             step = replace(step, reminders=await read_reminders(promises, record))
-        elif looks and step.outcome is not None and (later := await read_later(promises, record)) is not None:
+
+        if looks and step.outcome is not None and (later := await read_later(promises, record)) is not None:
             looks -= 1
             step = replace(step, later=later)
 

@@ -66,7 +66,8 @@ class Sessions:
         secure = parts.scheme == "https"
         #: A browser accepts a cookie with this prefix only over TLS, so nobody on the network can plant one.
         self.cookie: Final = f"__Secure-{_NAME}" if secure else _NAME
-        self._attributes: Final = f"Path={parts.path}/console; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
+        #: The attributes of every cookie of the console: where it goes, and that scripts and other sites cannot use it.
+        self.attributes: Final = f"Path={parts.path}/console; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
 
     def make(self, name: str) -> str:
         """Return the text of a new session of this API key, which must exist."""
@@ -102,11 +103,11 @@ class Sessions:
 
     def set_cookie(self, text: str) -> str:
         """Return the value of the `Set-Cookie` header that starts this session in a browser."""
-        return f"{self.cookie}={text}; Max-Age={SECONDS}; {self._attributes}"
+        return f"{self.cookie}={text}; Max-Age={SECONDS}; {self.attributes}"
 
     def clear_cookie(self) -> str:
         """Return the value of the `Set-Cookie` header that makes a browser forget its session."""
-        return f"{self.cookie}=; Max-Age=0; {self._attributes}"
+        return f"{self.cookie}=; Max-Age=0; {self.attributes}"
 
     def _signature(self, signing: bytes, name: str, ends_at: str, session_id: str) -> str:
         key = self._api_keys.named(name)

@@ -6,16 +6,12 @@ something in motion may ask the browser to fetch it again, unless the reader has
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from starlette.responses import HTMLResponse
-
 from receiver.pages.moments import Moments
-from receiver.pages.templating import TEMPLATES, page_headers
+from receiver.pages.templating import TEMPLATES, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,18 +59,19 @@ def console_page(  # noqa: PLR0913 - each with a default that is right for most 
     headers: Mapping[str, str] | None = None,
     refresh: int | None = None,
     refresh_to: str | None = None,
-    now: datetime | None = None,
     **shown: object,
 ) -> Response:
     """Return the page of this template.
 
     `refresh` is the number of seconds after which a browser fetches it again, or fetches `refresh_to` instead.
     """
-    nonce = secrets.token_urlsafe(16)
-    moment = now or datetime.now(UTC)
-    html = TEMPLATES.get_template(template).render(
-        frame=frame, organisation=frame.organisation, nonce=nonce, now=moment, **shown
-    )
     more = {} if refresh is None else {"Refresh": f"{refresh}; url={refresh_to}" if refresh_to else str(refresh)}
 
-    return HTMLResponse(html, status, {**page_headers(nonce), **more, **(headers or {})})
+    return page(
+        TEMPLATES.get_template(template).render,
+        status,
+        {**more, **(headers or {})},
+        frame=frame,
+        organisation=frame.organisation,
+        **shown,
+    )

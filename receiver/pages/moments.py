@@ -5,7 +5,7 @@ A page without a script does not learn the reader's time zone, so it shows the z
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -48,6 +48,14 @@ class Moments:
         day = near.get(days) or (_DAYS[here.weekday()] if close else f"{here.day} {_MONTHS[here.month - 1]} {here:%Y}")
 
         return {**self.at(moment), "shown": f"{day} at {here:%H:%M}"}
+
+    def midnight(self, day: str) -> datetime:
+        """Return when a day, such as `2026-11-21`, begins in this zone.
+
+        Raises:
+            ValueError: it is not a day.
+        """
+        return datetime.combine(date.fromisoformat(day), time(), tzinfo=self._info)
 
 
 def zones() -> Sequence[str]:

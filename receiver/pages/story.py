@@ -51,6 +51,16 @@ def story_of(
     return _waits(still, reminded or {}) or _failing(still) or _under_way(still) or ("It has not begun yet.",)
 
 
+def wait_story(step: StepView, *, ended: str | None, reminded: int = 0) -> Story:
+    """Return the sentence about one wait; `ended` says who or what ended it, None while it is open."""
+    if step.ended_at is None:
+        return _waits([step], {step.id: reminded}) or ("It is open.",)
+
+    how = ended or "it is over"
+
+    return (f"{how[:1].upper()}{how[1:]}, ", utc(step.ended_at), ".")
+
+
 def _ended(view: RootView) -> Story:
     if view.ended_at is None:
         return ("It is over.",)
@@ -94,7 +104,7 @@ def _waits(still: Iterable[StepView], reminded: Mapping[str, int]) -> Story | No
         return (f"Waiting for the {'answer' if len(waits) == 1 else 'answers'} to {names} since ", _since(waits), ".")
 
     people = [person for step in asked if step.asked for person in step.asked.inquiry.people]
-    count = sum(reminded.get(step.id, 0) for step in asked)
+    count = max(reminded.get(step.id, 0) for step in asked)
     rest = len(waits) - len(asked)
     also = f", and for {rest} other {'answer' if rest == 1 else 'answers'}" if rest else ""
     told = f"; reminded {_TIMES.get(count, f'{count} times')}" if count else ""

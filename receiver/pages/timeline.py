@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 from orchestrator.runs.root_ids import root_id_of
-from orchestrator.text.times import duration
+from orchestrator.text.times import duration, utc
 from receiver.pages.moments import Moments
 from receiver.pages.templating import TEMPLATES
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.runs.root_ids import RootName
     from receiver.pages.console import Frame
     from receiver.pages.story import Story
+
+    #: What somebody did to a run: who did what, when in milliseconds since the epoch, and why.
+    type Note = tuple[str, int, str]
 
     #: What a step is drawn as: work, somebody's answer that is waited for, or a sleep.
     type Kind = Literal["step", "wait", "sleep"]
@@ -40,11 +43,21 @@ _TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Link:
+    """Something that leads to another page: a button's text and its address."""
+
+    text: str
+    href: str
+    danger: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimelineStep:
     """One durable step; times are RFC 3339 texts, `ended_at` is None while the step is running.
 
     `child` is the sub-workflow that the step runs, and `tried` a sentence on its last failed try. `told` says what a
-    wait asks and how it was answered, and `href` leads to the page of a wait.
+    wait asks and how it was answered, and `href` leads to the page of a wait. `elsewhere` leads to what a step
+    has started in another system; its address is empty if that is not known.
     """
 
     id: str
@@ -57,28 +70,24 @@ class TimelineStep:
     kind: Kind = "step"
     told: Sequence[str] = ()
     href: str | None = None
+    elsewhere: Link | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """A person's decision, or an answer by hand. `at` is an RFC 3339 text, `digest` that of the question."""
+    """A person's decision, or an operator's answer with its `reason`. `at` is an RFC 3339 text.
+
+    `digest` is that of the question as it was shown.
+    """
 
     what: str
     decision: str
     by: str
     at: str
     comment: str = ""
+    reason: str | None = None
     digest: str | None = None
     tone: str = "running"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """Something that leads to another page: a button's text and its address."""
-
-    text: str
-    href: str
-    danger: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +95,9 @@ class TimelineView:
     """What the page shows of a workflow. `result` and `error` are JSON texts; `more` means that some are left out.
 
     `parent` is the workflow that started it as a sub-workflow. `held_up` says why it cannot go on, None if it can.
-    `story` is the run in one sentence, `input` the JSON text that it was started with. `actions` lead to forms, and
-    `notes` are sentences on what somebody did to it.
+    `story` is the run in one sentence, `input` the JSON text that it was started with. `actions` lead to forms,
+    `notes` are what people did to it, and `done` is what the reader has just done.
+    `begins` says that the steps are the first ones.
     """
 
     workflow: str
@@ -105,7 +115,9 @@ class TimelineView:
     input: str | None = None
     decided: tuple[Decided, ...] = ()
     actions: tuple[Link, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    done: str | None = None
+    begins: bool = True
 
 
 def render(  # noqa: PLR0913 - each with a default that is right outside the console
@@ -139,6 +151,8 @@ def render(  # noqa: PLR0913 - each with a default that is right outside the con
         "error": _pretty(view.error),
         "rows": [{**_row(step, begin, end, as_of, moments), "id": _local(step.id, view)} for step in steps],
         "left_out": len(view.steps) - len(steps),
+        "rest": _local(steps[-1].id, view) if frame is not None and (view.more or len(view.steps) > len(steps)) else "",
+        "begins": view.begins,
         "more": view.more,
         "as_of": _moment(as_of, moments),
         "parent": _linked(view.parent),
@@ -147,7 +161,8 @@ def render(  # noqa: PLR0913 - each with a default that is right outside the con
         "input": _pretty(view.input),
         "decided": [_decided(one, moments) for one in view.decided],
         "actions": view.actions,
-        "notes": [_clean(note, _MAX_TEXT) for note in view.notes],
+        "notes": [_noted(note, moments, as_of) for note in view.notes],
+        "done": view.done,
         "zone": moments.zone,
         "waits": any(step.kind != "step" for step in steps),
     }
@@ -168,6 +183,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime, mo
         "kind": step.kind,
         "told": [_clean(line, _MAX_NAME * 4) for line in step.told],
         "href": step.href,
+        "elsewhere": step.elsewhere,
     }
     if started is None:
         return row
@@ -190,9 +206,16 @@ def _decided(one: Decided, moments: Moments) -> dict[str, object]:
         "by": _clean(one.by, _MAX_ID),
         "at": moments.at(datetime.fromisoformat(one.at)),
         "comment": _clean(one.comment, _MAX_TEXT),
+        "reason": _clean(one.reason or "", _MAX_TEXT),
         "digest": one.digest,
         "tone": _state(one.tone),
     }
+
+
+def _noted(note: Note, moments: Moments, as_of: datetime) -> dict[str, object]:
+    what, at, why = note
+
+    return {"what": _clean(what, _MAX_ID), "at": moments.in_words(utc(at), as_of), "why": _clean(why, _MAX_TEXT)}
 
 
 def _linked(name: RootName | None) -> dict[str, str] | None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """What the surfaces share. A body may have at most `max_body` bytes; `clock` returns seconds since the epoch."""
+    """What the surfaces share. A body may have at most `max_body` bytes; `clock` returns seconds since the epoch.
+
+    `workspace` is the address of the Databricks workspace as it was configured, None if there is none.
+    """
 
     engine: Engine
     signer: TokenSigner
@@ -25,3 +28,4 @@ class Edge:
     bad_tokens: BadTokens
     max_body: int
     clock: Callable[[], float] = time.time
+    workspace: str | None = None

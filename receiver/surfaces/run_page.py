@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.approvals.decision import Decision
 from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
+from orchestrator.databricks.workspace_address import run_page
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339, to_the_second, utc
 from receiver.pages.story import listed, story_of
-from receiver.pages.timeline import Decided, TimelineStep, TimelineView
+from receiver.pages.timeline import Decided, Link, TimelineStep, TimelineView
 from receiver.surfaces.workflow_document import by_hand, last_try, later_answer, step_summary
 from receiver.surfaces.workflow_document import reminded as reminders_of
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.outcomes import By
     from orchestrator.durable.try_records import TryRecord
     from orchestrator.runs.roots import RootView
-    from orchestrator.runs.step_view import StepView
+    from orchestrator.runs.step_view import JobRunName, StepView
+    from receiver.pages.timeline import Note
 
 _MAX_TITLE: Final = 120
 
@@ -33,19 +35,31 @@ _ENDED_BY: Final[Mapping[By, str]] = {
     "deadline": "nobody answered before the deadline",
     "cancel": "withdrawn, because the workflow was cancelled",
     "workflow": "withdrawn by the workflow",
+    "approver": "decided by a person",
+    "operator": "answered by hand",
     "engine": "settled in the engine, by nobody that Countersign knows",
 }
 
 
-def run_view(
+def run_view(  # noqa: PLR0913 - one call, all of it named
     view: RootView,
     steps: Sequence[StepView],
     *,
     more: bool,
     held: TryRecord | None,
+    reminded: Mapping[str, int] | None = None,
+    workspace: str | None = None,
     address: Callable[[StepView], str | None] = lambda _: None,
+    actions: tuple[Link, ...] = (),
+    notes: tuple[Note, ...] = (),
+    done: str | None = None,
+    begins: bool = True,
 ) -> TimelineView:
-    """Return what the page of this run shows; `address` returns where the page of a step is, None if it has none."""
+    """Return what the page of this run shows.
+
+    `reminded` is how often people had a planned reminder, by the ids of the waits. `workspace` is the address of the
+    Databricks workspace as it was configured. `address` returns where the page of a step is, None if it has none.
+    """
     name = name_of_root(view.root_id)
 
     return TimelineView(
@@ -56,21 +70,34 @@ def run_view(
         ended_at=None if view.ended_at is None else rfc3339(view.ended_at),
         result=view.result,
         error=view.error,
-        steps=tuple(_step(step, address(step)) for step in steps),
+        steps=tuple(_step(step, address(step), workspace) for step in steps),
         parent=view.parent_name,
         held_up=None if held is None else held.error,
         more=more,
-        story=story_of(view, steps, held=held, reminded=_reminded(steps)),
+        story=story_of(view, steps, held=held, reminded=_reminded(steps, reminded or {})),
         input=view.request,
+        actions=actions,
+        notes=(*_started_again(view), *notes),
+        done=done,
+        begins=begins,
         decided=tuple(decision for step in steps if (decision := decided(step)) is not None),
     )
 
 
-def _reminded(steps: Sequence[StepView]) -> Mapping[str, int]:
-    return {step.id: step.reminders[-1].number for step in steps if step.reminders}
+def _started_again(view: RootView) -> Iterator[Note]:
+    """Yield who started this run again from which earlier one, if somebody did."""
+    if view.again is not None:
+        yield (f"Started again from {view.again.name} by {view.again.by}", view.started_at, view.again.reason)
 
 
-def _step(step: StepView, href: str | None) -> TimelineStep:
+def _reminded(steps: Sequence[StepView], scheduled: Mapping[str, int]) -> Mapping[str, int]:
+    """Return how often people were reminded: as their workflow had planned, and by hand."""
+    by_hand = {step.id: step.reminders[-1].number for step in steps if step.reminders}
+
+    return {wait: scheduled.get(wait, 0) + by_hand.get(wait, 0) for wait in {*scheduled, *by_hand}}
+
+
+def _step(step: StepView, href: str | None, workspace: str | None) -> TimelineStep:
     return TimelineStep(
         **step_summary(step),
         child=step.child,
@@ -78,7 +105,20 @@ def _step(step: StepView, href: str | None) -> TimelineStep:
         kind="wait" if step.waits == "callback" else "sleep" if step.waits == "time" else "step",
         told=tuple(_told(step)),
         href=href,
+        elsewhere=None if step.job_run is None else _job_run(step.job_run, workspace),
     )
+
+
+def _job_run(run: JobRunName, workspace: str | None) -> Link:
+    """Return the link to a run's page in Databricks. Without the workspace or the job, it leads nowhere."""
+    text = f"Databricks run {run.run_id}" if run.job_id is None else f"Databricks run {run.run_id} of job {run.job_id}"
+
+    href = None
+
+    if workspace is not None and run.job_id is not None:
+        href = run_page(workspace, job_id=run.job_id, run_id=run.run_id)
+
+    return Link(text=text, href=href or "")
 
 
 def _told(step: StepView) -> Iterator[str]:
@@ -96,8 +136,8 @@ def _told(step: StepView) -> Iterator[str]:
         yield sentence
     elif (decision := decided(step)) is not None:
         yield f"{decision.decision} by {decision.by}"
-    elif step.outcome is not None:
-        yield _ENDED_BY.get(step.outcome.by, step.outcome.by)
+    elif (how := ended_by(step)) is not None:
+        yield how
 
     if step.outcome is not None and step.outcome.note is not None:
         yield step.outcome.note
@@ -106,19 +146,19 @@ def _told(step: StepView) -> Iterator[str]:
         yield sentence
 
 
+def ended_by(step: StepView) -> str | None:
+    """Return who or what ended a wait, None while it is open."""
+    return None if step.outcome is None else _ENDED_BY.get(step.outcome.by, step.outcome.by)
+
+
 def decided(step: StepView) -> Decided | None:
-    """Return what a person decided at this wait, or an operator answered by hand; None if nobody did."""
+    """Return what a person decided at this wait, or what an operator answered; None if it ended otherwise."""
     outcome = step.outcome
 
     if outcome is None or outcome.by not in {"approver", "operator"} or outcome.kind in CLOSED:
         return None
 
     kept = Decision.read(outcome)
-    comment = "" if kept is None else kept.comment
-
-    if outcome.reason is not None and outcome.reason != comment:
-        comment = f"{comment}\n{outcome.reason}".strip()
-
     ended = step.ended_at or step.started_at
     first = step.asked is not None and outcome.kind == step.asked.question.decisions[0]
 
@@ -127,7 +167,8 @@ def decided(step: StepView) -> Decided | None:
         decision=past(outcome.kind),
         by=f"the operator {outcome.subject}, by hand" if outcome.by == "operator" else outcome.subject or "",
         at=rfc3339(ended) if kept is None else kept.at,
-        comment=comment,
+        comment="" if kept is None else kept.comment,
+        reason=outcome.reason,
         digest=None if kept is None else kept.digest,
         tone="succeeded" if first else "failed" if outcome.kind == "reject" else "expired",
     )

@@ -6,7 +6,6 @@ before and after a restart.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from urllib.parse import quote, urlsplit
 from starlette.responses import HTMLResponse, JSONResponse
 
 from orchestrator.errors import UnknownPromise
-from orchestrator.runs.cancellation import request_cancel, see_through
 from orchestrator.runs.changed_code import held_up
 from orchestrator.runs.root_ids import ID_RULE, RootName, is_workflow_id, is_workflow_name, root_id_of
 from orchestrator.runs.roots import start_root, view_root
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.runs.roots import RootView
     from orchestrator.runs.step_view import StepView
     from receiver.http.auth import ApiKeys
+    from receiver.surfaces.cancels import Cancels
     from receiver.surfaces.edge import Edge
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ logger = logging.getLogger(__name__)
 class Workflows:
     """The surface `/workflows`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the application has
         self,
         edge: Edge,
         workflows: Mapping[str, Workflow[Any]],
@@ -64,13 +63,14 @@ class Workflows:
         organisation: str,
         public_url: str,
         api_keys: ApiKeys,
+        cancels: Cancels,
     ) -> None:
         self._edge = edge
+        self._cancels = cancels
         self._workflows = workflows
         self._organisation = organisation
         self._public_path = urlsplit(public_url).path
         self._api_keys = api_keys
-        self._pursued: dict[str, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""
@@ -168,27 +168,11 @@ class Workflows:
         root_id = self.root_of(request)
 
         try:
-            with log_if_unknown(logger, request.scope, root_id, "cancelled", by=by):
-                cancelled = await request_cancel(self._edge.engine, root_id)
-
-            if cancelled:
-                log_action(logger, request.scope, root_id, "cancelled", by=by)
-                self._see_through(root_id)
-
-            view = view_root(await self._edge.engine.promises.get(root_id))
+            view = await self._cancels.cancel(request.scope, root_id, by=by)
         except UnknownPromise:
             raise self.unknown(request) from None
 
         return JSONResponse(workflow_document(view), status_code=202)
-
-    def _see_through(self, root_id: str) -> None:
-        """Pursue a cancel from here. A group without a worker has nobody else to do it."""
-        if self._edge.engine.embedded or root_id in self._pursued:
-            return
-
-        task = asyncio.create_task(see_through(self._edge.engine, root_id, sleep=asyncio.sleep))
-        self._pursued[root_id] = task
-        task.add_done_callback(lambda _: self._pursued.pop(root_id))
 
     def root_of(self, request: Request) -> str:
         """Return the root's id of a workflow that may be loaded no longer: it can still be read and cancelled.
@@ -242,7 +226,8 @@ class Workflows:
         nonce = secrets.token_urlsafe(16)
         steps, more = await self._steps(view.root_id)
         held = await self._held_up(view, steps)
-        html = render(run_view(view, steps, more=more, held=held), nonce, organisation=self._organisation)
+        shown = run_view(view, steps, more=more, held=held, workspace=self._edge.workspace)
+        html = render(shown, nonce, organisation=self._organisation)
 
         return HTMLResponse(html, headers={**page_headers(nonce), "Vary": "Accept"})
 

@@ -21,10 +21,12 @@ ROLES = {"viewer": "read", "nightly": "start", "admin": "operate"}
 
 
 def key_setting(*names: str) -> str:
-    """Return the value of COUNTERSIGN_API_KEYS with these keys, all of them by default."""
-    chosen = names or tuple(KEYS)
+    """Return the value of COUNTERSIGN_API_KEYS with these keys, by default all of them and the tests' own."""
+    keys = {name: KEYS[name] for name in names} if names else {**KEYS, "tests": API_KEY}
 
-    return ",".join(f"{name}:{hashlib.sha256(KEYS[name].encode()).hexdigest()}:{ROLES[name]}" for name in chosen)
+    return ",".join(
+        f"{name}:{hashlib.sha256(key.encode()).hexdigest()}:{ROLES.get(name, 'operate')}" for name, key in keys.items()
+    )
 
 
 class Window:
@@ -47,7 +49,7 @@ class Window:
 
     async def send(self, page: httpx2.Response, button: str, **fields: str) -> httpx2.Response:
         """Fill in the form of this page that has this button, and send it."""
-        form = form_of(page.text, button)
+        form = form_of(page.text, button, page.request.url.raw_path.decode())
 
         return await self.client.post(form.action, data={**form.fields, **fields})
 
@@ -60,16 +62,15 @@ class Form:
         self.fields = fields
 
 
-def form_of(page: str, button: str) -> Form:
-    """Return the form of this page that has a button with this text."""
+def form_of(page: str, button: str, path: str = "") -> Form:
+    """Return the form of this page that has a button with this text. One without an address goes to the page's own."""
     for attributes, content in re.findall(r"<form\b([^>]*)>(.*?)</form>", page, re.DOTALL):
         if re.search(rf"<button[^>]*>\s*{re.escape(button)}\s*</button>", content):
             inputs = [dict(re.findall(r'([\w-]+)="([^"]*)"', one)) for one in re.findall(r"<input\b([^>]*)>", content)]
-            fields = {one["name"]: html.unescape(one.get("value", "")) for one in inputs if one["type"] == "hidden"}
+            fields = {one["name"]: html.unescape(one.get("value", "")) for one in inputs if one.get("type") == "hidden"}
             action = re.search(r'action="([^"]*)"', attributes)
-            assert action
 
-            return Form(html.unescape(action[1]), fields)
+            return Form(html.unescape(action[1]) if action else path, fields)
 
     raise AssertionError(f"no form with the button {button}")
 

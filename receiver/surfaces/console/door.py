@@ -39,6 +39,8 @@ class Door:
         self._api_keys = api_keys
         self._promises = promises
         self._base = base
+        #: The attributes of every cookie of the console.
+        self.cookie_attributes: Final = sessions.attributes
 
     async def session(self, request: Request) -> Session | None:
         """Return the session of this request; None if nobody is signed in.

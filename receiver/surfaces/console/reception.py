@@ -14,8 +14,10 @@ from orchestrator.errors import EngineUnavailable, UnknownPromise
 from receiver.http.forms import is_same_origin, read_form
 from receiver.http.problems import Problem
 from receiver.http.routing import path_below
+from receiver.pages.approval import redirect
 from receiver.pages.console import Frame, Reader, console_page
-from receiver.pages.moments import Moments
+from receiver.pages.console_form import Field, Form
+from receiver.pages.moments import Moments, zones
 from receiver.surfaces.console.door import Door, usable
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 _ARRIVED: Final = "arrived"
 
 _ZONE_COOKIE: Final = "countersign-zone"
+_YEAR: Final = 365 * 86400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +127,40 @@ class Reception:
             self._edge.metrics.engine_error()
 
             return refusal(self._frame, Problem("engine-unavailable", str(error)))
+
+    async def zone(self, request: Request, visit: Visit) -> Response:
+        """Show the form that asks for the reader's time zone, or remember the zone in the reader's browser."""
+        form = Form(
+            title="Time zone",
+            subject="Overview",
+            back=visit.frame.base,
+            says=("Pages without a script do not learn where you are. Choose the zone in which you read times.",),
+            fields=(
+                Field(
+                    name="zone",
+                    label="Zone",
+                    kind="line",
+                    value=visit.frame.moments.zone,
+                    hint="Such as Europe/Stockholm.",
+                    options=[(zone, "") for zone in zones()],
+                ),
+            ),
+            button="Use this zone",
+        )
+
+        if request.method != "POST":
+            return form.response(visit.frame)
+
+        given = await self.fields(request, ("zone",))
+        zone = given.get("zone", "").strip()
+
+        if zone not in zones():
+            return form.response(visit.frame, status=422, fault="This computer knows no such zone.", given=given)
+
+        response = redirect(visit.frame.base)
+        response.headers["Set-Cookie"] = f"{_ZONE_COOKIE}={zone}; Max-Age={_YEAR}; {self._door.cookie_attributes}"
+
+        return response
 
     async def fields(self, request: Request, names: Sequence[str]) -> dict[str, str]:
         """Return those of the named fields that the request's form has.

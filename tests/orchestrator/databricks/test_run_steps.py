@@ -13,6 +13,7 @@ from orchestrator.databricks.run_steps import Later, Refused, Triggered, read_tr
     ("result", "stored"),
     [
         (Triggered(7), {"run_id": 7}),
+        (Triggered(7, 123), {"run_id": 7, "job_id": 123}),
         (Refused("there is no such job"), {"refused": "there is no such job"}),
         (Later(2.5, over=True), {"retry_after": 2.5, "over": True}),
         (Later(None, over=False), {"retry_after": None, "over": False}),

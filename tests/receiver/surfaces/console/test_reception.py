@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,3 +105,28 @@ async def test_all_links_are_right_below_a_path(tmp_path: Path) -> None:
         answer = await window.sign_in()
         assert answer.headers["location"] == "/calls/console"
         assert "Path=/calls/console" in answer.headers["set-cookie"]
+
+
+async def test_times_are_in_the_zone_that_the_reader_chose(here: Desk) -> None:
+    await here.ask()
+    window = await signed_in(here.app)
+    assert "Times are in UTC" in (await window.get("/workflows/consult/1")).text
+
+    form = await window.get("/zone")
+    assert "no such zone" in seen(await window.send(form, "Use this zone", zone="Mars/Olympus"), 422)
+    chosen = await window.send(form, "Use this zone", zone="Asia/Kolkata")
+    assert (chosen.status_code, chosen.headers["location"]) == (303, "/console")
+    assert "Asia/Kolkata" in chosen.headers["set-cookie"]
+
+    page = await window.get("/workflows/consult/1")
+    assert "Times are in Asia/Kolkata" in page.text
+    assert re.search(r'datetime="[^"]*Z" title="[^"]* IST"', page.text)
+
+
+@pytest.mark.parametrize("zone", ["../../etc/passwd", "Nowhere/Else", "x" * 5000, ""])
+async def test_a_zone_that_nobody_knows_is_utc(here: Desk, zone: str) -> None:
+    await here.ask()
+    window = await signed_in(here.app)
+    window.client.cookies.set("countersign-zone", zone)
+
+    assert "Times are in UTC" in (await window.get("/workflows/consult/1")).text
