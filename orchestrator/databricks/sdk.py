@@ -189,8 +189,7 @@ class SdkWorkspace:
 
         def ask() -> ActiveRuns:
             # The library's own method fetches all pages, however many there are.
-            headers = {"Accept": "application/json"}
-            found: Any = self._client.api_client.do("GET", "/api/2.2/jobs/runs/list", query=query, headers=headers)
+            found: Any = self._client.api_client.do("GET", "/api/2.2/jobs/runs/list", query=query)
             run_ids = frozenset(int(run["run_id"]) for run in found.get("runs") or ())
 
             return ActiveRuns(run_ids=run_ids, next_page=found.get("next_page_token") or None)
