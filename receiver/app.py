@@ -35,6 +35,7 @@ from receiver.surfaces.by_hand import ByHand
 from receiver.surfaces.callbacks import Callbacks
 from receiver.surfaces.cancels import Cancels
 from receiver.surfaces.console import Console
+from receiver.surfaces.documentation import Documentation
 from receiver.surfaces.edge import Edge
 from receiver.surfaces.lists import Lists
 from receiver.surfaces.operations import Operations
@@ -206,6 +207,7 @@ def assemble(
     )
     by_hand = ByHand(edge, api_keys=api_keys, root_of=starting.root_of, unknown=starting.unknown)
     operations = Operations(edge, workflows, public_url=settings.public_url, api_keys=api_keys)
+    documentation = Documentation(organisation=settings.name)
     refusals = Refusals(settings.name, settings.public_url)
     console = Console(
         edge,
@@ -226,6 +228,7 @@ def assemble(
             *starting.routes(),
             *Lists(edge, api_keys=api_keys).routes(),
             *operations.routes(),
+            *documentation.routes(),
             *console.routes(),
         ],
         _error_handlers(metrics, settings.name, refusals),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import anyio.to_thread
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from orchestrator.counts import Counts
 from orchestrator.errors import StepRefused
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_NAME: Final = 100
 
 #: An input's field for one e-mail address, in the form that `mailbox` returns.
-type EmailAddress = Annotated[str, AfterValidator(mailbox)]
+type EmailAddress = Annotated[str, AfterValidator(mailbox), WithJsonSchema({"type": "string", "format": "email"})]
 
 
 async def _in_thread(address: MailAddress, envelope: smtp.Envelope) -> None:

@@ -185,7 +185,8 @@ async def view_steps(promises: Promises, root_id: str, *, after: str | None = No
         elif looks and step.asked is not None:
             looks -= 1
             step = replace(step, reminders=await read_reminders(promises, record))
-        elif looks and step.outcome is not None and (later := await read_later(promises, record)) is not None:
+
+        if looks and step.outcome is not None and (later := await read_later(promises, record)) is not None:
             looks -= 1
             step = replace(step, later=later)
 

@@ -78,7 +78,7 @@ def route(path: str, **handlers: Handler) -> Route:
 
 
 class Routes:
-    """An ASGI application: the first route that matches a request handles it.
+    """An ASGI application: the first route that matches a request's path handles it, or refuses its method.
 
     An error that a handler raises is handled by what `errors` has for its class, or for the nearest class above it. The
     framework's own application does the same, in five layers around every request.
@@ -111,7 +111,6 @@ class Routes:
             HTTPException: 404, or 405 if the path has a route, but not for this method.
         """
         path, method = path_below(scope), scope["method"]
-        other: Route | None = None
 
         for one in self._routes:
             match = one.path_regex.match(path)
@@ -119,19 +118,18 @@ class Routes:
             if match is None:
                 continue
 
-            if method in (one.methods or ()):
-                scope["route"], scope["path_params"] = one, match.groupdict()
-                handler: Handler = one.endpoint
+            scope["route"] = one
 
-                return handler
+            # A later route may match the same path, with a name of ours as a token or an id. It is not asked.
+            if method not in (one.methods or ()):
+                raise HTTPException(405, headers={"Allow": ", ".join(one.methods or ())})
 
-            other = other or one
+            scope["path_params"] = match.groupdict()
+            handler: Handler = one.endpoint
 
-        if other is None:
-            raise HTTPException(404)
+            return handler
 
-        scope["route"] = other
-        raise HTTPException(405, headers={"Allow": ", ".join(other.methods or ())})
+        raise HTTPException(404)
 
     def _handler_of(self, error: Exception) -> ErrorHandler | None:
         for each in type(error).__mro__:

@@ -27,7 +27,9 @@ _KEY: Final[Json] = {
     **IKEY,
     "description": "Identifies the answer among those of this API key; derived from its content if it is not sent.",
 }
-_REASON: Final[Json] = {"type": "string", "minLength": 1, "maxLength": MAX_REASON, "pattern": r"\S"}
+#: A character that is no space, control characters that count as one included.
+_VISIBLE: Final = r"[^\s\x1c-\x1f\x85]"
+_REASON: Final[Json] = {"type": "string", "minLength": 1, "maxLength": MAX_REASON, "pattern": _VISIBLE}
 
 _ANSWER: Final[Json] = {
     **object_of(

@@ -6,7 +6,7 @@ contract, and a document that is generated from the code would repeat the code's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.callbacks.claims import PATHS
 from receiver.openapi.by_hand import by_hand_paths
@@ -39,6 +39,18 @@ if TYPE_CHECKING:
     from receiver.openapi.parts import Json
 
 
+_METHODS: Final = frozenset({"get", "put", "post", "delete"})
+
+#: The headings of the document, by the first part of a path.
+_TAGS: Final = {
+    "workflows": "Workflows",
+    "waits": "Workflows",
+    "callbacks": "Callbacks",
+    PATHS["approver"].strip("/"): "Approvals",
+    "webhooks": "Webhooks",
+}
+
+
 class Described(Protocol):
     """What the document needs to know about a workflow; a workflow's definition provides it."""
 
@@ -55,8 +67,8 @@ class Described(Protocol):
         """The model of its input."""
 
 
-def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
-    """Return the OpenAPI document for these workflows."""
+def document(workflows: Iterable[Described], *, public_path: str = "", version: str = "0.1.0") -> Json:
+    """Return the OpenAPI document for these workflows, served below this path."""
     schemas = shared_schemas() | list_schemas()
     paths: Json = {
         **_callback_paths(),
@@ -67,6 +79,10 @@ def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
         **_operation_paths(),
     }
 
+    for path, item in paths.items():
+        for method in item.keys() & _METHODS:
+            item[method]["tags"] = [_TAGS.get(path.split("/")[1], "Operations")]
+
     return {
         "openapi": "3.1.0",
         "info": {
@@ -75,6 +91,7 @@ def document(workflows: Iterable[Described], *, version: str = "0.1.0") -> Json:
             "summary": "Durable workflows that wait for signed callbacks.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": public_path or "/"}],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -202,7 +219,7 @@ def _workflow_paths(workflows: Iterable[Described], schemas: Json) -> Json:
             "post": operation(
                 "start_unnamed_workflow",
                 "Start a workflow under an id that the service chooses; the body is its input",
-                problems=(*known, *refused, "unsupported-media-type", "invalid-key"),
+                problems=(*known, "not-found", *refused, "unsupported-media-type", "invalid-key"),
                 parameters=[PREFER, START_KEY],
                 **starting,
             ),

@@ -87,9 +87,10 @@ def _query(name: str, description: str, schema: Json) -> Json:
 
 _NAME: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _MOMENT: Final[Json] = {"type": "string", "format": "date-time"}
+_CURSOR: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,1000}$"}
 _PAGING: Final[tuple[Json, ...]] = (
     _query("limit", "How many rows a page has at most.", {"type": "integer", "minimum": 1, "maximum": 200}),
-    _query("cursor", "The `next` of the page before, with the same filters.", {"type": "string"}),
+    _query("cursor", "The `next` of the page before, with the same filters.", _CURSOR),
 )
 _OF_WORKFLOWS: Final[tuple[Json, ...]] = (
     _query("name", "Only workflows of this name.", _NAME),

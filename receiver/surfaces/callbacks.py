@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from orchestrator.callbacks.claims import PATHS, TokenExpired
@@ -65,8 +64,8 @@ class Callbacks:
         """Return the routes of this surface."""
         return [
             route(_PATH, GET=self.show, POST=self.succeeded),
-            route(f"{_PATH}/failure", GET=self.post_only, POST=self.failed),
-            route(PATHS["progress"], GET=self.post_only, POST=partial(report_progress, self._edge)),
+            route(f"{_PATH}/failure", POST=self.failed),
+            route(PATHS["progress"], POST=partial(report_progress, self._edge)),
             route(f"{_PATH}/{{token}}", GET=self.show, POST=self.succeeded),
             route(f"{_PATH}/{{token}}/failure", POST=self.failed),
         ]
@@ -104,10 +103,6 @@ class Callbacks:
     async def failed(self, request: Request) -> Response:
         """Settle the wait as failed; the body is a message and details."""
         return await self._settle(request, "failed")
-
-    async def post_only(self, _: Request) -> Response:
-        """Refuse GET on `failure` and `progress`, which would otherwise be treated as tokens."""
-        raise HTTPException(405, headers={"Allow": "POST"})
 
     async def _settle(self, request: Request, kind: Kind) -> Response:
         token = _token_of(request)

@@ -35,7 +35,7 @@ class Operations:
         self._metrics = edge.metrics
         self._open_waits = edge.engine.open_waits
         # Encoded once, because anybody may request it as often as they like.
-        self._document = JSONResponse(document(workflows.values())).body
+        self._document = JSONResponse(document(workflows.values(), public_path=self._public_path)).body
 
     def routes(self) -> list[Route]:
         """Return the routes of this surface."""

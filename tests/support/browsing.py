@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 from playwright.async_api import Browser, Page, async_playwright
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from support.approving import Desk, desk
 from support.plant import pause
 
@@ -64,13 +66,16 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path) -> AsyncIterator[tuple[Desk, str]]:
-    """Run the service on a loopback port; yield it and its address."""
+async def served(directory: Path, below: str = "") -> AsyncIterator[tuple[Desk, str]]:
+    """Run the service on a loopback port, mounted below this path if there is one; yield it and its address."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}{below}"
 
-    async with desk(directory, PUBLIC_URL=url) as one, listening(one.app, port):
-        yield one, url
+    async with desk(directory, PUBLIC_URL=url) as one:
+        app = Starlette(routes=[Mount(below, one.app)]) if below else one.app
+
+        async with listening(app, port):
+            yield one, url
 
 
 @contextlib.asynccontextmanager

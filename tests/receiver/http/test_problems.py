@@ -37,6 +37,7 @@ STATUSES = {
     "unknown-promise": 404,
     "unknown-source": 404,
     "unknown-workflow": 404,
+    "unknown-callback": 404,
     "unknown-id": 404,
     "method-not-allowed": 405,
     "request-timeout": 408,

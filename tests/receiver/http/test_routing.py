@@ -153,3 +153,13 @@ async def test_a_path_has_all_methods_of_its_first_route_that_takes_them(here: E
 
     assert refused.headers["Allow"] == "GET, HEAD, POST"
     assert (await here.client.head("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+async def test_a_name_of_ours_in_a_path_is_no_token_and_no_id_and_its_refusal_names_its_own_methods(
+    here: Edge, method: str
+) -> None:
+    for path in ("/callbacks/failure", "/workflows/ask/1/callbacks/answer", "/workflows/ask/1/callbacks/answer/remind"):
+        answer = await here.client.request(method, path, headers=AUTHORISED)
+
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

@@ -123,8 +123,8 @@ def test_every_problem_appears_under_its_status(described: dict[str, Any]) -> No
                 assert PROBLEMS[name][0] == int(status)
                 seen.add(name)
 
-    # Problems that belong to no operation: there is no such route, or no such method.
-    assert set(PROBLEMS) - seen == {"not-found", "method-not-allowed"}
+    # A problem that belongs to no operation: there is no such method.
+    assert set(PROBLEMS) - seen == {"method-not-allowed"}
 
 
 def test_every_security_scheme_is_defined(described: dict[str, Any]) -> None:
