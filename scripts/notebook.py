@@ -312,20 +312,22 @@ class Callback:
         return named if re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", named, re.ASCII) else None
 
     def described(self, header: str) -> str | None:
-        """Return a header of the receiver's description of this callback, None if there is none."""
+        """Return a header of the receiver's description of this callback, empty if there is none.
+
+        None means that the receiver is not there, or not able to say it now.
+        """
         request = urllib.request.Request(self.url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - checked above
 
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=TRACE_TIMEOUT) as response:
-                named: str | None = response.headers.get(header)
+                return str(response.headers.get(header, ""))
         except (OSError, http.client.HTTPException) as error:
             # The report finds out for itself, and says, why the receiver does not respond.
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
+                return "" if error.code < 500 and error.code not in {408, 429} else None  # noqa: PLR2004
 
             return None
-
-        return named
 
     def _deliver(self, url: str, kind: str, body: bytes) -> None:
         give_up, delay, nonce = time.monotonic() + self.timeout, self.delay, uuid.uuid4().hex
@@ -426,7 +428,11 @@ class Progress:
             self._news.notify()
 
     def _send(self) -> None:
-        token = self._callback.described(PROGRESS_HEADER)
+        while (token := self._callback.described(PROGRESS_HEADER)) is None:
+            with self._news:
+                if self._news.wait_for(lambda: self._over, PROGRESS_PAUSE):
+                    return
+
         pause: float | None = 0.0 if token else None
 
         while pause is not None:

@@ -3,7 +3,8 @@
 The address that is checked is the one that is connected to. A name is looked up once for a request, each of its
 addresses is checked, and the HTTP client gets those addresses and no way to look the name up again; the socket is made
 by code that checks again. TLS and the Host header have the name. Proxies, cookies and credentials of the environment
-are never used, and no redirect is followed here.
+are never used, and no redirect is followed here. Each request has a session of its own, so nothing of one is sent with
+the next.
 """
 
 from __future__ import annotations
@@ -159,7 +160,6 @@ class Transport:
         session = aiohttp.ClientSession(
             connector=connector,
             headers=_HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE),

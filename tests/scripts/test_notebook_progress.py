@@ -131,6 +131,16 @@ def test_where_progress_is_not_wanted_no_more_is_sent(receiver: Receiver, answer
     assert len(receiver.received) == len(answers)
 
 
+def test_a_receiver_that_is_away_when_progress_begins_is_asked_for_the_token_again(receiver: Receiver) -> None:
+    receiver.answer((503, {}, ""), (429, {}, ""), DESCRIBED, (410, {}, ""))
+    progress, news = progress_of(receiver)
+    progress.report(0.5, "half")
+    ended(progress)
+
+    assert news.pauses == [10.0, 10.0, 0.0]
+    assert sent(receiver) == [{"fraction": 0.5, "message": "half"}]
+
+
 def test_a_receiver_that_is_busy_is_asked_again_later(receiver: Receiver) -> None:
     receiver.answer(DESCRIBED, (503, {"Retry-After": "40"}, ""), (429, {}, ""), (410, {}, ""))
     progress, news = progress_of(receiver)

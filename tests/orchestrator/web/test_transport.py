@@ -17,7 +17,7 @@ from support.websites import Pieces, response, website
 from orchestrator.errors import StepRefused, StepUnavailable
 from orchestrator.web.page_urls import page_url
 from orchestrator.web.public_addresses import Address
-from orchestrator.web.transport import Lookup, Response, Transport
+from orchestrator.web.transport import Lookup, Response, Transport, _Unpacked
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 LARGEST = 100_000
@@ -98,6 +98,21 @@ async def test_nothing_of_one_request_is_sent_with_the_next(monkeypatch: pytest.
 async def test_a_body_that_is_too_large_is_refused_before_it_is_there(pages: Pieces) -> None:
     with pytest.raises(StepRefused, match="larger than 100,000 bytes"):
         await got(pages)
+
+
+async def test_compressed_content_that_never_becomes_anything_is_too_large_as_well() -> None:
+    nothing = b"\x00\x00\x00\xff\xff"  # a stored block of no bytes (RFC 1951)
+    header = gzip.compress(b"")[:10]
+
+    with pytest.raises(StepRefused, match="larger than 100,000 bytes"):
+        await got(chunked(header, *[nothing * 1000] * 25, headers=b"Content-Encoding: gzip\r\n"))
+
+
+def test_no_more_of_a_bomb_is_unpacked_than_shows_that_it_is_one() -> None:
+    unpacked = _Unpacked("gzip", LARGEST)
+
+    assert not unpacked.add(gzip.compress(b"\0" * 50_000_000, 1))
+    assert len(unpacked._content) == LARGEST + 1
 
 
 async def test_a_body_of_the_largest_size_is_fine() -> None:

@@ -1,0 +1,99 @@
+"""Records that cannot be relied on are listed as such and never break a list; tags hold nothing that is secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from support.configuration import fresh_key, settings
+from support.listed import ids, listed, rows, until, waits
+from support.plant import KNOWN, plant
+
+from orchestrator.stored_names import STATE_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from resonate.connections.local import DurablePromise
+    from support.plant import Plant
+
+
+URL = "memory://"
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
+    monkeypatch.setitem(KNOWN, URL, settings(tmp_path, URL, PAYLOAD_KEYS=fresh_key()))
+
+    async with plant(tmp_path, URL, listed) as one:
+        yield one
+
+
+def held(here: Plant, promise_id: str) -> DurablePromise:
+    search: Any = here.engine.search
+    promise: DurablePromise = search._durable.state.promises[promise_id]
+
+    return promise
+
+
+async def test_a_workflow_whose_end_was_changed_is_listed_as_that(here: Plant) -> None:
+    await here.start("1")
+    await here.ended("1")
+    await here.start("2", fails=True)
+    await here.ended("2")
+    held(here, "listed.2").value = held(here, "listed.1").value
+
+    second, first = await rows(here)
+
+    assert (second.name.id, second.state, second.fault) == ("2", "failed", "the store was tampered with")
+    assert (first.name.id, first.state, first.fault) == ("1", "succeeded", None)
+
+
+async def test_a_header_that_was_changed_shows_no_other_state(here: Plant) -> None:
+    await here.start("1", fails=True)
+    await here.ended("1")
+    root = held(here, "listed.1")
+    value = msgspec.json.decode(bytes(root.value))
+    assert value["headers"] == {STATE_HEADER: "failed"}
+    root.value = msgspec.Raw(msgspec.json.encode({**value, "headers": {STATE_HEADER: "succeeded"}}))
+
+    assert [row.state for row in await rows(here)] == ["failed"]
+
+
+async def test_a_payload_under_a_key_that_is_missing_is_listed_as_that(
+    here: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.start("1")
+    await here.ended("1")
+    await here.start("2", people=["ada@example.org"])
+    await here.opened("listed.2:1")
+    monkeypatch.setitem(KNOWN, URL, settings(tmp_path, URL, PAYLOAD_KEYS=fresh_key()))
+
+    async with plant(tmp_path, URL, listed, working=False) as elsewhere:
+        for promise_id in ("listed.1", "listed.2", "listed.2:1"):
+            search: Any = elsewhere.engine.search
+            search._durable.state.promises[promise_id] = held(here, promise_id)
+
+        found, open_ = await rows(elsewhere), await waits(elsewhere)
+
+    assert {(row.name.id, row.state) for row in found} == {("1", "succeeded"), ("2", "running")}
+    faults = [row.fault or "" for row in found] + [wait.fault or "" for wait in open_]
+    assert ["payload key is missing" in fault for fault in faults] == [True, True, True]
+    assert [(wait.audience, wait.title, wait.people) for wait in open_] == [("approver", None, None)]
+
+
+async def test_no_tag_has_a_person_a_title_or_a_subject(here: Plant) -> None:
+    await here.start("1", people=["ada@example.org", "bob@example.org"])
+    await here.opened("listed.1:1")
+    await here.start("2", waits=True, subject="ada@example.org")
+    await here.opened("listed.2:1")
+    search: Any = here.engine.search
+    text = " ".join(str(promise.tags) for promise in search._durable.state.promises.values())
+
+    assert ids(await until(lambda: waits(here, person="ada@example.org", audience="approver"), 1)) == ["1"]
+    assert [wait.subject for wait in await waits(here, audience="machine")] == ["ada@example.org"]
+
+    for secret in ("ada", "bob", "example.org", "Ship"):
+        assert secret not in text
