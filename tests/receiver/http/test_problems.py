@@ -39,7 +39,6 @@ STATUSES = {
     "unknown-workflow": 404,
     "unknown-callback": 404,
     "unknown-id": 404,
-    "unknown-callback": 404,
     "method-not-allowed": 405,
     "request-timeout": 408,
     "already-settled": 409,
