@@ -52,16 +52,16 @@ async def test_a_workflow_that_the_engine_did_not_hear_of_is_said_to_go_on(
 
     async with plant(tmp_path, "memory://", leaving) as here:
         sender = here.engine.resonate._sender
-        suspend, broken = sender.task_suspend, asyncio.Event()
+        fulfill, broken = sender.task_fulfill, asyncio.Event()
 
         async def fail_once(*arguments: object) -> object:
             if broken.is_set():
-                return await suspend(*arguments)  # type: ignore[arg-type]
+                return await fulfill(*arguments)  # type: ignore[arg-type]
 
             broken.set()
             raise ServerError(500, "a body")
 
-        monkeypatch.setattr(sender, "task_suspend", fail_once)
+        monkeypatch.setattr(sender, "task_fulfill", fail_once)
         await here.start("1")
         assert (await here.ended("1"))[0] == "succeeded"
 
