@@ -256,7 +256,7 @@ STEPS: Final[Json] = {
     "name": "steps",
     "in": "query",
     "description": "1 adds the durable call graph, 2000 steps at a time.",
-    "schema": {"const": "1"},
+    "schema": {"type": "string", "examples": ["1"]},
 }
 AFTER: Final[Json] = {
     "name": "after",

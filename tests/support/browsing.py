@@ -66,12 +66,12 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, below: str = "") -> AsyncIterator[tuple[Desk, str]]:
+async def served(directory: Path, below: str = "", **options: Any) -> AsyncIterator[tuple[Desk, str]]:
     """Run the service on a loopback port, mounted below this path if there is one; yield it and its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}{below}"
 
-    async with desk(directory, PUBLIC_URL=url) as one:
+    async with desk(directory, PUBLIC_URL=url, **options) as one:
         app = Starlette(routes=[Mount(below, one.app)]) if below else one.app
 
         async with listening(app, port):
