@@ -1,4 +1,4 @@
-"""The service does what its OpenAPI document says: every check and every phase of schemathesis, with the same inputs."""
+"""The service does what its OpenAPI document says: every check and phase of schemathesis, with the same inputs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support.configuration import API_KEY
 
 from orchestrator.workflows import approve_and_ship
 
-#: What no schema can say: to which list a cursor belongs, which steps a run has, which decisions a question, and whether
-#: a wait is still open.
+#: What no schema can say: to which list a cursor belongs, which steps a run has, which decisions a question has, and
+#: whether a wait is still open.
 CONFIGURATION = """
 hooks = {hooks}
 
