@@ -35,6 +35,7 @@ NOT_RUN: Final[dict[str, dict[str, str]]] = {
         "scripts/test": OURSELVES,
     },
     "orchestrator/README.md": {
+        "```json": "describes jobs for the emulator; tests/documents/test_examples.py reads it as the emulator does",
         "python -m receiver.benchmark.watching --runs 1000 --interval 60": MEASURES,
         "databricks secrets create-scope countersign": WORKSPACE,
         "databricks secrets put-secret countersign caller": WORKSPACE,

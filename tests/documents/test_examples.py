@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.documents.markdown import blocks
 
 from orchestrator.config.settings import load_settings
 from orchestrator.runs.loading import load_workflows
+from orchestrator.testing.emulator.definitions import read_job
 from orchestrator.testing.processes import ROOT
 from orchestrator.workflows.process_order import OrderRequest, validate
 from orchestrator.workflows.shop.prices import total_cents, unit_cents
@@ -49,6 +51,15 @@ async def test_the_question_to_people_works_as_printed(tmp_path: Path, monkeypat
             await here.post(link_in(letter.text), code=code_in(letter.text))
 
         assert (await here.ended(name="release"))["result"] == "approve"
+
+
+def test_the_jobs_for_the_emulator_are_what_it_reads() -> None:
+    (printed,) = (block.text for block in blocks(WRITING) if block.language == "json")
+    (job,) = map(read_job, json.loads(printed).values())
+
+    assert list(job.all_tasks) == ["load", "each", "alarm"]
+    assert [job.all_tasks["load"].fate_of(attempt) for attempt in (0, 1)] == ["fails", "succeeds"]
+    assert job.webhook is not None
 
 
 #: A Shopify order as its webhook sends it, cut to what matters here.
