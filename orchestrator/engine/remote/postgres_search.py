@@ -98,7 +98,8 @@ class PostgresSearch:
             "workflow": search.workflow,
             "lines": sorted(wanted(search.statuses)) or list(_STATUSES),
             "since": _ALWAYS if search.since is None else search.since,
-            **before._asdict(),
+            "at": before.at,
+            "id": before.id,
         }
 
         return await self._found(_ROOTS, _ROOTS_SLOWLY, parameters, search.limit)
@@ -111,7 +112,8 @@ class PostgresSearch:
             "workflow": search.workflow,
             "lines": [_UNSAID] if search.people else [*audiences, _UNSAID],
             "people": sorted(search.people),
-            **after._asdict(),
+            "at": after.at,
+            "id": after.id,
         }
 
         return await self._found(_WAITS, _WAITS_SLOWLY, parameters, search.limit)
