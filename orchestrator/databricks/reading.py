@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.databricks.run import JobRun, RunOutput, TaskRun
+from orchestrator.databricks.workspace_address import is_web_page
 from orchestrator.text.redaction import without_echoes
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def read_run(run_id: int, run: Mapping[str, Any]) -> JobRun:
         life_cycle_state=life or "UNKNOWN",
         result_state=result,
         message=without_echoes(message, parameters.values())[:500],
-        page_url=page if page.startswith(("https://", "http://")) and page.isprintable() else None,
+        page_url=page if is_web_page(page) else None,
         parameters=parameters,
         code=code,
         tasks=_latest(run.get("tasks") or ()),

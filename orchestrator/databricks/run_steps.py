@@ -36,14 +36,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Triggered:
-    """Databricks has accepted the job; its run may have ended by now. An earlier release did not record the job."""
+    """Databricks has accepted the job; its run may have ended by now. An earlier release did not record the job.
+
+    `page_url` is where Databricks shows the run, None if it has not said so.
+    """
 
     run_id: int
     job_id: int | None = None
+    page_url: str | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the step's record, from which the page of the workflow's run links it."""
-        return {"run_id": self.run_id} if self.job_id is None else {"run_id": self.run_id, "job_id": self.job_id}
+        known = {"job_id": self.job_id, "page": self.page_url}
+
+        return {"run_id": self.run_id} | {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def read_trigger(stored: Mapping[str, Any]) -> Triggered | Refused | Later:
     """
     match stored:
         case {"run_id": run_id, "job_id": job_id}:
-            return Triggered(int(run_id), int(job_id))
+            return Triggered(int(run_id), int(job_id), stored.get("page"))
         case {"run_id": run_id}:
             return Triggered(int(run_id))
         case {"refused": reason}:
@@ -125,21 +131,29 @@ async def trigger_job(ctx: Context, job: Job, address: Address) -> dict[str, Any
         await index_run(ctx, run_id, address)
 
     await schedule_poll(ctx, watch)
-    await _settle_if_over(ctx, run_id, address)
+    page_url = await _look_at(ctx, run_id, address)
 
-    return Triggered(run_id, job.job_id).stored()
+    return Triggered(run_id, job.job_id, page_url).stored()
 
 
-async def _settle_if_over(ctx: Context, run_id: int, address: Address) -> None:
-    """Settle the wait at once if the token's run ended long ago. The reply to the trigger does not say so."""
+async def _look_at(ctx: Context, run_id: int, address: Address) -> str | None:
+    """Settle the wait at once if the token's run ended long ago; return the run's page, None if it is not known.
+
+    The reply to the trigger says neither.
+    """
+    page_url = None
+
     try:
         run = await ctx.get_dependency(Databricks).read(run_id)
+        page_url = run.page_url
 
         if run.over:
             await settle_ended(ctx, address.callback, await address.record(ctx), run)
 
     except (StepRefused, StepUnavailable) as error:
         logger.info("run %s is left to the watcher: %s", run_id, error)
+
+    return page_url
 
 
 async def stop_run(ctx: Context, run_id: int) -> Tried:

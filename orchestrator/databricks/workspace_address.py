@@ -43,8 +43,16 @@ def workspace_address(text: str) -> tuple[str, str | None]:
     return f"{parts.scheme}://{parts.netloc}{path}", found if _WORKSPACE.fullmatch(found) else None
 
 
+def is_web_page(text: str) -> bool:
+    """Return whether this may be the address of a web page, and so the target of a link."""
+    return text.startswith(("https://", "http://")) and text.isprintable()
+
+
 def run_page(workspace: str, *, job_id: int, run_id: int) -> str | None:
-    """Return the address of a run's page in this workspace, None if the workspace's own address cannot be used."""
+    """Return the address of a run's page in this workspace, None if the workspace's own address cannot be used.
+
+    For a run whose `run_page_url` is not known. The form is the one that the workspace's own pages have.
+    """
     try:
         base, workspace_id = workspace_address(workspace)
     except ValueError:

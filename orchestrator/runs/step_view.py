@@ -55,10 +55,14 @@ _OUTCOME_STATES: Final[Mapping[str, State]] = {
 
 
 class JobRunName(NamedTuple):
-    """Which run of which Databricks job; the job is None in records of an earlier release."""
+    """Which run of which Databricks job; the job is None in records of an earlier release.
+
+    `page_url` is what the record has as the address of the run's page, unchecked, None if it has none.
+    """
 
     run_id: int
     job_id: int | None
+    page_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +130,11 @@ def _job_run_of(record: PromiseRecord) -> JobRunName | None:
 
     match record.value.data:
         case {"run_id": int(run_id), **rest}:
-            job_id = rest.get("job_id")
+            job_id, page = rest.get("job_id"), rest.get("page")
 
-            return JobRunName(run_id, job_id if isinstance(job_id, int) else None)
+            return JobRunName(
+                run_id, job_id if isinstance(job_id, int) else None, page if isinstance(page, str) else None
+            )
         case _:
             return None
 

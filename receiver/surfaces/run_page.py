@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.approvals.decision import Decision
 from orchestrator.approvals.wording import past
 from orchestrator.callbacks.outcomes import CLOSED
-from orchestrator.databricks.workspace_address import run_page
+from orchestrator.databricks.workspace_address import is_web_page, run_page
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.text.display import one_line
 from orchestrator.text.times import rfc3339, to_the_second, utc
@@ -110,12 +110,19 @@ def _step(step: StepView, href: str | None, workspace: str | None) -> TimelineSt
 
 
 def _job_run(run: JobRunName, workspace: str | None) -> Link:
-    """Return the link to a run's page in Databricks. Without the workspace or the job, it leads nowhere."""
+    """Return the link to a run's page in Databricks.
+
+    It is the address that Databricks gave. Without that it is made of the workspace and the job, and if one of them is
+    not known either, the link leads nowhere.
+    """
     text = f"Databricks run {run.run_id}" if run.job_id is None else f"Databricks run {run.run_id} of job {run.job_id}"
 
     href = None
 
-    if workspace is not None and run.job_id is not None:
+    # Any step may be named like the one that starts runs, and may have returned anything.
+    if run.page_url is not None and is_web_page(run.page_url):
+        href = run.page_url
+    elif workspace is not None and run.job_id is not None:
         href = run_page(workspace, job_id=run.job_id, run_id=run.run_id)
 
     return Link(text=text, href=href or "")

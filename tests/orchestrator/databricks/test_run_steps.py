@@ -14,6 +14,7 @@ from orchestrator.databricks.run_steps import Later, Refused, Triggered, read_tr
     [
         (Triggered(7), {"run_id": 7}),
         (Triggered(7, 123), {"run_id": 7, "job_id": 123}),
+        (Triggered(7, 123, "https://w/run"), {"run_id": 7, "job_id": 123, "page": "https://w/run"}),
         (Refused("there is no such job"), {"refused": "there is no such job"}),
         (Later(2.5, over=True), {"retry_after": 2.5, "over": True}),
         (Later(None, over=False), {"retry_after": None, "over": False}),
