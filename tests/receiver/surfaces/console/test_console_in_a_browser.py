@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approving import ADA, BOB, consult
-from support.browsing import accessible, chromium, opened, served
+from support.browsing import LAPTOP, PHONE, accessible, chromium, opened, served
 from support.configuration import API_KEY
+from support.console_pages import PAGES, console_pages
 from support.crowding import crowd, crowded
 from support.signing_in import KEYS
 
@@ -134,3 +135,32 @@ async def test_a_second_window_is_out_at_its_next_click_once_its_key_is_withdraw
             await stays.get_by_role("link", name="Overview").click()
             await stays.get_by_role("heading", name="Overview").wait_for()
             assert "approve_and_ship" in await stays.inner_text("main")
+
+
+@pytest.mark.timeout(300)  # axe-core looks at some pages for seconds
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+async def test_every_page_is_accessible_and_fits_its_width(tmp_path: Path, scheme: Any, viewport: Any) -> None:
+    async with console_pages(tmp_path) as (_, url), chromium() as browser:
+        page = await opened(browser, url, color_scheme=scheme, viewport=viewport)
+
+        async def check(name: str) -> None:
+            await accessible(page)
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            # What a row is about has room, however long the rest of it is.
+            widths = await page.locator("tbody th").evaluate_all("all => all.map(one => one.clientWidth)")
+            assert min(widths, default=viewport["width"]) >= viewport["width"] / 9, name
+
+        await check("sign-in")
+        await page.get_by_label("API key").fill("not a key")
+        await page.keyboard.press("Enter")
+        await page.get_by_role("alert").wait_for()
+        await check("sign-in, refused")
+        await page.get_by_label("API key").fill(API_KEY)
+        await page.keyboard.press("Enter")
+        await page.get_by_role("heading", name="Overview").wait_for()
+
+        for name, path in PAGES.items():
+            await page.goto(f"{url}{path}")
+            assert (await page.locator("h1").count(), await page.locator("script").count()) == (1, 0), name
+            await check(name)
