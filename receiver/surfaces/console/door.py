@@ -7,7 +7,6 @@ the session would have ended anyway: a copy of the cookie is useless from then o
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -94,10 +93,6 @@ class Door:
 
         return response
 
-    def has_cookie(self, request: Request) -> bool:
-        """Return whether this request carries a session, good or not."""
-        return self._sessions.cookie in request.cookies
-
     async def _has_ended(self, session: Session) -> bool:
         with contextlib.suppress(UnknownPromise):
             await self._promises.get(_sign_out_id(session))
@@ -118,4 +113,4 @@ def usable(onward: str) -> str:
 
 
 def _sign_out_id(session: Session) -> str:
-    return f"countersign.console~{hashlib.sha256(session.id.encode()).hexdigest()[:32]}~signed-out"
+    return f"countersign.console~{session.id}~signed-out"
