@@ -6,14 +6,12 @@ the session would have ended anyway: a copy of the cookie is useless from then o
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import RedirectResponse
 
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import UnknownPromise
+from orchestrator.durable.notes import read_note, write_note
 from receiver.http.telemetry import name_caller
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ class Door:
         """
         session = self._sessions.read(request.cookies.get(self._sessions.cookie, ""))
 
-        if session is None or await self._has_ended(session):
+        if session is None or await read_note(self._promises, _sign_out_id(session)) is not None:
             return None
 
         name_caller(request.scope, session.name)
@@ -77,10 +75,7 @@ class Door:
         session = self._sessions.read(request.cookies.get(self._sessions.cookie, ""))
 
         if session is not None:
-            promise_id = _sign_out_id(session)
-            await self._promises.create(
-                promise_id, timeout_at=session.ends_at * 1000, param=None, tags=own_tags(promise_id, transient=True)
-            )
+            await write_note(self._promises, _sign_out_id(session), None, ends_at=session.ends_at * 1000)
 
         response = RedirectResponse(self._base, status_code=303)
         response.headers["Set-Cookie"] = self._sessions.clear_cookie()
@@ -92,14 +87,6 @@ class Door:
         response.headers["Set-Cookie"] = self._sessions.clear_cookie()
 
         return response
-
-    async def _has_ended(self, session: Session) -> bool:
-        with contextlib.suppress(UnknownPromise):
-            await self._promises.get(_sign_out_id(session))
-
-            return True
-
-        return False
 
 
 def usable(onward: str) -> str:

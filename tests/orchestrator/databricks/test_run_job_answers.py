@@ -170,10 +170,11 @@ async def test_an_output_that_cannot_be_read_now_is_waited_for() -> None:
     async with Trial(night) as trial:
         run = await trial.start(night, Night(answer="run"))
         trial.jobs.succeed(trial.jobs.runs[0].run_id, 3)
-        trial.jobs.workspace.fail_next(Fault(kind="status", on="runs/get-output", status=503, count=2))
+        trial.jobs.workspace.fail_next(Fault(kind="status", on="runs/get-output", status=503, count=1000))
         await trial.advance(2 * MINUTE)
         assert await run.state() == "running"
 
+        trial.jobs.workspace.heal()
         await trial.advance(MINUTE)
         assert await run.result() == [3, 1, "run", None]
 
