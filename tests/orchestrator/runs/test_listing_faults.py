@@ -10,7 +10,9 @@ from support.configuration import fresh_key, settings
 from support.listed import ids, listed, rows, until, waits
 from support.plant import KNOWN, plant
 
-from orchestrator.stored_names import STATE_HEADER
+from orchestrator.engine.search import Found, Position
+from orchestrator.runs.listing import WorkflowFilter, list_workflows
+from orchestrator.stored_names import NONCE_TAG, STATE_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from resonate.connections.local import DurablePromise
     from support.plant import Plant
 
+    from orchestrator.engine.search import RootSearch, WaitSearch
 
 URL = "memory://"
+UNREADABLE = "its record cannot be read: a payload key is missing, or the store is damaged"
 
 
 @pytest.fixture
@@ -60,6 +64,68 @@ async def test_a_header_that_was_changed_shows_no_other_state(here: Plant) -> No
     root.value = msgspec.Raw(msgspec.json.encode({**value, "headers": {STATE_HEADER: "succeeded"}}))
 
     assert [row.state for row in await rows(here)] == ["failed"]
+    assert await rows(here, state="succeeded") == []
+
+
+async def test_a_root_that_countersign_did_not_start_is_listed_as_one_that_cannot_be_read(here: Plant) -> None:
+    await here.engine.promises.create("listed.1", timeout_at=2**42, param="odd", tags={NONCE_TAG: "a"})
+
+    (row,) = await rows(here)
+
+    assert (row.name.id, row.state, row.fault) == ("1", "running", UNREADABLE)
+
+
+async def test_a_wait_whose_record_was_changed_is_listed_as_that(here: Plant) -> None:
+    for name in ("1", "2"):
+        await here.start(name, people=["ada@example.org"])
+        await here.opened(f"listed.{name}:1")
+
+    held(here, "listed.2:1").param = held(here, "listed.1:1").param
+
+    assert [row.fault for row in await waits(here)] == [None, "the store was tampered with"]
+
+
+async def test_a_wait_with_the_tags_of_another_question_is_not_shown_to_the_people_of_that_one(here: Plant) -> None:
+    for name, person in (("1", "ada@example.org"), ("2", "bob@example.org")):
+        await here.start(name, people=[person])
+        await here.opened(f"listed.{name}:1")
+
+    held(here, "listed.2:1").tags = held(here, "listed.1:1").tags
+
+    assert ids(await waits(here, person="ada@example.org")) == ["1"]
+    assert ids(await waits(here)) == ["1", "2"]
+
+
+async def test_a_wait_that_an_engine_has_not_ended_yet_is_over_at_its_deadline(
+    here: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.start("1", waits=True, seconds=86_400)
+    wait = await here.opened("listed.1:1")
+    assert ids(await waits(here)) == ["1"]
+
+    async def late(_: WaitSearch) -> Found:
+        return Found(records=[msgspec.structs.replace(wait, timeout_at=wait.created_at)], next=None)
+
+    monkeypatch.setattr(here.engine.search, "waits", late)
+
+    assert await waits(here) == []
+
+
+async def test_a_page_asks_a_bounded_number_of_times_and_says_where_the_next_one_begins(
+    here: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RootSearch] = []
+
+    async def nothing_yet(search: RootSearch) -> Found:
+        asked.append(search)
+
+        return Found(records=[], next=Position(1000 - len(asked), "a.b"))
+
+    monkeypatch.setattr(here.engine.search, "roots", nothing_yet)
+    page = await list_workflows(here.engine, WorkflowFilter())
+
+    assert (page.rows, page.next) == ([], Position(1000 - len(asked), "a.b"))
+    assert len(asked) < 10
 
 
 async def test_a_payload_under_a_key_that_is_missing_is_listed_as_that(
