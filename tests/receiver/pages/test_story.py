@@ -34,7 +34,13 @@ def view(state: State = "running", *, error: str | None = None, after: int | Non
 
 
 def step(name: str = "charge", state: State = "running", **more: Any) -> StepView:
-    usual = {"id": f"flow.one:{name}", "name": name, "state": state, "started_at": START, "ended_at": None}
+    usual: dict[str, Any] = {
+        "id": f"flow.one:{name}",
+        "name": name,
+        "state": state,
+        "started_at": START,
+        "ended_at": None,
+    }
 
     return StepView(**usual | more)
 
