@@ -46,16 +46,16 @@ class HandReminder:
     nonce: str
 
     @classmethod
-    def read(cls, record: PromiseRecord, number: int) -> Self | None:
+    def read(cls, record: PromiseRecord) -> Self | None:
         """Return what a record says, None if Countersign did not write it."""
         match record.param.data:
             case {
                 "countersign": stored_names.FORMAT,
-                "reminder": int(stored),
+                "reminder": int(number),
                 "by": str(by),
                 "reason": str(reason),
                 "nonce": str(nonce),
-            } if stored == number:
+            }:
                 return cls(number=number, by=by, reason=reason, at=record.created_at, nonce=nonce)
             case _:
                 return None
@@ -94,7 +94,7 @@ async def record_reminder(  # noqa: PLR0913 - one record, all of it named
     content = {"countersign": stored_names.FORMAT, "reminder": number, "by": by, "reason": reason, "nonce": nonce}
     ends_at = max(wait.timeout_at, int(now * 1000)) + int(_KEPT_AFTER.total_seconds() * 1000)
     record = await write_note(promises, _id_of(wait, number), content, ends_at=ends_at)
-    made = HandReminder.read(record, number)
+    made = HandReminder.read(record)
 
     if made is None or made.nonce != nonce:
         raise RemindedAlready(made, PAUSE // 1000)
@@ -127,13 +127,13 @@ async def _last(promises: Promises, wait: PromiseRecord) -> tuple[int, HandRemin
     """Return the highest number in use, 0 if there is none, and what was asked for under it."""
     number, record = await last_note(promises, partial(_id_of, wait))
 
-    return number, None if record is None else HandReminder.read(record, number)
+    return number, None if record is None else HandReminder.read(record)
 
 
 async def _get(promises: Promises, wait: PromiseRecord, number: int) -> HandReminder | None:
     record = await read_note(promises, _id_of(wait, number))
 
-    return None if record is None else HandReminder.read(record, number)
+    return None if record is None else HandReminder.read(record)
 
 
 def _id_of(wait: PromiseRecord, number: int) -> str:

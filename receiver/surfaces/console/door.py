@@ -6,9 +6,9 @@ the session would have ended anyway: a copy of the cookie is useless from then o
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from starlette.responses import RedirectResponse
 
@@ -89,14 +89,11 @@ class Door:
 
         return response
 
-    def has_cookie(self, request: Request) -> bool:
-        """Return whether this request carries a session, good or not."""
-        return self._sessions.cookie in request.cookies
-
 
 def usable(onward: str) -> str:
     """Return this path below the console if it may be one of ours, else the console's own."""
-    segments = onward.partition("?")[0].split("/")
+    # A browser takes an encoded dot for a dot.
+    segments = map(unquote, onward.partition("?")[0].split("/"))
 
     if len(onward) > _LONGEST_ONWARD or _ONWARD.fullmatch(onward) is None or not _DOTS.isdisjoint(segments):
         return ""
@@ -105,4 +102,4 @@ def usable(onward: str) -> str:
 
 
 def _sign_out_id(session: Session) -> str:
-    return f"countersign.console~{hashlib.sha256(session.id.encode()).hexdigest()[:32]}~signed-out"
+    return f"countersign.console~{session.id}~signed-out"
