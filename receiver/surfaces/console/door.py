@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from starlette.responses import RedirectResponse
 
@@ -91,7 +92,8 @@ class Door:
 
 def usable(onward: str) -> str:
     """Return this path below the console if it may be one of ours, else the console's own."""
-    segments = onward.partition("?")[0].split("/")
+    # A browser takes an encoded dot for a dot.
+    segments = map(unquote, onward.partition("?")[0].split("/"))
 
     if len(onward) > _LONGEST_ONWARD or _ONWARD.fullmatch(onward) is None or not _DOTS.isdisjoint(segments):
         return ""

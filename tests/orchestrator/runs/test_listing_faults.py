@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -64,7 +65,6 @@ async def test_a_header_that_was_changed_shows_no_other_state(here: Plant) -> No
     root.value = msgspec.Raw(msgspec.json.encode({**value, "headers": {STATE_HEADER: "succeeded"}}))
 
     assert [row.state for row in await rows(here)] == ["failed"]
-    assert await rows(here, state="succeeded") == []
 
 
 async def test_a_root_that_countersign_did_not_start_is_listed_as_one_that_cannot_be_read(here: Plant) -> None:
@@ -85,15 +85,27 @@ async def test_a_wait_whose_record_was_changed_is_listed_as_that(here: Plant) ->
     assert [row.fault for row in await waits(here)] == [None, "the store was tampered with"]
 
 
-async def test_a_wait_with_the_tags_of_another_question_is_not_shown_to_the_people_of_that_one(here: Plant) -> None:
-    for name, person in (("1", "ada@example.org"), ("2", "bob@example.org")):
+async def test_what_an_engine_finds_is_listed_only_if_the_record_itself_fits(
+    here: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.start("1", fails=True)
+    await here.ended("1")
+
+    for name, person in (("2", "ada@example.org"), ("3", "bob@example.org")):
         await here.start(name, people=[person])
         await here.opened(f"listed.{name}:1")
 
-    held(here, "listed.2:1").tags = held(here, "listed.1:1").tags
+    await here.start("4", waits=True)
+    await here.opened("listed.4:1")
+    search = here.engine.search
+    roots, open_waits = search.roots, search.waits
+    monkeypatch.setattr(search, "roots", lambda one: roots(replace(one, statuses=frozenset())))
+    monkeypatch.setattr(search, "waits", lambda one: open_waits(replace(one, audience=None, people=frozenset())))
 
-    assert ids(await waits(here, person="ada@example.org")) == ["1"]
-    assert ids(await waits(here)) == ["1", "2"]
+    assert ids(await rows(here, state="failed")) == ["1"]
+    assert ids(await rows(here, state="succeeded")) == []
+    assert ids(await waits(here, person="bob@example.org")) == ["3"]
+    assert ids(await waits(here, audience="machine")) == ["4"]
 
 
 async def test_a_wait_that_an_engine_has_not_ended_yet_is_over_at_its_deadline(
@@ -161,5 +173,6 @@ async def test_no_tag_has_a_person_a_title_or_a_subject(here: Plant) -> None:
     assert ids(await until(lambda: waits(here, person="ada@example.org", audience="approver"), 1)) == ["1"]
     assert [wait.subject for wait in await waits(here, audience="machine")] == ["ada@example.org"]
 
-    for secret in ("ada", "bob", "example.org", "Ship"):
+    # A digest may contain "ada" alone.
+    for secret in ("ada@", "bob", "example.org", "Ship"):
         assert secret not in text

@@ -181,6 +181,7 @@ async def test_after_signing_in_one_gets_to_the_page_that_one_asked_for(here: De
     [
         *("https://evil.example", "//evil.example", "/\\evil.example", "evil", "/../x", "/a/..", "/a\r\nSet-Cookie: b"),
         *("@evil.example", "/a//b", "/<script>", "/" + "a" * 2000, "/a#b", "/é"),
+        *("/%2e%2e/x", "/a/.%2E", "/%2e", "/a/%2E%2e?b"),
     ],
 )
 def test_nobody_is_led_out_of_the_console(onward: str) -> None:

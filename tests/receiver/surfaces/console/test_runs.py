@@ -84,8 +84,11 @@ async def test_an_operator_cancels_a_run_and_says_why(here: Desk) -> None:
 
     form = await window.get(f"{RUN}/cancel")
     assert "This cannot be undone." in seen(form)
-    refused = await window.send(form, "Cancel the run", reason="  ")
-    assert "A reason is needed" in seen(refused, 422)
+
+    for reason in ("  ", "x" * 2001):
+        refused = await window.send(form, "Cancel the run", reason=reason)
+        assert "A reason is needed, of 1 to 2000 characters." in seen(refused, 422)
+
     assert await here.state() == "pending"
 
     led = await window.send(form, "Cancel the run", reason="The order <42> was withdrawn.")
