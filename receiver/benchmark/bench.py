@@ -30,7 +30,7 @@ from receiver.benchmark.restate_subject import Restate
 from receiver.benchmark.results import Results
 from receiver.benchmark.servers import bench_signer
 from receiver.benchmark.subjects import BODY, Ours, Raw, ids, killed, program
-from receiver.benchmark.systems import EMBEDDED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
+from receiver.benchmark.systems import EMBEDDED, ENCRYPTED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
 from receiver.benchmark.usage import resident_mib
 
 if TYPE_CHECKING:
@@ -111,7 +111,10 @@ class Bench:
         measures: list[Callable[[], None]] = []
 
         for size in plan.sizes:
-            measures.append(partial(self._embedded, size))
+            measures.append(partial(self._embedded, EMBEDDED, size))
+
+            if size in plan.encrypted_sizes:
+                measures.append(partial(self._embedded, ENCRYPTED, size))
 
             if size in plan.raw_sizes or (first and size in plan.raw_once):
                 measures.append(partial(self._raw, size))
@@ -155,9 +158,9 @@ class Bench:
             self.results.take("forged", report.rate)
             self.results.take("memory alone, busy", resident_mib(ours.pids()))
 
-    def _embedded(self, size: int) -> None:
-        with self._ours(self._new_engine(), prefer="wait=10") as ours:
-            self._measure(EMBEDDED, ours, size)
+    def _embedded(self, name: str, size: int) -> None:
+        with self._ours(self._new_engine(), encrypted=name == ENCRYPTED) as ours:
+            self._measure(name, ours, size)
 
     def _raw(self, size: int) -> None:
         with killed(Raw(self._new_folder())) as raw:
@@ -178,8 +181,7 @@ class Bench:
             say(f"the rest is without Restate: {error}")
 
     def _postgres(self, databases: Databases) -> None:
-        # Without `Prefer`: over a remote engine it would poll only now and then.
-        with self._ours(databases.fresh(), server=databases.pid) as ours:
+        with self._ours(databases.fresh(), server=databases.pid, encrypted=True) as ours:
             self._measure(ON_POSTGRES, ours, self._plan.postgres)
 
     def _raw_postgres(self, databases: Databases) -> None:
@@ -212,8 +214,11 @@ class Bench:
             check(ours, ids("second", count))
 
     @contextlib.contextmanager
-    def _ours(self, engine: str, *, server: int | None = None, prefer: str | None = None) -> Iterator[Ours]:
-        with killed(Ours(self._new_folder(), engine, server=server, prefer=prefer)) as ours:
+    def _ours(self, engine: str, *, server: int | None = None, encrypted: bool = False) -> Iterator[Ours]:
+        # The others store payloads readable.
+        environment = {} if encrypted else {"COUNTERSIGN_PAYLOAD_KEYS": "off"}
+
+        with killed(Ours(self._new_folder(), engine, server=server, environment=environment)) as ours:
             seconds = ours.start()
 
             if engine.startswith("sqlite:"):

@@ -20,6 +20,7 @@ class Plan:
     """
 
     sizes: tuple[int, ...] = (200, 1000, 5000)
+    encrypted_sizes: tuple[int, ...] = (200, 1000, 5000)
     raw_sizes: tuple[int, ...] = (200, 1000)
     raw_once: tuple[int, ...] = ()
     restate_sizes: tuple[int, ...] = (200, 1000, 5000)
@@ -59,6 +60,7 @@ class Chosen:
 
 QUICK: Final = Plan(
     sizes=(200, 1000),
+    encrypted_sizes=(200, 1000),
     raw_sizes=(200,),
     restate_sizes=(200, 1000),
     repetitions=1,
@@ -124,6 +126,7 @@ def _trial(size: int) -> Plan:
     """Return the plan that measures everything once, with so many workflows."""
     return Plan(
         sizes=(size,),
+        encrypted_sizes=(size,),
         raw_sizes=(size,),
         restate_sizes=(size,),
         repetitions=1,

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 SYSTEMS = [
     "Countersign, embedded",
+    "the same, payloads encrypted",
     "raw SDK, not durable",
     "Countersign, Postgres",
     "raw SDK, Postgres",
