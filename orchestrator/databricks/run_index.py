@@ -61,11 +61,11 @@ async def find_wait(promises: Promises, run_id: int) -> IndexedWait | None:
     match None if record is None else record.param.data:
         case {
             "countersign": stored_names.FORMAT,
-            "run": int(noted),
+            "run": int(),
             "promise": str(promise_id),
             "callback": str(callback),
             "opened": int() | None as opened,
-        } if noted == run_id:
+        }:
             return IndexedWait(promise_id=promise_id, callback=callback, opened_at=opened)
         case _:
             return None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from resonate.types import PromiseRecord
+
 ROOT = "rounds.1"
 
 
@@ -122,6 +124,26 @@ async def test_one_that_is_named_is_meant_and_no_other(here: Plant) -> None:
 
     with pytest.raises(UnknownCallback):
         await found(here, step=f"{ROOT}:3")
+
+
+async def test_one_that_is_named_takes_no_read_below_steps_that_are_over(
+    here: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.start("1", inside=2)
+    await here.opened(f"{ROOT}:1.1")
+    await here.answer(f"{ROOT}:1.1", name="review")
+    await here.opened(f"{ROOT}:2.1")
+    get, read = here.engine.promises.get, []
+
+    async def noticed(promise_id: str) -> PromiseRecord:
+        read.append(promise_id)
+
+        return await get(promise_id)
+
+    monkeypatch.setattr(here.engine.promises, "get", noticed)
+
+    assert await found(here, step=f"{ROOT}:2.1", is_repeat=lambda _: True) == f"{ROOT}:2.1"
+    assert f"{ROOT}:1.1" not in read
 
 
 async def test_waits_inside_of_steps_are_found_while_they_are_open_and_afterwards(here: Plant) -> None:

@@ -112,6 +112,15 @@ async def test_a_cancel_over_the_api_is_noted_too(here: Desk) -> None:
     assert "Cancelled by tests, today at" in seen(await (await signed_in(here.app)).get(RUN))
 
 
+async def test_a_run_that_is_over_is_not_noted_as_cancelled(here: Desk) -> None:
+    await here.post(await here.ask())
+    await here.ended()
+    answer = await here.client.delete("/workflows/consult/1", headers={"Authorization": f"Bearer {API_KEY}"})
+
+    assert answer.json()["state"] == "succeeded"
+    assert "Cancelled by" not in seen(await (await signed_in(here.app)).get(RUN))
+
+
 async def test_an_id_that_looks_like_anything_is_shown_as_it_is(here: Desk) -> None:
     odd = "a:b@c+d-_.e"
     await here.ask(odd)
