@@ -5,22 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.clocks import Clock
 
 from orchestrator.databricks.pace import FIRST_HOLD, LONGEST_HOLD, Held, Pace, longest_sleep
 from orchestrator.errors import StepRefused, StepUnavailable
-
-
-class Clock:
-    """A clock that sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
