@@ -60,6 +60,7 @@ async def test_if_a_neighbour_is_not_the_same_question_it_says_nothing(tmp_path:
     async with desk(tmp_path) as here:
         link = await here.ask(people=[ADA, BOB], need="all")
         await here.ask("2", people=[ADA, BOB], need="all", title="Another?")
+        await here.letter(BOB, number=1)
         get = here.engine.promises.get
 
         async def changed(promise_id: str) -> object:
