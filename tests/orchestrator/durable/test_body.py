@@ -7,8 +7,10 @@ import contextlib
 import gc
 from typing import Any
 
+import anyio
 import pytest
 from resonate.error import Suspended
+from support.plant import PATIENCE
 
 from orchestrator.durable.body import Body
 from orchestrator.durable.under_way import UnderWay
@@ -196,7 +198,7 @@ async def test_code_that_keeps_the_signal_that_suspends_it_is_ended_when_it_wait
         finally:
             closed.append(True)
 
-    with pytest.raises(Misused, match="caught the signal that suspends it"):
+    with anyio.fail_after(PATIENCE), pytest.raises(Misused, match="caught the signal that suspends it"):
         await run(code(), under_way)
 
     assert closed == [True]
