@@ -198,8 +198,10 @@ async def test_code_that_keeps_the_signal_that_suspends_it_is_ended_when_it_wait
         finally:
             closed.append(True)
 
-    with anyio.fail_after(PATIENCE), pytest.raises(Misused, match="caught the signal that suspends it"):
+    with anyio.move_on_after(PATIENCE) as waiting, pytest.raises(Misused, match="caught the signal that suspends it"):
         await run(code(), under_way)
+
+    assert not waiting.cancel_called
 
     assert closed == [True]
 
