@@ -20,9 +20,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.engine.remote.postgres_search import lists_sql
 from orchestrator.testing.processes import NotAsExpected, free_port
 from receiver.benchmark import restate_release
 from receiver.benchmark.databases import postgres
+from receiver.benchmark.lists import measure_lists
 from receiver.benchmark.load import Load, request, run_load
 from receiver.benchmark.machine import describe_machine, share_of_a_core
 from receiver.benchmark.measuring import check, measure_batch, measure_one_by_one
@@ -50,7 +52,7 @@ class Bench:
     """One run. Its results grow while it runs."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
-        self.results = Results(sizes=list(plan.sizes), memory=plan.memory, postgres=plan.postgres)
+        self.results = Results(sizes=list(plan.sizes), memory=plan.memory, postgres=plan.postgres, lists=plan.lists)
         self._plan = plan
         self._folder = folder
         self._folders = 0
@@ -80,6 +82,8 @@ class Bench:
 
                 for one in subjects if turn % 2 == 0 else reversed(subjects):
                     one()
+
+            self._lists(databases)
 
         say("memory, and a restart over open workflows")
         self._memory_and_restart()
@@ -194,6 +198,20 @@ class Bench:
 
         if size in {self._plan.sizes[0], self._plan.postgres}:
             measure_one_by_one(self.results, name, subject, self._plan.latency)
+
+    def _lists(self, databases: Databases | None) -> None:
+        count = self._plan.lists
+        say(f"lists of {count} workflows that are over")
+
+        with self._ours(self._new_engine()) as ours:
+            measure_lists(self.results, EMBEDDED, ours, count)
+
+        if databases is not None:
+            url = databases.fresh()
+            databases.apply(url, lists_sql())
+
+            with self._ours(url, server=databases.pid) as ours:
+                measure_lists(self.results, ON_POSTGRES, ours, count)
 
     def _memory_and_restart(self) -> None:
         count = self._plan.memory
