@@ -7,8 +7,10 @@ import contextlib
 import gc
 from typing import Any
 
+import anyio
 import pytest
 from resonate.error import Suspended
+from support.plant import PATIENCE
 
 from orchestrator.durable.body import Body
 from orchestrator.durable.under_way import UnderWay
@@ -196,8 +198,10 @@ async def test_code_that_keeps_the_signal_that_suspends_it_is_ended_when_it_wait
         finally:
             closed.append(True)
 
-    with pytest.raises(Misused, match="caught the signal that suspends it"):
+    with anyio.move_on_after(PATIENCE) as waiting, pytest.raises(Misused, match="caught the signal that suspends it"):
         await run(code(), under_way)
+
+    assert not waiting.cancel_called
 
     assert closed == [True]
 
