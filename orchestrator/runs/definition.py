@@ -46,12 +46,15 @@ from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from resonate.context import Context as SDKContext
 
 
 _LAST_VERSION: Final = 1000
+
+#: How many errors of a task group the workflow's own error names.
+_LEAVES_SHOWN: Final = 3
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -130,9 +133,11 @@ class Workflow[Request: BaseModel]:
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
             result = await flow.interrupts.drive(Body(self.body(flow, self._request(flow, start)), flow.under_way))
-            flow.check_awaited()
+            await flow.check_finished()
+            ending = Ending.succeeded(result)
+            flow.check_slept()
 
-            return await self._after_cancel(flow, Ending.succeeded(result))
+            return await self._after_cancel(flow, ending)
 
         except WorkflowEnded as end:
             return await self._after_cancel(flow, Ending.raised(end))
@@ -203,7 +208,13 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, CountersignError):
             return redact(f"{short_name(type(error))}: {error}")
 
-        return f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
+        raised = f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
+
+        if isinstance(error, BaseExceptionGroup):
+            found = [str(each) if isinstance(each, WorkflowEnded) else self._described(each) for each in _leaves(error)]
+            raised += ": " + "; ".join(found[:_LEAVES_SHOWN])
+
+        return raised
 
     def _place(self, error: BaseException) -> str:
         file = inspect.unwrap(self.body).__code__.co_filename
@@ -258,6 +269,15 @@ def workflow[Request: BaseModel](
         )
 
     return define
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Yield the exceptions of a group, and those of the groups in it."""
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 def field_of(location: tuple[int | str, ...]) -> str:
