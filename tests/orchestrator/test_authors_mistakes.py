@@ -650,6 +650,7 @@ SWALLOWED = "the workflow's code caught the signal that suspends it"
 CANCELLED = "the workflow's code caught or raised a CancelledError, as asyncio.timeout does"
 UNFINISHED = "the workflow's code ended before a task that it had started: await each task"
 ANOTHER_CTX = "this is the ctx of another step, or of the workflow around it: use the ctx that the function itself was"
+AWAITED_IN_A_STEP = "a step awaits a wait of its workflow: await it in the workflow's own code"
 HERE = " at test_authors_mistakes.py:"
 
 MISTAKES: list[tuple[Any, str]] = [
@@ -750,8 +751,8 @@ MISTAKES: list[tuple[Any, str]] = [
     (runs_a_loop_of_its_own, "the workflow's code raised RuntimeError" + HERE),
     (step_with_the_ctx_of_its_workflow, ANOTHER_CTX),
     (sleep_with_the_ctx_of_its_workflow, ANOTHER_CTX),
-    (step_that_awaits_a_wait_of_its_workflow, "a step awaits a wait of its workflow: await it in the workflow's own"),
-    (step_that_awaits_a_sleep_of_its_workflow, "a step awaits a wait of its workflow: await it in the workflow's own"),
+    (step_that_awaits_a_wait_of_its_workflow, AWAITED_IN_A_STEP),
+    (step_that_awaits_a_sleep_of_its_workflow, AWAITED_IN_A_STEP),
 ]
 
 
