@@ -340,11 +340,17 @@ class Context(SDKContext):
         """
         self.check_awaited()
         self.under_way.end()
-        await self.under_way.check_none_late()
 
-        if not self.under_way.idle:
-            await self.flush_local_work()
-            await self.under_way.check_none_late(turns=TURNS)
+        if await self.under_way.goes_on():
+            raise Misused(LATE)
+
+    async def finish(self) -> bool:
+        """Run the actions of the end and await what is running; return whether a task of the code still goes on."""
+        await self.run_end_actions()
+        was_busy = not self.under_way.idle
+        await self.flush_local_work()
+
+        return was_busy and await self.under_way.goes_on(TURNS)
 
     def _read_result(self, step: Step[..., Any], value: Any) -> Any:
         try:

@@ -43,17 +43,12 @@ class UnderWay:
         """Let no other task of the code begin a step or a wait from now on."""
         self._has_ended = True
 
-    async def check_none_late(self, turns: int = 1) -> None:
-        """Return if no other task of the code, which has ended, tries to begin a step or a wait in so many turns.
-
-        Raises:
-            Misused: one does, so the code has ended before its work was done.
-        """
+    async def goes_on(self, turns: int = 1) -> bool:
+        """Return whether another task of the code, which has ended, began a step or a wait in so many turns."""
         for _ in range(turns):
             await asyncio.sleep(0)
 
-        if self._was_late:
-            raise Misused(LATE)
+        return self._was_late
 
     def add(self, task: asyncio.Future[Any]) -> None:
         """Count this step or wait until it is over."""

@@ -19,6 +19,7 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.body import Body
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
+from orchestrator.durable.under_way import LATE
 from orchestrator.engine import Engine
 from orchestrator.errors import (
     CANCELLED,
@@ -41,12 +42,12 @@ from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending
 from orchestrator.runs.start import Start
-from orchestrator.text.crashes import describe_crash, place_in, short_name
+from orchestrator.text.crashes import describe_crash, leaves_of, place_in, short_name
 from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from resonate.context import Context as SDKContext
 
@@ -113,8 +114,9 @@ class Workflow[Request: BaseModel]:
     async def _ending(self, flow: Context, start: object) -> Ending:
         try:
             ending = await self._run(flow, start)
-            await flow.run_end_actions()
-            await flow.flush_local_work()
+
+            if await flow.finish() and ending.state == "succeeded":
+                ending = Ending.failed(LATE, unexpected=True)
 
             if ending.abandons:
                 await flow.await_nothing()
@@ -211,8 +213,10 @@ class Workflow[Request: BaseModel]:
         raised = f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
 
         if isinstance(error, BaseExceptionGroup):
-            found = [str(each) if isinstance(each, WorkflowEnded) else self._described(each) for each in _leaves(error)]
-            raised += ": " + "; ".join(found[:_LEAVES_SHOWN])
+            # What a step raised, for one. Other exceptions have their lines in the log.
+            ours = [each for each in leaves_of(error) if isinstance(each, CountersignError)]
+            told = [str(each) if isinstance(each, WorkflowEnded) else self._described(each) for each in ours]
+            raised += f": {'; '.join(told[:_LEAVES_SHOWN])}" if told else ""
 
         return raised
 
@@ -269,15 +273,6 @@ def workflow[Request: BaseModel](
         )
 
     return define
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the exceptions of a group, and those of the groups in it."""
-    for each in group.exceptions:
-        if isinstance(each, BaseExceptionGroup):
-            yield from _leaves(each)
-        else:
-            yield each
 
 
 def field_of(location: tuple[int | str, ...]) -> str:
