@@ -117,6 +117,16 @@ def quiet_libraries() -> None:
             chosen.setLevel(_QUIET[library])
 
 
+def log_line(logger: logging.Logger, level: int, line: str, fields: Mapping[str, object]) -> None:
+    """Log a whole line, and what it says as fields.
+
+    `Logger.log` also looks for the line of code that called it. No line here shows that, and the search takes time,
+    which counts where there is a line for every request and every workflow.
+    """
+    if logger.isEnabledFor(level):
+        logger.handle(logger.makeRecord(logger.name, level, __file__, 0, line, (), None, extra={"fields": fields}))
+
+
 def _discreet(record: logging.LogRecord) -> logging.LogRecord:
     """Return the record with the exceptions in its message and arguments replaced by what a line may show of them."""
     message: object = record.msg

@@ -6,6 +6,7 @@ the worker handle signals before their slow imports. For the same reason this fi
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -37,9 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the output has closed it. Without this, the interpreter's final flush would fail as well.
+    except OSError as error:
+        if error.errno not in {errno.EPIPE, errno.ENOSPC}:
+            raise
+
+        # Without this, the interpreter's final flush would fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+        if error.errno == errno.ENOSPC:
+            print(f"countersign {name}: there is no space left for the output", file=sys.stderr)
+
         return 1
 
 

@@ -119,6 +119,7 @@ SUBJECTS = {
     "tests/receiver/senders/schemes/test_vectors.py": "all schemes against published examples",
     "tests/scripts/test_bootstrap.py": "scripts/bootstrap.sh",
     "tests/receiver/surfaces/console/test_console_in_a_browser.py": "the whole console",
+    "tests/receiver/surfaces/console/test_console_on_every_engine.py": "the whole console, on every engine",
     "tests/receiver/surfaces/test_access.py": "roles, on every surface",
     "tests/receiver/surfaces/test_databricks_hints.py": "a webhook that hints at a run, through to the run",
     "tests/receiver/surfaces/test_job_answers.py": "the answers of a Databricks job, as every surface shows them",

@@ -13,8 +13,8 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.durable.notes import write_note
 from orchestrator.durable.opened_at import companion_id, opened_at
-from orchestrator.durable.scheduling import own_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +66,8 @@ class ApprovalCodes:
         origin = companion_id(wait, hashlib.sha256(person.encode()).hexdigest()[:12])
 
         for number in range(1, MAX_TRIES + 1):
-            promise_id = f"{origin}~try{number}"
-            record = await promises.create(
-                promise_id,
-                timeout_at=wait.timeout_at + _KEPT_AFTER,
-                param={"guess": guess},
-                tags=own_tags(promise_id, transient=True),
-            )
+            note_id, ends_at = f"{origin}~try{number}", wait.timeout_at + _KEPT_AFTER
+            record = await write_note(promises, note_id, {"guess": guess}, ends_at=ends_at)
 
             if record.param.data == {"guess": guess}:
                 return MAX_TRIES - number

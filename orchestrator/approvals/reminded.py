@@ -1,4 +1,4 @@
-"""How often people were reminded of a question: a small promise for each reminder, kept for as long as its wait.
+"""How often people were reminded of a question: a note for each reminder, kept for as long as its wait.
 
 It is read to be shown, and decides nothing.
 """
@@ -6,11 +6,11 @@ It is read to be shown, and decides nothing.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.durable.notes import last_note, write_note
 from orchestrator.durable.opened_at import companion_id
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:
     from resonate.types import PromiseRecord
@@ -29,13 +29,7 @@ async def note_reminder(promises: Promises, wait: PromiseRecord, number: int) ->
     Raises:
         EngineUnavailable: whether it is noted is unknown; repeating the call is safe.
     """
-    promise_id = _id_of(wait, number)
-    await promises.create(
-        promise_id,
-        timeout_at=wait.timeout_at + _KEPT_AFTER,
-        param=None,
-        tags=own_tags(promise_id, transient=True),
-    )
+    await write_note(promises, _id_of(wait, number), None, ends_at=wait.timeout_at + _KEPT_AFTER)
 
 
 async def count_reminders(promises: Promises, wait: PromiseRecord) -> int:
@@ -44,32 +38,9 @@ async def count_reminders(promises: Promises, wait: PromiseRecord) -> int:
     Raises:
         EngineUnavailable: as for any read.
     """
-    # The numbers are without gaps, so the highest one is found by halving.
-    known, missing = 0, 1
+    number, _ = await last_note(promises, partial(_id_of, wait), most=MOST)
 
-    while missing <= MOST and await _is_noted(promises, wait, missing):
-        known, missing = missing, missing * 2
-
-    missing = min(missing, MOST + 1)
-
-    while missing - known > 1:
-        middle = (known + missing) // 2
-
-        if await _is_noted(promises, wait, middle):
-            known = middle
-        else:
-            missing = middle
-
-    return known
-
-
-async def _is_noted(promises: Promises, wait: PromiseRecord, number: int) -> bool:
-    try:
-        await promises.get(_id_of(wait, number))
-    except UnknownPromise:
-        return False
-
-    return True
+    return number
 
 
 def _id_of(wait: PromiseRecord, number: int) -> str:

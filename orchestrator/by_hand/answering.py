@@ -58,7 +58,7 @@ class HandAnswer:
     def ikey(self) -> str:
         """The idempotency key that is recorded with the answer."""
         value = None if self.body is None else loads_strict(self.body.encode())
-        content = json.dumps([self.outcome, self.reason, value, self.body is None], sort_keys=True)
+        content = json.dumps([self.outcome, self.reason, value], sort_keys=True)
         name = f"key:{self.key}" if self.key is not None else hashlib.sha256(content.encode()).hexdigest()
 
         return f"operator:{self.by}:{name}"

@@ -53,21 +53,25 @@ async def find_wait(
     callback: str,
     *,
     step: str | None = None,
-    is_repeat: Callable[[Settled], bool] = lambda _: False,
+    is_repeat: Callable[[Settled], bool] | None = None,
 ) -> Found:
     """Return the wait with this name below the root: the open one, else the one that was opened last.
 
     A wait that `is_repeat` recognises comes first, open ones notwithstanding: a request that is sent again, because its
     response was lost, must not answer the next round. With `step`, only the wait with this promise id is meant.
 
-    Takes a read for each step that it passes.
+    Takes a read for each step that it passes, and three for a settled one. With `is_repeat` and without `step`, it
+    passes all of them.
 
     Raises:
         UnknownCallback: there is no such wait.
         EngineUnavailable: as for any read.
     """
-    # What is open is never below a settled step, so most of a long run need not be read.
-    found = await _among(promises, root_id, callback, step, is_repeat, unsettled=True)
+    found: Found | None = None
+
+    if is_repeat is None or step is not None:
+        # What is open is never below a settled step, so most of a long run need not be read.
+        found = await _among(promises, root_id, callback, step, None, unsettled=True)
 
     if found is None:
         found = await _among(promises, root_id, callback, step, is_repeat, unsettled=False)
@@ -83,7 +87,7 @@ async def _among(  # noqa: PLR0913 - what is looked for, and where
     root_id: str,
     callback: str,
     step: str | None,
-    is_repeat: Callable[[Settled], bool],
+    is_repeat: Callable[[Settled], bool] | None,
     *,
     unsettled: bool,
 ) -> Found | None:
@@ -99,7 +103,7 @@ async def _among(  # noqa: PLR0913 - what is looked for, and where
 
         if settled is None:
             first_open = first_open or last
-        elif is_repeat(settled):
+        elif is_repeat is not None and is_repeat(settled):
             return last
 
     return first_open or last

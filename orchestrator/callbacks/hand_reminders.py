@@ -1,8 +1,6 @@
 """The reminders that operators asked for by hand: who asked, why and when, and at most one a minute for each wait.
 
-Each is a promise beside the wait, with the next free number. A promise is created once, so of two requests at the same
-instant only one gets the number, over all processes and on every engine. Nobody settles it, so while the wait can be
-open no number is missing.
+Each is a note beside the wait, with the next free number, so of two requests at the same instant only one gets it.
 """
 
 from __future__ import annotations
@@ -10,12 +8,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from orchestrator import stored_names
+from orchestrator.durable.notes import last_note, read_note, write_note
 from orchestrator.durable.opened_at import companion_id
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import CountersignError, UnknownPromise
+from orchestrator.errors import CountersignError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,16 +46,16 @@ class HandReminder:
     nonce: str
 
     @classmethod
-    def read(cls, record: PromiseRecord, number: int) -> Self | None:
+    def read(cls, record: PromiseRecord) -> Self | None:
         """Return what a record says, None if Countersign did not write it."""
         match record.param.data:
             case {
                 "countersign": stored_names.FORMAT,
-                "reminder": int(stored),
+                "reminder": int(number),
                 "by": str(by),
                 "reason": str(reason),
                 "nonce": str(nonce),
-            } if stored == number:
+            }:
                 return cls(number=number, by=by, reason=reason, at=record.created_at, nonce=nonce)
             case _:
                 return None
@@ -92,20 +91,10 @@ async def record_reminder(  # noqa: PLR0913 - one record, all of it named
         raise RemindedAlready(last, -(-left // 1000))
 
     number, nonce = number + 1, new_nonce()
-    promise_id = _id_of(wait, number)
-    record = await promises.create(
-        promise_id,
-        timeout_at=max(wait.timeout_at, int(now * 1000)) + int(_KEPT_AFTER.total_seconds() * 1000),
-        param={
-            "countersign": stored_names.FORMAT,
-            "reminder": number,
-            "by": by,
-            "reason": reason,
-            "nonce": nonce,
-        },
-        tags=own_tags(promise_id, transient=True),
-    )
-    made = HandReminder.read(record, number)
+    content = {"countersign": stored_names.FORMAT, "reminder": number, "by": by, "reason": reason, "nonce": nonce}
+    ends_at = max(wait.timeout_at, int(now * 1000)) + int(_KEPT_AFTER.total_seconds() * 1000)
+    record = await write_note(promises, _id_of(wait, number), content, ends_at=ends_at)
+    made = HandReminder.read(record)
 
     if made is None or made.nonce != nonce:
         raise RemindedAlready(made, PAUSE // 1000)
@@ -135,30 +124,16 @@ async def read_reminders(promises: Promises, wait: PromiseRecord) -> Sequence[Ha
 
 
 async def _last(promises: Promises, wait: PromiseRecord) -> tuple[int, HandReminder | None]:
-    """Return the highest number in use, 0 if there is none, and its record: doubling, then halving."""
-    below, above = 0, 1
-    last: HandReminder | None = None
+    """Return the highest number in use, 0 if there is none, and what was asked for under it."""
+    number, record = await last_note(promises, partial(_id_of, wait))
 
-    while (found := await _get(promises, wait, above)) is not None:
-        below, above, last = above, above * 2, found
-
-    while above - below > 1:
-        middle = (below + above) // 2
-        found = await _get(promises, wait, middle)
-
-        if found is None:
-            above = middle
-        else:
-            below, last = middle, found
-
-    return below, last
+    return number, None if record is None else HandReminder.read(record)
 
 
 async def _get(promises: Promises, wait: PromiseRecord, number: int) -> HandReminder | None:
-    try:
-        return HandReminder.read(await promises.get(_id_of(wait, number)), number)
-    except UnknownPromise:
-        return None
+    record = await read_note(promises, _id_of(wait, number))
+
+    return None if record is None else HandReminder.read(record)
 
 
 def _id_of(wait: PromiseRecord, number: int) -> str:

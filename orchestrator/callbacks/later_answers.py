@@ -1,7 +1,7 @@
 """The answer that came after another one had settled the wait, where the wait's terms say that it is kept.
 
-It changes nothing: the first answer counts. It is a small promise of its own beside the wait, which nobody settles and
-which ends by itself some days after the wait could have ended.
+It changes nothing: the first answer counts. It is a note beside the wait, and ends some days after the wait could have
+ended.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.callbacks.outcomes import Outcome, envelope, is_envelope, read_outcome
 from orchestrator.callbacks.terms import Terms
+from orchestrator.durable.notes import read_note, write_note
 from orchestrator.durable.opened_at import companion_id, opened_at
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:
     from resonate.types import PromiseRecord
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.settlement import Settlement
     from orchestrator.engine.promises import Promises
 
+_LATER: Final = "later"
 _KEPT: Final = timedelta(days=7)
 
 
@@ -37,14 +37,10 @@ async def keep_if_later(
     if not differs or not Terms.read(wait).keeps_later:
         return
 
-    promise_id = _id_of(wait)
+    note_id = companion_id(wait, _LATER)
+    content = envelope(note_id, outcome, ikey=ikey, delivery="", opened=opened_at(wait))
     ends = max(wait.timeout_at, settlement.settled.settled_at)
-    await promises.create(
-        promise_id,
-        timeout_at=ends + int(_KEPT.total_seconds() * 1000),
-        param=envelope(promise_id, outcome, ikey=ikey, delivery="", opened=opened_at(wait)),
-        tags=own_tags(promise_id, transient=True),
-    )
+    await write_note(promises, note_id, content, ends_at=ends + int(_KEPT.total_seconds() * 1000))
 
 
 async def read_later(promises: Promises, wait: PromiseRecord) -> Outcome | None:
@@ -56,15 +52,9 @@ async def read_later(promises: Promises, wait: PromiseRecord) -> Outcome | None:
     if not Terms.read(wait).keeps_later:
         return None
 
-    try:
-        record = await promises.get(_id_of(wait))
-    except UnknownPromise:
+    record = await read_note(promises, companion_id(wait, _LATER))
+
+    if record is None or not is_envelope(record.param.data, record.id, opened_at(wait)):
         return None
 
-    kept = record.param.data
-
-    return read_outcome(kept) if is_envelope(kept, record.id, opened_at(wait)) else None
-
-
-def _id_of(wait: PromiseRecord) -> str:
-    return companion_id(wait, "later")
+    return read_outcome(record.param.data)

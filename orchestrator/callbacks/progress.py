@@ -1,20 +1,19 @@
 """How far the work behind a wait has come, as the job itself says while it runs.
 
-Each report is a small promise of its own beside the workflow, named after the wait and numbered; nobody settles it, and
-it ends with the wait's deadline. The newest one counts. Reports are accepted at a bounded rate, the slower the longer
-the wait is open, so a wait has a few hundred records at most, whatever a job sends. What is read back is shown to
-people and decides nothing.
+Each report is a note beside the wait, and ends with the wait's deadline. The newest one counts. Reports are accepted at
+a bounded rate, the slower the longer the wait is open, so a wait has a few hundred records at most, whatever a job
+sends. What is read back is shown to people and decides nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from orchestrator import stored_names
+from orchestrator.durable.notes import last_note, write_note
 from orchestrator.durable.opened_at import companion_id
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import UnknownPromise
 from orchestrator.text.display import one_line
 
 if TYPE_CHECKING:
@@ -46,6 +45,21 @@ class Progress:
         """Return the report that somebody outside makes, its message cut to length."""
         return cls(fraction=fraction, message=one_line(message, LONGEST), at=at)
 
+    @classmethod
+    def read(cls, record: PromiseRecord) -> Self | None:
+        """Return the report that a record holds, None if Countersign did not write it."""
+        match record.param.data:
+            case {
+                "countersign": stored_names.FORMAT,
+                "progress": int(),
+                "fraction": float() | int() | None as fraction,
+                "message": str(message),
+                "at": int(at),
+            }:
+                return cls(fraction=fraction, message=message, at=at)
+            case _:
+                return None
+
     def __str__(self) -> str:
         """Return the report as people read it: "40 %: the second table"."""
         done = "" if self.fraction is None else f"{self.fraction:.0%}".replace("%", " %")
@@ -67,19 +81,14 @@ async def record_progress(promises: Promises, wait: PromiseRecord, progress: Pro
         return due - progress.at
 
     if number < MOST:
-        promise_id = _id_of(wait, number + 1)
-        await promises.create(
-            promise_id,
-            timeout_at=wait.timeout_at,
-            param={
-                "countersign": stored_names.FORMAT,
-                "progress": number + 1,
-                "fraction": progress.fraction,
-                "message": progress.message,
-                "at": progress.at,
-            },
-            tags=own_tags(promise_id, transient=True),
-        )
+        content = {
+            "countersign": stored_names.FORMAT,
+            "progress": number + 1,
+            "fraction": progress.fraction,
+            "message": progress.message,
+            "at": progress.at,
+        }
+        await write_note(promises, _id_of(wait, number + 1), content, ends_at=wait.timeout_at)
 
     return _pause_after(wait, progress)
 
@@ -100,44 +109,10 @@ def _pause_after(wait: PromiseRecord, progress: Progress) -> int:
 
 
 async def _newest(promises: Promises, wait: PromiseRecord) -> tuple[int, Progress | None]:
-    """Return the number of the newest report, 0 if there is none, and the report.
+    """Return the number of the newest report, 0 if there is none, and the report."""
+    number, record = await last_note(promises, partial(_id_of, wait), most=MOST)
 
-    They are numbered without gaps, so twice as many reads as the number has bits find the last one.
-    """
-    low, high, found = 0, 1, None
-
-    while high <= MOST and (one := await _read(promises, wait, high)) is not None:
-        low, high, found = high, high * 2, one
-
-    while high - low > 1:
-        middle = (low + high) // 2
-        one = await _read(promises, wait, middle)
-
-        if one is None:
-            high = middle
-        else:
-            low, found = middle, one
-
-    return low, found
-
-
-async def _read(promises: Promises, wait: PromiseRecord, number: int) -> Progress | None:
-    try:
-        record = await promises.get(_id_of(wait, number))
-    except UnknownPromise:
-        return None
-
-    match record.param.data:
-        case {
-            "countersign": stored_names.FORMAT,
-            "progress": int(),
-            "fraction": float() | int() | None as fraction,
-            "message": str(message),
-            "at": int(at),
-        }:
-            return Progress(fraction=fraction, message=message, at=at)
-        case _:
-            return None
+    return number, None if record is None else Progress.read(record)
 
 
 def _id_of(wait: PromiseRecord, number: int) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from orchestrator import stored_names
 from orchestrator.callbacks.outcomes import body_of
-from orchestrator.errors import NotJson
 from orchestrator.text.json_writing import dumps_strict, escaped
 from orchestrator.text.strict_json import loads_strict
 
@@ -94,7 +93,7 @@ def _value_of(text: str) -> Any:
         value = loads_strict(text.encode())
         # Read and written strictly, or not JSON that every reader reads in the same way.
         dumps_strict(value, "the output")
-    except (ValueError, NotJson):
+    except ValueError:  # `NotJson` is one
         return escaped(text)
 
     return value

@@ -1,7 +1,7 @@
 """Which wait a run answers for, where no link among the run's parameters says so.
 
-It is a small promise of its own, named after the run and written by the step that triggered it. A hint reads it; the
-watcher knows the wait anyway.
+It is a note named after the run, written by the step that triggered it. A hint reads it; the watcher knows the wait
+anyway.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import stored_names
-from orchestrator.durable.scheduling import own_tags
+from orchestrator.durable.notes import read_note, write_note
 from orchestrator.engine import Engine
-from orchestrator.errors import UnknownPromise
 
 if TYPE_CHECKING:
     from orchestrator.callbacks.address import Address
@@ -40,19 +39,15 @@ async def index_run(ctx: Context, run_id: int, address: Address) -> None:
         EngineUnavailable, UnknownPromise: raised in a step, it makes the SDK try the step again.
     """
     wait = await address.record(ctx)
-    promise_id = _id_of(run_id)
-    await ctx.get_dependency(Engine).promises.create(
-        promise_id,
-        timeout_at=wait.timeout_at + int(_KEPT.total_seconds() * 1000),
-        param={
-            "countersign": stored_names.FORMAT,
-            "run": run_id,
-            "promise": address.promise_id,
-            "callback": address.callback,
-            "opened": address.opened_at,
-        },
-        tags=own_tags(promise_id, transient=True),
-    )
+    content = {
+        "countersign": stored_names.FORMAT,
+        "run": run_id,
+        "promise": address.promise_id,
+        "callback": address.callback,
+        "opened": address.opened_at,
+    }
+    ends_at = wait.timeout_at + int(_KEPT.total_seconds() * 1000)
+    await write_note(ctx.get_dependency(Engine).promises, _id_of(run_id), content, ends_at=ends_at)
 
 
 async def find_wait(promises: Promises, run_id: int) -> IndexedWait | None:
@@ -61,19 +56,16 @@ async def find_wait(promises: Promises, run_id: int) -> IndexedWait | None:
     Raises:
         EngineUnavailable: as for any read.
     """
-    try:
-        record = await promises.get(_id_of(run_id))
-    except UnknownPromise:
-        return None
+    record = await read_note(promises, _id_of(run_id))
 
-    match record.param.data:
+    match None if record is None else record.param.data:
         case {
             "countersign": stored_names.FORMAT,
-            "run": int(noted),
+            "run": int(),
             "promise": str(promise_id),
             "callback": str(callback),
             "opened": int() | None as opened,
-        } if noted == run_id:
+        }:
             return IndexedWait(promise_id=promise_id, callback=callback, opened_at=opened)
         case _:
             return None

@@ -93,13 +93,13 @@ class KeptFiles:
         leftover = [path for at, path, _ in files if path.suffix == _PART and at < now - _LEFTOVER]
         size = sum(length for _, _, length in kept)
 
-        for number, (_, path, length) in enumerate(sorted(kept)):
+        # The newest is last, whatever the clock has done since the others were written.
+        for number, (_, path, length) in enumerate(sorted(kept, key=lambda each: (each[1] == newest, each))):
             if len(kept) - number <= self._most_files and size <= self._most_bytes:
                 break
 
-            if path != newest:
-                size -= length
-                leftover.append(path)
+            size -= length
+            leftover.append(path)
 
         for path in leftover:
             path.unlink(missing_ok=True)

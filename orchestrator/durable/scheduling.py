@@ -107,13 +107,11 @@ async def create_task(  # noqa: PLR0913 - one call, all of it named
     )
 
 
-def own_tags(promise_id: str, *, transient: bool = False) -> dict[str, str]:
+def own_tags(promise_id: str) -> dict[str, str]:
     """Return the tags that make a promise a root."""
-    tags = {
+    return {
         "resonate:origin": promise_id,
         "resonate:branch": promise_id,
         "resonate:parent": promise_id,
         "resonate:scope": "global",
     }
-
-    return tags | {TRANSIENT_TAG: "true"} if transient else tags

@@ -1,8 +1,7 @@
 """The failed tries of a step in the store, so that any process can show them and a new one goes on counting.
 
-Each is a small promise of its own beside the workflow, named after the step and the moment it began. Nobody settles
-it; it ends at its deadline. Only some tries of a step that fails very often are recorded. What is read back is used to
-count and to show, never to decide what a step returns.
+Each is a note, named after the step and the moment it began. Only some tries of a step that fails very often are
+recorded. What is read back is used to count and to show, never to decide what a step returns.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import stored_names
-from orchestrator.durable.scheduling import own_tags
+from orchestrator.durable.notes import read_note, write_note
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
 if TYPE_CHECKING:
@@ -97,19 +96,15 @@ class TryRecords:
             return
 
         with self._told():
-            promise_id = _id_of(self._step, number)
-            await self._promises.create(
-                promise_id,
-                timeout_at=int((self._clock() + _KEPT.total_seconds()) * 1000),
-                param={
-                    "countersign": stored_names.FORMAT,
-                    "try": number,
-                    "at": at,
-                    "error": error,
-                    "next_at": next_at,
-                },
-                tags=own_tags(promise_id, transient=True),
-            )
+            content = {
+                "countersign": stored_names.FORMAT,
+                "try": number,
+                "at": at,
+                "error": error,
+                "next_at": next_at,
+            }
+            ends_at = int((self._clock() + _KEPT.total_seconds()) * 1000)
+            await write_note(self._promises, _id_of(self._step, number), content, ends_at=ends_at)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -128,12 +123,9 @@ async def read_tries(promises: Promises, step: PromiseRecord) -> Sequence[TryRec
     found: list[TryRecord] = []
 
     for number in _recorded():
-        try:
-            record = await promises.get(_id_of(step, number))
-        except UnknownPromise:
-            break
+        record = await read_note(promises, _id_of(step, number))
 
-        match record.param.data:
+        match None if record is None else record.param.data:
             case {
                 "countersign": stored_names.FORMAT,
                 "try": int(made),

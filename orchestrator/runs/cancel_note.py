@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from orchestrator import stored_names
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import UnknownPromise
+from orchestrator.durable.notes import read_note, write_note
 from orchestrator.stored_names import NONCE_TAG
 
 if TYPE_CHECKING:
@@ -51,19 +49,14 @@ async def note_cancel(
     Raises:
         EngineUnavailable: whether it is noted is unknown; repeating the call is safe.
     """
-    promise_id = _id_of(root)
     now = clock()
-    await promises.create(
-        promise_id,
-        timeout_at=int((now + _KEPT.total_seconds()) * 1000),
-        param={
-            "countersign": stored_names.FORMAT,
-            "cancelled_by": by,
-            "reason": reason[:MAX_REASON],
-            "at": int(now * 1000),
-        },
-        tags=own_tags(promise_id, transient=True),
-    )
+    content = {
+        "countersign": stored_names.FORMAT,
+        "cancelled_by": by,
+        "reason": reason[:MAX_REASON],
+        "at": int(now * 1000),
+    }
+    await write_note(promises, _id_of(root), content, ends_at=int((now + _KEPT.total_seconds()) * 1000))
 
 
 async def read_cancel_note(promises: Promises, root: PromiseRecord) -> CancelNote | None:
@@ -72,10 +65,9 @@ async def read_cancel_note(promises: Promises, root: PromiseRecord) -> CancelNot
     Raises:
         EngineUnavailable: as for any read.
     """
-    with contextlib.suppress(UnknownPromise):
-        return CancelNote.read(await promises.get(_id_of(root)))
+    record = await read_note(promises, _id_of(root))
 
-    return None
+    return None if record is None else CancelNote.read(record)
 
 
 def _id_of(root: PromiseRecord) -> str:

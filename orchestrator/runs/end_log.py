@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.logs import log_line
 from orchestrator.runs.root_ids import name_of_root
 from orchestrator.stored_names import STATE_HEADER
 from orchestrator.tracing import Tracing
@@ -99,4 +100,4 @@ class EndLog:
             ended_at=ended_at,
             failed=None if state == "succeeded" else state,
         )
-        logger.log(level, "workflow %s %s%s (%.1f s)", name, state, reason, seconds, extra={"fields": fields})
+        log_line(logger, level, f"workflow {name} {state}{reason} ({seconds:.1f} s)", fields)

@@ -1,7 +1,8 @@
 """Lists of workflows and of open waits, a page at a time, on every engine.
 
 What an engine finds by what is not encrypted are candidates. Each is shown, or left out, by what its record says, and
-only the records of a page are read. A page may have fewer rows than its limit, or none, although there are more: then
+only the records of a page are read. A row whose record cannot be relied on is not left out: it says so, and is found by
+what the engine knows of it. A page may have fewer rows than its limit, or none, although there are more: then
 many records had to be read to find them. A cursor is a position, so whatever starts and ends meanwhile, a walk from the
 first page to the last finds everything that was there all the time exactly once.
 """
@@ -47,8 +48,8 @@ _LOOKS: Final = 5
 class WorkflowRow:
     """A workflow in a list; times are in milliseconds since the epoch. `parent` is what started it as a sub-workflow.
 
-    `fault` says why its record cannot be relied on, None if it can. Then `state` is `failed` for one that was tampered
-    with, and otherwise what the engine knows without reading it.
+    `fault` says why its record cannot be relied on, None if it can. Then `state` is what the record says if that is
+    genuine, `failed` for one that was tampered with, and otherwise what the engine knows without reading it.
     """
 
     name: RootName
@@ -131,7 +132,8 @@ async def list_workflows(
     async def row(record: PromiseRecord) -> WorkflowRow | None:
         made = _workflow_row(record, await engine.promises.decoded(record))
 
-        return made if chosen.state in {None, made.state} else None
+        # One that cannot be relied on is listed under the state that the engine has, so that no filter hides it.
+        return made if chosen.state in {None, made.state} or made.fault is not None else None
 
     async def look(position: Position | None, rows: int) -> Found:
         return await engine.search.roots(replace(search, before=position, limit=rows))
@@ -162,6 +164,11 @@ async def list_waits(
 
         plain = await engine.promises.decoded(record)
         made = _wait_row(record, plain)
+
+        if made.fault is not None:
+            # It is listed by its tags, so that no filter hides it.
+            return made
+
         answerers = Answerers(audience=made.audience, subject=made.subject, people=made.people or ())
         is_asked = chosen.person is None or answerers.includes(chosen.person)
 
@@ -210,18 +217,25 @@ def _workflow_row(record: PromiseRecord, plain: PromiseRecord | None) -> Workflo
     except EngineUnavailable:
         view = None
 
-    if plain is None or view is None:
-        status = status_of(record.state, record.value.headers)
+    status = status_of(record.state, record.value.headers)
 
+    if plain is None or view is None:
         return WorkflowRow(**fields, state="failed" if status == "ended" else status, fault=_UNREADABLE)
 
-    return WorkflowRow(**fields, state=view.state, fault=_TAMPERED if is_tampered(plain) else None)
+    # The state that a header names is not encrypted. It is written together with the end, so they agree unless changed.
+    changed = is_tampered(plain) or status not in {view.state, "ended"}
+
+    return WorkflowRow(**fields, state=view.state, fault=_TAMPERED if changed else None)
 
 
 def _wait_row(record: PromiseRecord, plain: PromiseRecord | None) -> WaitRow:
     inquiry = None if plain is None else Inquiry.read(plain)
     answerers = Answerers(audience=_audience_tag(record)) if plain is None else Answerers.read(plain)
-    fault = _UNREADABLE if plain is None else _TAMPERED if is_tampered(plain) else None
+    # The audience that a tag names is not encrypted. A wait from before waits had it has no such tag.
+    changed = plain is not None and (
+        is_tampered(plain) or record.tags.get(AUDIENCE_TAG) not in {answerers.audience, None}
+    )
+    fault = _UNREADABLE if plain is None else _TAMPERED if changed else None
 
     return WaitRow(
         name=name_of_root(record.id),

@@ -20,9 +20,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.engine.remote.postgres_search import lists_sql
 from orchestrator.testing.processes import NotAsExpected, free_port
 from receiver.benchmark import restate_release
 from receiver.benchmark.databases import postgres
+from receiver.benchmark.lists import measure_lists
 from receiver.benchmark.load import Load, request, run_load
 from receiver.benchmark.machine import describe_machine, share_of_a_core
 from receiver.benchmark.measuring import check, measure_batch, measure_one_by_one
@@ -30,7 +32,7 @@ from receiver.benchmark.restate_subject import Restate
 from receiver.benchmark.results import Results
 from receiver.benchmark.servers import bench_signer
 from receiver.benchmark.subjects import BODY, Ours, Raw, ids, killed, program
-from receiver.benchmark.systems import EMBEDDED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
+from receiver.benchmark.systems import EMBEDDED, ENCRYPTED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
 from receiver.benchmark.usage import resident_mib
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Bench:
     """One run. Its results grow while it runs."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
-        self.results = Results(sizes=list(plan.sizes), memory=plan.memory, postgres=plan.postgres)
+        self.results = Results(sizes=list(plan.sizes), memory=plan.memory, postgres=plan.postgres, lists=plan.lists)
         self._plan = plan
         self._folder = folder
         self._folders = 0
@@ -80,6 +82,8 @@ class Bench:
 
                 for one in subjects if turn % 2 == 0 else reversed(subjects):
                     one()
+
+            self._lists(databases)
 
         say("memory, and a restart over open workflows")
         self._memory_and_restart()
@@ -111,7 +115,10 @@ class Bench:
         measures: list[Callable[[], None]] = []
 
         for size in plan.sizes:
-            measures.append(partial(self._embedded, size))
+            measures.append(partial(self._embedded, EMBEDDED, size))
+
+            if size in plan.encrypted_sizes:
+                measures.append(partial(self._embedded, ENCRYPTED, size))
 
             if size in plan.raw_sizes or (first and size in plan.raw_once):
                 measures.append(partial(self._raw, size))
@@ -155,9 +162,9 @@ class Bench:
             self.results.take("forged", report.rate)
             self.results.take("memory alone, busy", resident_mib(ours.pids()))
 
-    def _embedded(self, size: int) -> None:
-        with self._ours(self._new_engine(), prefer="wait=10") as ours:
-            self._measure(EMBEDDED, ours, size)
+    def _embedded(self, name: str, size: int) -> None:
+        with self._ours(self._new_engine(), encrypted=name == ENCRYPTED) as ours:
+            self._measure(name, ours, size)
 
     def _raw(self, size: int) -> None:
         with killed(Raw(self._new_folder())) as raw:
@@ -178,8 +185,7 @@ class Bench:
             say(f"the rest is without Restate: {error}")
 
     def _postgres(self, databases: Databases) -> None:
-        # Without `Prefer`: over a remote engine it would poll only now and then.
-        with self._ours(databases.fresh(), server=databases.pid) as ours:
+        with self._ours(databases.fresh(), server=databases.pid, encrypted=True) as ours:
             self._measure(ON_POSTGRES, ours, self._plan.postgres)
 
     def _raw_postgres(self, databases: Databases) -> None:
@@ -192,6 +198,20 @@ class Bench:
 
         if size in {self._plan.sizes[0], self._plan.postgres}:
             measure_one_by_one(self.results, name, subject, self._plan.latency)
+
+    def _lists(self, databases: Databases | None) -> None:
+        count = self._plan.lists
+        say(f"lists of {count} workflows that are over")
+
+        with self._ours(self._new_engine()) as ours:
+            measure_lists(self.results, EMBEDDED, ours, count)
+
+        if databases is not None:
+            url = databases.fresh()
+            databases.apply(url, lists_sql())
+
+            with self._ours(url, server=databases.pid) as ours:
+                measure_lists(self.results, ON_POSTGRES, ours, count)
 
     def _memory_and_restart(self) -> None:
         count = self._plan.memory
@@ -212,8 +232,11 @@ class Bench:
             check(ours, ids("second", count))
 
     @contextlib.contextmanager
-    def _ours(self, engine: str, *, server: int | None = None, prefer: str | None = None) -> Iterator[Ours]:
-        with killed(Ours(self._new_folder(), engine, server=server, prefer=prefer)) as ours:
+    def _ours(self, engine: str, *, server: int | None = None, encrypted: bool = False) -> Iterator[Ours]:
+        # The others store payloads readable.
+        environment = {} if encrypted else {"COUNTERSIGN_PAYLOAD_KEYS": "off"}
+
+        with killed(Ours(self._new_folder(), engine, server=server, environment=environment)) as ours:
             seconds = ours.start()
 
             if engine.startswith("sqlite:"):

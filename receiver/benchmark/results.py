@@ -25,13 +25,14 @@ class NotResults(Exception):
 class Results:
     """What a run measured: rates per second, times in seconds, memory in MiB.
 
-    `sizes` are the batches, `memory` and `postgres` the numbers of workflows in those parts. `machine` is a line about
-    the machine, `missing` says why a system was left out, and `versions` what was compared.
+    `sizes` are the batches, `memory`, `postgres` and `lists` the numbers of workflows in those parts. `machine` is a
+    line about the machine, `missing` says why a system was left out, and `versions` what was compared.
     """
 
     sizes: list[int]
     memory: int
     postgres: int
+    lists: int = 0
     machine: str = ""
     missing: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

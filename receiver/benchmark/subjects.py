@@ -180,7 +180,6 @@ class Ours(Service, Subject):
         *,
         workflows: str = servers.__name__,
         server: int | None = None,
-        prefer: str | None = None,
         command: Sequence[str] = ("-m", "receiver"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -189,7 +188,6 @@ class Ours(Service, Subject):
         Subject.__init__(self, folder, self.port)
         self._signer = TokenSigner(load_settings(self.environment, folder).signing_keys)
         self._server = [] if server is None else [server]
-        self._prefer = prefer
 
     def start_alone(self) -> None:
         """Start the receiver without a worker, while its engine is unreachable, and return when it is alive."""
@@ -210,7 +208,7 @@ class Ours(Service, Subject):
 
     @override
     def looking(self, one: str) -> str:
-        return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer=self._prefer)
+        return request("GET", f"/workflows/bench_wait/{one}", token=self.api_key, prefer="wait=10")
 
     def token(self, one: str) -> str:
         """Return the token of the callback that one workflow waits for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 EMBEDDED: Final = "embedded"
+ENCRYPTED: Final = "embedded encrypted"
 RAW: Final = "raw"
 SUSPENDED: Final = "restate suspended"
 KEPT: Final = "restate kept"
@@ -13,6 +14,7 @@ RAW_POSTGRES: Final = "raw postgres"
 
 SYSTEMS: Final = {
     EMBEDDED: "Countersign, embedded",
+    ENCRYPTED: "the same, payloads encrypted",
     RAW: "raw SDK, not durable",
     SUSPENDED: "Restate, suspended",
     KEPT: "Restate, in memory",

@@ -73,6 +73,7 @@ def table(results: Results) -> str:
                 *(goal.cells for goal in goals(results)),
             ]
         ),
+        *([_aligned(lists)] if len(lists := pages(results)) > 1 else []),
         "\n".join([results.machine, *(f"{name}: {what}" for name, what in results.versions.items())]),
         "\n".join(
             [
@@ -95,6 +96,22 @@ def side_by_side(results: Results) -> list[tuple[str, ...]]:
 
     for name, title in (("bare", "bare Starlette, JSON in and out"), ("verified", "the same + itsdangerous verify")):
         lines.append((title, "", "", _number(results.median(name)), "", _spread(results, name), "", "", "", ""))
+
+    return lines
+
+
+def pages(results: Results) -> list[tuple[str, ...]]:
+    """Return the cells of the table of lists: one line for each system and page that was measured, header first."""
+    lines: list[tuple[str, ...]] = [("50 rows of a list", "of", "a page", "99 %")]
+
+    for name in (EMBEDDED, ON_POSTGRES):
+        for place, title in (("first", "the latest"), ("deep", "half way through")):
+            sample = f"{name} lists {place}"
+            usual, high = results.median(sample), results.quantile(sample, 0.99)
+
+            if usual is not None and high is not None:
+                of, cells = _number(results.lists), [f"{seconds * _MS:.1f} ms" for seconds in (usual, high)]
+                lines.append((f"{SYSTEMS[name]}, {title}", of, *cells))
 
     return lines
 

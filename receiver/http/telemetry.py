@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from orchestrator.counts import CALLS, ENDS, RESULTS
 from orchestrator.errors import EngineUnavailable
-from orchestrator.logs import ACCESS
+from orchestrator.logs import ACCESS, log_line
 from orchestrator.runs.root_ids import name_of_root
 from receiver.http.client_addresses import client_address
 
@@ -66,9 +66,8 @@ def log_action(logger: logging.Logger, scope: Scope, root_id: str, action: str, 
     client = client_address(scope) or "-"
     name = name_of_root(root_id)
 
-    if logger.isEnabledFor(logging.INFO):
-        line = f"{name} {action} by={by} client={client}"
-        _log(logger, logging.INFO, line, {**name.document(), "promise": root_id, "by": by, "client": client})
+    fields = {**name.document(), "promise": root_id, "by": by, "client": client}
+    log_line(logger, logging.INFO, f"{name} {action} by={by} client={client}", fields)
 
 
 @contextlib.contextmanager
@@ -112,12 +111,7 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
     for name, value in named.items():
         line = f"{line} {name}={value}"
 
-    _log(_access, level, line, {"method": method, "route": route, "status": status, "ms": milliseconds, **named})
-
-
-def _log(logger: logging.Logger, level: int, line: str, fields: Mapping[str, object]) -> None:
-    # `Logger.log` also looks for the line of code that called it. No line here shows that, and the search takes time.
-    logger.handle(logger.makeRecord(logger.name, level, __file__, 0, line, (), None, extra={"fields": fields}))
+    log_line(_access, level, line, {"method": method, "route": route, "status": status, "ms": milliseconds, **named})
 
 
 class Metrics:

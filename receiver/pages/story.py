@@ -9,6 +9,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.errors import CANCELLED
 from orchestrator.text.display import one_line
 from orchestrator.text.times import duration, utc
 
@@ -78,11 +79,11 @@ def _ended(view: RootView) -> Story:
 
 
 def _message(error: str | None) -> str:
-    """Return the message of a workflow's error as a sentence's end, empty if there is none."""
+    """Return the message of a workflow's error as a sentence's end, empty if there is none that says more."""
     document = None if error is None else json.loads(error)
     message = document.get("message") if isinstance(document, dict) else None
 
-    if not isinstance(message, str) or not message.strip():
+    if not isinstance(message, str) or not message.strip() or message == CANCELLED:
         return ""
 
     shown = one_line(message, _MAX_ERROR)

@@ -65,6 +65,20 @@ def test_the_notebook_is_printed_byte_for_byte(tmp_path: Path) -> None:
     assert ran.stdout == (ROOT / "scripts/notebook.py").read_bytes()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [("notebook",), ("keys",), ("--help",)])
+def test_a_full_disk_is_one_line_and_no_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [COMMAND, *arguments], cwd=tmp_path, env={}, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"countersign {arguments[0]}: there is no space left for the output\n",
+    )
+
+
 @pytest.mark.parametrize("arguments", [("notebook",), ("keys",), ("--help",), ("receiver", "--help")])
 def test_a_reader_that_has_seen_enough_causes_no_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
     program = [str(COMMAND), *arguments]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.claims import Claims
     from orchestrator.callbacks.tokens import TokenSigner
     from orchestrator.config.secret import Secret
+    from orchestrator.databricks.jobs import Databricks
     from orchestrator.engine import Engine
     from orchestrator.runs.definition import Workflow
 
@@ -199,13 +200,14 @@ async def desk(
     *,
     workflows: Sequence[Workflow[Any]] = (consult, approve_and_ship),
     working: bool = True,
+    databricks: Databricks | None = None,
     **variables: str | None,
 ) -> AsyncIterator[Desk]:
     """Run the service with a worker in this process; with `working=False` it takes no tasks."""
     chosen = settings(directory, engine_url, **variables)
     engine = await connect(chosen, work=True)
     letters = Letters()
-    prepare_worker(engine, chosen, workflows, mailer=letters.mailer)
+    prepare_worker(engine, chosen, workflows, databricks=databricks, mailer=letters.mailer)
 
     if working:
         engine.start()

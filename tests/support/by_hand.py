@@ -64,7 +64,7 @@ async def opened(here: Desk, promise_id: str) -> None:
 
 
 async def answer(
-    here: Desk, callback: str = "payment/1/callbacks/paid", outcome: str = "succeeded", **rest: Any
+    here: Desk, callback: str = "payment/1/callbacks/paid", outcome: Any = "succeeded", **rest: Any
 ) -> httpx2.Response:
     """Answer by hand. The rest are members of the body, `...` for one that is to be absent, and `headers`."""
     headers = rest.pop("headers", {})

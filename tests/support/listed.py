@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +111,69 @@ async def waits(here: Plant, *, limit: int = 200, **chosen: Any) -> list[WaitRow
 
         if place is None:
             return found
+
+
+@contextlib.asynccontextmanager
+async def churning(here: Plant, *, parts: int) -> AsyncIterator[list[str]]:
+    """Start and end workflows during this block, so many at a time; yield the ids of those that have ended so far."""
+    ended: list[str] = []
+    over = False
+
+    async def churn(part: int) -> None:
+        for number in itertools.count(1):
+            if over:
+                return
+
+            name = f"{part}-{number}"
+            await here.start(name, waits=number % 3 == 0, fails=number % 3 == 1)
+
+            if number % 3 == 0:
+                await here.opened(f"listed.{name}:1")
+                await here.answer(f"listed.{name}:1", name="answer")
+
+            await here.end(name)
+            ended.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for part in range(parts):
+            group.create_task(churn(part))
+
+        yield ended
+        over = True
+
+
+class Kept:
+    """Workflows that stay as they are, every second of them in a wait, among all that start and end meanwhile."""
+
+    def __init__(self, here: Plant) -> None:
+        self._here = here
+        self._all: list[str] = []
+
+    async def add(self) -> None:
+        """Start one more, and return once it stays as it is."""
+        number = len(self._all)
+        name = f"kept-{number}"
+        await self._here.start(name, waits=number % 2 == 0)
+
+        if number % 2:
+            await self._here.end(name)
+        else:
+            await self._here.opened(f"listed.{name}:1")
+
+        self._all.append(name)
+
+    async def are_listed(self, *, limit: int) -> None:
+        """Check that walks in pages of this size find each of them exactly once, in order, and nothing twice."""
+        newest, waiting = self._all[::-1], self._all[::2]
+
+        for found, expected in (
+            (await rows(self._here, limit=limit), newest),
+            (await rows(self._here, limit=limit, state="running"), waiting[::-1]),
+            (await waits(self._here, limit=limit), waiting),
+        ):
+            names = ids(found)
+            assert [name for name in names if name.startswith("kept")] == expected
+            assert len(set(names)) == len(names)
 
 
 async def until(look: Callable[[], Any], count: int) -> list[Any]:

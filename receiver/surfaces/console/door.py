@@ -6,15 +6,13 @@ the session would have ended anyway: a copy of the cookie is useless from then o
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from starlette.responses import RedirectResponse
 
-from orchestrator.durable.scheduling import own_tags
-from orchestrator.errors import UnknownPromise
+from orchestrator.durable.notes import read_note, write_note
 from receiver.http.telemetry import name_caller
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class Door:
         """
         session = self._sessions.read(request.cookies.get(self._sessions.cookie, ""))
 
-        if session is None or await self._has_ended(session):
+        if session is None or await read_note(self._promises, _sign_out_id(session)) is not None:
             return None
 
         name_caller(request.scope, session.name)
@@ -78,10 +76,7 @@ class Door:
         session = self._sessions.read(request.cookies.get(self._sessions.cookie, ""))
 
         if session is not None:
-            promise_id = _sign_out_id(session)
-            await self._promises.create(
-                promise_id, timeout_at=session.ends_at * 1000, param=None, tags=own_tags(promise_id, transient=True)
-            )
+            await write_note(self._promises, _sign_out_id(session), None, ends_at=session.ends_at * 1000)
 
         response = RedirectResponse(self._base, status_code=303)
         response.headers["Set-Cookie"] = self._sessions.clear_cookie()
@@ -94,22 +89,11 @@ class Door:
 
         return response
 
-    def has_cookie(self, request: Request) -> bool:
-        """Return whether this request carries a session, good or not."""
-        return self._sessions.cookie in request.cookies
-
-    async def _has_ended(self, session: Session) -> bool:
-        with contextlib.suppress(UnknownPromise):
-            await self._promises.get(_sign_out_id(session))
-
-            return True
-
-        return False
-
 
 def usable(onward: str) -> str:
     """Return this path below the console if it may be one of ours, else the console's own."""
-    segments = onward.partition("?")[0].split("/")
+    # A browser takes an encoded dot for a dot.
+    segments = map(unquote, onward.partition("?")[0].split("/"))
 
     if len(onward) > _LONGEST_ONWARD or _ONWARD.fullmatch(onward) is None or not _DOTS.isdisjoint(segments):
         return ""
@@ -118,4 +102,4 @@ def usable(onward: str) -> str:
 
 
 def _sign_out_id(session: Session) -> str:
-    return f"countersign.console~{hashlib.sha256(session.id.encode()).hexdigest()[:32]}~signed-out"
+    return f"countersign.console~{session.id}~signed-out"

@@ -182,20 +182,13 @@ class Reception:
         if request.method not in _SAFE:
             return self._sign_in_page(usable(below), fault=_GONE, problem=Problem("unauthorized"))
 
-        if self._came_from_elsewhere(request):
+        if request.headers.get("sec-fetch-site") == "cross-site" and _ARRIVED not in request.query_params:
             # A browser does not send our cookie with a link from another site, but it does with one from this page.
             again = f"{self._frame.base}{onward}{'&' if '?' in onward else '?'}{_ARRIVED}=1"
 
             return console_page("console_moving_on.html", self._frame, refresh=0, refresh_to=again, onward=again)
 
         return self._sign_in_page(onward, problem=Problem("unauthorized") if below else None)
-
-    def _came_from_elsewhere(self, request: Request) -> bool:
-        return (
-            request.headers.get("sec-fetch-site") == "cross-site"
-            and _ARRIVED not in request.query_params
-            and not self._door.has_cookie(request)
-        )
 
     def _sign_in_page(self, onward: str, *, fault: str | None = None, problem: Problem | None = None) -> Response:
         """Return the form that asks for a key: with status 200 if it is what was asked for, else with the refusal's."""

@@ -35,6 +35,8 @@ async def test_it_counts_who_has_answered_and_says_who_was_against_it(tmp_path: 
         between = await standing_of(here, "consult.1:2")
         await here.post(await here.link(CAT), "reject")
         after = await standing_of(here, "consult.1:1")
+        await here.ended()
+        over = await standing_of(here, "consult.1:1")
 
     assert before is not None
     assert between is not None
@@ -43,6 +45,7 @@ async def test_it_counts_who_has_answered_and_says_who_was_against_it(tmp_path: 
     assert [before.against, between.against] == [None, None]
     assert after.against is not None
     assert after.against.outcome.subject == CAT
+    assert over == after, "a question that was withdrawn is no answer"
 
 
 async def test_of_a_question_that_one_answer_settles_it_says_nothing(tmp_path: Path) -> None:
@@ -52,14 +55,18 @@ async def test_of_a_question_that_one_answer_settles_it_says_nothing(tmp_path: P
         assert await standing_of(here, "consult.1:1") is None
 
 
-@pytest.mark.parametrize("other", ["none", "another question"])
+@pytest.mark.parametrize("other", ["none", "the same one again", "another question"])
 async def test_if_a_neighbour_is_not_the_same_question_it_says_nothing(tmp_path: Path, other: str) -> None:
     async with desk(tmp_path) as here:
         link = await here.ask(people=[ADA, BOB], need="all")
+        await here.ask("2", people=[ADA, BOB], need="all", title="Another?")
+        await here.letter(BOB, number=1)
         get = here.engine.promises.get
 
         async def changed(promise_id: str) -> object:
-            return await get("consult.9:9" if other == "none" else "consult.1:1")
+            elsewhere = promise_id.replace("consult.1", "consult.2")
+
+            return await get({"none": "consult.9:9", "the same one again": "consult.1:1"}.get(other, elsewhere))
 
         assert "0 of 2 have answered." in seen(await here.client.get(link))
         here.engine.promises.get = changed  # type: ignore[assignment,method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from resonate.types import PromiseRecord
+
 ROOT = "rounds.1"
 
 
 class Rounds(BaseModel):
-    """How many waits are opened under one name, one after the other, and how many of them inside steps."""
+    """How many waits are opened under one name, one after the other, how many of them inside steps; or all at once."""
 
     count: int = 2
     inside: int = 0
+    at_once: int = 0
 
 
 @workflow()
 async def rounds(ctx: Context, request: Rounds) -> list[Any]:
     """Wait several times under one name, then once under another."""
-    values = []
+    values = list(await asyncio.gather(*(_ask(ctx) for _ in range(request.at_once))))
 
-    for number in range(request.count):
+    for number in range(0 if request.at_once else request.count):
         if number < request.inside:
             values.append(await ctx.run(ask_inside))
         else:
@@ -87,6 +91,29 @@ async def test_what_was_done_before_is_found_before_what_is_open(here: Plant) ->
     assert await found(here, is_repeat=lambda settled: settled.ikey == "another") == f"{ROOT}:2"
 
 
+async def test_what_was_done_inside_of_a_step_that_is_over_is_found_before_what_is_open(here: Plant) -> None:
+    await here.start("1", inside=2)
+    await here.opened(f"{ROOT}:1.1")
+    await here.answer(f"{ROOT}:1.1", name="review")
+    await here.opened(f"{ROOT}:2.1")
+
+    assert await found(here, is_repeat=lambda settled: settled.ikey == "a test") == f"{ROOT}:1.1"
+    assert await found(here, is_repeat=lambda settled: settled.ikey == "another") == f"{ROOT}:2.1"
+    assert await found(here) == f"{ROOT}:2.1"
+
+
+async def test_of_several_that_are_open_the_one_that_was_opened_first_is_meant(here: Plant) -> None:
+    await here.start("1", at_once=3)
+
+    for number in (1, 2, 3):
+        await here.opened(f"{ROOT}:{number}")
+
+    assert await found(here) == f"{ROOT}:1"
+    await here.answer(f"{ROOT}:1", name="review")
+    await here.answer(f"{ROOT}:3", name="review")
+    assert await found(here) == f"{ROOT}:2"
+
+
 async def test_one_that_is_named_is_meant_and_no_other(here: Plant) -> None:
     await here.start("1")
     await here.opened(f"{ROOT}:1")
@@ -97,6 +124,26 @@ async def test_one_that_is_named_is_meant_and_no_other(here: Plant) -> None:
 
     with pytest.raises(UnknownCallback):
         await found(here, step=f"{ROOT}:3")
+
+
+async def test_one_that_is_named_takes_no_read_below_steps_that_are_over(
+    here: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.start("1", inside=2)
+    await here.opened(f"{ROOT}:1.1")
+    await here.answer(f"{ROOT}:1.1", name="review")
+    await here.opened(f"{ROOT}:2.1")
+    get, read = here.engine.promises.get, []
+
+    async def noticed(promise_id: str) -> PromiseRecord:
+        read.append(promise_id)
+
+        return await get(promise_id)
+
+    monkeypatch.setattr(here.engine.promises, "get", noticed)
+
+    assert await found(here, step=f"{ROOT}:2.1", is_repeat=lambda _: True) == f"{ROOT}:2.1"
+    assert f"{ROOT}:1.1" not in read
 
 
 async def test_waits_inside_of_steps_are_found_while_they_are_open_and_afterwards(here: Plant) -> None:

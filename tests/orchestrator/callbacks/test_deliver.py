@@ -151,6 +151,21 @@ async def test_a_wait_that_somebody_else_settles_first_is_reported_as_theirs() -
     assert (settlement.verdict, settlement.settled.ikey) == ("other", "other")
 
 
+@pytest.mark.parametrize(("presented", "kept"), [(FRESH, ["w.1:1"]), (EXPIRED, [])])
+async def test_only_a_token_that_has_not_expired_leaves_a_later_answer(
+    presented: Presented, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def noticed(_: Promises, wait: PromiseRecord, *__: object) -> None:
+        asked.append(wait.id)
+
+    monkeypatch.setattr("orchestrator.callbacks.deliver.keep_if_later", noticed)
+
+    assert await verdict(Store(RECORDS["settled by another key"]), presented) == "other"
+    assert asked == kept
+
+
 @pytest.mark.parametrize("presented", [FRESH, EXPIRED])
 @pytest.mark.parametrize("held", [held for held, record in RECORDS.items() if record is not None])
 async def test_the_surfaces_own_check_is_made_only_for_a_delivery_that_would_settle(

@@ -63,11 +63,11 @@ async def test_the_last_ones_are_read_and_none_before_them(promises: Promises) -
     assert [(one.number, one.by, one.reason) for one in found] == [(n, "ops", str(n)) for n in range(15, 20)]
 
 
-async def test_what_somebody_else_wrote_there_is_no_reminder(promises: Promises) -> None:
+async def test_what_somebody_else_wrote_there_is_no_reminder_and_stops_none(promises: Promises) -> None:
     promise_id = companion_id(WAIT, "byhand1")
     await promises.create(promise_id, timeout_at=FAR, param={"reminder": 1}, tags=own_tags(promise_id))
 
     assert await read_reminders(promises, WAIT) == []
 
-    with pytest.raises(RemindedAlready):
-        await ask(promises, 1.0)
+    assert await ask(promises, 1.0) == 2
+    assert [each.number for each in await read_reminders(promises, WAIT)] == [2]

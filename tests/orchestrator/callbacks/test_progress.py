@@ -9,8 +9,10 @@ from support.configuration import settings
 
 from orchestrator.callbacks import progress
 from orchestrator.callbacks.progress import Progress, read_progress, record_progress
+from orchestrator.durable.opened_at import companion_id
 from orchestrator.durable.scheduling import own_tags
 from orchestrator.engine import connect
+from orchestrator.errors import UnknownPromise
 from orchestrator.stored_names import OPENING
 
 if TYPE_CHECKING:
@@ -89,6 +91,17 @@ async def test_no_more_than_so_many_are_recorded(tmp_path: Path, monkeypatch: py
         await say(engine, wait, number / 10, after=number * HOUR)
 
     assert await last(engine, wait) == (0.2, "")
+
+    with pytest.raises(UnknownPromise):
+        await engine.promises.get(companion_id(wait, "progress4"))
+
+
+async def test_a_report_ends_with_the_wait(tmp_path: Path) -> None:
+    engine = await connect(settings(tmp_path, "memory://"), work=True)
+    wait = await opened(engine)
+    await say(engine, wait, 0.5, after=0)
+
+    assert (await engine.promises.get(companion_id(wait, "progress1"))).timeout_at == wait.timeout_at
 
 
 async def test_progress_of_one_wait_is_not_that_of_a_later_one_with_its_id(tmp_path: Path) -> None:

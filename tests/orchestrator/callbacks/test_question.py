@@ -173,6 +173,11 @@ def test_a_reason_can_be_required_for_decisions_of_the_question_only() -> None:
             Question(title="Ship it?", reason_required=wrong)
 
 
+def test_a_text_is_no_list_of_decisions() -> None:
+    with pytest.raises(ValueError, match="a, b"):
+        Question(title="Ship it?", decisions=["a", "b"], reason_required="ab")
+
+
 @pytest.mark.parametrize("comment", ["", "  \n\t", "\u00a0", "\u200b\u2060"])
 def test_a_comment_that_nobody_can_read_is_no_reason(comment: str) -> None:
     asked = Question(title="Ship it?", reason_required=["reject"])

@@ -114,6 +114,13 @@ def test_details_that_are_too_large_are_left_out() -> None:
     assert (len(failure["message"]), "details" in failure) == (10_000, False)
 
 
+def test_a_message_that_is_too_long_is_cut_with_and_without_details() -> None:
+    report = {"countersign": 1, "outcome": "failed", "message": "no" * 10_000, "details": [1]}
+    failure = json.loads(left(json.dumps(report)).failure or "")
+
+    assert (len(failure["message"]), failure["details"]) == (10_000, [1])
+
+
 @given(st.text(max_size=200))
 def test_any_text_gives_a_result_that_is_strict_json(text: str) -> None:
     report = left(text)

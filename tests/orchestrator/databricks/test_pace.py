@@ -5,22 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.clocks import Clock
 
 from orchestrator.databricks.pace import FIRST_HOLD, LONGEST_HOLD, Held, Pace, longest_sleep
 from orchestrator.errors import StepRefused, StepUnavailable
-
-
-class Clock:
-    """A clock that sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
@@ -71,6 +59,31 @@ async def test_what_one_caller_is_asked_to_wait_all_wait(pace: Pace, clock: Cloc
 
     clock.now += 1
     assert await left(pace) is None
+
+
+async def test_the_longest_time_that_was_asked_for_counts(pace: Pace) -> None:
+    gates = [asyncio.Event() for _ in range(2)]
+
+    async def call_and_fail(gate: asyncio.Event, retry_after: float) -> None:
+        async with pace.turn():
+            await gate.wait()
+            raise StepUnavailable("no", retry_after=retry_after)
+
+    calls = [asyncio.create_task(call_and_fail(gate, after)) for gate, after in zip(gates, (30, 1), strict=True)]
+    await asyncio.sleep(0)
+
+    for gate, each in zip(gates, calls, strict=True):
+        gate.set()
+        await asyncio.wait([each])
+
+    assert [type(each.exception()) for each in calls] == [StepUnavailable] * 2
+    assert await left(pace) == pytest.approx(30)
+
+
+async def test_a_workspace_that_asks_for_no_pause_gets_one_all_the_same(pace: Pace) -> None:
+    await failed(pace, retry_after=0)
+
+    assert await left(pace) == FIRST_HOLD
 
 
 async def test_without_a_time_the_pause_doubles_up_to_a_limit_and_a_success_ends_it(pace: Pace, clock: Clock) -> None:
@@ -143,6 +156,17 @@ async def test_a_refusal_is_an_answer(pace: Pace, clock: Clock) -> None:
         await call(pace, StepRefused("no"))
 
     assert await left(pace) is None
+
+
+async def test_after_a_refusal_nobody_calls_alone(pace: Pace, clock: Clock) -> None:
+    await failed(pace)
+    clock.now += FIRST_HOLD
+
+    with pytest.raises(StepRefused):
+        await call(pace, StepRefused("no"))
+
+    async with pace.turn():
+        assert await left(pace) is None
 
 
 async def test_within_a_turn_the_library_does_not_sleep(pace: Pace) -> None:

@@ -145,6 +145,27 @@ async def test_where_listing_is_refused_every_run_is_read() -> None:
     assert here.lists == 1
 
 
+async def test_an_old_list_says_nothing_where_no_new_one_can_be_had() -> None:
+    here = Workspace()
+    here.active = [*range(1, 101)]
+    await here.poll(here.active)
+    here.now += INTERVAL
+    here.unlistable = True
+
+    assert all(seen.run is not None for seen in await here.poll(here.active))
+
+
+async def test_runs_that_nobody_polls_any_more_are_forgotten() -> None:
+    here = Workspace()
+    here.active = [*range(1, 101)]
+    await here.poll(here.active)
+    here.now += 2 * INTERVAL
+    lists = here.lists
+
+    assert all(seen.run is not None for seen in await here.poll(range(1, MANY)))
+    assert here.lists == lists
+
+
 async def test_a_failure_is_known_to_all_and_asked_about_once() -> None:
     here = Workspace()
     here.active = [*range(1, 1001)]

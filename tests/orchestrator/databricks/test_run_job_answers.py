@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.jobs import LOAD, MINUTE, Night, failed, hint, kept, night
@@ -13,6 +13,10 @@ from orchestrator.engine import Engine
 from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.testing import Trial
 from orchestrator.testing.emulator.workspace import Fault, Job, Task
+from orchestrator.testing.trial.jobs import TrialJobs
+
+if TYPE_CHECKING:
+    from orchestrator.databricks.run import JobRun
 
 BOTH = pytest.mark.parametrize("everywhere", [False, True])
 ANSWERS = pytest.mark.parametrize("answer", ["callback", "run", "either"])
@@ -170,12 +174,69 @@ async def test_an_output_that_cannot_be_read_now_is_waited_for() -> None:
     async with Trial(night) as trial:
         run = await trial.start(night, Night(answer="run"))
         trial.jobs.succeed(trial.jobs.runs[0].run_id, 3)
-        trial.jobs.workspace.fail_next(Fault(kind="status", on="runs/get-output", status=503, count=2))
+        trial.jobs.workspace.fail_next(Fault(kind="status", on="runs/get-output", status=503, count=1000))
         await trial.advance(2 * MINUTE)
         assert await run.state() == "running"
 
+        trial.jobs.workspace.heal()
         await trial.advance(MINUTE)
         assert await run.result() == [3, 1, "run", None]
+
+
+@pytest.fixture
+def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The ids of the runs that were asked about so far."""
+    asked: list[int] = []
+    get_run = TrialJobs.get_run
+
+    def noticed(jobs: TrialJobs, run_id: int) -> JobRun | None:
+        asked.append(run_id)
+
+        return get_run(jobs, run_id)
+
+    monkeypatch.setattr(TrialJobs, "get_run", noticed)
+
+    return asked
+
+
+async def test_after_an_answer_a_run_is_asked_about_until_the_deadline_and_no_longer(polls: list[int]) -> None:
+    async with Trial(night) as trial:
+        run = await trial.start(night, Night(answer="either", deadline=300))
+        await (await run.waiting("load-1")).succeed(1)
+        before = len(polls)
+        await trial.advance(3 * MINUTE)
+        assert len(polls) > before
+
+        await trial.advance(3 * MINUTE)
+        at_the_deadline = len(polls)
+        await trial.advance(10 * MINUTE)
+        assert len(polls) == at_the_deadline
+
+
+async def test_after_a_cancel_nobody_asks_about_the_run_although_it_goes_on(polls: list[int]) -> None:
+    async with Trial(night) as trial:
+        run = await trial.start(night, Night(answer="either", deadline=3600))
+        trial.jobs.workspace.fail_next(Fault(kind="status", on="runs/cancel", status=403, message="No permission"))
+        await trial.advance(MINUTE)
+        await run.cancel()
+        assert await run.state() == "cancelled"
+
+        at_the_cancel = len(polls)
+        await trial.advance(10 * MINUTE)
+        assert [job.result_state for job in trial.jobs.runs] == [None]
+        assert len(polls) == at_the_cancel > 0
+
+
+@ANSWERS
+async def test_a_cancel_ends_it_although_databricks_never_says_whether_there_is_a_run(answer: str) -> None:
+    async with Trial(night) as trial:
+        trial.jobs.workspace.fail_next(Fault(kind="status", on="run-now", status=503, count=100_000))
+        run = await trial.start(night, Night(answer=answer, deadline=86_400))
+        await trial.advance(MINUTE)
+        await run.cancel()
+        await trial.advance(60 * MINUTE)
+
+        assert await run.state() == "cancelled"
 
 
 @workflow()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from typing import Any
 
+import anyio
 import pytest
+from resonate.error import Suspended
+from support.plant import PATIENCE
 
 from orchestrator.durable.body import Body
 from orchestrator.durable.under_way import UnderWay
@@ -125,6 +129,24 @@ async def test_a_task_group_whose_task_fails_ends_the_code_with_that_error_alone
     assert await run(code(), under_way) == "(KeyError('k'),)"
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_a_timeout_of_the_codes_own_is_at_fault_also_inside_of_a_task_group(*, goes_on: bool) -> None:
+    under_way, for_good = UnderWay(), asyncio.get_running_loop().create_future()
+    under_way.add(for_good)
+
+    async def code() -> None:
+        async with asyncio.TaskGroup() as _group:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.shield(for_good)
+
+            if goes_on:
+                await asyncio.shield(for_good)
+
+    with pytest.raises(Misused, match="caught or raised a CancelledError"):
+        await run(code(), under_way)
+
+
 async def test_stopping_the_worker_stops_code_whose_task_group_is_ending() -> None:
     stopping = asyncio.Event()
 
@@ -158,6 +180,56 @@ async def stops_slowly(stopping: asyncio.Event | None = None) -> None:
 
         for _ in range(5):
             await asyncio.sleep(0)
+
+
+async def test_code_that_keeps_the_signal_that_suspends_it_is_ended_when_it_waits_again() -> None:
+    under_way, for_good = UnderWay(), asyncio.get_running_loop().create_future()
+    under_way.add(for_good)
+    wait: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(wait.set_exception, Suspended())
+    closed = []
+
+    async def code() -> None:
+        try:
+            with contextlib.suppress(Suspended):
+                await wait
+
+            await for_good
+        finally:
+            closed.append(True)
+
+    with anyio.move_on_after(PATIENCE) as waiting, pytest.raises(Misused, match="caught the signal that suspends it"):
+        await run(code(), under_way)
+
+    assert not waiting.cancel_called
+
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), BaseExceptionGroup("no", [GeneratorExit()])])
+async def test_what_code_raises_when_it_is_ended_does_not_take_the_place_of_its_fault(error: BaseException) -> None:
+    async def code() -> None:
+        try:
+            with contextlib.suppress(Misused):
+                await asyncio.get_running_loop().create_future()
+
+            await asyncio.get_running_loop().create_future()
+        finally:
+            raise error
+
+    with pytest.raises(Misused, match="neither a step nor a wait of ctx"):
+        await run(code())
+
+
+async def test_code_that_collects_errors_is_suspended_all_the_same() -> None:
+    async def wait() -> None:
+        raise Suspended
+
+    async def code() -> Any:
+        return await asyncio.gather(wait(), return_exceptions=True)
+
+    with pytest.raises(Suspended):
+        await run(code())
 
 
 async def test_what_code_awaited_when_it_was_cancelled_is_not_reported_by_the_loop() -> None:

@@ -6,20 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.clocks import Clock
 from support.plant import pause
 
 from orchestrator.durable.interrupts import GRACE, Interrupts
 from orchestrator.errors import WorkflowCancelled
-
-
-class Clock:
-    """A clock moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

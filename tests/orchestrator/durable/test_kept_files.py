@@ -58,6 +58,19 @@ async def test_the_oldest_files_make_room(tmp_path: Path) -> None:
     assert sizes(tmp_path) == [95]
 
 
+async def test_the_newest_file_stays_and_the_others_make_room_although_the_clock_went_back(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path, most_files=2)
+
+    for key in ("a", "b"):
+        await kept.write(key, b"page")
+        os.utime(kept._path(key), (2**32, 2**32))
+
+    await kept.write("c", b"page")
+
+    assert await kept.read("c") == b"page"
+    assert sizes(tmp_path) == [4, 4]
+
+
 async def test_a_file_that_could_not_be_written_leaves_the_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,8 @@ async def test_a_call_is_a_task_of_its_own_that_is_due_later(tmp_path: Path, eng
 
     assert call.param.data == {"func": "f", "args": [{"a": 1, "due_at": 1_000_060_000}], "kwargs": {}, "version": 1}
     assert call.tags == {
-        **own_tags(call.id, transient=True),
+        **own_tags(call.id),
+        TRANSIENT_TAG: "true",
         "resonate:target": wait.tags["resonate:target"],
         "resonate:delay": "1000060000",
     }
@@ -125,8 +126,3 @@ async def test_a_call_in_time_is_done_at_once() -> None:
 
     assert await when_due(ctx, {"due_at": NOW * 1000}, done, "done") == "done"
     assert ctx.slept == []
-
-
-def test_a_transient_root_says_so() -> None:
-    assert TRANSIENT_TAG not in own_tags("a")
-    assert own_tags("a", transient=True) == {**own_tags("a"), TRANSIENT_TAG: "true"}

@@ -49,6 +49,20 @@ async def test_the_signal_is_given_at_once_to_the_code_that_nothing_runs_beside(
     assert under_way.was_suspended()
 
 
+async def test_the_task_that_was_given_the_signal_may_begin_nothing_more_and_others_may() -> None:
+    under_way = UnderWay()
+    await asyncio.create_task(_given(under_way))
+    under_way.check()
+    under_way.suspended()
+
+    with pytest.raises(Misused, match="caught the signal that suspends it"):
+        under_way.check()
+
+
+async def _given(under_way: UnderWay) -> None:
+    under_way.suspended()
+
+
 async def _turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 from support.plant import Plant, plant
@@ -19,6 +20,8 @@ from orchestrator.runs.start_again import CannotStartAgain, start_again
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from resonate.types import PromiseRecord
 
 
 class Sum(BaseModel):
@@ -76,6 +79,26 @@ async def test_with_the_same_key_it_is_started_once_and_without_one_each_time(he
 
     assert (first.created, second.created, second.root_id) == (True, False, first.root_id)
     assert len({(await again(here)).root_id for _ in range(3)} | {first.root_id}) == 4
+
+
+async def test_the_key_of_another_operator_or_of_an_earlier_run_with_this_id_is_another(
+    here: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.start("a;b", left=2)
+    first = await again(here, key="form")
+    other = await start_again(here.engine, add, "add.a;b", by="another", key="form")
+    get = here.engine.promises.get
+
+    async def later(promise_id: str) -> PromiseRecord:
+        record = await get(promise_id)
+
+        return msgspec.structs.replace(record, created_at=record.created_at + 1)
+
+    monkeypatch.setattr(here.engine.promises, "get", later)
+    third = await again(here, key="form")
+
+    assert len({first.root_id, other.root_id, third.root_id}) == 3
+    assert (first.created, other.created, third.created) == (True, True, True)
 
 
 async def test_a_run_that_was_started_again_is_started_again_under_an_id_that_is_no_longer(here: Plant) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from support.plant import PATIENCE, Plant, pause, plant
 
 from orchestrator import Context, open_callback, workflow
+from orchestrator.engine.tasks import TaskState
 from orchestrator.errors import UnknownPromise
 from orchestrator.runs import unrun
 from orchestrator.runs.cancellation import pursue, request_cancel, see_through
@@ -127,6 +128,62 @@ async def test_a_task_that_is_taken_and_given_back_again_and_again_is_nobodys(tm
         held_since = await end_if_unrun(one.engine, root, steps="1", before=taken_since)
         assert held_since is not None
         assert held_since["since"] > 1
+
+
+class Handed:
+    """Tasks of which one is looked at and taken: what is seen of it one after the other, and which take succeeds."""
+
+    def __init__(self, *states: str, taken_at: int = 0) -> None:
+        self.states = list(states)
+        self.taken_at = taken_at
+        self.takes = 0
+
+    async def look(self, _: str) -> TaskState:
+        return TaskState(self.states.pop(0) if len(self.states) > 1 else self.states[0], 0)
+
+    async def take(self, *_: object) -> bool:
+        self.takes += 1
+
+        return self.takes == self.taken_at
+
+
+async def looked(one: Plant, tasks: Handed, monkeypatch: pytest.MonkeyPatch, *, steps: str = "1", idle: float) -> bool:
+    """Return whether a workflow is ended that nobody has run for this number of seconds."""
+    root = await one.engine.promises.get(await gone(one, begun=False))
+    since = int((one.engine.clock() - idle) * 1000)
+    monkeypatch.setattr(one.engine, "tasks", tasks)
+
+    return (
+        await end_if_unrun(one.engine, root, steps=steps, before={"steps": steps, "since": since, "version": 0}) is None
+    )
+
+
+@pytest.mark.parametrize(("steps", "ended"), [("", True), ("1", False)])
+async def test_a_workflow_that_has_begun_is_given_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, steps: str, ended: bool
+) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        monkeypatch.setattr(unrun, "GRACE", 1000)
+        tasks = Handed("pending", taken_at=1)
+
+        assert await looked(one, tasks, monkeypatch, steps=steps, idle=900) == ended
+
+
+async def test_a_task_that_is_handed_to_somebody_again_and_again_is_taken_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        assert await looked(one, Handed("pending", taken_at=7), monkeypatch, idle=900)
+
+
+async def test_a_workflow_that_somebody_runs_after_all_is_left_to_them_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        tasks = Handed("pending", "suspended")
+
+        assert not await looked(one, tasks, monkeypatch, idle=900)
+        assert tasks.takes == 1
 
 
 async def test_a_cancel_of_nothing_is_over(tmp_path: Path) -> None:

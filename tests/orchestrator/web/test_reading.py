@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+from support.plant import PATIENCE, pause
 
 from orchestrator.errors import StepRefused
 from orchestrator.web import reading
@@ -122,6 +125,32 @@ async def test_a_page_that_kills_its_process_is_refused(
 
     with pytest.raises(StepRefused, match="too complicated"):
         await extracted("x" * 1_000_000)
+
+
+@pytest.mark.slow
+async def test_a_process_that_goes_on_is_killed_when_its_text_is_wanted_no_longer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program, begun = tmp_path / "program.py", tmp_path / "begun"
+    place = repr(str(begun))
+    program.write_text(
+        "import os, pathlib, sys, time\nsys.stdin.read()\n"
+        f"pathlib.Path({place}).write_text(str(os.getpid()))\ntime.sleep(600)"
+    )
+    monkeypatch.setattr(reading, "_PROGRAM", program)
+    reads = asyncio.create_task(extracted("x"))
+
+    with anyio.fail_after(PATIENCE):
+        while not (begun.exists() and begun.read_text()):
+            await pause(0.01)
+
+        reads.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await reads
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
 
 
 @pytest.mark.slow

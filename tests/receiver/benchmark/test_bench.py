@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 SYSTEMS = [
     "Countersign, embedded",
+    "the same, payloads encrypted",
     "raw SDK, not durable",
     "Countersign, Postgres",
     "raw SDK, Postgres",
@@ -51,13 +52,20 @@ def test_a_small_run_measures_everything_and_finds_nothing_wrong(tmp_path: Path)
     )
 
     assert (ended.returncode, "WRONG" in ended.stderr) == (0, False), ended.stderr
-    systems, goals, _machine, _note = ended.stdout.split("\n\n")
+    systems, goals, lists, _machine, _note = ended.stdout.split("\n\n")
     header, *rows = systems.splitlines()
     results = Results.read(file)
     there = [each for each in SYSTEMS if "Postgres" not in each or "postgres" not in results.missing]
     assert [row.split("  ")[0] for row in rows] == there
     assert header.split()[:4] == ["N", "starts/s", "callbacks/s", "resumed/s"]
     assert goals.count("only with --with-restate") == 4
+    measured = [line.split("  ")[0] for line in lists.splitlines()[1:]]
+    assert measured == [
+        f"{name}, {page}"
+        for name in ("Countersign, embedded", "Countersign, Postgres")
+        for page in ("the latest", "half way through")
+        if name in there
+    ]
     assert {
         "bare",
         "embedded resumes 20",

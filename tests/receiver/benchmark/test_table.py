@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from receiver.benchmark.results import Results
-from receiver.benchmark.table import Goal, goals, side_by_side, table
+from receiver.benchmark.table import Goal, goals, pages, side_by_side, table
 
 GOALS = [
     "resumed N=1000 : Restate, suspended",
@@ -126,3 +126,14 @@ def test_the_systems_are_side_by_side_with_their_sizes() -> None:
         ("Countersign, embedded", "200", "1 000", "900 to 1 100", "1.25 ms", "2.0 ms", "9.0 ms"),
         ("Restate, in memory", "5000", "700", "591 MiB"),
     ]
+
+
+def test_a_page_of_a_list_is_shown_where_it_was_measured() -> None:
+    measured = results({"embedded lists first": [0.002, 0.003, 0.004], "embedded lists deep": [0.005]})
+    measured.lists = 100_000
+
+    assert pages(measured)[1:] == [
+        ("Countersign, embedded, the latest", "100 000", "3.0 ms", "4.0 ms"),
+        ("Countersign, embedded, half way through", "100 000", "5.0 ms", "5.0 ms"),
+    ]
+    assert pages(results())[1:] == []

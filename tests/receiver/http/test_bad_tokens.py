@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from support.clocks import Clock
 
 from receiver.http.bad_tokens import BadTokens
-
-if TYPE_CHECKING:
-    pass
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_sixty_bad_tokens_a_minute_are_allowed_and_further_ones_are_not() -> None:

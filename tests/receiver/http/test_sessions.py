@@ -66,6 +66,24 @@ def test_signing_keys_are_rotated_as_for_tokens() -> None:
     assert sessions(HELD, NEW).read(TEXT) is None
 
 
+def test_the_form_of_a_session_never_changes_and_it_is_signed_under_a_key_of_its_own() -> None:
+    text = (
+        "ada~1800043200~00000000000000000000000000000000~"
+        "37741c78b7ded4e898eb8dace1ea0200596ee52ae9cb12d8ec110ccf0c7d5315"
+    )
+
+    assert sessions(HELD, Secret(bytes(range(32)))).read(text)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_part_of_a_session_is_signed(part: int) -> None:
+    twins = keys(ada="a", bob="a")
+    parts = sessions(twins).make("ada").split("~")
+    parts[part] = ("bob", str(int(NOW) + SECONDS + 1), "0" * 32, "0" * 64)[part]
+
+    assert sessions(twins).read("~".join(parts)) is None
+
+
 @given(st.data())
 def test_no_changed_session_is_accepted(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(TEXT) - 1))

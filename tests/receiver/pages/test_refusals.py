@@ -114,6 +114,20 @@ async def test_a_request_that_is_refused_before_any_route_is_a_page_too(here: De
     problem(await here.client.get("/nowhere", headers=many), 431)
 
 
+async def test_a_page_says_too_when_to_come_back(here: Desk) -> None:
+    wrong = BROWSER | {"Authorization": "Bearer wrong"}
+    answers = [await here.client.get("/metrics", headers=wrong) for _ in range(61)]
+
+    assert [answer.status_code for answer in answers] == [401] * 60 + [429]
+    assert "wait before you try it again" in seen(answers[-1], 429)
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+
+
+async def test_an_address_that_only_begins_like_those_of_machines_or_approvals_is_neither(here: Desk) -> None:
+    assert "There is nothing here" in seen(await here.client.post("/callbacksx", json=1, headers=BROWSER), 404)
+    problem(await here.client.get("/approvalsx"), 404)
+
+
 async def test_the_page_of_a_missing_key_leads_to_the_sign_in_and_names_its_status(here: Desk) -> None:
     answer = await here.client.get("/metrics", headers=BROWSER)
 

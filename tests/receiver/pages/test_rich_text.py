@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import html
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.pages.rich_text import broken, linked, rich
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SAFE = 'rel="noopener noreferrer nofollow" referrerpolicy="no-referrer"'
 
@@ -64,6 +68,15 @@ def test_a_long_name_may_break_behind_its_punctuation_and_a_short_one_nowhere() 
         broken("warehouse.sales.orders_2026_daily <i>")
         == "warehouse.<wbr>sales.<wbr>orders_<wbr>2026_<wbr>daily &lt;i&gt;"
     )
+
+
+@pytest.mark.parametrize("show", [broken, linked, rich])
+def test_markup_in_a_long_word_is_escaped_too(show: Callable[[str], str]) -> None:
+    word = "<img/src=x.y/onerror=alert(1)>" + "z" * 40
+
+    assert html.unescape(show(word).replace("<wbr>", "").removeprefix("<p>").removesuffix("</p>")) == word
+    assert "<img" not in show(word)
+    assert "<wbr>" in show(word)
 
 
 @given(st.text(alphabet=st.sampled_from("ab<>&\"'\n-*1. :/@()[]https"), max_size=200))

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.approving import ADA, BOB, Desk, code_in
+from support.approving import ADA, BOB, CAT, Desk, code_in
 from support.browsing import LAPTOP, PHONE, accessible, chromium, opened, served
+from support.configuration import API_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from playwright.async_api import Browser, Page
+
+DAN = "dan@example.org"
 
 LONG: dict[str, Any] = {
     "title": "Ship order 42 to the warehouse in Gothenburg?",
@@ -183,8 +186,27 @@ async def test_every_page_is_accessible_and_fits_its_width(
     await page.get_by_role("button", name="Reject").click()
     await check()
     assert (await desk.post(link, "approve")).status_code == 409
-    await page.goto(f"{url}/approvals/none")
-    await check()
+    others = await desk.ask("half", people=[CAT, DAN], need="all", **LONG)
+    await desk.post(others, "approve")
+    withdrawn = await desk.ask("withdrawn", people=["eve@example.org"], **LONG)
+    await desk.client.delete("/workflows/consult/withdrawn", headers={"Authorization": f"Bearer {API_KEY}"})
+    await desk.ended("withdrawn")
+    expired = await desk.ask("expired", people=["fay@example.org"], deadline=1, **LONG)
+    await desk.ended("expired")
+
+    for path, title in (
+        ("/approvals/none", "This link is not valid"),
+        (await desk.link(BOB), "Rejected"),
+        (others, "Approved"),
+        (await desk.link(DAN), LONG["title"]),
+        (withdrawn, "This question was withdrawn"),
+        (expired, "This question is closed"),
+        ("/nothing", "There is nothing here"),
+        ("/workflows", "A valid API key is needed"),
+    ):
+        await page.goto(f"{url}{path}")
+        assert await page.inner_text("h1") == title
+        await check()
 
 
 async def test_on_a_phone_the_buttons_are_in_reach_and_hide_nothing(here: tuple[Desk, str], browser: Browser) -> None:

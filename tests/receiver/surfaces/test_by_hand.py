@@ -13,6 +13,7 @@ from support.by_hand import KEY, REASON, answer, opened, payment, waiting
 from support.configuration import API_KEY
 from support.edge import ask, edge, get, minted, problem, put
 
+from orchestrator.by_hand.answering import HandAnswer, answer_by_hand
 from orchestrator.errors import EngineUnavailable
 from orchestrator.runs.cancellation import request_cancel
 from receiver.http.auth import ApiKeys
@@ -92,6 +93,7 @@ async def test_the_same_words_for_another_round_need_a_key_or_the_step_of_that_r
     await opened(here, "payment.1:2")
     assert (await answer(here, **keyed)).json()["duplicate"] is True
     problem(await answer(here, body=2, **keyed), 422, "ikey-reused")
+    problem(await answer(here, reason="another", **keyed), 422, "ikey-reused")
     assert (await answer(here, headers={"Idempotency-Key": "b"})).json()["step"] == "payment.1:2"
 
     await opened(here, "payment.1:3")
@@ -127,6 +129,8 @@ async def test_a_wait_that_is_closed_is_expired(here: Desk) -> None:
     await here.ended(name="payment")
 
     assert "expires_at" in problem(await answer(here), 410, "expired")
+    late = HandAnswer(outcome="succeeded", reason=REASON, by="tests")
+    assert (await answer_by_hand(here.engine, "payment.1", "paid", late)).verdict == "closed"
 
 
 async def test_what_does_not_fit_is_refused_with_the_field_named_and_the_wait_stays_open(here: Desk) -> None:
@@ -174,6 +178,22 @@ async def test_what_is_unknown_is_said_to_be(here: Desk) -> None:
     problem(await answer(here, "payment/a%20b/callbacks/paid"), 422, "invalid-id")
 
 
+async def test_a_name_that_no_callback_can_have_reaches_neither_the_engine_nor_the_log(
+    here: Desk, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: Any) -> None:
+        raise EngineUnavailable("it did not answer")
+
+    monkeypatch.setattr(here.engine.promises, "get", unavailable)
+    log = start("debug")
+
+    for callback in ("x" * 65, "a%0Ab", "a%20b", "%C3%A9"):
+        problem(await answer(here, f"payment/1/callbacks/{callback}"), 404, "unknown-callback")
+        problem(await answer(here, f"payment/1/callbacks/{callback}/remind", ...), 404, "unknown-callback")
+
+    assert "by hand" not in log.getvalue()
+
+
 @pytest.mark.parametrize("role", ["read", "start"])
 async def test_only_the_role_operate_may_do_it_and_no_other_learns_anything(tmp_path: Path, role: str) -> None:
     key = secrets.token_urlsafe(32)
@@ -188,6 +208,7 @@ async def test_only_the_role_operate_may_do_it_and_no_other_learns_anything(tmp_
 
         for callback in ("payment/1/callbacks/paid", "payment/1/callbacks/no", "payment/2/callbacks/paid"):
             problem(await answer(here, callback, **low), 403, "forbidden")
+            problem(await answer(here, f"{callback}/remind", ..., **low), 403, "forbidden")
 
         problem(await answer(here, headers={"Authorization": "Bearer wrong"}), 401, "unauthorized")
         assert await here.state("payment.1:1") == "pending"

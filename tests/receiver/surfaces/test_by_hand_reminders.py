@@ -13,7 +13,7 @@ from support.edge import problem
 from support.plant import pause
 
 from orchestrator.callbacks import hand_reminders
-from orchestrator.errors import EngineUnavailable
+from orchestrator.errors import EngineUnavailable, StepRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import httpx2
     from conftest import Start
+
+    from orchestrator.mail.message import Message
 
 QUESTION = "consult/1/callbacks/question"
 
@@ -147,6 +149,29 @@ async def test_while_mail_is_down_a_reminder_waits_and_a_later_one_takes_its_pla
     await here.letter(number=1)
     await pause(3)
     assert len(here.letters.sent) == 2
+
+
+async def test_a_refused_address_stops_neither_the_others_nor_a_later_reminder(
+    here: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.ask(people=[ADA, BOB])
+    send = here.letters.send
+
+    async def refuses_ada(message: Message, *, message_id: str) -> None:
+        if message.to == ADA:
+            raise StepRefused("no such mailbox")
+
+        await send(message, message_id=message_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.letters.mailer, "send", refuses_ada)
+        assert (await remind(here)).status_code == 202
+        await here.letter(BOB, number=1)
+
+    monkeypatch.setattr(hand_reminders, "PAUSE", 0)
+    assert (await remind(here)).json()["reminder"] == 2
+    await here.letter(ADA, number=1)
+    await here.letter(BOB, number=2)
 
 
 async def test_a_request_whose_task_was_never_created_is_done_when_it_is_repeated(

@@ -122,6 +122,10 @@ async def test_a_time_from_a_row_finds_that_row(here: Edge) -> None:
 
     assert [each["id"] for each in document["workflows"]] == ["1"]
 
+    later = row["started_at"].replace("Z", "001Z")
+    assert (await get(here, f"/workflows?since={later}"))["workflows"] == []
+    assert [each["id"] for each in (await get(here, f"/workflows?until={later}"))["workflows"]] == ["1"]
+
 
 @pytest.mark.parametrize(
     ("query", "name"),
@@ -161,6 +165,11 @@ async def test_a_cursor_is_good_only_for_its_own_list_and_filters(here: Edge) ->
         assert problem(answer, 400, "invalid-parameter")["parameter"] == "cursor"
 
     assert [row["id"] for row in (await get(here, f"/workflows?limit=2&cursor={cursor}"))["workflows"]] == ["1"]
+    cursor = (await get(here, "/waits?limit=1"))["next"]
+
+    for path in ("/waits?workflow=ask&", "/waits?audience=machine&", "/waits?person=ada&", "/workflows?"):
+        answer = await here.client.get(f"{path}cursor={cursor}", headers=AUTHORISED)
+        assert problem(answer, 400, "invalid-parameter")["parameter"] == "cursor"
 
 
 @pytest.mark.parametrize("path", ["/workflows", "/waits"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.edge import Edge, edge, get, problem, untouched
+from support.edge import AUTHORISED, Edge, edge, get, minted, problem, untouched
 
 from receiver.surfaces.progress import HEADER
 
@@ -102,7 +103,31 @@ async def test_no_other_token_reports_progress(here: Edge) -> None:
         problem(await report(here, other), 401, "invalid-token")
 
     problem(await here.client.post("/callbacks/progress", json={}), 401, "invalid-token")
+    basic = await here.client.post("/callbacks/progress", json={}, headers={"Authorization": "Basic YTpi"})
+    problem(basic, 401, "invalid-token")
     assert await shown(here) is None
+
+
+async def test_guesses_are_limited_and_counted(here: Edge) -> None:
+    statuses = [(await report(here, f"{number}")).status_code for number in range(61)]
+
+    assert statuses == [401] * 60 + [429]
+    metrics = (await here.client.get("/metrics", headers=AUTHORISED)).text
+    assert 'countersign_callbacks_total{outcome="refused"} 61.0' in metrics
+
+
+async def test_a_token_that_is_over_or_of_an_earlier_wait_is_expired(here: Edge) -> None:
+    own = await progress_token(here, await here.asked())
+    signer = minted(here).signer
+    claims = signer.verify(own, audience="progress")
+    assert claims.outcomes == ()
+    others: list[dict[str, Any]] = [{"opened_at": 1}, {"expires_at": 1}, {"expires_at": 1, "promise_id": "ask.2:1"}]
+
+    for other in others:
+        problem(await report(here, signer.mint(replace(claims, **other))), 410, "expired")
+
+    assert await shown(here) is None
+    assert (await report(here, signer.mint(claims))).status_code == 200
 
 
 async def test_a_progress_token_is_for_one_wait(here: Edge) -> None:

@@ -12,7 +12,7 @@ from resonate.send import Sender
 from resonate.types import PromiseSettleReq, Value
 from support.approving import ADA, BOB, desk
 from support.configuration import API_KEY, fresh_key, settings
-from support.tampering import KEYS, assert_tampered, raw, raw_key
+from support.tampering import KEYS, LATER, assert_tampered, raw, raw_key
 
 from orchestrator.engine import connect
 from orchestrator.engine.encryption.cipher import PayloadCipher, PayloadKeyUnknown, PayloadRefused
@@ -124,6 +124,31 @@ async def test_a_start_that_is_refused_for_a_missing_key_releases_the_file(tmp_p
 
     async with desk(tmp_path, url, **KEYS) as one:
         assert await one.state() == "pending"
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_switching_encryption_while_a_workflow_is_under_way_refuses_the_start(
+    tmp_path: Path, *, encrypted: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/engine.db"
+    before, after = (KEYS, {}) if encrypted else ({}, KEYS)
+
+    async with desk(tmp_path, url, **before) as one:
+        await one.ask()
+
+    with pytest.raises(ConfigurationError, match=r"consult\.1, which is under way: .* or encryption switched"):
+        await connect(settings(tmp_path, url, **after), work=True)
+
+
+@pytest.mark.parametrize("keys", [{}, KEYS])
+async def test_what_has_no_payload_stops_no_start_under_whatever_keys(tmp_path: Path, keys: dict[str, Any]) -> None:
+    url = f"sqlite:///{tmp_path}/engine.db"
+
+    async with desk(tmp_path, url, **KEYS) as one:
+        await one.engine.promises.create("a-note", timeout_at=LATER, param=None, tags={})
+
+    async with desk(tmp_path, url, **keys) as one:
+        assert (await one.engine.promises.get("a-note")).param.data is None
 
 
 def test_a_payload_that_bypassed_the_seal_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from databricks.sdk.service import jobs as api
+from support.clocks import Clock
 
 from orchestrator.testing.emulator.answers import OUTPUT_LIMIT
 from orchestrator.testing.emulator.workspace import Job, Task, Workspace
@@ -26,14 +27,6 @@ KINDS: dict[str, str] = {
     "dbt_task": "dbt_output",
     "run_job_task": "run_job_output",
 }
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

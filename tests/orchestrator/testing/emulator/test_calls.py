@@ -8,6 +8,7 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.service.jobs import RunResultState
+from support.clocks import Clock
 
 from orchestrator.testing.emulator.jobs_api import Emulator
 from orchestrator.testing.emulator.refusals import ApiError
@@ -15,14 +16,6 @@ from orchestrator.testing.emulator.workspace import Fault, Job, Task, Workspace
 
 DAY = 86_400.0
 CHAIN = {"load": Task(fate="fails", then=("succeeds",)), "check": Task(fate="succeeds", depends_on=("load",))}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

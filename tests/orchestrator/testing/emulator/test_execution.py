@@ -5,18 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.clocks import Clock
 
 from orchestrator.testing.emulator.workspace import Job, Run, Task, Webhook, Workspace
 
 HOOK = Webhook(url="https://hooks.example/databricks", user="databricks", password="hidden")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approving import desk, seen
@@ -114,6 +114,24 @@ async def test_signing_out_ends_every_copy_of_the_session_and_no_other_one(here:
     assert "Overview" in seen(await other.get())
 
 
+async def test_a_sign_out_is_kept_for_as_long_as_the_session_could_last(
+    here: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = await signed_in(here.app)
+    (session,) = window.client.cookies.values()
+    create, ends = here.engine.promises.create, []
+
+    async def noticed(promise_id: str, *, timeout_at: int, **more: Any) -> object:
+        ends.append(timeout_at)
+
+        return await create(promise_id, timeout_at=timeout_at, **more)
+
+    monkeypatch.setattr(here.engine.promises, "create", noticed)
+    await window.sign_out()
+
+    assert ends == [int(session.split("~")[1]) * 1000]
+
+
 async def test_signing_out_without_a_session_does_no_harm(here: Desk) -> None:
     assert (await Window(here.app).sign_out()).status_code == 303
 
@@ -163,10 +181,19 @@ async def test_after_signing_in_one_gets_to_the_page_that_one_asked_for(here: De
     [
         *("https://evil.example", "//evil.example", "/\\evil.example", "evil", "/../x", "/a/..", "/a\r\nSet-Cookie: b"),
         *("@evil.example", "/a//b", "/<script>", "/" + "a" * 2000, "/a#b", "/é"),
+        *("/%2e%2e/x", "/a/.%2E", "/%2e", "/a/%2E%2e?b"),
     ],
 )
 def test_nobody_is_led_out_of_the_console(onward: str) -> None:
     assert usable(onward) == ""
+
+
+async def test_a_wrong_key_does_not_make_the_form_lead_elsewhere(here: Desk) -> None:
+    answer = await Window(here.app).sign_in("wrong", onward="//evil.example")
+
+    assert answer.status_code == 401
+    assert "onward" not in answer.text
+    assert "evil" not in answer.text
 
 
 @pytest.mark.parametrize(

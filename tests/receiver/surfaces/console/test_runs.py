@@ -84,8 +84,11 @@ async def test_an_operator_cancels_a_run_and_says_why(here: Desk) -> None:
 
     form = await window.get(f"{RUN}/cancel")
     assert "This cannot be undone." in seen(form)
-    refused = await window.send(form, "Cancel the run", reason="  ")
-    assert "A reason is needed" in seen(refused, 422)
+
+    for reason in ("  ", "x" * 2001):
+        refused = await window.send(form, "Cancel the run", reason=reason)
+        assert "A reason is needed, of 1 to 2000 characters." in seen(refused, 422)
+
     assert await here.state() == "pending"
 
     led = await window.send(form, "Cancel the run", reason="The order <42> was withdrawn.")
@@ -107,6 +110,15 @@ async def test_a_cancel_over_the_api_is_noted_too(here: Desk) -> None:
     await here.client.delete("/workflows/consult/1", headers={"Authorization": f"Bearer {API_KEY}"})
 
     assert "Cancelled by tests, today at" in seen(await (await signed_in(here.app)).get(RUN))
+
+
+async def test_a_run_that_is_over_is_not_noted_as_cancelled(here: Desk) -> None:
+    await here.post(await here.ask())
+    await here.ended()
+    answer = await here.client.delete("/workflows/consult/1", headers={"Authorization": f"Bearer {API_KEY}"})
+
+    assert answer.json()["state"] == "succeeded"
+    assert "Cancelled by" not in seen(await (await signed_in(here.app)).get(RUN))
 
 
 async def test_an_id_that_looks_like_anything_is_shown_as_it_is(here: Desk) -> None:

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.approving import ADA, BOB, desk, seen
+from support.by_hand import answer as answer_over_the_api
+from support.by_hand import opened, payment, waiting
 from support.edge import edge
 from support.signing_in import KEYS, key_setting, signed_in
+
+from receiver.surfaces.by_hand import ByHand
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,6 +103,43 @@ async def test_an_answer_that_comes_second_is_told_so(here: Desk) -> None:
     assert (await window.get(f"{WAIT}/answer")).headers["location"] == f"/console{WAIT}"
 
 
+async def test_the_page_of_a_wait_that_is_over_offers_nothing(here: Desk) -> None:
+    await here.post(await here.ask(), "approve")
+    page = await (await signed_in(here.app, KEYS["admin"])).get(WAIT)
+
+    assert "Approved by" in seen(page)
+    assert "/answer" not in page.text
+    assert "/remind" not in page.text
+
+
+async def test_an_old_form_does_not_answer_the_next_round(tmp_path: Path) -> None:
+    async with desk(tmp_path, workflows=(payment,), API_KEYS=key_setting()) as here:
+        await waiting(here, rounds=2)
+        window = await signed_in(here.app, KEYS["admin"])
+        form = await window.get("/workflows/payment/1/steps/1/answer")
+        assert (await answer_over_the_api(here)).status_code == 200
+        await opened(here, "payment.1:2")
+
+        late = await window.send(form, "Record this answer", outcome="failed", reason="because")
+        assert "Not recorded." in seen(late, 409)
+        assert await here.state("payment.1:2") == "pending"
+
+
+async def test_an_old_form_reminds_nobody_of_another_question(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await here.ask()
+    window = await signed_in(here.app, KEYS["admin"])
+    form = await window.get(f"{WAIT}/remind")
+    meant = []
+
+    async def noticed(*_: object, step: str | None = None, **__: object) -> None:
+        meant.append(step)
+
+    monkeypatch.setattr(ByHand, "remind", noticed)
+    await window.send(form, "Send the reminder", reason="It is urgent.")
+
+    assert meant == ["consult.1:1"]
+
+
 @pytest.mark.parametrize("name", ["viewer", "nightly"])
 async def test_what_a_role_does_not_allow_is_neither_offered_nor_done(here: Desk, name: str) -> None:
     await here.ask()
@@ -148,6 +189,25 @@ async def test_what_is_no_wait_has_no_page(here: Desk, step: str) -> None:
     answer = await (await signed_in(here.app, KEYS["admin"])).get(f"/workflows/consult/1/steps/{step}")
 
     assert "script" not in seen(answer, 404)
+
+
+@pytest.mark.parametrize("step", ["%00", "1%00", "1~1~progress1", "%F0%9F%98%80"])
+async def test_only_the_number_of_a_step_gets_to_the_engine(
+    here: Desk, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await here.ask()
+    window = await signed_in(here.app, KEYS["admin"])
+    get, read = here.engine.promises.get, []
+
+    async def noticed(promise_id: str) -> object:
+        read.append(promise_id)
+
+        return await get(promise_id)
+
+    monkeypatch.setattr(here.engine.promises, "get", noticed)
+
+    seen(await window.get(f"/workflows/consult/1/steps/{step}"), 404)
+    assert [each for each in read if ":" in each] == []
 
 
 async def test_a_machines_wait_is_answered_in_json(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report in the output of a run: what the real notebook leaves is read, and nothing else is."""
+"""What the real notebook leaves in the output of its run, as we read it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from orchestrator.databricks import NOTEBOOK
-from orchestrator.databricks.notebook_report import NotebookReport, read_report
+from orchestrator.databricks.exit_values import LARGEST, Report, read_exit_value, read_last_line
+from orchestrator.databricks.reading import read_output
 from orchestrator.testing.emulator.workspace import Job, Workspace
 
 TOKEN = "eyJwIjoicGlwZWxpbmUuMToxIn0.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
-GOOD = '{"countersign": 1, "outcome": "succeeded", "result": {"rows": 3}}'
-BAD = '{"countersign": 1, "outcome": "failed", "message": "no rows", "details": null}'
 
 
 @pytest.fixture
@@ -41,25 +40,25 @@ def leave(workspace: Workspace, **parameters: str) -> tuple[str, dict[str, Any]]
     return str(run.result_state), workspace.get_output(run.tasks[0].run_id)
 
 
-def reported(output: dict[str, Any]) -> NotebookReport | None:
-    return read_report(output["notebook_output"].get("result"), output.get("error"))
+def result_in(output: dict[str, Any]) -> Any:
+    report = read_exit_value(read_output(output))
+    assert report.failure is report.note is None
+
+    return json.loads(report.result)
 
 
 @pytest.mark.slow
 def test_a_notebook_without_a_callback_leaves_its_result(workspace: Workspace) -> None:
     state, output = leave(workspace, rows="4")
 
-    assert (state, reported(output)) == (
-        "SUCCESS",
-        NotebookReport(outcome="succeeded", value={"rows": 4, "sum": 14}),
-    )
+    assert (state, result_in(output)) == ("SUCCESS", {"rows": 4, "sum": 14})
 
 
 @pytest.mark.slow
 def test_a_result_that_is_lost_in_the_network_is_left_in_the_output(workspace: Workspace, unreachable: str) -> None:
     state, output = leave(workspace, callback_url=unreachable, rows="1")
 
-    assert (state, reported(output)) == ("SUCCESS", NotebookReport(outcome="succeeded", value={"rows": 1, "sum": 0}))
+    assert (state, result_in(output)) == ("SUCCESS", {"rows": 1, "sum": 0})
     assert TOKEN.partition(".")[0] not in json.dumps(output)
 
 
@@ -68,13 +67,12 @@ def test_a_failure_that_is_lost_in_the_network_is_left_in_the_error_of_the_run(
     workspace: Workspace, unreachable: str
 ) -> None:
     state, output = leave(workspace, callback_url=unreachable, fail="the table\nis empty")
-    report = reported(output)
+    report = json.loads(read_last_line(output["error"]) or "null")
 
     assert (state, output["notebook_output"]) == ("FAILED", {"truncated": False})
     assert output["error"].startswith("WorkFailed: RuntimeError: the table")
-    assert report is not None
-    assert (report.outcome, report.value["message"]) == ("failed", "RuntimeError: the table\nis empty")
-    assert report.value["details"]["exception"] == "RuntimeError"
+    assert report["message"] == "RuntimeError: the table\nis empty"
+    assert report["details"]["exception"] == "RuntimeError"
     assert TOKEN.partition(".")[0] not in json.dumps(output)
 
 
@@ -82,11 +80,13 @@ def test_a_failure_that_is_lost_in_the_network_is_left_in_the_error_of_the_run(
 def test_a_failure_without_a_callback_is_the_runs_own(workspace: Workspace) -> None:
     state, output = leave(workspace, fail="the table is empty")
 
-    assert (state, output["error"], reported(output)) == ("FAILED", "RuntimeError: the table is empty", None)
+    assert (state, output["error"]) == ("FAILED", "RuntimeError: the table is empty")
+    assert read_last_line(output["error"]) is None
+    assert read_exit_value(read_output(output)) == Report.nothing()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "left"), [(70_000, True), (4_900_001, False)])
+@pytest.mark.parametrize(("size", "left"), [(70_000, True), (LARGEST + 1, True), (4_900_001, False)])
 def test_a_result_that_is_too_large_for_the_callback_is_left_in_the_output(
     workspace: Workspace, tmp_path: Path, unreachable: str, size: int, *, left: bool
 ) -> None:
@@ -98,40 +98,11 @@ def test_a_result_that_is_too_large_for_the_callback_is_left_in_the_output(
 
     state, output = leave(workspace, callback_url=unreachable)
 
-    if left:
-        assert (state, reported(output)) == ("SUCCESS", NotebookReport(outcome="succeeded", value="x" * (size - 2)))
+    if left and size > LARGEST:
+        assert state == "SUCCESS"
+        assert "store it instead" in (read_exit_value(read_output(output)).note or "")
+    elif left:
+        assert (state, result_in(output)) == ("SUCCESS", "x" * (size - 2))
     else:
         assert state == "FAILED"
         assert "4900001 bytes of JSON, but at most 4900000 can be sent" in output["error"]
-
-
-def test_a_report_is_read() -> None:
-    assert read_report(GOOD, None) == NotebookReport(outcome="succeeded", value={"rows": 3})
-    assert read_report(None, f"WorkFailed: no rows\n{BAD}\n") == NotebookReport(
-        outcome="failed", value={"message": "no rows", "details": None}
-    )
-    assert read_report(GOOD.replace("}}", '}, "later": 1}'), None) == read_report(GOOD, None)
-
-
-@pytest.mark.parametrize(
-    ("exit_value", "error"),
-    [
-        (None, None),
-        ("", ""),
-        ("42", "RuntimeError: no rows"),
-        ('{"rows": 3}', None),
-        (GOOD[:-1], None),
-        (GOOD.replace("1", "2", 1), None),
-        (GOOD.replace("succeeded", "approved"), None),
-        (GOOD.replace('"result"', '"results"'), None),
-        (GOOD.replace("3", "NaN"), None),
-        (BAD, None),
-        (None, GOOD),
-        (None, f"{BAD}\nand more"),
-        (None, BAD.replace('"no rows"', "7")),
-        ("[" * 100_000, None),
-        ('{"countersign": 1, "x": "\udc80"}', None),
-    ],
-)
-def test_anything_else_is_no_report(exit_value: str | None, error: str | None) -> None:
-    assert read_report(exit_value, error) is None
