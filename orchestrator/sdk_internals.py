@@ -65,7 +65,7 @@ def suspend_until_settled(ctx: Context, promise_id: str) -> NoReturn:
 
 
 def no_longer_awaited(ctx: Context, promise_id: str) -> None:
-    """Let this function call end without this promise, which it has begun and which is settled by now."""
+    """Let this function call end without this promise, which it has begun, whether it is settled or not."""
     state = ctx._state
     state.spawned_remote = [each for each in state.spawned_remote if each != promise_id]
     state.tree.settle(promise_id)
@@ -181,6 +181,11 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
         await asyncio.shield(self._created)
 
         return self._id
+
+
+def id_of(future: ResonateFuture[Any]) -> str:
+    """Return the id of a step or a wait that this function call has begun, before its promise is created."""
+    return future._id
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:

@@ -19,7 +19,7 @@ from orchestrator.callbacks.choices import USUAL, choice_tags
 from orchestrator.callbacks.outcomes import Outcome, body_of, is_envelope, read_outcome
 from orchestrator.callbacks.question import Inquiry
 from orchestrator.engine import Engine
-from orchestrator.errors import CountersignError, StoreTampered, WorkflowFailed
+from orchestrator.errors import CountersignError, Misused, StoreTampered, WorkflowFailed
 from orchestrator.sdk_internals import no_longer_awaited
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Callback:
     async def _read(self) -> Outcome:
         try:
             value = await self._future
-        except StoreTampered:
+        except (Misused, StoreTampered):
             raise
         except (ApplicationError, CountersignError):
             # Rejected. Only somebody with access to the engine can do that, and a rejection holds no answer.

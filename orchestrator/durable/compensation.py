@@ -11,7 +11,10 @@ A workflow is replayed whenever it goes on, so nothing may be undone when it is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from resonate.error import PlatformError, Suspended
 
 from orchestrator.durable.group_steps import GroupStep
 from orchestrator.durable.steps import as_step
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
     from orchestrator.durable.context import Context
     from orchestrator.durable.steps import Step
+
+
+#: What leaves the code of a workflow that is suspended, or whose process ends. It goes on later.
+_SIGNALS: Final = (Suspended, PlatformError, GeneratorExit)
 
 
 class compensating:  # noqa: N801 - it is read as a keyword is
@@ -60,8 +67,7 @@ class compensating:  # noqa: N801 - it is read as a keyword is
         Raises:
             NotUndone: a step failed for good; the exception is its cause.
         """
-        if not isinstance(error, Exception | SystemExit) or self._ctx.changed is not None:
-            # Suspended, or code that does not fit the record: the workflow is not over.
+        if error is None or _goes_on(error) or self._ctx.changed is not None:
             return
 
         failed = []
@@ -80,3 +86,17 @@ class compensating:  # noqa: N801 - it is read as a keyword is
 
         if failed:
             raise NotUndone(failed) from error
+
+
+def _goes_on(error: BaseException) -> bool:
+    """Return whether the workflow is not over, although this leaves its code."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(_SIGNALS) is not None
+
+    if isinstance(error, asyncio.CancelledError):
+        # Its process stops, unless the code has raised this itself.
+        task = asyncio.current_task()
+
+        return task is None or task.cancelling() > 0
+
+    return isinstance(error, _SIGNALS)

@@ -27,14 +27,16 @@ from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable
 from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import try_step
-from orchestrator.durable.under_way import UnderWay
+from orchestrator.durable.under_way import LATE, TURNS, UnderWay
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
     await_only,
     effects_of,
     forget_suspended,
+    id_of,
     keep_as_workflow,
+    no_longer_awaited,
     replace_effects,
     sleeper_of,
     state_of,
@@ -55,6 +57,14 @@ if TYPE_CHECKING:
 
 #: What the code that runs here may begin steps and waits with.
 _running: ContextVar[WatchfulEffects | None] = ContextVar("countersign_running", default=None)
+
+#: The function call, a workflow's or a step's, whose code runs here.
+_calling: ContextVar[UnderWay | None] = ContextVar("countersign_calling", default=None)
+
+_ANOTHER_CALL: Final = (
+    "this is the ctx of another step, or of the workflow around it: use the ctx that the function itself was given"
+)
+_AWAITED_ELSEWHERE: Final = "a step awaits a wait of its workflow: await it in the workflow's own code"
 
 
 class Context(SDKContext):
@@ -79,7 +89,10 @@ class Context(SDKContext):
             replace_effects(ctx, watchful)
             _running.set(watchful)
 
-        return cls(state_of(ctx), ctx.opts)
+        new = cls(state_of(ctx), ctx.opts)
+        _calling.set(new.under_way)
+
+        return new
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
@@ -87,6 +100,8 @@ class Context(SDKContext):
         # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
         self._unawaited: Final[dict[object, str]] = {}
+        #: The id of each sleep, and whether it was awaited.
+        self._sleeps: Final[dict[str, bool]] = {}
         self.under_way: Final = UnderWay()
 
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
@@ -94,13 +109,20 @@ class Context(SDKContext):
         self._at_end.append(action)
 
     async def run_end_actions(self) -> None:
-        """Run the actions that `at_end` added."""
+        """Run the actions that `at_end` added, and let go of the sleeps that are not over."""
         for action in self._at_end:
             await action()
+
+        if self._sleeps:
+            await self.flush_local_work()
+
+            for each in self._sleeps:
+                no_longer_awaited(self, each)
 
     def end(self) -> None:
         """Let go of what refers back to this, so that no cycle is left for the garbage collector."""
         self._at_end.clear()
+        self.under_way.forbid(LATE)
         forget_suspended(self)
 
     @override
@@ -193,7 +215,7 @@ class Context(SDKContext):
         if not step.stored:
             future = unrecorded(self, step.name, attempt)
 
-            return self._noted(step.name, future)
+            return self._noted(_unawaited("run", step.name), future)
 
         mark = asked_step.set(AskedStep(name=step.name, any_record=step.any_record))
 
@@ -202,7 +224,7 @@ class Context(SDKContext):
         finally:
             asked_step.reset(mark)
 
-        return self._noted(step.name, future, partial(self._read_result, step))
+        return self._noted(_unawaited("run", step.name), future, partial(self._read_result, step))
 
     def rpc(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Call a registered function by its name."""
@@ -213,11 +235,17 @@ class Context(SDKContext):
     def sleep(self, duration: timedelta) -> ResonateFuture[None]:
         """Suspend the workflow for this long. It holds nothing in the meantime.
 
-        A cancel of the workflow ends it early, with `WorkflowCancelled`.
+        A cancel of the workflow ends it early, with `WorkflowCancelled`. The end of the workflow's code ends it too.
 
         Raises:
             Misused: this is no timedelta.
         """
+        future = self._timer(duration)
+        self._sleeps[id_of(future)] = False
+
+        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): True}))
+
+    def _timer(self, duration: timedelta) -> ResonateFuture[None]:
         self._check_may_begin()
 
         if not isinstance(duration, timedelta):
@@ -226,7 +254,7 @@ class Context(SDKContext):
         mark = shielding.set(self._is_shielded)
 
         try:
-            return self._watched(super().sleep(duration))
+            return super().sleep(duration)
         finally:
             shielding.reset(mark)
 
@@ -254,27 +282,37 @@ class Context(SDKContext):
                 f"this is the ctx of another run, {self.info.origin_id}: use the ctx that the workflow itself was given"
             )
 
+        if _calling.get() not in {None, self.under_way}:
+            raise Misused(_ANOTHER_CALL)
+
         self.under_way.check()
 
-    def _watched(self, future: ResonateFuture[Any]) -> ResonateFuture[Any]:
+    async def _suspending(self) -> None:
+        if _calling.get() not in {None, self.under_way}:
+            # The wait would be held until the step is over, and the step until the wait is.
+            raise Misused(_AWAITED_ELSEWHERE)
+
+        await self.under_way.suspending()
+
+    def _watched(
+        self,
+        future: ResonateFuture[Any],
+        *,
+        shape: Callable[[Any], Any] | None = None,
+        awaited: Callable[[], object] | None = None,
+    ) -> ResonateFuture[Any]:
         self.under_way.add(task_of(future))
 
-        return watched(future, suspending=self.under_way.suspending)
+        return watched(future, shape=shape, awaited=awaited, suspending=self._suspending)
 
     def _noted(
-        self, name: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
+        self, unawaited: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
     ) -> ResonateFuture[Any]:
-        """Return the future of a step, noted as one that must be awaited."""
+        """Return the future of a step, which must be awaited. `unawaited` says what was forgotten if it is not."""
         key = object()
-        self._unawaited[key] = name
-        self.under_way.add(task_of(future))
+        self._unawaited[key] = unawaited
 
-        return watched(
-            future,
-            shape=shape,
-            awaited=lambda: self._unawaited.pop(key, None),
-            suspending=self.under_way.suspending,
-        )
+        return self._watched(future, shape=shape, awaited=lambda: self._unawaited.pop(key, None))
 
     def check_awaited(self) -> None:
         """Return if every step that this function call has started was awaited.
@@ -282,8 +320,37 @@ class Context(SDKContext):
         Raises:
             Misused: one was not, so nobody knows whether it failed; names it.
         """
-        for name in self._unawaited.values():
-            raise Misused(f"the step {name} was started and never awaited: write await ctx.run({name}, ...)")
+        for unawaited in self._unawaited.values():
+            raise Misused(unawaited)
+
+    def check_slept(self) -> None:
+        """Return if every sleep that this function call has started was awaited.
+
+        Raises:
+            Misused: one was not, so the code has gone on at once.
+        """
+        if not all(self._sleeps.values()):
+            raise Misused("a sleep was started and never awaited: write await ctx.sleep(...)")
+
+    async def check_finished(self) -> None:
+        """Return if the workflow's code, which has returned, has finished what it began; waits may be left open.
+
+        Raises:
+            Misused: a step was not awaited, or a task of the code goes on.
+        """
+        self.check_awaited()
+        self.under_way.end()
+
+        if await self.under_way.goes_on():
+            raise Misused(LATE)
+
+    async def finish(self) -> bool:
+        """Run the actions of the end and await what is running; return whether a task of the code still goes on."""
+        await self.run_end_actions()
+        was_busy = not self.under_way.idle
+        await self.flush_local_work()
+
+        return was_busy and await self.under_way.goes_on(TURNS)
 
     def _read_result(self, step: Step[..., Any], value: Any) -> Any:
         try:
@@ -340,7 +407,7 @@ class Context(SDKContext):
 
         future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
-        return self._noted(step.name, future)
+        return self._noted(_unawaited("call", step.name), future)
 
     def wait(
         self,
@@ -363,7 +430,7 @@ class Context(SDKContext):
             if self.get_dependency(Engine).ends_plain_promises:
                 return self.promise(deadline)
 
-            return self.sleep(deadline)
+            return self._watched(self._timer(deadline))
         finally:
             asked_wait.reset(mark)
 
@@ -475,6 +542,10 @@ async def _with_its_end(ctx: Context, part: Awaitable[Any]) -> Any:
 def aside_id(workflow_id: str, until: int) -> str:
     """Return the id of the promise that `sleep_aside` waits for."""
     return join_id(workflow_id, f"until{until}")
+
+
+def _unawaited(method: str, step: str) -> str:
+    return f"the step {step} was started and never awaited: write await ctx.{method}({step}, ...)"
 
 
 def _kind_of(value: object) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
 
 _LONGEST_NAME: Final = 64
+_LONGEST_STEP_NAME: Final = 128
 
 
 @runtime_checkable
@@ -151,6 +152,10 @@ def step(  # noqa: PLR0913 - one policy, all of it named
         Misdefined: the function cannot be a step, or a value is out of range.
     """
     policy = policy_of("a step", tries=tries, never_retry=never_retry, timeout=timeout)
+    is_named = isinstance(name, str) and name.isprintable() and 0 < len(name.strip()) <= len(name) <= _LONGEST_STEP_NAME
+
+    if name is not None and not is_named:
+        raise Misdefined(f"`name` of a step is 1 to {_LONGEST_STEP_NAME} printable characters, not {str(name)[:40]!r}")
 
     def define(body: Callable[..., Any]) -> Step[..., Any]:
         check_body(body, Misdefined)

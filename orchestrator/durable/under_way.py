@@ -18,6 +18,8 @@ SWALLOWED: Final = (
     "in `finally`: write `except Exception`"
 )
 
+LATE: Final = "the workflow's code ended before a task that it had started: await each task, under `asyncio.gather` say"
+
 
 class UnderWay:
     """The steps and waits of one function call that are under way in this process, and whether one has suspended it."""
@@ -25,6 +27,8 @@ class UnderWay:
     def __init__(self) -> None:
         self._count = 0
         self._forbidden: str | None = None
+        self._has_ended = False
+        self._was_late = False
         self._when_idle: Callable[[], None] | None = None
         self._suspended_in: asyncio.Task[Any] | None = None
         self._caller = asyncio.current_task()
@@ -34,6 +38,17 @@ class UnderWay:
     def forbid(self, reason: str) -> None:
         """Let no step and no wait begin from now on."""
         self._forbidden = reason
+
+    def end(self) -> None:
+        """Let no other task of the code begin a step or a wait from now on."""
+        self._has_ended = True
+
+    async def goes_on(self, turns: int = 1) -> bool:
+        """Return whether another task of the code, which has ended, began a step or a wait in so many turns."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+        return self._was_late
 
     def add(self, task: asyncio.Future[Any]) -> None:
         """Count this step or wait until it is over."""
@@ -59,9 +74,15 @@ class UnderWay:
 
         Raises:
             Misused: it was given the signal that suspends it, and goes on; or none may be begun here.
+            CancelledError: the code has ended, and this is a task that it has not awaited.
         """
         if self._forbidden is not None:
             raise Misused(self._forbidden)
+
+        if self._has_ended and asyncio.current_task() is not self._caller:
+            self._was_late = True
+            # The workflow's own error says it. Nobody awaits the task, so an error of it would only be noise.
+            raise asyncio.CancelledError
 
         if self._suspended_in is not None and self._suspended_in is asyncio.current_task():
             raise Misused(SWALLOWED)

@@ -19,6 +19,7 @@ from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.body import Body
 from orchestrator.durable.context import Context
 from orchestrator.durable.group_steps import check_group
+from orchestrator.durable.under_way import LATE
 from orchestrator.engine import Engine
 from orchestrator.errors import (
     CANCELLED,
@@ -41,7 +42,7 @@ from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending
 from orchestrator.runs.start import Start
-from orchestrator.text.crashes import describe_crash, place_in, short_name
+from orchestrator.text.crashes import describe_crash, leaves_of, place_in, short_name
 from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
 
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 
 _LAST_VERSION: Final = 1000
+
+#: How many errors of a task group the workflow's own error names.
+_LEAVES_SHOWN: Final = 3
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -110,8 +114,9 @@ class Workflow[Request: BaseModel]:
     async def _ending(self, flow: Context, start: object) -> Ending:
         try:
             ending = await self._run(flow, start)
-            await flow.run_end_actions()
-            await flow.flush_local_work()
+
+            if await flow.finish() and ending.state == "succeeded":
+                ending = Ending.failed(LATE, unexpected=True)
 
             if ending.abandons:
                 await flow.await_nothing()
@@ -130,9 +135,11 @@ class Workflow[Request: BaseModel]:
     async def _run(self, flow: Context, start: object) -> Ending:
         try:
             result = await flow.interrupts.drive(Body(self.body(flow, self._request(flow, start)), flow.under_way))
-            flow.check_awaited()
+            await flow.check_finished()
+            ending = Ending.succeeded(result)
+            flow.check_slept()
 
-            return await self._after_cancel(flow, Ending.succeeded(result))
+            return await self._after_cancel(flow, ending)
 
         except WorkflowEnded as end:
             return await self._after_cancel(flow, Ending.raised(end))
@@ -203,7 +210,15 @@ class Workflow[Request: BaseModel]:
         if isinstance(error, CountersignError):
             return redact(f"{short_name(type(error))}: {error}")
 
-        return f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
+        raised = f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
+
+        if isinstance(error, BaseExceptionGroup):
+            # What a step raised, for one. Other exceptions have their lines in the log.
+            ours = [each for each in leaves_of(error) if isinstance(each, CountersignError)]
+            told = [str(each) if isinstance(each, WorkflowEnded) else self._described(each) for each in ours]
+            raised += f": {'; '.join(told[:_LEAVES_SHOWN])}" if told else ""
+
+        return raised
 
     def _place(self, error: BaseException) -> str:
         file = inspect.unwrap(self.body).__code__.co_filename

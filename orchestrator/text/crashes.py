@@ -156,3 +156,12 @@ def _code_of(error: BaseException) -> str:
             return str(code)[:40]
 
     return ""
+
+
+def leaves_of(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Yield the exceptions of a group, and those of the groups in it."""
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from leaves_of(each)
+        else:
+            yield each

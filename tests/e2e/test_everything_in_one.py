@@ -95,19 +95,26 @@ class Press:
 
         wait_until("the decision is recorded", pressed)
 
-    def run_of(self, issue: str) -> Any:
-        """Return the issue's run, once Databricks has it."""
+    def run_of(self, issue: str, task: str | None = None) -> Any:
+        """Return the run of the issue's sub-workflow, or of a job of its own, once Databricks has it."""
 
         def found() -> list[Any]:
-            return [run for run in self.jobs.runs() if run.parameters["issue"] == issue]
+            runs = [run for run in self.jobs.runs() if run.parameters["issue"] == issue]
+            return [run for run in runs if run.parameters.get("task") == task]
 
         wait_until("the job runs", lambda: bool(found()))
         (run,) = found()
         return run
 
     def price(self, issue: str) -> None:
-        token = self.run_of(issue).parameters["callback_url"].rpartition("/")[2]
-        assert self.ask("POST", "/callbacks", {"tea": 300}, token=token)["state"] == "settled"
+        self._report(self.run_of(issue), {"tea": 300})
+
+    def archive(self, issue: str) -> None:
+        self._report(self.run_of(issue, "archive"), "shelf 3")
+
+    def _report(self, run: Any, result: object) -> None:
+        token = run.parameters["callback_url"].rpartition("/")[2]
+        assert self.ask("POST", "/callbacks", result, token=token)["state"] == "settled"
 
     def deliver(self, issue: str) -> None:
         """Have the courier deliver, who was given a token and signs."""
@@ -202,6 +209,8 @@ def test_whatever_is_killed_it_is_printed_once_and_a_cancelled_one_is_undone(pre
 
     press.deliver("spring")
     press.crash("worker", "receiver")
+    press.archive("spring")
+    press.crash("receiver", "worker")
     spring = press.ended("/workflows/catalogue/spring")
     autumn = press.ended("/workflows/catalogue/autumn")
 
@@ -213,14 +222,15 @@ def test_whatever_is_killed_it_is_printed_once_and_a_cancelled_one_is_undone(pre
             "prices": {"tea": 300},
             "run_id": press.run_of("spring").run_id,
             "signed_for_by": "alan",
+            "archived": "shelf 3",
         },
     )
     assert autumn["state"] == "cancelled"
     assert press.ended(press.child_of("spring"))["state"] == "succeeded"
     assert press.ended(press.child_of("autumn"))["state"] == "cancelled"
 
-    # One run and one charge for each, and all that was done for the cancelled one undone, once.
-    assert press.jobs.runs_created() == 2
+    # One run of each job and one charge for each, and all that was done for the cancelled one undone, once.
+    assert press.jobs.runs_created() == 3
     assert press.run_of("autumn").result_state == "CANCELED"
     assert press.outside.effects("charge") == {"catalogue.spring": "2000", "catalogue.autumn": "2000"}
     assert press.outside.effects("reserve") == {"spring": "400", "autumn": "400"}

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import BaseModel
 from support.plant import pause, plant
 
-from orchestrator import Context, WorkflowFailed, group_step, open_callback, run_workflow, step, workflow
+from orchestrator import Context, WorkflowFailed, compensating, group_step, open_callback, run_workflow, step, workflow
 from orchestrator.durable import policy
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing import Trial
@@ -377,9 +378,279 @@ async def gives_a_step_two_policies(ctx: Context) -> Any:
     await ctx.run(step(step(charge)), "a")
 
 
+# -- more steps that are none, or are called wrongly ---------------------------
+
+
+class Shop:
+    """Functions that are not plain ones."""
+
+    async def bound(self, ctx: Context, cents: int) -> int:
+        return cents
+
+    async def __call__(self, ctx: Context, cents: int) -> int:
+        return cents
+
+
+def logged(body: Any) -> Any:
+    @functools.wraps(body)
+    async def inner(*args: Any, **kwargs: Any) -> Any:
+        return await body(*args, **kwargs)
+
+    return inner
+
+
+def hidden(body: Any) -> Any:
+    async def inner(*args: Any) -> Any:
+        return await body(*args)
+
+    return inner
+
+
+def forgetful(body: Any) -> Any:
+    @functools.wraps(body)
+    def inner(*args: Any) -> None:
+        body(*args).close()
+
+    return inner
+
+
+async def method_without_its_object(ctx: Context) -> Any:
+    await ctx.run(Shop.bound, 3)
+
+
+async def class_as_step(ctx: Context) -> Any:
+    await ctx.run(Shop, 3)
+
+
+async def partial_over_ctx(ctx: Context) -> Any:
+    await ctx.run(functools.partial(charge, ctx), "a")
+
+
+async def decorator_that_hides_ctx(ctx: Context) -> Any:
+    await ctx.run(hidden(charge), "a")
+
+
+async def decorator_that_awaits_nothing(ctx: Context) -> Any:
+    await ctx.run(forgetful(charge), "a")
+
+
+async def decorated_with_a_wrong_argument(ctx: Context) -> Any:
+    await ctx.run(logged(charge), "a", euros=1)
+
+
+async def ctx_as_a_keyword(ctx: Context) -> Any:
+    await ctx.run(charge, "a", ctx=ctx)
+
+
+async def none_as_step(ctx: Context) -> Any:
+    await ctx.run(None)
+
+
+async def list_as_step(ctx: Context) -> Any:
+    await ctx.run([charge])
+
+
+async def builtin_as_step(ctx: Context) -> Any:
+    await ctx.run(print, "a")
+
+
+async def library_function_as_step(ctx: Context) -> Any:
+    await ctx.run(asyncio.sleep, 1)
+
+
+async def step_without_a_name(ctx: Context) -> Any:
+    await ctx.run(step(name="")(charge), "a")
+
+
+async def step_named_by_a_number(ctx: Context) -> Any:
+    await ctx.run(step(name=5)(charge), "a")  # type: ignore[call-overload]
+
+
+async def step_with_two_lines_for_a_name(ctx: Context) -> Any:
+    await ctx.run(step(name="charge\nrefund")(charge), "a")
+
+
+async def step_with_no_dependency(ctx: Context) -> Any:
+    async def pays(ctx: Context) -> Any:
+        return ctx.get_dependency(Shop)
+
+    await ctx.run(pays)
+
+
+async def workflow_by_its_name(ctx: Context) -> Any:
+    await run_workflow(ctx, cast("Any", "other"), {})
+
+
+async def workflow_that_is_not_loaded(ctx: Context) -> Any:
+    await run_workflow(ctx, other, {})
+
+
+# -- more of what steps return and raise ---------------------------------------
+
+
+async def gives_infinity(ctx: Context) -> Any:
+    await ctx.run(gives([float("inf")]))
+
+
+async def gives_a_list_that_holds_itself(ctx: Context) -> Any:
+    endless: list[Any] = []
+    endless.append(endless)
+    await ctx.run(gives(endless))
+
+
+async def gives_a_generator(ctx: Context) -> Any:
+    await ctx.run(gives(number for number in [7]))
+
+
+async def gives_an_error(ctx: Context) -> Any:
+    await ctx.run(gives(ValueError("no")))
+
+
+async def gives_nothing_although_it_says_so(ctx: Context) -> Any:
+    async def count(ctx: Context) -> int:  # type: ignore[empty-body]
+        """Forget to return."""
+
+    await ctx.run(count)
+
+
+async def stops_an_iteration(ctx: Context) -> Any:
+    await ctx.run(raises(StopAsyncIteration()))
+
+
+async def raises_a_group(ctx: Context) -> Any:
+    await ctx.run(raises(BaseExceptionGroup("both", [KeyboardInterrupt(), ValueError()])))
+
+
+async def raises_what_cannot_be_read(ctx: Context) -> Any:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    await ctx.run(raises(Mute()))
+
+
+async def takes_too_long(ctx: Context) -> Any:
+    @step(tries=2, timeout=0.01)
+    async def dawdle(ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    await ctx.run(dawdle)
+
+
+async def stops_its_own_iteration(ctx: Context) -> Any:
+    raise StopAsyncIteration
+
+
+async def gives_back_its_ctx(ctx: Context) -> Any:
+    return ctx
+
+
+# -- more of what runs at once -------------------------------------------------
+
+
+async def a_task_group_beside_a_sleep(ctx: Context) -> Any:
+    async def breaks() -> None:
+        await ctx.run(raises(ValueError("no")))
+
+    async def dozes() -> None:
+        await ctx.sleep(timedelta(days=1))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(dozes())
+        group.create_task(breaks())
+
+
+async def a_gather_beside_a_sleep(ctx: Context) -> Any:
+    await asyncio.gather(ctx.sleep(timedelta(days=1)), ctx.run(raises(ValueError("no"))))
+
+
+async def never_awaits_a_sleep(ctx: Context) -> Any:
+    _ = ctx.sleep(timedelta(days=1))
+
+
+async def never_awaits_a_task(ctx: Context) -> Any:
+    async def charges() -> None:
+        await ctx.run(charge, "a")
+
+    kept = asyncio.create_task(charges())
+    assert not kept.done()
+
+
+async def never_awaits_a_task_that_has_begun(ctx: Context) -> Any:
+    async def charges() -> None:
+        for each in "abcdefgh":
+            await ctx.run(charge, each)
+
+    kept = asyncio.create_task(charges())
+    await ctx.run(charge, "a")
+    assert not kept.done()
+
+
+async def locks_itself_out(ctx: Context) -> Any:
+    turn = asyncio.Lock()
+
+    async with turn, turn:
+        await ctx.run(charge, "a")
+
+
+async def waits_for_a_step_with_wait_for(ctx: Context) -> Any:
+    async def waits(ctx: Context) -> None:
+        await asyncio.sleep(0.2)
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ctx.run(waits), 0.01)
+
+
+async def runs_a_loop_of_its_own(ctx: Context) -> Any:
+    code = charge(ctx, "a")
+
+    try:
+        asyncio.run(code)
+    finally:
+        code.close()
+
+
+# -- the ctx of another function -----------------------------------------------
+
+
+async def step_with_the_ctx_of_its_workflow(ctx: Context) -> Any:
+    async def pays(_: Context) -> Any:
+        return await ctx.run(charge, "a")
+
+    await ctx.run(pays)
+
+
+async def sleep_with_the_ctx_of_its_workflow(ctx: Context) -> Any:
+    async def dozes(_: Context) -> None:
+        await ctx.sleep(timedelta(days=1))
+
+    await ctx.run(dozes)
+
+
+async def step_that_awaits_a_wait_of_its_workflow(ctx: Context) -> Any:
+    bank = await open_callback(ctx, "bank")
+
+    async def waits(_: Context) -> Any:
+        return (await bank).kind
+
+    await ctx.run(waits)
+
+
+async def step_that_awaits_a_sleep_of_its_workflow(ctx: Context) -> Any:
+    nap = ctx.sleep(timedelta(days=1))
+
+    async def waits(_: Context) -> None:
+        await nap
+
+    await ctx.run(waits)
+
+
 FOREIGN = "the workflow's code awaits something that is neither a step nor a wait of ctx: do it in a step"
 SWALLOWED = "the workflow's code caught the signal that suspends it"
 CANCELLED = "the workflow's code caught or raised a CancelledError, as asyncio.timeout does"
+UNFINISHED = "the workflow's code ended before a task that it had started: await each task"
+ANOTHER_CTX = "this is the ctx of another step, or of the workflow around it: use the ctx that the function itself was"
+AWAITED_IN_A_STEP = "a step awaits a wait of its workflow: await it in the workflow's own code"
 HERE = " at test_authors_mistakes.py:"
 
 MISTAKES: list[tuple[Any, str]] = [
@@ -421,7 +692,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (limits_a_step_itself, CANCELLED),
     (raises_cancelled, CANCELLED),
     (never_awaits, "the step charge was started and never awaited: write await ctx.run(charge, ...)"),
-    (never_awaits_a_group_step, "the step look_up was started and never awaited"),
+    (never_awaits_a_group_step, "the step look_up was started and never awaited: write await ctx.call(look_up, ...)"),
     (catches_everything, SWALLOWED),
     (catches_everything_and_runs_a_step, SWALLOWED),
     (cleans_up_with_a_step, SWALLOWED),
@@ -442,6 +713,57 @@ MISTAKES: list[tuple[Any, str]] = [
     (closes_a_step, "a step raised GeneratorExit: fail" + HERE),
     (raises_in_many_lines, "a step raised Two\\nlines" + "!" * 90 + "...: fail" + HERE),
     (gives_a_step_two_policies, "charge is a step already: give it its policy in one @step"),
+    (method_without_its_object, "the step bound takes ctx, cents after ctx: missing a required argument: 'cents'"),
+    (class_as_step, "the step Shop must take ctx as its first parameter" + HERE),
+    (partial_over_ctx, "the step charge takes cents after ctx: too many positional arguments" + HERE),
+    (decorator_that_hides_ctx, "the step inner must take ctx as its first parameter" + HERE),
+    (decorator_that_awaits_nothing, "the step charge must be an async function; calling it gave no coroutine"),
+    (decorated_with_a_wrong_argument, "the step charge takes order, cents after ctx: got an unexpected keyword"),
+    (ctx_as_a_keyword, "the step charge takes order, cents after ctx: got an unexpected keyword argument 'ctx'"),
+    (none_as_step, "a step is an async function that takes ctx first, not an object of the type NoneType" + HERE),
+    (list_as_step, "a step is an async function that takes ctx first, not an object of the type list" + HERE),
+    (builtin_as_step, "the step print must be an async function: async def print(ctx)" + HERE),
+    (library_function_as_step, "a step raised TypeError: sleep at tasks.py:"),
+    (step_without_a_name, "`name` of a step is 1 to 128 printable characters, not ''"),
+    (step_named_by_a_number, "`name` of a step is 1 to 128 printable characters, not '5'"),
+    (step_with_two_lines_for_a_name, "`name` of a step is 1 to 128 printable characters, not 'charge\\nrefund'"),
+    (step_with_no_dependency, "no dependency gives Shop: write `@dependency` over"),
+    (workflow_by_its_name, "run_workflow needs a workflow, made with @workflow, not a str" + HERE),
+    (workflow_that_is_not_loaded, "the workflow other is not loaded: import it in its parent's module"),
+    (gives_infinity, "the result of measure[0] is infinite, which JSON cannot hold"),
+    (gives_a_list_that_holds_itself, "is nested too deeply: more than 64 levels"),
+    (gives_a_generator, "the result of measure is of the type generator"),
+    (gives_an_error, "the result of measure is of the type ValueError"),
+    (gives_nothing_although_it_says_so, "the result of count does not fit its annotation int"),
+    (stops_an_iteration, "a step raised StopAsyncIteration: fail" + HERE),
+    (raises_a_group, "a step raised BaseExceptionGroup: fail" + HERE),
+    (raises_what_cannot_be_read, "a step raised Mute: fail" + HERE),
+    (takes_too_long, "a step raised StepTimeout: dawdle at test_authors_mistakes.py in dawdle"),
+    (stops_its_own_iteration, "the workflow's code raised StopAsyncIteration" + HERE),
+    (gives_back_its_ctx, "result is of the type Context"),
+    (a_task_group_beside_a_sleep, "in a_task_group_beside_a_sleep: a step raised ValueError: fail" + HERE),
+    (a_gather_beside_a_sleep, "a step raised ValueError: fail" + HERE),
+    (never_awaits_a_sleep, "a sleep was started and never awaited: write await ctx.sleep(...)"),
+    (never_awaits_a_task, UNFINISHED),
+    (never_awaits_a_task_that_has_begun, UNFINISHED),
+    (locks_itself_out, FOREIGN),
+    (waits_for_a_step_with_wait_for, CANCELLED),
+    (runs_a_loop_of_its_own, "the workflow's code raised RuntimeError" + HERE),
+    (step_with_the_ctx_of_its_workflow, ANOTHER_CTX),
+    (sleep_with_the_ctx_of_its_workflow, ANOTHER_CTX),
+    (step_that_awaits_a_wait_of_its_workflow, AWAITED_IN_A_STEP),
+    (step_that_awaits_a_sleep_of_its_workflow, AWAITED_IN_A_STEP),
+]
+
+
+ON_EVERY_ENGINE = [
+    missing_argument,
+    sleeps,
+    catches_everything,
+    never_awaits,
+    a_task_group_beside_a_sleep,
+    never_awaits_a_task,
+    step_that_awaits_a_wait_of_its_workflow,
 ]
 
 
@@ -472,7 +794,7 @@ async def test_a_mistake_ends_its_workflow_with_a_text_that_names_it(
     assert "mistaken.a" in caplog.text
 
 
-@pytest.mark.parametrize("body", [missing_argument, sleeps, catches_everything, never_awaits])
+@pytest.mark.parametrize("body", ON_EVERY_ENGINE)
 async def test_so_it_does_on_every_engine(tmp_path: Path, engine_url: str, body: Any) -> None:
     async with plant(tmp_path, engine_url, flow(body)) as works:
         await works.start("a")
@@ -525,6 +847,72 @@ async def gives_texts_for_dates(ctx: Context) -> Any:
     return await ctx.run(gives({"at": timedelta(days=1), "names": {"a"}, "bytes": b"a"}))
 
 
+async def uses_other_callables(ctx: Context) -> Any:
+    bound, called = await ctx.run(Shop().bound, 3), await ctx.run(Shop(), 3)
+
+    return [
+        bound,
+        called,
+        await ctx.run(functools.partial(charge, cents=5), "a"),
+        await ctx.run(logged(charge), order="a"),
+    ]
+
+
+async def numbers(ctx: Context) -> set[int]:
+    return {1, 2}
+
+
+async def moment(ctx: Context) -> datetime:
+    return datetime(2026, 11, 26, tzinfo=UTC)
+
+
+async def raw(ctx: Context) -> bytes:
+    return b"\xff\x00"
+
+
+async def gets_what_it_annotates(ctx: Context) -> Any:
+    return [type(await ctx.run(each)).__name__ for each in (numbers, moment, raw)]
+
+
+async def sleeps_for_no_time(ctx: Context) -> Any:
+    await ctx.sleep(timedelta(0))
+    await ctx.sleep(timedelta(days=-1))
+
+
+async def awaits_a_step_twice(ctx: Context) -> Any:
+    charged = ctx.run(charge, "a")
+
+    return [await charged, await charged]
+
+
+async def first_of(*futures: Any) -> Any:
+    async def ended(future: Any) -> Any:
+        return await future
+
+    tasks = [asyncio.create_task(ended(each)) for each in futures]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    return next(each.result() for each in tasks if each in done)
+
+
+async def races_a_step_with_a_sleep(ctx: Context) -> Any:
+    return await first_of(ctx.run(charge, "a"), ctx.sleep(timedelta(days=1)))
+
+
+async def races_two_steps(ctx: Context) -> Any:
+    async def slow(ctx: Context) -> None:
+        await asyncio.sleep(0.1)
+
+    return await first_of(ctx.run(charge, "a"), ctx.run(slow))
+
+
+async def nests_steps(ctx: Context) -> Any:
+    async def pays(inner: Context) -> Any:
+        return await inner.run(charge, "a")
+
+    return await ctx.run(pays)
+
+
 @pytest.mark.parametrize(
     ("body", "result"),
     [
@@ -533,6 +921,13 @@ async def gives_texts_for_dates(ctx: Context) -> Any:
         (gathers_waits_with_their_errors, [None, "a 1"]),
         (uses_a_task_group, ["a 1", "a 1"]),
         (compensates, "refund 1"),
+        (uses_other_callables, [3, 3, "a 5", "a 1"]),
+        (gets_what_it_annotates, ["set", "datetime", "bytes"]),
+        (sleeps_for_no_time, None),
+        (awaits_a_step_twice, ["a 1", "a 1"]),
+        (races_a_step_with_a_sleep, "a 1"),
+        (races_two_steps, "a 1"),
+        (nests_steps, "a 1"),
         (gives_texts_for_dates, {"at": "P1D", "names": ["a"], "bytes": "YQ=="}),
     ],
 )
@@ -594,3 +989,60 @@ async def test_a_step_that_never_ends_is_ended_by_a_cancel_once_it_does(tmp_path
         await pause(0)
 
         assert (await works.ended("a"))[0] == "cancelled"
+
+
+async def sleeps_for_ages(ctx: Context) -> Any:
+    await ctx.sleep(timedelta.max)
+
+
+async def waits_for_ages(ctx: Context) -> Any:
+    return (await (await open_callback(ctx, "bank", deadline=timedelta.max))).kind
+
+
+async def never_ends(ctx: Context) -> Any:
+    async def stuck(ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    await ctx.run(stuck)
+
+
+@pytest.mark.parametrize("body", [sleeps_for_ages, waits_for_ages, never_ends])
+async def test_a_cancel_ends_what_would_last_for_ages(tmp_path: Path, body: Any) -> None:
+    async with plant(tmp_path, "memory://", flow(body)) as works:
+        await works.start("a")
+        await works.opened("mistaken.a:1")
+        await request_cancel(works.engine, "mistaken.a")
+
+        assert (await works.ended("a"))[0] == "cancelled"
+
+
+async def test_a_block_is_undone_too_if_its_code_raises_what_no_workflow_should(tmp_path: Path) -> None:
+    undone: list[str] = []
+
+    async def refund(ctx: Context, why: str) -> None:
+        undone.append(why)
+
+    async def cancels_a_task(ctx: Context) -> None:
+        kept = asyncio.create_task(asyncio.sleep(0))
+        kept.cancel()
+        await kept
+
+    for wrong in (cancels_a_task, raises_cancelled, interrupts_itself, interrupts_itself_in_a_group):
+
+        async def charges(ctx: Context, wrong: Any = wrong) -> None:
+            async with compensating(ctx) as undo:
+                await ctx.run(charge, "a")
+                undo.add(refund, wrong.__name__)
+                await wrong(ctx)
+
+        async with plant(tmp_path, "memory://", flow(charges)) as works:
+            await works.start("a")
+
+            assert (await works.ended("a"))[0] == "failed"
+
+    assert undone == [
+        "cancels_a_task",
+        "raises_cancelled",
+        "interrupts_itself",
+        "interrupts_itself_in_a_group",
+    ]

@@ -12,6 +12,7 @@ import ast
 import asyncio
 import tomllib
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from orchestrator.sdk_internals import (
     effects_of,
     forget_suspended,
     has_active_tasks,
+    id_of,
     is_workflow,
     keep_as_workflow,
     no_longer_awaited,
@@ -412,6 +414,23 @@ async def test_a_function_call_can_end_without_a_wait_that_is_settled_by_now() -
         assert await resonate.run("f.1", body).result() == "over"
 
     assert calls == ["f.1"]
+    await resonate.stop()
+
+
+async def test_a_function_need_not_wait_for_a_sleep_that_is_not_over() -> None:
+    async def body(ctx: Context) -> str:
+        nap = ctx.sleep(timedelta(days=1))
+        await asyncio.wait([task_of(nap)])
+        no_longer_awaited(ctx, id_of(nap))
+
+        return await nap.id() if id_of(nap) == await nap.id() else "another id"
+
+    resonate = Resonate(network=LocalConnection(), env={}, subscription_refresh_secs=0)
+    resonate.register(body, name="f")
+
+    with anyio.fail_after(PATIENCE):
+        assert await resonate.run("f.1", body).result() == "f.1:1"
+
     await resonate.stop()
 
 

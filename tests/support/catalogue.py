@@ -1,7 +1,8 @@
 """A workflow as an author writes it, with everything that one can have: a catalogue is printed and delivered.
 
 It has dependencies, steps with policies of their own, a step of another worker group, a sub-workflow that runs a
-Databricks job, a question to two people, a callback that a third party's webhook answers, and compensation.
+Databricks job, a job of its own, a question to two people, a callback that a third party's webhook answers, and
+compensation.
 
 The outside world is an SQLite file, so that a test can count what the steps of all processes have done to it.
 """
@@ -28,6 +29,7 @@ from orchestrator import (
     dependency,
     group_step,
     open_callback,
+    run_job,
     run_workflow,
     step,
     workflow,
@@ -43,7 +45,7 @@ CREATE TABLE IF NOT EXISTS calls(kind TEXT, key TEXT);
 
 
 class Catalogue(BaseModel):
-    """What is printed, with the prices that a job works out, and who must agree."""
+    """What is printed, with the prices that a job works out, and who must agree. Another job archives it."""
 
     issue: str
     copies: int
@@ -124,12 +126,17 @@ async def catalogue(ctx: Context, request: Catalogue) -> dict[str, Any]:
         if not delivered.succeeded:
             raise WorkflowFailed(f"it was not delivered: {delivered.message or delivered.kind}")
 
+        archived = await run_job(
+            ctx, "archive", request.job_id, parameters={"issue": request.issue, "task": "archive"}, watch_interval=1
+        )
+
     return {
         "sheets": sheets,
         "editors": [answer.person for answer in asked.answers],
         "prices": priced["result"],
         "run_id": priced["run_id"],
         "signed_for_by": delivered.value["parcel"]["signed_for_by"],
+        "archived": archived.result,
     }
 
 

@@ -12,6 +12,7 @@ from orchestrator.errors import UnknownPromise, WorkflowCancelled, WorkflowExpir
 from orchestrator.failures import error_of
 from orchestrator.runs.call_graph import name_of, walk
 from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.changed_code import held_up
 from orchestrator.runs.children import child_of
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import view_root
@@ -165,6 +166,11 @@ class Run:
 
     async def describe(self) -> str:
         """Return what the run waits for, as the middle of a sentence."""
+        changed = await self._held_up()
+
+        if changed is not None:
+            return f"its code was changed: {changed}"
+
         unsettled = await self._unsettled()
         parents = {record.tags.get("resonate:parent") for record in unsettled}
         found = [
@@ -178,6 +184,16 @@ class Run:
             )
 
         return "; ".join(found)
+
+    async def _held_up(self) -> str | None:
+        steps = await self.steps()
+
+        async def act(engine: Engine) -> TryRecord | None:
+            return await held_up(engine, self.root_id, steps)
+
+        held = await self._world.do(act)
+
+        return None if held is None else held.error
 
     async def _open(self, record: PromiseRecord) -> str:
         child = await self._child(record)

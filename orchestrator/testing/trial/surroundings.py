@@ -18,6 +18,7 @@ from orchestrator.durable.dependencies import Dependency, dependency
 from orchestrator.errors import StepRefused
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.definition import Workflow
+from orchestrator.runs.loading import with_subworkflows
 from orchestrator.testing.trial.jobs import TrialJobs
 from orchestrator.testing.trial.mail import Postbox
 
@@ -59,7 +60,7 @@ class NoNetwork:
 
 
 class Surroundings:
-    """Everything outside of the process. Workflows are by name, the given ones and those that their modules name."""
+    """Everything outside of the process, and the workflows by name: the given ones and what else their modules name."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Surroundings:
         name: str,
         clock: Callable[[], float],
     ) -> None:
-        self.workflows = _all_of(tuple(workflows))
+        self.deploy(workflows)
         self.objects, self.factories = _split(dependencies)
         self.settings = Settings(
             engine=EngineAddress(kind="memory", url=Secret("memory://"), path=None, display="memory://"),
@@ -83,6 +84,10 @@ class Surroundings:
         self.postbox = Postbox()
         self.jobs = TrialJobs(clock)
         self._clock = clock
+
+    def deploy(self, workflows: Iterable[Workflow[Any]]) -> None:
+        """Let the lives of the process that begin from now on have these workflows, and no others."""
+        self.workflows = _all_of(tuple(workflows))
 
     def databricks(self) -> Databricks:
         """Return the port to the Jobs API, for one life of the process."""
@@ -105,19 +110,23 @@ def _all_of(given: tuple[Workflow[Any], ...]) -> dict[str, Workflow[Any]]:
     if not given:
         raise TypeError("a trial needs at least one workflow: Trial(my_workflow)")
 
-    found: dict[str, Workflow[Any]] = {}
+    found: dict[tuple[str, int], Workflow[Any]] = {}
 
     for one in given:
-        if found.setdefault(one.name, one) is not one:
-            raise ValueError(f"two workflows have the same name: {one.name}")
+        if found.setdefault((one.name, one.version), one) is not one:
+            which = one.name if one.version == 1 else f"{one.name}, version {one.version}"
+            raise ValueError(f"two workflows have the same name: {which}")
 
-    # As in production, where a module is loaded as a whole: a workflow may run another one.
+    chosen = {one.name for one in given}
+
+    # As in production, where a module is loaded as a whole: a workflow may run another one. The versions of the given
+    # ones are up to the test.
     for one in given:
         for value in getattr(one.body, "__globals__", {}).values():
-            if isinstance(value, Workflow):
-                found.setdefault(value.name, value)
+            if isinstance(value, Workflow) and value.name not in chosen:
+                found.setdefault((value.name, value.version), value)
 
-    return found
+    return {one.name: one for one in with_subworkflows(found.values())}
 
 
 def _split(

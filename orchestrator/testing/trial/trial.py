@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel
 
-from orchestrator.runs.definition import Workflow
 from orchestrator.runs.root_ids import is_workflow_id, root_id_of
 from orchestrator.runs.roots import start_root
 from orchestrator.testing.trial.hand_clock import HandClock
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orchestrator.engine import Engine
+    from orchestrator.runs.definition import Workflow
     from orchestrator.runs.roots import RootView
     from orchestrator.testing.trial.jobs import TrialJobs
     from orchestrator.testing.trial.mail import Mail
@@ -49,7 +49,8 @@ class Trial:
     With `crash_everywhere` the process dies once before and once after every recorded change, and is recovered. The
     result must be the same; a step may be done again. Use it in a test of its own: each effect must be idempotent.
 
-    The workflows that the modules of these workflows name can be started, too.
+    The other workflows that the modules of these workflows name can be started, too. Of one workflow the trial has the
+    versions that are given.
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class Trial:
     ) -> Run:
         """Start a workflow, by its definition or its name, and return the run once it waits or has ended.
 
-        Without an id it gets one. The same id with the same input is the same run, as in the workflow API.
+        Without an id it gets one. The same id with the same input is the same run, as in the workflow API. Of several
+        versions a name starts the highest, and a definition starts itself.
 
         Raises:
             LookupError: the trial has no workflow of that name.
@@ -126,6 +128,7 @@ class Trial:
                 text=text,
                 group=chosen.group,
                 timeout=chosen.timeout,
+                version=chosen.version,
             )
 
         view = await self._world.do(act)
@@ -157,14 +160,28 @@ class Trial:
         """Let the process die and start it again. Everything in memory is lost, and what is recorded is not."""
         await self._world.crash()
 
+    async def deploy(self, *workflows: Workflow[Any]) -> None:
+        """Let the process die and start it again with these workflows in place of those it had, as a deploy does.
+
+        Runs that are open go on under the new code: see the versions of `@workflow`. A run whose record does not fit it
+        keeps the state `running`, and `result` says what differs.
+        """
+        self._surroundings.deploy(workflows)
+        await self.crash()
+
     def _named(self, workflow: Workflow[Any] | str) -> Workflow[Any]:
         name = workflow if isinstance(workflow, str) else workflow.name
         known = self._surroundings.workflows
+        newest = known.get(name)
+        versions = () if newest is None else (newest, *newest.earlier)
 
-        if name not in known or (isinstance(workflow, Workflow) and known[name] is not workflow):
-            raise LookupError(f"the trial has no workflow {name!r}; it has: {', '.join(sorted(known))}")
+        for one in versions:
+            if isinstance(workflow, str) or one.body is workflow.body:
+                return one
 
-        return known[name]
+        which = repr(name) if newest is None else f"{name!r} with this definition"
+
+        raise LookupError(f"the trial has no workflow {which}; it has: {', '.join(sorted(known))}")
 
 
 def _input_of(workflow: Workflow[Any], request: BaseModel | Mapping[str, Any]) -> str:

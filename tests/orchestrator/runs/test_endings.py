@@ -262,3 +262,14 @@ async def test_a_callback_s_body_read_as_a_number_is_not_shown(
 
 async def open_outcome(ctx: Context) -> Any:
     return await (await open_callback(ctx, "job"))
+
+
+async def test_what_our_own_errors_in_a_group_say_is_in_the_workflow_s_error(tmp_path: Path) -> None:
+    def fail() -> object:
+        raise ExceptionGroup(BODY, [ValueError(BODY), ExceptionGroup(BODY, [WorkflowFailed("the card was refused")])])
+
+    state, error = await ended(tmp_path, ending(fail))
+
+    assert state == "failed"
+    assert error["message"].startswith("the workflow's code raised ExceptionGroup at test_endings.py:")
+    assert error["message"].endswith(" in fail: the card was refused")

@@ -64,6 +64,7 @@ async def test_it_is_printed_and_delivered(outside: Outside, everywhere: bool) -
         await approve(run)
         await price(run)
         await (await run.waiting("delivery")).succeed({"parcel": {"signed_for_by": "alan"}})
+        await (await run.waiting("archive-1")).succeed("shelf 3")
         result = await run.result()
 
     assert result == {
@@ -72,10 +73,29 @@ async def test_it_is_printed_and_delivered(outside: Outside, everywhere: bool) -
         "prices": {"tea": 300},
         "run_id": trial.jobs.runs[0].run_id,
         "signed_for_by": "alan",
+        "archived": "shelf 3",
     }
-    assert len(trial.jobs.runs) == len(outside.effects("charge")) == len(outside.effects("reserve")) == 1
+    assert [job.parameters.get("task") for job in trial.jobs.runs] == [None, "archive"]
+    assert len(outside.effects("charge")) == len(outside.effects("reserve")) == 1
     assert outside.effects("refund") == outside.effects("release") == {}
     assert {mail.to for mail in trial.mail} == set(EDITORS)
+
+
+@BOTH
+async def test_when_its_own_job_dies_everything_is_undone(outside: Outside, everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(catalogue, dependencies=[outside], crash_everywhere=everywhere) as trial:
+        run = await asked(trial)
+        await approve(run)
+        await price(run)
+        await (await run.waiting("delivery")).succeed({"parcel": {"signed_for_by": "alan"}})
+        trial.jobs.die(trial.jobs.runs[-1].run_id)
+        await trial.advance(timedelta(seconds=3))
+
+        with pytest.raises(WorkflowFailed) as raised:
+            await run.result()
+
+    assert raised.value.error["outcome"] == "died"
+    assert undone(outside)
 
 
 @BOTH
