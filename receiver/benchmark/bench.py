@@ -210,7 +210,7 @@ class Bench:
             url = databases.fresh()
             databases.apply(url, lists_sql())
 
-            with self._ours(url, server=databases.pid) as ours:
+            with self._ours(url, server=databases.pid, encrypted=True) as ours:
                 measure_lists(self.results, ON_POSTGRES, ours, count)
 
     def _memory_and_restart(self) -> None:

@@ -73,7 +73,7 @@ QUICK: Final = Plan(
     postgres=200,
     lists=1000,
 )
-FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_once=(5000,), memory=10_000, lists=100_000)
+FULL: Final = Plan(sizes=(200, 1000, 5000, 10_000), raw_once=(5000,), memory=10_000, lists=10_000)
 
 
 def chosen(arguments: Sequence[str] | None, prog: str) -> Chosen:
@@ -99,7 +99,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument("--quick", action="store_true", help="about a minute, 2 with Restate; too short for figures")
     how_much.add_argument(
-        "--full", action="store_true", help="also 10 000 workflows, and lists of 100 000; half an hour"
+        "--full", action="store_true", help="also 10 000 workflows; about 10 minutes, 17 with Restate"
     )
     how_much.add_argument("--size", type=_positive, metavar="N", help="measure everything once, with N workflows")
     parser.add_argument("--with-restate", action="store_true", help="fetch Restate by npm and pip, and compare with it")
