@@ -18,7 +18,7 @@ from orchestrator.text.times import to_the_minute, utc
 if TYPE_CHECKING:
     from orchestrator.callbacks.question import Question
 
-_TEMPLATE: Final = templates_in(Path(__file__).parent / "templates").get_template("question.html")
+_TEMPLATES: Final = templates_in(Path(__file__).parent / "templates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Letter:
             to=self.to,
             subject=about,
             text=self._text(),
-            html=_TEMPLATE.render(
+            html=_TEMPLATES.get_template("question.html").render(
                 letter=self, until=to_the_minute(utc(self.until)), reason_rule=reason_rule(self.question)
             ),
             follows=f"{self.link} 0" if self.reminder else None,

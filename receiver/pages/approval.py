@@ -34,8 +34,6 @@ _MAX_PERSON: Final = 320
 _NEAR: Final = 36
 _AROUND: Final = 4
 
-_APPROVAL: Final = TEMPLATES.get_template("approval.html")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
@@ -96,7 +94,7 @@ class ApprovalView:
         question = self.asked.question
 
         return page(
-            _APPROVAL.render,
+            TEMPLATES.get_template("approval.html").render,
             status,
             organisation=self.organisation,
             question=question,

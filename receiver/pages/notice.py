@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-_NOTICE: Final = TEMPLATES.get_template("notice.html")
 
 #: The pages without a question: for each status a headline and a sentence or two.
 NOTICES: Final[Mapping[int, tuple[str, str]]] = {
@@ -70,4 +69,10 @@ class Notice(Exception):
         title, text = NOTICES[self.status]
         notice = {"title": title, "text": self.text or text, "back": self.back, "again": self.again or {}}
 
-        return page(_NOTICE.render, self.status, self.headers, organisation=organisation, notice=notice)
+        return page(
+            TEMPLATES.get_template("notice.html").render,
+            self.status,
+            self.headers,
+            organisation=organisation,
+            notice=notice,
+        )

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _KEPT_HEADERS: Final = frozenset({"allow", "connection", "retry-after", "vary", "www-authenticate"})
 _LOOKING: Final = frozenset({"GET", "HEAD"})
 _MACHINES: Final = (PATHS["machine"], "/webhooks")
-_TEMPLATE: Final = TEMPLATES.get_template("refusal.html")
 
 #: What a browser shows instead of a text that is written for programs.
 _TEXTS: Final = {
@@ -70,7 +69,7 @@ class Refusals:
         }
         shown = {"organisation": self._organisation, "console": self._console, "refusal": refusal}
 
-        return page(_TEMPLATE.render, response.status_code, _kept(response), **shown)
+        return page(TEMPLATES.get_template("refusal.html").render, response.status_code, _kept(response), **shown)
 
 
 def is_below(scope: Scope, path: str) -> bool:

@@ -39,7 +39,6 @@ _MAX_DEPTH: Final = 4
 _SCALE: Final = 1000
 _SLIVER: Final = 6.0
 _STATES: Final = frozenset({"running", "succeeded", "failed", "expired", "cancelled"})
-_TEMPLATE: Final = TEMPLATES.get_template("timeline.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +165,9 @@ def render(  # noqa: PLR0913 - each with a default that is right outside the con
         "zone": moments.zone,
         "waits": any(step.kind != "step" for step in steps),
     }
-    return _TEMPLATE.render(page=page, nonce=nonce, organisation=organisation, frame=frame, refresh=refresh)
+    return TEMPLATES.get_template("timeline.html").render(
+        page=page, nonce=nonce, organisation=organisation, frame=frame, refresh=refresh
+    )
 
 
 def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime, moments: Moments) -> dict[str, object]:

@@ -54,7 +54,8 @@ type _Text = Annotated[str, Field(min_length=1)]
 class _Table(BaseModel):
     """One `[sources.NAME]`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # Built when a file is read: most receivers have none, and it takes a while.
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     scheme: Kind
     secrets: Annotated[list[str], Field(min_length=1, max_length=_MOST_SECRETS)]

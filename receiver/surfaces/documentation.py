@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 _PATH: Final = "/docs"
-_TEMPLATE: Final = TEMPLATES.get_template("docs.html")
 
 #: What the package has that the page needs, by the type that the browser gets it as.
 _ASSETS: Final = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
@@ -41,7 +40,7 @@ class Documentation:
     async def show(self, _: Request) -> Response:
         """Return the page."""
         nonce = secrets.token_urlsafe(16)
-        html = _TEMPLATE.render(nonce=nonce, organisation=self._organisation)
+        html = TEMPLATES.get_template("docs.html").render(nonce=nonce, organisation=self._organisation)
 
         return HTMLResponse(html, headers={**page_headers(nonce), "Content-Security-Policy": _policy(nonce)})
 
