@@ -32,7 +32,7 @@ for package in (orchestrator, receiver):
 """
 
 #: The modules of the benchmark that need what it compares with.
-BENCHMARK = ("bench", "databases", "measuring", "restate_subject", "servers", "soak", "subjects")
+BENCHMARK = ("bench", "databases", "lists", "measuring", "restate_subject", "servers", "soak", "subjects")
 
 #: The modules that need an extra: those, and those for Postgres.
 EXTRAS = {

@@ -366,7 +366,7 @@ async def test_a_step_that_is_not_stored_is_done_again_in_each_replay_and_takes_
     async def flow(ctx: Context, request: Nothing) -> Any:
         assert await ctx.run(prices) is object
         found = await ctx.run(total)
-        await ctx.sleep(timedelta(milliseconds=20))
+        await ctx.sleep(timedelta(seconds=1))
         return found
 
     async with plant(tmp_path, engine_url, flow) as works:
