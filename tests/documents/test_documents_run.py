@@ -65,9 +65,9 @@ NOT_RUN: Final[dict[str, dict[str, str]]] = {
         "scripts/test": OURSELVES,
         "scripts/bench": OURSELVES,
         "scripts/bench --quick": MEASURES,
-        "scripts/bench --full --with-restate": MEASURES,
+        "scripts/bench --with-restate": MEASURES,
         "scripts/bench soak --picture scripts/soak.svg": MEASURES,
-        "scripts/bench --full --with-restate --json results.json --picture scripts/bench.svg "
+        "scripts/bench --with-restate --json results.json --picture scripts/bench.svg "
         "--readme scripts/README.md": MEASURES,
     },
 }
