@@ -98,9 +98,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument("--quick", action="store_true", help="about a minute, 2 with Restate; too short for figures")
-    how_much.add_argument(
-        "--full", action="store_true", help="also 10 000 workflows; about 9 minutes, 15 with Restate"
-    )
+    how_much.add_argument("--full", action="store_true", help="also 10 000 workflows; about 9 minutes, 15 with Restate")
     how_much.add_argument("--size", type=_positive, metavar="N", help="measure everything once, with N workflows")
     parser.add_argument("--with-restate", action="store_true", help="fetch Restate by npm and pip, and compare with it")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the first text block of this document")
