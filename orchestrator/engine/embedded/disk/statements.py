@@ -60,8 +60,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 def insert_roots(db: sqlite3.Connection, roots: Sequence[RootRow]) -> None:
     """Add these workflows to those that are listed, or replace them there."""
     if roots:
-        sql = f"INSERT OR REPLACE INTO roots VALUES {_placeholders(len(roots), 4)}"  # noqa: S608 - placeholders only
-        db.execute(sql, list(chain.from_iterable(roots)))
+        some = _padded(roots)
+        sql = f"INSERT OR REPLACE INTO roots VALUES {_placeholders(len(some), 4)}"  # noqa: S608 - placeholders only
+        db.execute(sql, list(chain.from_iterable(some)))
 
 
 def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
@@ -72,15 +73,15 @@ def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
 
 def _delete(db: sqlite3.Connection, table: str, origins: list[str]) -> None:
     for start in range(0, len(origins), ROWS_PER_STATEMENT):
-        some = origins[start : start + ROWS_PER_STATEMENT]
+        some = _padded(origins[start : start + ROWS_PER_STATEMENT])
         db.execute(f"DELETE FROM {table} WHERE origin IN ({','.join('?' * len(some))})", some)  # noqa: S608 - our names
 
 
 def _replace(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
     for start in range(0, len(snapshots), ROWS_PER_STATEMENT):
         some = snapshots[start : start + ROWS_PER_STATEMENT]
-        running = [it for it in some if it.finished_at is None]
-        finished = [it for it in some if it.finished_at is not None]
+        running = _padded([it for it in some if it.finished_at is None])
+        finished = _padded([it for it in some if it.finished_at is not None])
 
         if running:
             sql = f"INSERT OR REPLACE INTO lineages VALUES {_placeholders(len(running), 3)}"  # noqa: S608 - as above
@@ -93,6 +94,19 @@ def _replace(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
             db.execute(sql, [value for row in fields for value in row])
             _delete(db, "lineages", [it.origin for it in finished])
             insert_roots(db, [it.root for it in finished if it.root is not None])
+
+
+def _padded[T](some: Sequence[T]) -> list[T]:
+    """Return what is to be replaced or deleted, the last of it again until there are as many as a power of two.
+
+    SQLite keeps each statement together with what was last bound to it, so there must not be one for every number.
+    """
+    if not some:
+        return []
+
+    missing = (1 << (len(some) - 1).bit_length()) - len(some)
+
+    return [*some, *[some[-1]] * missing]
 
 
 def _placeholders(rows: int, columns: int) -> str:
