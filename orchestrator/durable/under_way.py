@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import Misused
@@ -31,7 +32,8 @@ class UnderWay:
         self._was_late = False
         self._when_idle: Callable[[], None] | None = None
         self._suspended_in: asyncio.Task[Any] | None = None
-        self._caller = asyncio.current_task()
+        # The task's context refers to this.
+        self._caller = weakref.ref(caller) if (caller := asyncio.current_task()) is not None else lambda: None
         self._held: list[asyncio.Future[None]] = []
         self._release: asyncio.Handle | None = None
 
@@ -79,7 +81,7 @@ class UnderWay:
         if self._forbidden is not None:
             raise Misused(self._forbidden)
 
-        if self._has_ended and asyncio.current_task() is not self._caller:
+        if self._has_ended and asyncio.current_task() is not self._caller():
             self._was_late = True
             # The workflow's own error says it. Nobody awaits the task, so an error of it would only be noise.
             raise asyncio.CancelledError
@@ -93,7 +95,7 @@ class UnderWay:
         Under `asyncio.gather` say, what is known comes first: the signal of one wait is held until all others are over
         and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
         """
-        if asyncio.current_task() is not self._caller:
+        if asyncio.current_task() is not self._caller():
             await self.nothing_else()
 
         self.suspended()
