@@ -18,7 +18,8 @@ from orchestrator.text.times import to_the_minute, utc
 if TYPE_CHECKING:
     from orchestrator.callbacks.question import Question
 
-_TEMPLATES: Final = templates_in(Path(__file__).parent / "templates")
+# Read here and not on first use: a trial opens no file.
+_TEMPLATE: Final = templates_in(Path(__file__).parent / "templates").get_template("question.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Letter:
             to=self.to,
             subject=about,
             text=self._text(),
-            html=_TEMPLATES.get_template("question.html").render(
+            html=_TEMPLATE.render(
                 letter=self, until=to_the_minute(utc(self.until)), reason_rule=reason_rule(self.question)
             ),
             follows=f"{self.link} 0" if self.reminder else None,

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 
 
 def templates_in(folder: Path) -> Environment:
-    """Return the templates of this folder. Each is read from the disk once, on first use.
-
-    Compiling them takes a tenth of a second in all, so do not get them while modules are imported: a start is quick.
-    """
+    """Return the templates of this folder. Each is read from the disk once, on first use, and takes long to compile."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
