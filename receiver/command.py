@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         if error.errno == errno.ENOSPC:
-            print(f"countersign {name}: there is no space left for the output", file=sys.stderr)
+            print(f"countersign {name}: there is no space left for {error.filename or 'the output'}", file=sys.stderr)
 
         return 1
 
