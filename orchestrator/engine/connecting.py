@@ -254,7 +254,7 @@ def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
         return True
 
     try:
-        payload = base64.b64decode(param.data or "", validate=True)
+        payload = base64.b64decode(param.data, validate=True)
 
         if cipher is not None:
             return cipher.knows(payload)
