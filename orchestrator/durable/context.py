@@ -282,13 +282,18 @@ class Context(SDKContext):
                 f"this is the ctx of another run, {self.info.origin_id}: use the ctx that the workflow itself was given"
             )
 
-        if _calling.get() not in {None, self.under_way}:
+        if self._is_of_another_call:
             raise Misused(_ANOTHER_CALL)
 
         self.under_way.check()
 
+    @property
+    def _is_of_another_call(self) -> bool:
+        """Whether the code that runs here belongs to another function call than this context."""
+        return _calling.get() not in {None, self.under_way}
+
     async def _suspending(self) -> None:
-        if _calling.get() not in {None, self.under_way}:
+        if self._is_of_another_call:
             # The wait would be held until the step is over, and the step until the wait is.
             raise Misused(_AWAITED_ELSEWHERE)
 
