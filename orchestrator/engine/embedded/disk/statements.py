@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.embedded.disk.root_rows import RootRow
     from orchestrator.engine.embedded.disk.writes import Row, Snapshot, Writes
 
+#: A power of two.
 ROWS_PER_STATEMENT: Final = 64
 
 
@@ -30,8 +31,8 @@ def write(db: sqlite3.Connection, writes: Writes) -> None:
         return
 
     with transaction(db):
-        for start in range(0, len(writes.rows), ROWS_PER_STATEMENT):
-            _insert_rows(db, writes.rows[start : start + ROWS_PER_STATEMENT])
+        for some in _parts(writes.rows):
+            _insert_rows(db, some)
 
         _delete(db, "lineages", writes.gone)
         _delete(db, "finished", writes.gone)
@@ -58,55 +59,55 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def insert_roots(db: sqlite3.Connection, roots: Sequence[RootRow]) -> None:
-    """Add these workflows to those that are listed, or replace them there."""
-    if roots:
-        some = _padded(roots)
+    """Add these workflows to those that are listed, or replace them there. Call it in a transaction."""
+    for some in _parts(roots):
         sql = f"INSERT OR REPLACE INTO roots VALUES {_placeholders(len(some), 4)}"  # noqa: S608 - placeholders only
         db.execute(sql, list(chain.from_iterable(some)))
 
 
-def _insert_rows(db: sqlite3.Connection, rows: list[Row]) -> None:
+def _insert_rows(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     if rows:
         sql = f"INSERT INTO journal VALUES {_placeholders(len(rows), 4)}"  # noqa: S608 - placeholders only
         db.execute(sql, list(chain.from_iterable(rows)))
 
 
-def _delete(db: sqlite3.Connection, table: str, origins: list[str]) -> None:
-    for start in range(0, len(origins), ROWS_PER_STATEMENT):
-        some = _padded(origins[start : start + ROWS_PER_STATEMENT])
+def _delete(db: sqlite3.Connection, table: str, origins: Sequence[str]) -> None:
+    for some in _parts(origins):
         db.execute(f"DELETE FROM {table} WHERE origin IN ({','.join('?' * len(some))})", some)  # noqa: S608 - our names
 
 
-def _replace(db: sqlite3.Connection, snapshots: list[Snapshot]) -> None:
-    for start in range(0, len(snapshots), ROWS_PER_STATEMENT):
-        some = snapshots[start : start + ROWS_PER_STATEMENT]
-        running = _padded([it for it in some if it.finished_at is None])
-        finished = _padded([it for it in some if it.finished_at is not None])
+def _replace(db: sqlite3.Connection, snapshots: Sequence[Snapshot]) -> None:
+    running = [it for it in snapshots if it.finished_at is None]
+    finished = [it for it in snapshots if it.finished_at is not None]
 
-        if running:
-            sql = f"INSERT OR REPLACE INTO lineages VALUES {_placeholders(len(running), 3)}"  # noqa: S608 - as above
-            db.execute(sql, [value for it in running for value in (it.origin, it.seq, it.state)])
-            _delete(db, "finished", [it.origin for it in running])
+    for some in _parts(running):
+        sql = f"INSERT OR REPLACE INTO lineages VALUES {_placeholders(len(some), 3)}"  # noqa: S608 - as above
+        db.execute(sql, [value for it in some for value in (it.origin, it.seq, it.state)])
 
-        if finished:
-            sql = f"INSERT OR REPLACE INTO finished VALUES {_placeholders(len(finished), 5)}"  # noqa: S608 - as above
-            fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in finished]
-            db.execute(sql, [value for row in fields for value in row])
-            _delete(db, "lineages", [it.origin for it in finished])
-            insert_roots(db, [it.root for it in finished if it.root is not None])
+    _delete(db, "finished", [it.origin for it in running])
+
+    for some in _parts(finished):
+        sql = f"INSERT OR REPLACE INTO finished VALUES {_placeholders(len(some), 5)}"  # noqa: S608 - as above
+        fields = [(it.origin, it.seq, it.transient, it.finished_at, it.state) for it in some]
+        db.execute(sql, [value for row in fields for value in row])
+
+    _delete(db, "lineages", [it.origin for it in finished])
+    insert_roots(db, [it.root for it in finished if it.root is not None])
 
 
-def _padded[T](some: Sequence[T]) -> list[T]:
-    """Return what is to be replaced or deleted, the last of it again until there are as many as a power of two.
+def _parts[T](items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the items in parts of 64, 32, 16 ... 1.
 
     SQLite keeps each statement together with what was last bound to it, so there must not be one for every number.
     """
-    if not some:
-        return []
+    size, start = ROWS_PER_STATEMENT, 0
 
-    missing = (1 << (len(some) - 1).bit_length()) - len(some)
+    while left := len(items) - start:
+        while size > left:
+            size //= 2
 
-    return [*some, *[some[-1]] * missing]
+        yield items[start : start + size]
+        start += size
 
 
 def _placeholders(rows: int, columns: int) -> str:
