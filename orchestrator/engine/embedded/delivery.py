@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from resonate.connections.local import OutgoingMessage
 
@@ -35,7 +37,9 @@ class MessageDelivery:
     """Gives messages to receivers. Without a receiver a message is lost, but the tasks it announced are remembered."""
 
     def __init__(self) -> None:
-        self._receivers: list[Callable[[str], None]] = []
+        #: Each with the context variables it runs with. The code of a workflow starts from them, so they must not be
+        #: those of whoever caused the message, which may be another workflow in the middle of a step.
+        self._receivers: list[tuple[Callable[[str], None], Context]] = []
         #: Tasks whose announcement no receiver got.
         self._missed: dict[str, None] = {}
         self._releases: dict[str, tuple[int, int]] = {}
@@ -43,8 +47,8 @@ class MessageDelivery:
         self._times: list[tuple[int, str]] = []
 
     def add_receiver(self, receiver: Callable[[str], None]) -> None:
-        """Give every later message to this receiver too."""
-        self._receivers.append(receiver)
+        """Give every later message to this receiver too, with the context variables that are set now."""
+        self._receivers.append((receiver, copy_context()))
 
     def remove_receivers(self) -> None:
         """Deliver no more messages."""
@@ -133,8 +137,8 @@ class MessageDelivery:
         text = _encoder.encode(message.message).decode()
         loop = asyncio.get_running_loop()
 
-        for receiver in self._receivers:
-            loop.call_soon(receiver, text)
+        for receiver, context in self._receivers:
+            loop.call_soon(receiver, text, context=context)
 
 
 def _announced(message: OutgoingMessage) -> str | None:

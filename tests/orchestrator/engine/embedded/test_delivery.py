@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import ContextVar
 from pathlib import Path
 
+import pytest
 from support.embedded import NOW, TARGET, Inbox, Time, ask, calm, create, engine, resolve, state_of
 
 from orchestrator.engine.embedded.connection import EmbeddedConnection
@@ -30,6 +34,35 @@ async def test_every_receiver_gets_every_message(either: Path | None) -> None:
 
         assert [message["kind"] for message in one.messages] == ["execute", "unblock"]
         assert one.messages == other.messages
+
+
+def at_once(work: Callable[..., None], *args: object) -> Future[None]:
+    """Submit work to a thread that is over before its caller goes on, as happens on a busy machine."""
+    over: Future[None] = Future()
+    over.set_result(work(*args))
+
+    return over
+
+
+async def test_a_receiver_gets_nothing_of_the_context_of_whoever_caused_the_message(
+    either: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = ContextVar("variable", default="its own")
+    seen: list[str] = []
+
+    async with engine(either) as connection:
+        connection.recv(lambda _: seen.append(variable.get()))
+        await create(connection, "before", TARGET)
+        await calm(connection)
+
+        if (commits := connection._durable._commits) is not None:
+            monkeypatch.setattr(commits._thread, "submit", at_once)
+
+        variable.set("that of the sender")
+        await create(connection, "a", TARGET)
+        await calm(connection)
+
+        assert seen == ["its own", "its own"]
 
 
 async def test_a_timer_still_running_is_not_announced(either: Path | None) -> None:
