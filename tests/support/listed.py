@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -114,14 +115,17 @@ async def waits(here: Plant, *, limit: int = 200, **chosen: Any) -> list[WaitRow
 
 
 @contextlib.asynccontextmanager
-async def churning(here: Plant, *, parts: int) -> AsyncIterator[list[str]]:
-    """Start and end workflows during this block, so many at a time; yield the ids of those that have ended so far."""
+async def churning(here: Plant, *, parts: int, most: float = math.inf) -> AsyncIterator[list[str]]:
+    """Start and end workflows during this block, so many at a time; yield the ids of those that have ended so far.
+
+    No more are started once as many as `most` have ended, so that slow walks do not grow longer and longer.
+    """
     ended: list[str] = []
     over = False
 
     async def churn(part: int) -> None:
         for number in itertools.count(1):
-            if over:
+            if over or len(ended) >= most:
                 return
 
             name = f"{part}-{number}"

@@ -117,14 +117,16 @@ THOUSANDS = {"memory": 2000, "sqlite": 2000, "postgresql": 1000, "http": 1000}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # 7 to 15 seconds on a quiet machine, without coverage
 async def test_a_walk_misses_nothing_while_workflows_start_and_end_by_the_thousand(
     here: Plant, engine_url: str
 ) -> None:
     kept, limits = Kept(here), itertools.cycle((50, 200))
+    thousands = THOUSANDS[engine_url.partition(":")[0]]
     await kept.add()
 
-    async with churning(here, parts=16) as ended:
-        while len(ended) < THOUSANDS[engine_url.partition(":")[0]]:
+    async with churning(here, parts=16, most=thousands) as ended:
+        while len(ended) < thousands:
             # Among those that come and go, not only before them.
             await kept.add()
             await kept.are_listed(limit=next(limits))
