@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.engine.embedded.retention import SWEEP
 from orchestrator.testing.processes import NotAsExpected
 from receiver.benchmark.bench import say
-from receiver.benchmark.machine import describe_machine
+from receiver.benchmark.machine import describe_machine, speed
 from receiver.benchmark.soak_results import Sample, SoakResults
 from receiver.benchmark.subjects import Ours, ids, killed
 from receiver.benchmark.usage import resident_mib
@@ -83,6 +83,7 @@ class Soak:
             journal=round(self._on_disk() / 2**20, 2),
             median=round(cuts[49] * 1000, 2),
             high=round(cuts[98] * 1000, 2),
+            speed=round(speed(), 2),
         )
         self._durations = []
         self.results.samples.append(sample)

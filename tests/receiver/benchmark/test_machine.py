@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from receiver.benchmark.machine import describe_machine, share_of_a_core
+import pytest
+
+from receiver.benchmark.machine import describe_machine, share_of_a_core, speed
 
 
 def test_the_machine_is_one_line(tmp_path: Path) -> None:
@@ -15,3 +18,16 @@ def test_the_machine_is_one_line(tmp_path: Path) -> None:
 
 def test_a_busy_loop_gets_a_share_of_a_core() -> None:
     assert 0 < share_of_a_core(0.05) < 1.5
+
+
+def test_the_speed_of_a_machine_that_does_everything_in_half_the_time_is_twice_as_high(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(step: float) -> float:
+        clock = iter(range(10_000))
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock) * step)
+
+        return speed(1.0)
+
+    assert measured(0.01) == pytest.approx(0.1, rel=0.02)
+    assert measured(0.005) == pytest.approx(0.2, rel=0.02)

@@ -22,6 +22,7 @@ def results(
     memory: Callable[[int], float] = lambda _: 90.0,
     journal: Callable[[int], float] = lambda _: 8.0,
     rate: Callable[[int], float] = lambda _: 1000.0,
+    speed: Callable[[int], float] = lambda _: 50.0,
     warm: float = 0.0,
 ) -> SoakResults:
     samples = [
@@ -33,6 +34,7 @@ def results(
             journal=journal(n),
             median=1.0,
             high=2.0,
+            speed=speed(n),
         )
         for n in range(1, count + 1)
     ]
@@ -80,8 +82,15 @@ def test_after_a_hundred_thousand_workflows_the_rate_is_compared_too() -> None:
 
     assert flat(slower) == [True, True, False]
     assert slower.flat  # the rate of a busy machine decides nothing
-    assert "rate x 0.70" in slower.verdicts()[2].measured
+    assert "machine x 0.70 (that speed x 1.00)" in slower.verdicts()[2].measured
     assert flat(results(20)) == [True, True, None]
+
+
+def test_a_machine_that_becomes_slower_is_not_taken_for_a_service_that_does() -> None:
+    both = results(60, rate=lambda n: 1000.0 if n < 20 else 700.0, speed=lambda n: 50.0 if n < 20 else 35.0)
+
+    assert flat(both) == [True, True, True]
+    assert "machine x 1.00 (that speed x 0.70)" in both.verdicts()[2].measured
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
