@@ -29,7 +29,7 @@ def measured() -> Results:
 
 def soaked(count: int = 20) -> SoakResults:
     samples = [
-        Sample(at=5.0 * n, callbacks=1000 * n, rate=200.0, memory=90.0, journal=8.0, median=1.0, high=2.0)
+        Sample(at=5.0 * n, callbacks=1000 * n, rate=200.0, memory=90.0, journal=8.0, median=1.0, high=2.0, speed=50.0)
         for n in range(1, count + 1)
     ]
     return SoakResults(samples=samples)
