@@ -144,7 +144,9 @@ def _after_many(samples: Sequence[Sample]) -> Verdict:
         lambda sample: sample.memory,
         lambda sample: sample.journal,
     )
-    rate, speed, memory, journal = (statistics.mean(map(of, after)) / statistics.mean(map(of, before)) for of in figures)
+    rate, speed, memory, journal = (
+        statistics.mean(map(of, after)) / statistics.mean(map(of, before)) for of in figures
+    )
     flat = rate >= 1 - GROWTH and max(memory, journal) <= 1 + GROWTH
     measured = (
         f"rate for the speed of the machine x {rate:.2f} (that speed x {speed:.2f}), "
