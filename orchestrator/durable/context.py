@@ -240,12 +240,6 @@ class Context(SDKContext):
         Raises:
             Misused: this is no timedelta.
         """
-        future = self._timer(duration)
-        self._sleeps[id_of(future)] = False
-
-        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): True}))
-
-    def _timer(self, duration: timedelta) -> ResonateFuture[None]:
         self._check_may_begin()
 
         if not isinstance(duration, timedelta):
@@ -254,9 +248,13 @@ class Context(SDKContext):
         mark = shielding.set(self._is_shielded)
 
         try:
-            return super().sleep(duration)
+            future = super().sleep(duration)
         finally:
             shielding.reset(mark)
+
+        self._sleeps[id_of(future)] = False
+
+        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): True}))
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
         """Open a promise for somebody who can write to the engine; a callback needs `open_callback`.
@@ -429,13 +427,10 @@ class Context(SDKContext):
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
         tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK, **(noted or {})}
-        mark = asked_wait.set(AskedWait(tags=tags, holding=holding))
+        mark = asked_wait.set(AskedWait(engine=self.get_dependency(Engine), tags=tags, holding=holding))
 
         try:
-            if self.get_dependency(Engine).ends_plain_promises:
-                return self.promise(deadline)
-
-            return self._watched(self._timer(deadline))
+            return self.promise(deadline)
         finally:
             asked_wait.reset(mark)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseCreateReq, PromiseRecord
 
     from orchestrator.durable.interrupts import Interrupts
+    from orchestrator.engine import Engine
 
 asked_step: ContextVar[AskedStep | None] = ContextVar("countersign_step", default=None)
 asked_wait: ContextVar[AskedWait | None] = ContextVar("countersign_wait", default=None)
@@ -44,17 +45,19 @@ class AskedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class AskedWait:
-    """What the SDK's request for a promise or a sleep lacks to be that of a wait."""
+    """What the SDK's request for a promise lacks to be that of a wait of this engine."""
 
+    engine: Engine
     tags: Mapping[str, str]
     holding: Callable[[str], object] | None
 
-    def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
+    async def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
         """Return the request for the wait."""
         tags = {**req.tags, **self.tags}
 
-        if "resonate:timer" in tags:
-            tags |= {"resonate:external": "true", **until_deadline(req.timeout_at)}
+        if not await self.engine.ends_plain_promises():
+            tags |= {"resonate:target": self.engine.own_address, "resonate:timer": "true"}
+            tags |= until_deadline(req.timeout_at)
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
@@ -87,7 +90,7 @@ class WatchfulEffects:
         step, wait = asked_step.get(), asked_wait.get()
 
         if wait is not None:
-            req = wait.asked_by(req)
+            req = await wait.asked_by(req)
         elif step is not None and req.tags.get("resonate:scope") == "local":
             req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
         elif "resonate:timer" in req.tags:

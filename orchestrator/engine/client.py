@@ -46,6 +46,11 @@ _POLL_SLOWEST: Final = 1.0
 _POLL_RATE: Final = 220
 
 
+#: For how many seconds at most the waits that a worker opens first are held up until it knows which form they need. On
+#: a Resonate server one with a task is announced every 20 seconds for as long as it is open.
+_LOOK: Final = 5.0
+
+
 class _Waiter(Protocol):
     def __call__(self, promise_id: str, seconds: float, /) -> Coroutine[Any, Any, bool]: ...
 
@@ -101,6 +106,7 @@ class Engine:
         self.own_address: Final = address_of(group)
         self._ends_plain_promises = ends_plain_promises
         self._looking: asyncio.Task[None] | None = None
+        self._looked_until: float | None = None
         self._released = asyncio.Event()
         self._waiters = 0
         self._probe = probe
@@ -137,12 +143,16 @@ class Engine:
         if not self._ends_plain_promises and self._looking is None:
             self._looking = asyncio.create_task(self._look())
 
-    @property
-    def ends_plain_promises(self) -> bool:
-        """Whether this engine is known to end a promise without a task at its deadline.
+    async def ends_plain_promises(self) -> bool:
+        """Return whether this engine is known to end a promise without a task at its deadline.
 
-        Of a remote engine a worker knows it some seconds after its start, at the earliest.
+        Of a remote engine a worker knows it a second or two after its start. Until then this waits, but not for long.
         """
+        if self._looking is not None and not self._looking.done():
+            now = asyncio.get_running_loop().time()
+            self._looked_until = self._looked_until or now + _LOOK
+            await asyncio.wait({self._looking}, timeout=max(0.0, self._looked_until - now))
+
         return self._ends_plain_promises
 
     async def _look(self) -> None:

@@ -121,18 +121,19 @@ async def plant(
     *,
     jobs: Mapping[int, Job] | None = None,
     working: bool = True,
+    looking: bool = False,
     also: Iterable[Workflow[Any]] = (),
 ) -> AsyncIterator[Plant]:
     """Run a worker on this engine, for one workflow and `also` others, or all that ship, and only for its own group.
 
-    With `working=False` it takes no tasks.
+    With `working=False` it takes no tasks. Without `looking` it knows beforehand how its engine ends waits.
     """
     chosen = KNOWN.setdefault(engine_url, settings(directory, engine_url))
     shipped = load_workflows(["orchestrator.workflows"])
     with Emulator(jobs=jobs or {}) as emulator:
         databricks = Databricks(lambda: connect_workspace(host=emulator.url, token=emulator.token))
         known = [workflow, *also] if workflow else shipped.values()
-        async with worker(directory, chosen, known, databricks=databricks, working=working) as engine:
+        async with worker(directory, chosen, known, databricks=databricks, working=working, looking=looking) as engine:
             yield Plant(engine, chosen, workflow or shipped["databricks_pipeline"], emulator)
 
 
@@ -145,9 +146,11 @@ async def worker(
     group: str = "default",
     databricks: Databricks | None = None,
     working: bool = True,
+    looking: bool = False,
 ) -> AsyncIterator[Engine]:
     """Run a worker of this group; on an embedded engine it is the only one, and works for all groups."""
     engine = await connect(chosen, group=group, work=True)
+    engine._ends_plain_promises |= not looking
     own = None if engine.embedded else group
     book = OrderBook(directory / "orders.db")
     known = tuple(workflows)

@@ -68,15 +68,12 @@ def form(request: pytest.FixtureRequest) -> str:
 async def opening(directory: Path, engine_url: str, flow: Any, form: str) -> AsyncIterator[Plant]:
     """Run a worker that opens waits in this form."""
     async with plant(directory, engine_url, flow) as works:
-        await choose(works, form)
+        choose(works, form)
 
         yield works
 
 
-async def choose(works: Plant, form: str) -> None:
-    while not works.engine.ends_plain_promises:
-        await pause(0.02)
-
+def choose(works: Plant, form: str) -> None:
     works.engine._ends_plain_promises = form == "plain"
 
 

@@ -11,6 +11,7 @@ import pytest
 from support.plant import pause
 from support.skipping import SKIPPING
 
+from orchestrator.engine import client
 from orchestrator.engine.client import Engine
 
 
@@ -50,6 +51,27 @@ async def test_a_single_waiter_learns_of_the_settlement_soon() -> None:
     await remote(promises).wait_settled("p", seconds=1)
 
     assert promises.asked >= 5
+
+
+async def test_what_waits_for_the_look_at_an_engine_is_not_held_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look(*_: Any) -> bool:
+        await anyio.sleep(60)
+        return True
+
+    monkeypatch.setattr(client, "ends_plain_promises", look)
+    resonate: Any = SimpleNamespace(promises=Counting(), get=None, start=lambda: None)
+    engine = Engine(resonate, embedded=False, seconds=5, address_of=str)
+    began = anyio.current_time()
+    engine.start()
+
+    assert not any(await asyncio.gather(*(engine.ends_plain_promises() for _ in range(3))))
+    assert anyio.current_time() - began == pytest.approx(5, abs=0.1)
+
+    assert not await engine.ends_plain_promises()
+    assert anyio.current_time() - began == pytest.approx(5, abs=0.1)
+
+    await anyio.sleep(60)
+    assert await engine.ends_plain_promises()
 
 
 async def test_nothing_waits_in_a_process_that_is_about_to_end() -> None:

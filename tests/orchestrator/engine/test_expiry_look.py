@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 from resonate.connections import LocalConnection
 from resonate.resonate import Resonate
 from resonate.types import PromiseRecord
 from support.plant import pause, plant
 from support.skipping import SKIPPING
 
+from orchestrator import Context, open_callback, workflow
 from orchestrator.engine.expiry_look import LIVES, PATIENCE, ends_plain_promises
 from orchestrator.engine.promises import Promises
 from orchestrator.errors import EngineUnavailable
@@ -124,12 +127,30 @@ async def test_the_engines_are_known_to_end_plain_promises_soon_after_a_worker_h
 ) -> None:
     begun = time.monotonic()
 
-    async with plant(tmp_path, engine_url) as works:
-        assert works.engine.ends_plain_promises is works.engine.embedded
+    async with plant(tmp_path, engine_url, looking=True) as works:
+        assert works.engine._ends_plain_promises is works.engine.embedded
 
-        while not works.engine.ends_plain_promises:
+        while not works.engine._ends_plain_promises:
             assert time.monotonic() - begun < 30
             await pause(0.02)
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@workflow(name="waiting")
+async def waiting(ctx: Context, request: Nothing) -> str:
+    return (await (await open_callback(ctx, "answer", deadline=timedelta(days=1)))).kind
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_first_wait_that_a_worker_opens_has_no_task_either(tmp_path: Path, engine_url: str) -> None:
+    async with plant(tmp_path, engine_url, waiting, looking=True) as works:
+        await works.start("1")
+        wait = await works.opened("waiting.1:1")
+
+    assert "resonate:timer" not in wait.tags
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
