@@ -180,7 +180,9 @@ class Asked:
 
     def matches(self, claims: Claims) -> bool:
         """Whether these claims were made for this very question, word for word."""
-        return claims.question == self.promise_id and hmac.compare_digest(self.digest, claims.digest or "")
+        claimed = (claims.digest or "").encode()
+
+        return claims.question == self.promise_id and hmac.compare_digest(self.digest.encode(), claimed)
 
 
 def _place(stored: object) -> tuple[int, int] | None:

@@ -164,21 +164,37 @@ def _encode(claims: Claims) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _decode(document: bytes, version: Version, audience: Audience) -> Claims:
-    fields = msgspec.json.decode(document)
+class _Document(msgspec.Struct, frozen=True):
+    v: int
+    p: str
+    c: str
+    a: str
+    s: str
+    o: tuple[str, ...]
+    x: int
+    w: int | None = None
+    q: str | None = None
+    d: str | None = None
 
-    # Only we can have signed this, so these cannot differ unless a key is used for something else as well.
-    if fields["v"] != version or fields["a"] != audience or ("w" in fields) != (version > 1):
+
+def _decode(text: bytes, version: Version, audience: Audience) -> Claims:
+    # Only we can have signed this, so it is as expected unless a key is used for something else as well.
+    try:
+        document = msgspec.json.decode(text, type=_Document)
+    except msgspec.DecodeError:
+        raise TokenInvalid from None
+
+    if document.v != version or document.a != audience or (document.w is not None) != (version > 1):
         raise TokenInvalid
 
     return Claims(
-        promise_id=fields["p"],
-        callback=fields["c"],
+        promise_id=document.p,
+        callback=document.c,
         audience=audience,
-        subject=fields["s"],
-        outcomes=tuple(fields["o"]),
-        expires_at=fields["x"],
-        opened_at=fields.get("w"),
-        question=fields.get("q"),
-        digest=fields.get("d"),
+        subject=document.s,
+        outcomes=document.o,
+        expires_at=document.x,
+        opened_at=document.w,
+        question=document.q,
+        digest=document.d,
     )

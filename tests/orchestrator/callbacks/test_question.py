@@ -155,7 +155,7 @@ def test_what_is_asked_is_read_with_its_digest_and_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "claims", [replace(CLAIMS, question="w.1:2"), replace(CLAIMS, digest="0" * 64), replace(CLAIMS, digest=None)]
+    "claims", [replace(CLAIMS, question="w.1:2"), *(replace(CLAIMS, digest=each) for each in ("0" * 64, None, "\xe9"))]
 )
 def test_a_link_for_another_question_or_another_text_of_it_does_not_match(claims: Claims) -> None:
     asked = Asked.read(record(as_json(INQUIRY)))

@@ -126,6 +126,34 @@ def test_a_token_signed_in_any_other_way_is_invalid(changes: dict[str, object]) 
         signer().verify(signed_elsewhere(DOCUMENT, **changes), audience="machine")
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff",
+        DOCUMENT[:-1],
+        DOCUMENT.replace(b'"p":', b'"pp":'),
+        *(
+            json.dumps(json.loads(DOCUMENT) | {name: value}).encode()
+            for name in "vpcasoxwqd"
+            for value in ([7], {"a": 1}, 1.5, True)
+        ),
+    ],
+)
+def test_claims_of_another_shape_are_invalid_even_when_they_are_signed(document: bytes) -> None:
+    with pytest.raises(TokenInvalid):
+        signer().verify(signed_elsewhere(document), audience="machine")
+
+
+def test_claims_that_a_later_release_has_added_do_no_harm() -> None:
+    later = json.dumps(json.loads(DOCUMENT) | {"z": [1, {"a": None}]}, sort_keys=True, separators=(",", ":")).encode()
+
+    assert signer().verify(signed_elsewhere(later), audience="machine") == CLAIMS
+
+
 @pytest.mark.parametrize("serializer", [itsdangerous.URLSafeSerializer, itsdangerous.URLSafeTimedSerializer])
 def test_the_library_defaults_sign_nothing_for_us(serializer: type[itsdangerous.URLSafeSerializer]) -> None:
     token = serializer(NEW.reveal()).dumps(json.loads(DOCUMENT))
