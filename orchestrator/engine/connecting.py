@@ -34,6 +34,7 @@ from orchestrator.engine.people import PeopleDigests
 from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.postgres_search import PostgresSearch
+from orchestrator.engine.remote.preloading import PreloadingNetwork
 from orchestrator.engine.remote.retrying import RetryingNetwork
 from orchestrator.engine.remote.server import ServerListener
 from orchestrator.engine.remote.server_search import ServerSearch
@@ -121,7 +122,8 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
-            network = _network(settings, BatchingNetwork(sessions), work=work)
+            batching = BatchingNetwork(sessions)
+            network = _network(settings, PreloadingNetwork(batching) if work else batching, work=work)
             outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
             resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 

@@ -69,6 +69,8 @@ class _Waiting:
     lineage: str
     together: bool
     reply: asyncio.Future[str]
+    #: Reads of the same lineage, which go with it.
+    reads: tuple[_Waiting, ...] = ()
 
 
 class BatchingNetwork:
@@ -107,16 +109,36 @@ class BatchingNetwork:
         Raises:
             ConnectorError: it is unknown whether the engine acted.
         """
+        reply, _ = await self.send_with(req, (), headers)
+
+        return reply
+
+    async def send_with(
+        self, req: str, reads: Sequence[str], headers: dict[str, str] | None = None
+    ) -> tuple[str, list[str]]:
+        """Return the reply to this request, and the replies to reads of its lineage, carried out after it.
+
+        A read that got no reply is left out.
+
+        Raises:
+            ConnectorError: as for `send`.
+        """
         if self._stopped:
             raise ConnectorError(RuntimeError("the connection was closed"))
 
-        lineage = (headers or {}).get(ORIGIN_HEADER, "")
-        waiting = _Waiting(req, lineage, req.startswith(_TOGETHER), asyncio.get_running_loop().create_future())
+        new, lineage = asyncio.get_running_loop().create_future, (headers or {}).get(ORIGIN_HEADER, "")
+        others = tuple(_Waiting(each, lineage, together=True, reply=new()) for each in reads)
+        waiting = _Waiting(req, lineage, together=req.startswith(_TOGETHER), reply=new(), reads=others)
         self._waiting.append(waiting)
-
         self._add_carrier()
 
-        return await waiting.reply
+        try:
+            reply = await waiting.reply
+        finally:
+            # Nobody waits for the others any more.
+            read = [each.reply.result() for each in others if not each.reply.cancel() and _is_good(each.reply)]
+
+        return reply, read
 
     def _add_carrier(self) -> None:
         if self._free:
@@ -167,7 +189,7 @@ class BatchingNetwork:
                 taken.add(each.lineage)
                 continue
 
-            batch.append(each)
+            batch += (each, *each.reads)
             taken.add(each.lineage)
             room -= len(each.text)
 
@@ -206,3 +228,7 @@ class BatchingNetwork:
             if not each.reply.done():
                 # One for each, as raising an error adds to its traceback.
                 each.reply.set_exception(ConnectorError(error))
+
+
+def _is_good(reply: asyncio.Future[str]) -> bool:
+    return not reply.cancelled() and reply.exception() is None

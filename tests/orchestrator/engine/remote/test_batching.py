@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -162,6 +163,48 @@ async def test_a_caller_that_gives_up_does_not_take_its_neighbours_with_it() -> 
 
     assert [names(reply) for reply in await asyncio.gather(tasks[0], tasks[2], late[1])] == ["A", "C", "E"]
     assert database.batches == [["a", "b", "c"], ["e"]]
+
+
+async def test_reads_go_with_their_request_and_after_it() -> None:
+    database = Fake()
+    database.open.set()
+    network = BatchingNetwork(database, lanes=1)
+    with_reads = network.send_with(request("m"), [request(name) for name in "za"], {ORIGIN_HEADER: "m"})
+    reply, *_ = await asyncio.gather(with_reads, sent(network, "b"), sent(network, "n"))
+
+    assert [names(text) for text in (reply[0], *reply[1])] == ["M", "Z", "A"]
+    assert database.batches == [["b", "m", "z", "a", "n"]]
+
+
+async def test_a_read_that_the_database_does_not_accept_is_left_out() -> None:
+    database = Fake()
+    database.open.set()
+    network = BatchingNetwork(database, lanes=1)
+    reply, read = await network.send_with(request("m"), [request("\0"), request("a")], {ORIGIN_HEADER: "m"})
+
+    assert [names(text) for text in (reply, *read)] == ["M", "A"]
+    assert database.batches == [["m", "\0", "a"], ["m"], ["\0"], ["a"]]
+
+
+async def test_reads_are_lost_with_their_request(recwarn: pytest.WarningsRecorder) -> None:
+    database = Fake()
+    database.lost = True
+    database.open.set()
+    network = BatchingNetwork(database, lanes=1)
+
+    with pytest.raises(ConnectorError):
+        await network.send_with(request("m"), [request("a")], {ORIGIN_HEADER: "m"})
+
+    database.lost = False
+    database.open.clear()
+    given_up = asyncio.create_task(network.send_with(request("m"), [request("a")], {ORIGIN_HEADER: "m"}))
+    await pause(0.01)
+    given_up.cancel()
+    database.open.set()
+
+    assert names(await network.send(request("b"))) == "B"
+    gc.collect()
+    assert not recwarn.list
 
 
 async def test_a_lost_connection_is_told_to_each_and_ends_nothing_else() -> None:
