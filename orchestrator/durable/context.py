@@ -427,7 +427,9 @@ class Context(SDKContext):
         """
         # It shares the branch of the workflow, so that a resumed workflow gets it with its task and need not ask again.
         tags = {"resonate:branch": self.info.branch_id, CALLBACK_TAG: name, **MARK, **(noted or {})}
-        mark = asked_wait.set(AskedWait(engine=self.get_dependency(Engine), tags=tags, holding=holding))
+        engine = self.get_dependency(Engine)
+        asked = AskedWait(engine=engine, tags=tags, holding=holding, latest=self.info.timeout_at)
+        mark = asked_wait.set(asked)
 
         try:
             return self.promise(deadline)

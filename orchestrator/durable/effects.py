@@ -5,6 +5,7 @@ The SDK creates and settles them through an object of its own for each function 
 
 from __future__ import annotations
 
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -45,23 +46,30 @@ class AskedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class AskedWait:
-    """What the SDK's request for a promise lacks to be that of a wait of this engine."""
+    """What the SDK's request for a promise lacks to be that of a wait of this engine.
+
+    `latest` is when the workflow itself is over, in milliseconds since the epoch.
+    """
 
     engine: Engine
     tags: Mapping[str, str]
     holding: Callable[[str], object] | None
+    latest: int
 
     async def asked_by(self, req: PromiseCreateReq) -> PromiseCreateReq:
-        """Return the request for the wait."""
+        """Return the request for the wait. The time that passes here is not taken from its deadline."""
+        began = time.monotonic()
+        is_plain = await self.engine.ends_plain_promises()
+        timeout_at = min(req.timeout_at + int((time.monotonic() - began) * 1000), self.latest)
         tags = {**req.tags, **self.tags}
 
-        if not await self.engine.ends_plain_promises():
+        if not is_plain:
             tags |= {"resonate:target": self.engine.own_address, "resonate:timer": "true"}
-            tags |= until_deadline(req.timeout_at)
+            tags |= until_deadline(timeout_at)
 
         param = req.param if self.holding is None else Value(data=self.holding(req.id))
 
-        return msgspec.structs.replace(req, tags=tags, param=param)
+        return msgspec.structs.replace(req, timeout_at=timeout_at, tags=tags, param=param)
 
 
 class WatchfulEffects:

@@ -145,12 +145,15 @@ async def waiting(ctx: Context, request: Nothing) -> str:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_first_wait_that_a_worker_opens_has_no_task_either(tmp_path: Path, engine_url: str) -> None:
+async def test_the_first_wait_that_a_worker_opens_has_no_task_either_and_all_of_its_time(
+    tmp_path: Path, engine_url: str
+) -> None:
     async with plant(tmp_path, engine_url, waiting, looking=True) as works:
         await works.start("1")
         wait = await works.opened("waiting.1:1")
 
     assert "resonate:timer" not in wait.tags
+    assert wait.timeout_at - wait.created_at == pytest.approx(86_400_000, abs=500)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
