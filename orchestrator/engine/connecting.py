@@ -122,8 +122,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
 
             sessions = AutocommitSessions(address.url, seconds=seconds)
             pid = uuid.uuid4().hex
-            batching = BatchingNetwork(sessions)
-            network = _network(settings, PreloadingNetwork(batching) if work else batching, work=work)
+            network = _network(settings, PreloadingNetwork(BatchingNetwork(sessions)), work=work)
             outbox = Outbox(sessions, network.send, group=own_group, pid=pid, work=work)
             resonate = _resonate(settings, network=network, sources=[outbox] if work else [], group=own_group, pid=pid)
 
