@@ -63,9 +63,10 @@ def draw_results(results: Results) -> str:
 
 
 def draw_soak(results: SoakResults) -> str:
-    """Return the picture of a soak: rate, memory and journal over time."""
+    """Return the picture of a soak over time: rate, the speed of the machine itself, memory and journal."""
     curves: tuple[tuple[str, Callable[[Sample], float]], ...] = (
         ("Workflows per second, from start to end", lambda sample: sample.rate),
+        ("The machine itself in between: thousand rounds of the same work per second", lambda sample: sample.speed),
         ("Resident memory, MiB", lambda sample: sample.memory),
         ("Journal on disk, MiB", lambda sample: sample.journal),
     )
@@ -73,7 +74,7 @@ def draw_soak(results: SoakResults) -> str:
     total = results.samples[-1].callbacks if results.samples else 0
     title = f"{short(total)} workflows that came and went in {minutes:.1f} minutes"
     described = "; ".join(f"{verdict.what}: {verdict.measured}" for verdict in results.verdicts())
-    root = picture(_WIDTH, 680, title, f"{title}. {described}.")
+    root = picture(_WIDTH, 874, title, f"{title}. {described}.")
     draw_text(root, (_MARGIN, 32), title, "heading")
     ticks = nice_ticks(minutes)
 
@@ -83,7 +84,7 @@ def draw_soak(results: SoakResults) -> str:
         box = Box(_MARGIN, 70 + number * 194, _WIDTH - 2 * _MARGIN, 186)
         draw_lines(root, box, heading, axis, [Series(heading, 0, points)])
 
-    draw_text(root, (_MARGIN, 664), results.machine, "small")
+    draw_text(root, (_MARGIN, 858), results.machine, "small")
 
     return as_text(root)
 

@@ -102,10 +102,10 @@ def test_the_description_has_the_figures_in_words() -> None:
     assert "memory: Countersign, embedded 100 MiB" in description
 
 
-def test_a_soak_is_three_curves_over_minutes() -> None:
+def test_a_soak_is_four_curves_over_minutes() -> None:
     root = parsed(draw_soak(soaked()))
 
-    assert [len(line.attrib["points"].split()) for line in root.iter(f"{SVG}polyline")] == [20, 20, 20]
+    assert [len(line.attrib["points"].split()) for line in root.iter(f"{SVG}polyline")] == [20, 20, 20, 20]
     assert {"Resident memory, MiB", "Journal on disk, MiB", "minutes"} <= texts(root)
     parsed(draw_soak(SoakResults()))
 
