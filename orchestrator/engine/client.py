@@ -45,7 +45,6 @@ _POLL_SLOWEST: Final = 1.0
 #: every four seconds instead of every second.
 _POLL_RATE: Final = 220
 
-
 #: For how many seconds at most the waits that a worker opens first are held up until it knows which form they need. On
 #: a Resonate server one with a task is announced every 20 seconds for as long as it is open.
 _LOOK: Final = 5.0

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 #: How the SDK begins the requests that matter here.
 _TAKE, _FENCED, _FULFILL = (f'{{"kind":"task.{kind}",' for kind in ("acquire", "fence", "fulfill"))
 
-#: How many characters are kept of one run, and of all.
+#: How many characters are kept of one run, and of all, and as how many a run counts of which nothing is kept.
 _OF_ONE: Final = 1_000_000
 _OF_ALL: Final = 16_000_000
+_EMPTY: Final = 1000
 
 #: How many waits are read with a task: together they take as long as two or three steps that are asked for.
 _READ: Final = 16
@@ -84,9 +85,11 @@ class PreloadingNetwork:
             # It was refused, or is nothing that the SDK will accept.
             return reply
 
-        if run is None or run.life != life:
+        # It may have been forgotten meanwhile.
+        if run is None or run is not self._runs.get(task_id) or run.life != life:
             self._forget(task_id)
             self._runs[task_id] = _Run(life=life)
+            self._grow(self._runs[task_id], _EMPTY)
 
             return reply
 
@@ -113,18 +116,24 @@ class PreloadingNetwork:
         if run is None or record.id in run.settled:
             return
 
-        size = len(bytes(raw)) + len(record.id)
+        size = len(bytes(raw))
 
         if record.state == "pending":
             # Others are steps: only the worker that has this task settles them.
-            if record.tags.get("resonate:scope") == "global" and origin_of(record.id) == origin_of(task_id):
+            is_wait = record.tags.get("resonate:scope") == "global" and origin_of(record.id) == origin_of(task_id)
+
+            if is_wait and record.id not in run.open:
                 run.open[record.id] = None
+                self._grow(run, len(record.id))
 
         elif run.size + size <= _OF_ONE:
             run.open.pop(record.id, None)
             run.settled[record.id] = raw.copy()
-            run.size += size
-            self._size += size
+            self._grow(run, size)
+
+    def _grow(self, run: _Run, size: int) -> None:
+        run.size += size
+        self._size += size
 
         while self._size > self._most:
             self._forget(next(iter(self._runs)))

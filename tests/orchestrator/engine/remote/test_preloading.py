@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from support.engines import Database
-from support.plant import plant
+from support.plant import pause, plant
 
 from orchestrator import Context, open_callback, workflow
 from orchestrator.engine.remote.batching import BatchingNetwork
@@ -48,6 +49,7 @@ class Fake:
         self.records: dict[str, dict[str, Any]] = {}
         self.read: list[list[str]] = []
         self.refuses = self.is_mute = False
+        self.pause: asyncio.Event | None = None
 
     async def start(self) -> None:
         pass
@@ -78,6 +80,9 @@ class Fake:
     ) -> tuple[str, list[str]]:
         assert json.loads(req)["kind"] == "task.acquire"
         self.read.append([json.loads(read)["data"]["id"] for read in reads])
+
+        if self.pause is not None:
+            await self.pause.wait()
 
         if self.refuses:
             return text(CONFLICT), []
@@ -199,18 +204,49 @@ async def test_what_could_not_be_read_is_left_out(worker: Worker) -> None:
 
 
 async def test_the_run_that_was_taken_longest_ago_is_forgotten_first() -> None:
-    worker = Worker(most=2000)
+    worker = Worker(most=5000)
 
     for run in ("w.1", "w.2", "w.3"):
         await worker.take(run)
 
     for run in ("w.1", "w.2"):
-        await worker.record(promise(f"{run}:1", "resolved", value="x" * 600), run)
+        await worker.record(promise(f"{run}:1", "resolved", value="x" * 800), run)
 
     assert len(await worker.take("w.1")) == 1
-    await worker.record(promise("w.3:1", "resolved", value="x" * 600), "w.3")
+    await worker.record(promise("w.3:1", "resolved", value="x" * 800), "w.3")
 
     assert [len(await worker.take(run)) for run in ("w.1", "w.2", "w.3")] == [1, 0, 1]
+
+
+async def test_runs_of_which_nothing_is_settled_are_forgotten_too() -> None:
+    worker = Worker(most=5000)
+    await worker.take("w.1")
+    await worker.record(promise("w.1:1"))
+
+    for run in range(2, 8):
+        await worker.take(f"w.{run}")
+
+    assert await worker.take("w.1") == []
+    assert worker.database.read[-1] == []
+
+
+async def test_a_run_that_is_forgotten_while_it_is_taken_is_known_from_then_on() -> None:
+    worker = Worker(most=5000)
+    await worker.take("w.1")
+    await worker.record(promise("w.1:1", "resolved"))
+    worker.database.pause = asyncio.Event()
+    taking = asyncio.create_task(worker.take("w.1"))
+    await pause(0)
+    pausing, worker.database.pause = worker.database.pause, None
+
+    for run in range(2, 8):
+        await worker.take(f"w.{run}")
+
+    pausing.set()
+    assert await taking == []
+
+    await worker.record(promise("w.1:2", "resolved"))
+    assert await worker.take("w.1") == [promise("w.1:2", "resolved")]
 
 
 async def test_what_is_seen_twice_is_kept_once(worker: Worker) -> None:
