@@ -230,6 +230,21 @@ async def test_runs_of_which_nothing_is_settled_are_forgotten_too() -> None:
     assert worker.database.read[-1] == []
 
 
+async def test_the_ids_of_open_waits_count_once_each() -> None:
+    worker = Worker(most=3000)
+    await worker.take()
+
+    for _ in range(500):
+        await worker.record(promise("w.1:0"))
+
+    assert len(await worker.take()) == 1
+
+    for number in range(500):
+        await worker.record(promise(f"w.1:{number}"))
+
+    assert await worker.take() == []
+
+
 async def test_a_run_that_is_forgotten_while_it_is_taken_is_known_from_then_on() -> None:
     worker = Worker(most=5000)
     await worker.take("w.1")
