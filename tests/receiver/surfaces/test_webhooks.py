@@ -209,6 +209,10 @@ async def test_while_the_engine_is_away_senders_are_told_to_come_back_and_the_re
         connection: Any = here.engine.resonate._network
         ask = connection.ask
 
+        # Else it is the worker that the engine leaves without a reply, while it suspends the workflow.
+        while connection.state.tasks["ask.1"].state != "suspended":
+            await pause(0.02)
+
         for calls in range(3):
             connection.ask = failing_after(ask, calls)
             answer = await post.deliver("stripe", body, token=in_path)

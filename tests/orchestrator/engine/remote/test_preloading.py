@@ -1,4 +1,7 @@
-"""What a worker gets with a task from a database that leaves out what is on record: what it has seen itself."""
+"""What a worker gets with a task from a database that leaves out what is on record: what it has seen itself.
+
+Long because each rule is tested alone, on a database that is told what to say, and what they are for on a real one.
+"""
 
 from __future__ import annotations
 
