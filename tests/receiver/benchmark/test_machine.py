@@ -27,7 +27,7 @@ def test_the_speed_of_a_machine_that_does_everything_in_half_the_time_is_twice_a
         clock = iter(range(10_000))
         monkeypatch.setattr(time, "monotonic", lambda: next(clock) * step)
 
-        return speed(1.0)
+        return speed(2.0)
 
     assert measured(0.01) == pytest.approx(0.1, rel=0.02)
     assert measured(0.005) == pytest.approx(0.2, rel=0.02)
