@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from resonate_base import ORIGIN_HEADER, ConnectorError
 
+from orchestrator.engine.remote.requests import beginning
 from orchestrator.text.crashes import describe_crash
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _CHARACTERS: Final = 1_000_000
 
 #: Requests about one lineage, as the SDK writes them. Others travel alone.
 _TOGETHER: Final = tuple(
-    f'{{"kind":"{kind}",'
+    beginning(kind)
     for kind in (
         *("promise.get", "promise.create", "promise.settle", "promise.register_listener"),
         *("task.acquire", "task.fence", "task.suspend", "task.fulfill", "task.release"),

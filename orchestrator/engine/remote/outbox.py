@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import logging
 import random
-import uuid
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from resonate.connections.sse import resolve_target, unicast
 from resonate.ids import origin_of
-from resonate_base import ORIGIN_HEADER, PROTOCOL_VERSION, ConnectorError
+from resonate_base import ORIGIN_HEADER, ConnectorError
+
+from orchestrator.engine.remote.requests import request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -138,12 +139,8 @@ class Outbox:
         Raises:
             ConnectorError: the database did not reply, or refused.
         """
-        request = {
-            "kind": "promise.register_listener",
-            "head": {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION},
-            "data": {"awaited": promise_id, "address": self._own},
-        }
-        reply = await self._send(msgspec.json.encode(request).decode(), {ORIGIN_HEADER: origin_of(promise_id)})
+        asked = request("promise.register_listener", awaited=promise_id, address=self._own)
+        reply = await self._send(asked, {ORIGIN_HEADER: origin_of(promise_id)})
 
         try:
             return msgspec.json.decode(reply, type=_Message).data.promise.state == "pending"

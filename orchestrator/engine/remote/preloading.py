@@ -8,20 +8,20 @@ for as before, so this may forget anything at any time.
 
 from __future__ import annotations
 
-import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from resonate.ids import origin_of
-from resonate_base import PROTOCOL_VERSION, Network
+from resonate_base import Network
+
+from orchestrator.engine.remote.requests import beginning, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: How the SDK begins the requests that matter here.
-_TAKE, _FENCED, _FULFILL = (f'{{"kind":"task.{kind}",' for kind in ("acquire", "fence", "fulfill"))
+_TAKE, _FENCED, _FULFILL = map(beginning, ("task.acquire", "task.fence", "task.fulfill"))
 
 #: How many characters are kept of one run, and of all, and as how many a run counts of which nothing is kept.
 _OF_ONE: Final = 1_000_000
@@ -75,7 +75,7 @@ class PreloadingNetwork:
     async def _take(self, req: str, headers: dict[str, str] | None) -> str:
         task_id = _task_of(req)
         run = self._runs.get(task_id)
-        reads = [] if run is None else [_read(each) for each in list(run.open)[:_READ]]
+        reads = [] if run is None else [request("promise.get", id=each) for each in list(run.open)[:_READ]]
         reply, read = await self._inner.send_with(req, reads, headers)
 
         try:
@@ -222,13 +222,6 @@ class _Fenced(msgspec.Struct, frozen=True):
 
 def _task_of(req: str) -> str:
     return msgspec.json.decode(req, type=_Asked).data.id
-
-
-def _read(promise_id: str) -> str:
-    head = {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION}
-    request = {"kind": "promise.get", "head": head, "data": {"id": promise_id}}
-
-    return msgspec.json.encode(request).decode()
 
 
 def _record(reply: str, kind: type[_Read | _Fenced]) -> tuple[_Promise, msgspec.Raw] | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from resonate.types import PromiseRecord  # noqa: TC002 - the decoder reads the annotations
-from resonate_base import PROTOCOL_VERSION, ConnectorError
+from resonate_base import ConnectorError
 
+from orchestrator.engine.remote.requests import request
 from orchestrator.engine.search import (
     Found,
     Position,
@@ -200,10 +200,7 @@ class ServerSearch:
                 return
 
     async def _ask(self, data: dict[str, Any]) -> _Page:
-        head = {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION}
-        request = msgspec.json.encode({"kind": "promise.search", "head": head, "data": data}).decode()
-
-        reply = msgspec.json.decode(await self._network.send(request), type=_Reply)
+        reply = msgspec.json.decode(await self._network.send(request("promise.search", **data)), type=_Reply)
 
         if reply.head.status != _OK:
             raise EngineUnavailable(f"the server refused a search with status {reply.head.status}")

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from orchestrator.engine.remote.requests import beginning
+
 if TYPE_CHECKING:
     from resonate_base.connections import Network
 
-#: How the SDK begins a request under a lease.
-_FENCED: Final = '{"kind":"task.fence",'
+#: A request under a lease.
+_FENCED: Final = beginning("task.fence")
 
 
 class _Data(msgspec.Struct):
