@@ -19,12 +19,13 @@ from resonate.error import Suspended
 from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
+from orchestrator.durable.calls import Calls, Place, place_of_call, shown
 from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.step_traces import traced_step
-from orchestrator.durable.steps import as_step, awaitable
+from orchestrator.durable.steps import as_step, awaitable, kind_of
 from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.under_way import LATE, TURNS, UnderWay
@@ -99,9 +100,9 @@ class Context(SDKContext):
         self._is_shielded = False
         # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
-        self._unawaited: Final[dict[object, str]] = {}
-        #: The id of each sleep, and whether it was awaited.
-        self._sleeps: Final[dict[str, bool]] = {}
+        self.calls: Final = Calls()
+        #: The id of each sleep, and where it was begun, None once it was awaited.
+        self._sleeps: Final[dict[str, Place | None]] = {}
         self.under_way: Final = UnderWay()
 
     def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
@@ -122,6 +123,7 @@ class Context(SDKContext):
     def end(self) -> None:
         """Let go of what refers back to this, so that no cycle is left for the garbage collector."""
         self._at_end.clear()
+        self.calls.end()
         self.under_way.forbid(LATE)
         forget_suspended(self)
 
@@ -193,6 +195,18 @@ class Context(SDKContext):
 
         raise Suspended
 
+    @override
+    def options(self, *, timeout: timedelta | None = None, **others: Any) -> Self:
+        """Return this context with other options of the SDK for what it begins.
+
+        Raises:
+            Misused: the timeout is no timedelta.
+        """
+        if not isinstance(timeout, timedelta | None):
+            raise Misused(f"the timeout of ctx.options is a timedelta, not {kind_of(timeout)}")
+
+        return cast("Self", super().options(timeout=timeout, **others))
+
     async def await_nothing(self) -> None:
         """Let the workflow end although it has begun waits that are open. Whatever is running is awaited first."""
         await self.flush_local_work()
@@ -215,7 +229,7 @@ class Context(SDKContext):
         if not step.stored:
             future = unrecorded(self, step.name, attempt)
 
-            return self._noted(_unawaited("run", step.name), future)
+            return self._noted("run", step.name, future)
 
         mark = asked_step.set(AskedStep(name=step.name, any_record=step.any_record))
 
@@ -224,7 +238,7 @@ class Context(SDKContext):
         finally:
             asked_step.reset(mark)
 
-        return self._noted(_unawaited("run", step.name), future, partial(self._read_result, step))
+        return self._noted("run", step.name, future, partial(self._read_result, step))
 
     def rpc(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Call a registered function by its name."""
@@ -243,7 +257,7 @@ class Context(SDKContext):
         self._check_may_begin()
 
         if not isinstance(duration, timedelta):
-            raise Misused(f"ctx.sleep takes a timedelta, such as timedelta(seconds=5), not {_kind_of(duration)}")
+            raise Misused(f"ctx.sleep takes a timedelta, such as timedelta(seconds=5), not {kind_of(duration)}")
 
         mark = shielding.set(self._is_shielded)
 
@@ -252,9 +266,9 @@ class Context(SDKContext):
         finally:
             shielding.reset(mark)
 
-        self._sleeps[id_of(future)] = False
+        self._sleeps[id_of(future)] = place_of_call()
 
-        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): True}))
+        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): None}))
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
         """Open a promise for somebody who can write to the engine; a callback needs `open_callback`.
@@ -265,7 +279,7 @@ class Context(SDKContext):
         self._check_may_begin()
 
         if not isinstance(timeout, timedelta | None):
-            raise Misused(f"the timeout of ctx.promise is a timedelta, not {_kind_of(timeout)}")
+            raise Misused(f"the timeout of ctx.promise is a timedelta, not {kind_of(timeout)}")
 
         return self._watched(super().promise(timeout))
 
@@ -309,22 +323,21 @@ class Context(SDKContext):
         return watched(future, shape=shape, awaited=awaited, suspending=self._suspending)
 
     def _noted(
-        self, unawaited: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
+        self, method: str, step: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
     ) -> ResonateFuture[Any]:
-        """Return the future of a step, which must be awaited. `unawaited` says what was forgotten if it is not."""
-        key = object()
-        self._unawaited[key] = unawaited
-
-        return self._watched(future, shape=shape, awaited=lambda: self._unawaited.pop(key, None))
+        """Return the future of a step, which must be awaited, begun by this method."""
+        return self._watched(future, shape=shape, awaited=self.calls.step_begun(method, step))
 
     def check_awaited(self) -> None:
-        """Return if every step that this function call has started was awaited.
+        """Return if everything that this function call has started and must await was awaited.
 
         Raises:
-            Misused: one was not, so nobody knows whether it failed; names it.
+            Misused: something was not, so nobody knows whether it failed; names it and the line.
         """
-        for unawaited in self._unawaited.values():
-            raise Misused(unawaited)
+        forgotten = self.calls.forgotten()
+
+        if forgotten is not None:
+            raise Misused(forgotten)
 
     def check_slept(self) -> None:
         """Return if every sleep that this function call has started was awaited.
@@ -332,8 +345,9 @@ class Context(SDKContext):
         Raises:
             Misused: one was not, so the code has gone on at once.
         """
-        if not all(self._sleeps.values()):
-            raise Misused("a sleep was started and never awaited: write await ctx.sleep(...)")
+        for place in self._sleeps.values():
+            if place is not None:
+                raise Misused(f"a sleep was started and never awaited: write await ctx.sleep(...){shown(place)}")
 
     async def check_finished(self) -> None:
         """Return if the workflow's code, which has returned, has finished what it began; waits may be left open.
@@ -406,11 +420,13 @@ class Context(SDKContext):
             NotJson: an argument cannot be written as JSON.
         """
         check_group_step(step).check_arguments(*args, **kwargs)
-        check_storable([args, kwargs], f"the arguments of {step.name}")
+
+        for number, value in enumerate((*args, *kwargs.values()), start=1):
+            check_storable(value, f"argument {number} of {step.name}")
 
         future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
-        return self._noted(_unawaited("call", step.name), future)
+        return self._noted("call", step.name, future)
 
     def wait(
         self,
@@ -541,14 +557,18 @@ async def _with_its_end(ctx: Context, part: Awaitable[Any]) -> Any:
     return result
 
 
+def context_of(ctx: SDKContext, function: str) -> Context:
+    """Return what was given to this function of ours as `ctx`.
+
+    Raises:
+        Misused: it is something else.
+    """
+    if not isinstance(ctx, SDKContext):
+        raise Misused(f"{function} takes ctx as its first argument, not {kind_of(ctx)}")
+
+    return Context.over(ctx)
+
+
 def aside_id(workflow_id: str, until: int) -> str:
     """Return the id of the promise that `sleep_aside` waits for."""
     return join_id(workflow_id, f"until{until}")
-
-
-def _unawaited(method: str, step: str) -> str:
-    return f"the step {step} was started and never awaited: write await ctx.{method}({step}, ...)"
-
-
-def _kind_of(value: object) -> str:
-    return "None" if value is None else f"an object of the type {type(value).__name__}"

@@ -86,6 +86,9 @@ class Ending:
                 else:
                     left_out.append(str(fault))
 
+        if not isinstance(error["message"], str):
+            error["message"] = json.dumps(error["message"])
+
         if left_out:
             error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
 
