@@ -245,9 +245,14 @@ def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
 
 
-def send_of(client: Resonate) -> object:
+def send_of(client: Resonate) -> Any:
     """Return the function by which this client sends requests: the SDK's own, or what has replaced it."""
     return client._sender._send_envelope
+
+
+def omit_request_ids(client: Resonate) -> None:
+    """Let the requests of this client have no ids, because its engine replies to each where it was made."""
+    client._sender._corr_id = str
 
 
 def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[Any], Exception]) -> None:

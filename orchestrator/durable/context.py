@@ -11,7 +11,7 @@ import inspect
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, override
 
 from resonate.error import Suspended
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
     from resonate.retry import RetryPolicy
+    from resonate.types import Info
 
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
@@ -98,6 +99,9 @@ class Context(PlacedContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
+        self._watchful: Final = cast("WatchfulEffects", effects_of(self))
+        #: What of this workflow runs in this process.
+        self.interrupts: Final = self._watchful.interrupts
         self._is_shielded = False
         # A context with other options is a shallow copy, so it shares these.
         self._at_end: Final[list[tuple[str, Callable[[], Awaitable[None]]]]] = []
@@ -152,14 +156,11 @@ class Context(PlacedContext):
         forget_suspended(self)
         await super().flush_local_work()
 
-    @property
-    def _watchful(self) -> WatchfulEffects:
-        return cast("WatchfulEffects", effects_of(self))
-
-    @property
-    def interrupts(self) -> Interrupts:
-        """What of this workflow runs in this process."""
-        return self._watchful.interrupts
+    @cached_property
+    @override
+    def info(self) -> Info:
+        """What this function call is: its ids, its deadline. None of it changes."""
+        return super().info
 
     @property
     def shielded(self) -> Self:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -36,17 +35,15 @@ asked_wait: ContextVar[AskedWait | None] = ContextVar("countersign_wait", defaul
 shielding: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AskedStep:
+class AskedStep(msgspec.Struct, frozen=True, kw_only=True):
     """What the SDK's request for a step lacks."""
 
     name: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     any_record: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class AskedWait:
+class AskedWait(msgspec.Struct, frozen=True, kw_only=True):
     """What the SDK's request for a promise lacks to be that of a wait of this engine.
 
     `latest` is when the workflow itself is over, in milliseconds since the epoch.

@@ -7,11 +7,12 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 from resonate.error import Suspended
 
@@ -161,7 +162,7 @@ class Workflow[Request: BaseModel]:
 
     def _unexpected(self, error: BaseException) -> Ending:
         if isinstance(error, Misused):
-            return replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+            return msgspec.structs.replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
 
         described = self._described(error)
         # The tries of the step are in the log. The way of its error through the workflow is ours, not the author's.
@@ -196,7 +197,7 @@ class Workflow[Request: BaseModel]:
 
         ending = Ending.raised(WorkflowFailed(f"{reason}; {error}", **fields))
 
-        return replace(ending, shown=describe_crash(error), unexpected=True)
+        return msgspec.structs.replace(ending, shown=describe_crash(error), unexpected=True)
 
     def _described(self, error: BaseException) -> str:
         """Return what the workflow API says about an error. Only the texts of our own errors never quote a body."""

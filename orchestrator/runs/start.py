@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
+import msgspec
+
 from orchestrator import stored_names
 from orchestrator.errors import WorkflowFailed
 from orchestrator.runs.root_ids import RootName, name_of_root
@@ -51,8 +53,7 @@ class Again:
                 return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
+class Start(msgspec.Struct, frozen=True, kw_only=True):
     """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it.
 
     `trace` is the traceparent of its start. `again` is set if it was started again from an earlier run.
