@@ -4,6 +4,8 @@ The SDK may change any of it without notice. So each function here is pinned by 
 `pyproject.toml` allows only the versions that were tested, and a test fails when another file reaches below the
 surface. The same test lists the SDK's modules that are not part of its promised surface, and the files that import
 them. The embedded engine is among these, because it is the SDK's own in-process server with a journal.
+
+Long because it is the only file that may do this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Parts of a workflow's code that run at once: each gets what it has on record, whoever was faster this time."""
+"""Parts of a workflow's code that run at once: each gets what it has on record, whoever was faster this time.
+
+Long because each way in which a part may begin has a workflow of its own here.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ async def save(_ctx: Context, number: int, value: object) -> str:
 
 
 @workflow()
-async def answered(ctx: Context, request: Request) -> list[str]:
+async def answered(ctx: Context, request: Request) -> Any:
     """Save each answer as it comes."""
 
     async def part(number: int) -> Any:
@@ -69,7 +72,7 @@ async def answered(ctx: Context, request: Request) -> list[str]:
 
 
 @workflow()
-async def opened_before(ctx: Context, request: Request) -> list[str]:
+async def opened_before(ctx: Context, request: Request) -> Any:
     """Save each answer as it comes, to waits that were opened before; other parts await these too."""
     answers = [await open_callback(ctx, f"answer-{number}") for number in range(1, request.parts + 1)]
 
@@ -87,7 +90,7 @@ async def opened_before(ctx: Context, request: Request) -> list[str]:
 
 
 @workflow()
-async def nested(ctx: Context, request: Request) -> list[str]:
+async def nested(ctx: Context, request: Request) -> Any:
     """Save each answer as it comes, in a part of a part that has done something before."""
 
     async def part(number: int) -> Any:
@@ -119,7 +122,7 @@ async def test_each_part_gets_its_own_answer_in_whichever_order_they_come(
 
 
 @workflow()
-async def paced(ctx: Context, request: Request) -> list[str]:
+async def paced(ctx: Context, request: Request) -> Any:
     """Run two steps in each part, the first part being the slowest, and sleep: a replay finds all of them over."""
 
     async def part(number: int) -> Any:
@@ -132,7 +135,7 @@ async def paced(ctx: Context, request: Request) -> list[str]:
 
 
 @workflow()
-async def looking(ctx: Context, request: Request) -> list[str]:
+async def looking(ctx: Context, request: Request) -> Any:
     """Begin each part with a step that is not recorded."""
 
     async def part(number: int) -> Any:
@@ -169,7 +172,7 @@ async def test_each_part_gets_its_own_answer_on_every_engine(tmp_path: Path, eng
 
 
 @workflow()
-async def reopening(ctx: Context, request: Request) -> list[str]:
+async def reopening(ctx: Context, request: Request) -> Any:
     """Open a second wait in each part."""
 
     async def part(number: int) -> Any:
