@@ -24,6 +24,7 @@ from receiver.http.protocol.framing import HeadTooLarge, RequestReader
 from receiver.http.protocol.heads import MalformedRequest
 from receiver.http.protocol.limits import LIMITS, Limits
 from receiver.http.protocol.response_heads import refusal
+from receiver.http.telemetry import log_refusal
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -61,8 +62,7 @@ class Protocol(asyncio.Protocol):
         self._send_deadline: asyncio.TimerHandle | None = None
         self._writable: Final = asyncio.Event()
         self._discarded = 0
-        self._in_head = self._paused = self._closing = self._has_responded = False
-        self.ended = False
+        self._in_head = self._paused = self._closing = self._has_responded = self.ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -77,9 +77,8 @@ class Protocol(asyncio.Protocol):
         self._in_head = True
         self._deadline.set(self._limits.head_seconds, self._head_timed_out)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Cancel all deadlines, and wake the exchange that is under way."""
-        del exc
         self._server.connections.discard(self)
         self._closing = True
         self._deadline.end()
@@ -185,11 +184,9 @@ class Protocol(asyncio.Protocol):
         """Start the next request if its head has arrived."""
         try:
             head = self.reader.head()
-        except HeadTooLarge:
-            self.refuse(Problem("headers-too-large"))
-            return
-        except MalformedRequest:
-            self.refuse(Problem("malformed-body", "This is not an HTTP request."))
+        except MalformedRequest as error:
+            large, other = isinstance(error, HeadTooLarge), Problem("malformed-body", "This is not an HTTP request.")
+            self._refuse_head(Problem("headers-too-large") if large else other, str(error))
             return
 
         if head is not None:
@@ -301,4 +298,8 @@ class Protocol(asyncio.Protocol):
             return
 
         detail = f"The headers did not arrive within {self._limits.head_seconds:g} seconds."
-        self.refuse(Problem("request-timeout", detail))
+        self._refuse_head(Problem("request-timeout", detail), detail)
+
+    def _refuse_head(self, problem: Problem, reason: str) -> None:
+        log_refusal(self._peer, problem.status, reason)  # the application, which logs all others, never sees this one
+        self.refuse(problem)
