@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import urllib.parse
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
@@ -56,7 +56,6 @@ class Protocol(asyncio.Protocol):
         self._loop: Final = _loop or asyncio.get_running_loop()
         self._limits: Final = limits
         self._transport: asyncio.Transport
-        self._context: Context
         self._exchange: Exchange | None = None
         self._deadline: Final = Deadline(self._loop)
         self._send_deadline: asyncio.TimerHandle | None = None
@@ -67,8 +66,7 @@ class Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
         self._transport = transport
-        #: What each request begins with, whoever called when it arrived: that may be the request before.
-        self._context = copy_context()
+        self._context = copy_context()  # whoever calls when a request is complete may be the one before it
         self._local, self._peer = get_local_addr(transport), get_remote_addr(transport)
         # uvicorn only calls `shutdown` on its connections, but its types allow only its own classes.
         self._server.connections.add(self)  # type: ignore[arg-type]
