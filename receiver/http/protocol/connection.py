@@ -4,6 +4,8 @@ The application handles at most one request of a connection at a time. What foll
 `_AHEAD` bytes and what one more read returns. Everything beyond that stays in the network. Before a connection is
 closed, the client has some time to read its response and to stop sending: if it was closed at once, the network could
 discard the response (RFC 9112, section 9.6).
+
+Long because a connection is one state machine, and each of its steps may be the last one.
 """
 
 from __future__ import annotations
