@@ -22,7 +22,7 @@ from orchestrator.databricks.attempts import Attempts
 from orchestrator.databricks.order import JobOrder
 from orchestrator.durable.context import Context
 from orchestrator.errors import EngineUnavailable, JobCancelled, JobExpired, JobFailed, Misused
-from orchestrator.sdk_internals import task_of
+from orchestrator.sdk_internals import id_of, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +113,7 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
     flow = Context.over(ctx)
     unlimited = cast("Context", flow.options(timeout=_UNLIMITED))
     future = unlimited.run_part(name, part, tags={})
-    flow.at_end(partial(_stop_unless_over, flow, begun, future))
+    flow.at_end(partial(_stop_unless_over, flow, begun, future), about=id_of(future))
     end = await future
 
     if end.get("by") == "workflow":

@@ -42,7 +42,7 @@ from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending
-from orchestrator.runs.start import Start
+from orchestrator.runs.start import Start, is_numbered_by_part
 from orchestrator.text.crashes import describe_crash, leaves_of, place_in, short_name
 from orchestrator.text.redaction import redact
 from orchestrator.tracing import trace_of
@@ -97,6 +97,9 @@ class Workflow[Request: BaseModel]:
         """
         flow = Context.over(ctx)
         trace = trace_of(start)
+
+        if is_numbered_by_part(start):
+            flow.number_by_part()
 
         try:
             with flow.get_dependency(Engine).tracing.within(trace), watching(flow):

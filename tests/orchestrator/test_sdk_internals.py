@@ -34,6 +34,7 @@ from support.plant import PATIENCE, pause
 from orchestrator.engine import connect
 from orchestrator.runs.group_ping import PING, is_served, ping
 from orchestrator.sdk_internals import (
+    PlacedContext,
     acquire_task,
     as_written,
     effects_of,
@@ -273,6 +274,32 @@ async def test_a_context_can_be_made_over_the_state_of_another() -> None:
         return await made.run(seven) + await ctx.run(seven)
 
     assert await called(body) == 14
+
+
+async def test_a_context_decides_itself_under_which_id_it_records_what_it_begins() -> None:
+    class Placed(PlacedContext):
+        def placed(self) -> str:
+            return f"{self.following()}.0.1"
+
+    connection = LocalConnection()
+    client = Resonate(network=connection, env={})
+
+    async def leaf(_: Context) -> str:
+        return "done"
+
+    async def function(ctx: Context) -> list[str]:
+        first, second = (Placed(state_of(ctx), ctx.opts).run(leaf) for _ in range(2))
+
+        return [await first, await first.id(), await second.id()]
+
+    client.register(function)
+    client.start()
+
+    try:
+        handle = client.run("placed", function)
+        assert await handle.result() == ["done", "placed:1.0.1", "placed:2.0.1"]
+    finally:
+        await client.stop()
 
 
 async def test_what_creates_and_settles_promises_can_be_replaced() -> None:

@@ -4,6 +4,8 @@ The application handles at most one request of a connection at a time. What foll
 `_AHEAD` bytes and what one more read returns. Everything beyond that stays in the network. Before a connection is
 closed, the client has some time to read its response and to stop sending: if it was closed at once, the network could
 discard the response (RFC 9112, section 9.6).
+
+Long because a connection is one state machine, and each of its steps may be the last one.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import urllib.parse
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
@@ -65,6 +68,7 @@ class Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
         self._transport = transport
+        self._context = copy_context()  # whoever calls when a request is complete may be the one before it
         self._local, self._peer = get_local_addr(transport), get_remote_addr(transport)
         # uvicorn only calls `shutdown` on its connections, but its types allow only its own classes.
         self._server.connections.add(self)  # type: ignore[arg-type]
@@ -206,6 +210,7 @@ class Protocol(asyncio.Protocol):
         task = asyncio.Task(
             self._exchange.run(self._app, self._scope(head)),
             loop=self._loop,
+            context=self._context.copy(),
             eager_start=asyncio.current_task(self._loop) is None,
         )
 
