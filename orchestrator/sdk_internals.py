@@ -4,27 +4,44 @@ The SDK may change any of it without notice. So each function here is pinned by 
 `pyproject.toml` allows only the versions that were tested, and a test fails when another file reaches below the
 surface. The same test lists the SDK's modules that are not part of its promised surface, and the files that import
 them. The embedded engine is among these, because it is the SDK's own in-process server with a journal.
+
+Long because it is the only file that may do this.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, override
 
 import msgspec
 import resonate.codec
 from resonate.codec import decode_settled, enc_hook
-from resonate.context import ResonateFuture
+from resonate.context import Context, ResonateFuture
 from resonate.error import Suspended
 from resonate.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 
-    from resonate.context import Context
     from resonate.effects import Effects
     from resonate.resonate import Resonate
     from resonate.types import PromiseRecord, PromiseSettleReq
+
+
+class PlacedContext(Context):
+    """A context that decides itself under which id it records what it begins."""
+
+    def following(self) -> str:
+        """Take the next number of this function call, and return the id that it makes, as the SDK does each time."""
+        return super()._next_id()
+
+    def placed(self) -> str:
+        """Return the id of what is begun now. Called once for each step and wait."""
+        return self.following()
+
+    @override
+    def _next_id(self) -> str:
+        return self.placed()
 
 
 def state_of(ctx: Context) -> Any:
@@ -144,10 +161,12 @@ def watched(
     shape: Callable[[Any], Any] | None = None,
     awaited: Callable[[], object] | None = None,
     suspending: Callable[[], Coroutine[Any, Any, None]],
+    ending: Callable[[bool], Awaitable[None] | None] = lambda _: None,
 ) -> ResonateFuture[Any]:
     """Return the future, which `shape` makes the result of.
 
-    Each await calls `awaited` first, and awaits `suspending` before it raises `Suspended`. Cancelling the await, or
+    Each await calls `awaited` first, and awaits `suspending` before it raises `Suspended`. Before it returns or raises
+    anything else, it awaits what `ending` returns, which is told whether the step has failed. Cancelling the await, or
     that of the id, does not cancel the step.
     """
     return _Watched(
@@ -157,6 +176,7 @@ def watched(
         shape=shape,
         awaited=awaited,
         suspending=suspending,
+        ending=ending,
     )
 
 
@@ -164,6 +184,7 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
     shape: Callable[[Any], Any] | None
     awaited: Callable[[], object] | None
     suspending: Callable[[], Coroutine[Any, Any, None]]
+    ending: Callable[[bool], Awaitable[None] | None]
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self.awaited is not None:
@@ -174,6 +195,14 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
         except Suspended:
             yield from self.suspending().__await__()
             raise
+        except Exception:
+            if (turn := self.ending(True)) is not None:
+                yield from turn.__await__()
+
+            raise
+
+        if (turn := self.ending(False)) is not None:
+            yield from turn.__await__()
 
         return result if self.shape is None else self.shape(result)
 
@@ -218,9 +247,14 @@ def replace_send(client: Resonate, replacement: Callable[[Any], Any]) -> None:
     sender._send_envelope = replacement(sender._send_envelope)  # type: ignore[method-assign]
 
 
-def send_of(client: Resonate) -> object:
+def send_of(client: Resonate) -> Any:
     """Return the function by which this client sends requests: the SDK's own, or what has replaced it."""
     return client._sender._send_envelope
+
+
+def omit_request_ids(client: Resonate) -> None:
+    """Let the requests of this client have no ids, because its engine replies to each where it was made."""
+    client._sender._corr_id = str
 
 
 def provide(client: Resonate, objects: Mapping[Any, object], missing: Callable[[Any], Exception]) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Link, Span, Tracer
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 
 _SAMPLED: Final = 1
+
+_NOTHING: Final = contextlib.nullcontext()
 
 #: Seconds that the last spans have to leave the process at its end.
 _FLUSH: Final = 3.0
@@ -130,13 +133,15 @@ class Tracing:
 
         return Started(self._tracer.start_span(name, context=context, attributes=attributes))
 
-    @contextlib.contextmanager
-    def within(self, traceparent: str | None) -> Iterator[None]:
+    def within(self, traceparent: str | None) -> AbstractContextManager[None]:
         """Make this the parent of the spans that are started in the block."""
         if self._tracer is None or traceparent is None or _TRACEPARENT.fullmatch(traceparent) is None:
-            yield
-            return
+            return _NOTHING
 
+        return self._within(traceparent)
+
+    @contextlib.contextmanager
+    def _within(self, traceparent: str) -> Iterator[None]:
         from opentelemetry import context  # noqa: PLC0415 - an extra
 
         token = context.attach(_context_of(traceparent))
@@ -146,20 +151,19 @@ class Tracing:
         finally:
             context.detach(token)
 
-    @contextlib.contextmanager
-    def step(self, name: str, attributes: Attributes) -> Iterator[None]:
+    def step(self, name: str, attributes: Attributes) -> AbstractContextManager[None]:
         """Make a span of the block, if it belongs to a trace. A block that is suspended or cancelled gives none."""
-        if self._tracer is None:
-            yield
-            return
+        return _NOTHING if self._tracer is None else self._step(self._tracer, name, attributes)
 
+    @contextlib.contextmanager
+    def _step(self, tracer: Tracer, name: str, attributes: Attributes) -> Iterator[None]:
         from opentelemetry import trace  # noqa: PLC0415 - an extra
 
         if not trace.get_current_span().get_span_context().is_valid:
             yield
             return
 
-        span = self._tracer.start_span(name, attributes=attributes)
+        span = tracer.start_span(name, attributes=attributes)
 
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):
             try:

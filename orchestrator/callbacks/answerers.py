@@ -6,8 +6,9 @@ a person is in the payload, which can be encrypted; the tags have the audience a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from orchestrator import stored_names
 from orchestrator.callbacks.question import Inquiry
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.people import PeopleDigests
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answerers:
+class Answerers(msgspec.Struct, frozen=True, kw_only=True):
     """Who may answer one wait. `people` are those whom a question is put to, empty for every other wait."""
 
     audience: Audience

@@ -22,7 +22,7 @@ from orchestrator.durable.context import Context, context_of
 from orchestrator.durable.steps import kind_of
 from orchestrator.engine import Engine
 from orchestrator.errors import CountersignError, Misused, StoreTampered, WorkflowFailed
-from orchestrator.sdk_internals import no_longer_awaited
+from orchestrator.sdk_internals import id_of, no_longer_awaited
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
@@ -72,13 +72,14 @@ class Callback:
             self.over = True
             raise
 
-        self.over = True
-
         if outcome.by == "cancel":
             self._ctx.note_cancel()
         elif outcome.by == "workflow":
             # The workflow did not know this when it withdrew the wait, so in a replay all else comes first.
             await self._ctx.under_way.nothing_else()
+
+        # Code that has ended without this answer withdraws the wait, in a replay too.
+        self.over |= not self._ctx.under_way.is_ending
 
         if outcome.callback != self.name:
             raise WorkflowFailed(
@@ -203,7 +204,7 @@ async def open_wait(  # noqa: PLR0913 - the two ways above, put together
 
     opened: list[Callback] = []
     # Added before anything is awaited: code that is cancelled here, by a task group say, has opened the wait too.
-    ctx.at_end(partial(_withdraw_unless_over, ctx, opened, address))
+    ctx.at_end(partial(_withdraw_unless_over, ctx, opened, address), about=id_of(future))
     opened.append(Callback(future, await address(), ctx))
 
     return opened[0]

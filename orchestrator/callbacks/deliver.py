@@ -7,8 +7,9 @@ checked last, when the wait is known to be open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from orchestrator.callbacks.claims import TokenExpired
 from orchestrator.callbacks.later_answers import keep_if_later
@@ -30,8 +31,7 @@ class WaitReplaced(CountersignError):
     """The wait of a token is over, and the engine holds a later one with the same id."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """The wait that a token is for, as the engine held it when it was read. `settled` is None while it is open."""
 
     presented: Presented

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
+import msgspec
+
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import opened_at
 from orchestrator.durable.wait_end import ended_at_deadline
@@ -112,8 +114,7 @@ class Outcome:
         return self.body == other.body or json_equal(self.value, other.value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """A wait that is over, as the engine records it.
 
     `ikey` and `delivery` are None where nobody delivered an answer. `settled_at` is in milliseconds since the epoch.

@@ -11,8 +11,9 @@ one.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from orchestrator.callbacks.outcomes import CLOSED, Outcome, Settled, envelope, read_settled
 from orchestrator.errors import EngineUnavailable
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 type Verdict = Literal["applied", "duplicate", "ikey_reused", "other", "closed"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one delivery.
 
     `applied`: it settled the wait. `duplicate`: the same key with the same outcome did so earlier. `ikey_reused`: the

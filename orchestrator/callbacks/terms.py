@@ -5,8 +5,9 @@ The first call that opens a wait decides this permanently. A wait whose record s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from orchestrator import stored_names
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The terms of one wait.
 
     Without `link` no token is ever minted for it, and none is accepted. With `keeps_later`, the first answer that comes

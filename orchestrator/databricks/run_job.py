@@ -23,7 +23,7 @@ from orchestrator.databricks.order import JobOrder
 from orchestrator.durable.context import Context, context_of
 from orchestrator.durable.steps import kind_of
 from orchestrator.errors import EngineUnavailable, JobCancelled, JobExpired, JobFailed, Misused
-from orchestrator.sdk_internals import task_of
+from orchestrator.sdk_internals import id_of, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -118,7 +118,7 @@ async def _ended(flow: Context, name: str, order: JobOrder, output_of: str | Non
 
     unlimited = flow.options(timeout=_UNLIMITED)
     future = unlimited.run_part(name, part, tags={})
-    flow.at_end(partial(_stop_unless_over, flow, begun, future))
+    flow.at_end(partial(_stop_unless_over, flow, begun, future), about=id_of(future))
     end = await future
 
     if end.get("by") == "workflow":

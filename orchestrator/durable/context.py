@@ -11,7 +11,7 @@ import inspect
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, override
 
 from resonate.context import Context as SDKContext
@@ -24,6 +24,7 @@ from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, 
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK
+from orchestrator.durable.parts import Parts, order_of
 from orchestrator.durable.step_traces import traced_step
 from orchestrator.durable.steps import as_step, awaitable, kind_of
 from orchestrator.durable.storable import check_storable
@@ -32,6 +33,7 @@ from orchestrator.durable.under_way import LATE, TURNS, UnderWay
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
+    PlacedContext,
     await_only,
     effects_of,
     forget_suspended,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from resonate.context import ResonateFuture
     from resonate.retry import RetryPolicy
+    from resonate.types import Info
 
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
@@ -68,7 +71,7 @@ _ANOTHER_CALL: Final = (
 _AWAITED_ELSEWHERE: Final = "a step awaits a wait of its workflow: await it in the workflow's own code"
 
 
-class Context(SDKContext):
+class Context(PlacedContext):
     """What a workflow and its steps get as `ctx`: the SDK's context, with named steps and waits that end in time.
 
     A workflow uses `run` for a step, `call` for a step of another worker group, `sleep`, and `shielded` for what a
@@ -97,22 +100,44 @@ class Context(SDKContext):
 
     def __init__(self, state: Any, opts: Any) -> None:
         super().__init__(state, opts)
+        self._watchful: Final = cast("WatchfulEffects", effects_of(self))
+        #: What of this workflow runs in this process.
+        self.interrupts: Final = self._watchful.interrupts
         self._is_shielded = False
         # A context with other options is a shallow copy, so it shares these.
-        self._at_end: Final[list[Callable[[], Awaitable[None]]]] = []
+        self._at_end: Final[list[tuple[str, Callable[[], Awaitable[None]]]]] = []
         self.calls: Final = Calls()
         #: The id of each sleep, and where it was begun, None once it was awaited.
         self._sleeps: Final[dict[str, Place | None]] = {}
         self.under_way: Final = UnderWay()
+        self._parts: Final = Parts()
 
-    def at_end(self, action: Callable[[], Awaitable[None]]) -> None:
-        """Run `action`, in workflow code, when the workflow ends, after the actions that were added before it."""
-        self._at_end.append(action)
+    def number_by_part(self) -> None:
+        """Number what parts of this workflow's code begin at once by themselves. Runs of earlier releases were not."""
+        self._watchful.by_part = True
+
+    @override
+    def placed(self) -> str:
+        """Return the id of what the current task begins; see `parts`."""
+        return self._parts.place(self.following) if self._watchful.by_part else self.following()
+
+    def at_end(self, action: Callable[[], Awaitable[None]], *, about: str = "") -> None:
+        """Run `action`, in workflow code, when the workflow ends, after the actions that were added before it.
+
+        `about` is the promise id of the step or wait that it is about. Parts that run at once add their actions in any
+        order, so these run in the order of what they are about, after those that are about none.
+        """
+        self._at_end.append((about, action))
 
     async def run_end_actions(self) -> None:
         """Run the actions that `at_end` added, and let go of the sleeps that are not over."""
-        for action in self._at_end:
-            await action()
+        by_part = self._watchful.by_part
+        self.under_way.is_ending = True
+
+        while self._at_end:
+            first = min(self._at_end, key=lambda each: order_of(each[0])) if by_part else self._at_end[0]
+            self._at_end.remove(first)
+            await first[1]()
 
         if self._sleeps:
             await self.flush_local_work()
@@ -133,14 +158,11 @@ class Context(SDKContext):
         forget_suspended(self)
         await super().flush_local_work()
 
-    @property
-    def _watchful(self) -> WatchfulEffects:
-        return cast("WatchfulEffects", effects_of(self))
-
-    @property
-    def interrupts(self) -> Interrupts:
-        """What of this workflow runs in this process."""
-        return self._watchful.interrupts
+    @cached_property
+    @override
+    def info(self) -> Info:
+        """What this function call is: its ids, its deadline. None of it changes."""
+        return super().info
 
     @property
     def shielded(self) -> Self:
@@ -227,9 +249,12 @@ class Context(SDKContext):
         attempt = _Attempt(step, self.opts.retry_policy, args, kwargs, shielded=self._is_shielded)
 
         if not step.stored:
+            if self._watchful.by_part:
+                self._parts.reserve(self.following)
+
             future = unrecorded(self, step.name, attempt)
 
-            return self._noted("run", step.name, future)
+            return self._noted("run", step.name, future, recorded=False)
 
         mark = asked_step.set(AskedStep(name=step.name, any_record=step.any_record))
 
@@ -317,16 +342,42 @@ class Context(SDKContext):
         *,
         shape: Callable[[Any], Any] | None = None,
         awaited: Callable[[], object] | None = None,
+        recorded: bool = True,
+        is_step: bool = False,
     ) -> ResonateFuture[Any]:
         self.under_way.add(task_of(future))
 
-        return watched(future, shape=shape, awaited=awaited, suspending=self._suspending)
+        def ending(failed: bool) -> Awaitable[None] | None:  # noqa: FBT001 - what the future tells
+            if not self._watchful.by_part or self.under_way.is_alone or (is_step and not failed):
+                return None
 
-    def _noted(
-        self, method: str, step: str, future: ResonateFuture[Any], shape: Callable[[Any], Any] | None = None
+            over, place = self._watchful.over.get(id_of(future)), order_of(id_of(future)) if recorded else ()
+
+            return self.under_way.failed(over, place) if is_step else self.under_way.over(over, place)
+
+        def is_awaited() -> None:
+            if recorded and self._watchful.by_part:
+                self._parts.awaits(id_of(future))
+
+            if awaited is not None:
+                awaited()
+
+        return watched(future, shape=shape, awaited=is_awaited, suspending=self._suspending, ending=ending)
+
+    def _noted(  # noqa: PLR0913 - what the future is of
+        self,
+        method: str,
+        step: str,
+        future: ResonateFuture[Any],
+        shape: Callable[[Any], Any] | None = None,
+        *,
+        recorded: bool = True,
+        is_step: bool = True,
     ) -> ResonateFuture[Any]:
         """Return the future of a step, which must be awaited, begun by this method."""
-        return self._watched(future, shape=shape, awaited=self.calls.step_begun(method, step))
+        awaited = self.calls.step_begun(method, step)
+
+        return self._watched(future, shape=shape, awaited=awaited, recorded=recorded, is_step=is_step)
 
     def check_awaited(self) -> None:
         """Return if everything that this function call has started and must await was awaited.
@@ -426,7 +477,7 @@ class Context(SDKContext):
 
         future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
-        return self._noted("call", step.name, future)
+        return self._noted("call", step.name, future, is_step=False)
 
     def wait(
         self,

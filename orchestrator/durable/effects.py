@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from resonate.types import Value
+from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.opened_at import opened_at
+from orchestrator.durable.parts import is_of_part, marker_of
 from orchestrator.durable.recorded import difference
 from orchestrator.durable.storable import storable
 from orchestrator.durable.wait_end import until_deadline, without_error
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resonate.effects import Effects
-    from resonate.types import PromiseCreateReq, PromiseRecord
+    from resonate.types import PromiseRecord
 
     from orchestrator.durable.interrupts import Interrupts
     from orchestrator.engine import Engine
@@ -35,17 +35,15 @@ asked_wait: ContextVar[AskedWait | None] = ContextVar("countersign_wait", defaul
 shielding: ContextVar[bool] = ContextVar("countersign_shielded", default=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AskedStep:
+class AskedStep(msgspec.Struct, frozen=True, kw_only=True):
     """What the SDK's request for a step lacks."""
 
     name: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     any_record: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class AskedWait:
+class AskedWait(msgspec.Struct, frozen=True, kw_only=True):
     """What the SDK's request for a promise lacks to be that of a wait of this engine.
 
     `latest` is when the workflow itself is over, in milliseconds since the epoch.
@@ -88,6 +86,10 @@ class WatchfulEffects:
         #: Whether a cancel ended a step, a sleep or a call.
         self.cancel_seen = False
         self.interrupts: Final = interrupts
+        #: Whether what parts of the code begin at once is numbered by part, and whether the record says so already.
+        self.by_part = self._is_marked = False
+        #: What was over by the record when it was asked for, and since when, in milliseconds.
+        self.over: Final[dict[str, int]] = {}
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         """Create a promise unless it exists, and return its record; one that says so if it is not what was written.
@@ -97,14 +99,14 @@ class WatchfulEffects:
         """
         step, wait = asked_step.get(), asked_wait.get()
 
-        if wait is not None:
-            req = await wait.asked_by(req)
-        elif step is not None and req.tags.get("resonate:scope") == "local":
-            req = msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
-        elif "resonate:timer" in req.tags:
-            req = msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
+        if self.by_part and is_of_part(req.id):
+            await self._mark(req)
 
+        req = _as_step(req, step) if wait is None else await wait.asked_by(req)
         record = await self.interrupts.record(self._effects.create_promise(req))
+
+        if self.by_part and record.state != "pending":
+            self.over[record.id] = record.settled_at or 0
 
         if wait is not None:
             self.opened[record.id] = opened_at(record)
@@ -125,6 +127,17 @@ class WatchfulEffects:
 
         return record
 
+    async def _mark(self, req: PromiseCreateReq) -> None:
+        """Record that parts of this workflow begin something, so that a walk of its steps looks for that."""
+        if self._is_marked:
+            return
+
+        root_id = req.tags["resonate:origin"]
+        tags = {f"resonate:{name}": root_id for name in ("branch", "parent", "origin")} | {"resonate:scope": "local"}
+        marker = PromiseCreateReq(id=marker_of(root_id), timeout_at=req.timeout_at, param=Value(), tags=tags)
+        await self._effects.create_promise(marker)
+        self._is_marked = True
+
     def _cancelled(self, error: Exception) -> None:
         if isinstance(error, WorkflowCancelled) and not shielding.get():
             self.cancel_seen = True
@@ -142,6 +155,17 @@ class WatchfulEffects:
             self._cancelled(result)
 
         return await self.interrupts.record(self._effects.settle_promise(id, result))
+
+
+def _as_step(req: PromiseCreateReq, step: AskedStep | None) -> PromiseCreateReq:
+    """Return the request for a step or a sleep."""
+    if step is not None and req.tags.get("resonate:scope") == "local":
+        return msgspec.structs.replace(req, tags={**req.tags, STEP_TAG: step.name, **step.tags})
+
+    if "resonate:timer" in req.tags:
+        return msgspec.structs.replace(req, tags=req.tags | until_deadline(req.timeout_at))
+
+    return req
 
 
 def _ends_by_itself(record: PromiseRecord) -> bool:

@@ -40,7 +40,8 @@ class Interrupts:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._noticed: float | None = None
-        self._running: dict[str, _Running] = {}
+        #: By the step's id and its task: steps that are not recorded have the same id if they have the same name.
+        self._running: dict[tuple[str, asyncio.Task[Any] | None], _Running] = {}
         self._has_body = False
         #: When a step or a wait was last created or settled.
         self._touched = clock()
@@ -88,7 +89,7 @@ class Interrupts:
             raise WorkflowCancelled(CANCELLED)
 
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        running = self._running[step_id] = _Running(task=task, compensates=self.told or shielded)
+        running = self._running[step_id, task] = _Running(task=task, compensates=self.told or shielded)
 
         try:
             return await call()
@@ -102,7 +103,7 @@ class Interrupts:
             self.told = True
             raise WorkflowCancelled(CANCELLED) from None
         finally:
-            del self._running[step_id]
+            del self._running[step_id, task]
 
     async def pause(self, step_id: str, sleep: Awaitable[None]) -> None:
         """Await the pause before another try of this step, and look once more whether that is still wanted.
@@ -110,7 +111,7 @@ class Interrupts:
         Raises:
             WorkflowCancelled: it is not. The watch may not have noticed it yet.
         """
-        running = self._running.get(step_id)
+        running = self._running.get((step_id, asyncio.current_task()))
 
         if running is None:
             await sleep

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import enum
+import math
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import Misused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 #: How many turns of the event loop the code may take to go on after its last step has ended, through `gather` say.
 TURNS: Final = 30
@@ -22,19 +24,42 @@ SWALLOWED: Final = (
 LATE: Final = "the workflow's code ended before a task that it had started: await each task, under `asyncio.gather` say"
 
 
+class Rank(enum.IntEnum):
+    """What comes first when nothing else is under way any more."""
+
+    #: A step has failed. Of several, the one that failed first by the record comes first.
+    FAILED = 0
+    #: A wait is over. Whoever saw it open saw everything else that is on record by now.
+    OVER = 1
+    #: A wait is open, or the workflow itself has ended it.
+    LAST = 2
+
+
+class Held(asyncio.Future[None]):
+    """What a task of the code awaits until it may go on."""
+
+    def __init__(self, under_way: UnderWay, rank: Rank, order: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.under_way: Final = under_way
+        self.rank: Final = rank
+        self.order: Final = order
+
+
 class UnderWay:
     """The steps and waits of one function call that are under way in this process, and whether one has suspended it."""
 
     def __init__(self) -> None:
         self._count = 0
         self._forbidden: str | None = None
+        #: Whether the code has ended, and only the actions of its end still run.
+        self.is_ending = False
         self._has_ended = False
         self._was_late = False
         self._when_idle: Callable[[], None] | None = None
         self._suspended_in: asyncio.Task[Any] | None = None
         # The task's context refers to this.
         self._caller = weakref.ref(caller) if (caller := asyncio.current_task()) is not None else lambda: None
-        self._held: list[asyncio.Future[None]] = []
+        self._held: list[Held] = []
         self._release: asyncio.Handle | None = None
 
     def forbid(self, reason: str) -> None:
@@ -95,14 +120,37 @@ class UnderWay:
         Under `asyncio.gather` say, what is known comes first: the signal of one wait is held until all others are over
         and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
         """
-        if asyncio.current_task() is not self._caller():
+        if not self.is_alone:
             await self.nothing_else()
 
         self.suspended()
 
     async def nothing_else(self) -> None:
         """Return when all else that was begun is over, and the code has taken that in."""
-        held = asyncio.get_running_loop().create_future()
+        await self._in_turn(Rank.LAST, ())
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the current task is the one that runs this call, so that nothing in its code runs beside it."""
+        return asyncio.current_task() is self._caller()
+
+    def failed(self, at: int | None, place: tuple[int, ...]) -> Awaitable[None] | None:
+        """Return what a failed step is to await before its code learns of it, None if it need not await anything.
+
+        `at` is when it failed by the record (milliseconds), None if it has only failed now. In a replay all steps that
+        are on record are over at once, and the code must learn of the first failure first.
+        """
+        if at is None and not any(held.rank is Rank.FAILED for held in self._held):
+            return None
+
+        return self._in_turn(Rank.FAILED, (math.inf if at is None else at, place))
+
+    def over(self, at: int | None, place: tuple[int, ...]) -> Awaitable[None]:
+        """Return what a wait that is over is to await before its code learns of it; `at` is as for `failed`."""
+        return self._in_turn(Rank.OVER, (math.inf if at is None else at, place))
+
+    async def _in_turn(self, rank: Rank, order: tuple[Any, ...]) -> None:
+        held = Held(self, rank, order)
         self._held.append(held)
 
         if len(self._held) == 1:
@@ -112,7 +160,7 @@ class UnderWay:
         await held
 
     def _release_after(self, turns: int) -> None:
-        """Release what is held when nothing else has been under way for so many turns of the loop."""
+        """Release what comes first when nothing else has been under way for so many turns of the loop."""
         if self._release is not None:
             self._release.cancel()
 
@@ -123,12 +171,19 @@ class UnderWay:
             self._release = asyncio.get_running_loop().call_soon(self._release_after, turns - 1)
             return
 
-        for held in self._held:
-            if not held.done():
+        self._release = None
+        first = min(held.rank for held in self._held)
+
+        for held in sorted(self._held, key=lambda held: held.order if held.rank is first else ()):
+            if held.rank is first and not held.done():
                 held.set_result(None)
 
-        self._held, self._release = [], None
-        self._over()
+        self._held = [held for held in self._held if held.rank is not first]
+
+        if self._held:
+            self._release_after(TURNS)
+        else:
+            self._over()
 
     def suspended(self) -> None:
         """Note that the code in the current task was given the signal that suspends it."""

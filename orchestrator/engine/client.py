@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.marks import Marks
     from orchestrator.engine.open_waits import LookAtWaits, OpenWaits
-    from orchestrator.engine.promises import Unseal
+    from orchestrator.engine.promises import AtHand, Unseal
     from orchestrator.engine.search import Search
     from orchestrator.engine.tasks import TaskState
 
@@ -79,6 +79,7 @@ class Engine:
         search: Search | None = None,
         people: PeopleDigests | None = None,
         unseal: Unseal | None = None,
+        at_hand: AtHand | None = None,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         process_time: ProcessTime | None = None,
@@ -88,7 +89,7 @@ class Engine:
         #: Whether the engine lives in this process, so that workers must too.
         self.embedded: Final = embedded
         self.seconds: Final = seconds
-        self.promises: Final = Promises(resonate.promises, seconds=seconds, unseal=unseal)
+        self.promises: Final = Promises(resonate.promises, seconds=seconds, unseal=unseal, at_hand=at_hand)
         self.tasks: Final = Tasks(resonate, seconds=seconds, held=held)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
         #: The digests by which waits are found that are put to a person.
@@ -222,6 +223,7 @@ class Engine:
         finally:
             for one in waits:
                 one.cancel()
+                one.add_done_callback(_forget)
 
     async def stop(self, *, seconds: float = 5) -> None:
         """Take no more tasks, give running steps so many seconds to finish, then disconnect from the engine.
@@ -250,3 +252,9 @@ class Engine:
 
             if self._close is not None:
                 await self._close()
+
+
+def _forget(wait: asyncio.Future[Any]) -> None:
+    """Retrieve the error of a wait: the read that follows has the same trouble, and its caller is told."""
+    if not wait.cancelled():
+        wait.exception()

@@ -40,7 +40,6 @@ from orchestrator.engine.remote.server import ServerListener
 from orchestrator.engine.remote.server_search import ServerSearch
 from orchestrator.engine.remote.short_replies import ShortReplies
 from orchestrator.engine.sdk_events import correct_lines, observe
-from orchestrator.engine.tasks import TaskState
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
 from orchestrator.stored_names import OPENING
@@ -178,20 +177,15 @@ async def embedded_engine(
         marks=embedded.marks(seconds=seconds),
         clock=lambda: clock() / 1000,
         process_time=process_time,
-        held=lambda task_id: _task_in(embedded, task_id),
+        held=embedded.held,
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,
         search=embedded.search(seconds=seconds),
         people=PeopleDigests(settings.payload_keys),
         unseal=partial(unsealed, resonate),
+        at_hand=embedded.at_hand,
         tracing=Tracing.configured(wanted=settings.traces),
     )
-
-
-def _task_in(embedded: EmbeddedConnection, task_id: str) -> TaskState | None:
-    task = embedded.state.tasks.get(task_id)
-
-    return None if task is None else TaskState(task.state, task.version)
 
 
 def _over_server(settings: Settings, network: Network, *, group: str, work: bool) -> Resonate:

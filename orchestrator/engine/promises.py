@@ -6,23 +6,24 @@ raises whatever its transport raises; this is the only place where those errors 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import Base64DecodeError, ResonateError, SerializationError, ServerError
 from resonate.types import Value
 
 from orchestrator.engine.turns import Turns
+from orchestrator.engine.within import within
 from orchestrator.errors import EngineUnavailable, UnknownPromise
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from resonate.promises import Promises as SDKPromises
     from resonate.types import PromiseRecord
 
-    type _Call = Callable[[], Awaitable[PromiseRecord]]
+    type _Call = Callable[[], Coroutine[Any, Any, PromiseRecord]]
     type Unseal = Callable[[PromiseRecord], Awaitable[PromiseRecord]]
+    type AtHand = Callable[[str], PromiseRecord | None]
 
 _NOT_FOUND = 404
 
@@ -34,14 +35,24 @@ AT_ONCE: Final = 3
 class Promises:
     """Read, create and settle durable promises. `seconds` bounds every call, including the wait for its turn.
 
-    Only a few calls about one promise run at once. Further calls wait for those, and waiting reads share one call.
+    Only a few calls about one promise run at once. Further calls wait for those, and waiting reads share one call. An
+    engine in this process has no connections to keep free, so its calls take no turns: it passes `at_hand`, which
+    returns a record, payloads as stored, if that can be reported at once.
     """
 
-    def __init__(self, promises: SDKPromises, *, seconds: float, unseal: Unseal | None = None) -> None:
+    def __init__(
+        self,
+        promises: SDKPromises,
+        *,
+        seconds: float,
+        unseal: Unseal | None = None,
+        at_hand: AtHand | None = None,
+    ) -> None:
         self._promises = promises
         self._seconds = seconds
         self._unseal = unseal
-        self._turns = Turns(AT_ONCE)
+        self._at_hand = at_hand
+        self._turns = Turns(AT_ONCE) if at_hand is None else None
 
     async def get(self, promise_id: str) -> PromiseRecord:
         """Return the record of this promise, its payloads decoded.
@@ -49,7 +60,17 @@ class Promises:
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
-        return await self._bounded(promise_id, self._turns.share, lambda: self._promises.get(promise_id))
+        stored = None if self._at_hand is None else self._at_hand(promise_id)
+
+        if stored is not None:
+            return await self._bounded(promise_id, self._decoded(stored))
+
+        if self._turns is None:
+            return await self._bounded(promise_id, self._promises.get(promise_id))
+
+        shared = self._turns.share(promise_id, lambda: self._promises.get(promise_id))
+
+        return await self._bounded(promise_id, shared)
 
     async def decoded(self, record: PromiseRecord) -> PromiseRecord | None:
         """Return a record that a search found, its payloads decoded as by `get`; None if they cannot be read.
@@ -58,11 +79,7 @@ class Promises:
             EngineUnavailable: whether they can be read is not known.
         """
         try:
-            async with asyncio.timeout(self._seconds):
-                plain = record if self._unseal is None else await self._unseal(record)
-
-                return self._promises.codec.decode_promise(plain)
-
+            return await within(self._seconds, self._decoded(record))
         except (SerializationError, Base64DecodeError):
             return None
         except (TimeoutError, ResonateError) as error:
@@ -85,11 +102,7 @@ class Promises:
         """
         value = Value(data=param)
 
-        return await self._bounded(
-            promise_id,
-            self._turns.take,
-            lambda: self._promises.create(promise_id, timeout_at, value, dict(tags)),
-        )
+        return await self._in_turn(promise_id, lambda: self._promises.create(promise_id, timeout_at, value, dict(tags)))
 
     async def resolve(self, promise_id: str, value: object) -> PromiseRecord:
         """Resolve the promise unless it is settled, and return the stored record, whoever settled it.
@@ -97,9 +110,7 @@ class Promises:
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
-        return await self._bounded(
-            promise_id, self._turns.take, lambda: self._promises.resolve(promise_id, Value(data=value))
-        )
+        return await self._in_turn(promise_id, lambda: self._promises.resolve(promise_id, Value(data=value)))
 
     async def cancel(self, promise_id: str) -> PromiseRecord:
         """Cancel the promise unless it is settled, without a value, and return the stored record.
@@ -107,14 +118,19 @@ class Promises:
         Raises:
             UnknownPromise, EngineUnavailable: as the module says.
         """
-        return await self._bounded(promise_id, self._turns.take, lambda: self._promises.cancel(promise_id, Value()))
+        return await self._in_turn(promise_id, lambda: self._promises.cancel(promise_id, Value()))
 
-    async def _bounded(
-        self, promise_id: str, in_turn: Callable[[str, _Call], Awaitable[PromiseRecord]], call: _Call
-    ) -> PromiseRecord:
+    async def _decoded(self, stored: PromiseRecord) -> PromiseRecord:
+        plain = stored if self._unseal is None else await self._unseal(stored)
+
+        return self._promises.codec.decode_promise(plain)
+
+    async def _in_turn(self, promise_id: str, call: _Call) -> PromiseRecord:
+        return await self._bounded(promise_id, call() if self._turns is None else self._turns.take(promise_id, call))
+
+    async def _bounded(self, promise_id: str, call: Coroutine[Any, Any, PromiseRecord]) -> PromiseRecord:
         try:
-            async with asyncio.timeout(self._seconds):
-                return await in_turn(promise_id, call)
+            return await within(self._seconds, call)
 
         except ServerError as error:
             if error.code == _NOT_FOUND:

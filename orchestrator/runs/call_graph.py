@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from resonate.ids import join_id
 
+from orchestrator.durable.parts import BELOW, marker_of
 from orchestrator.durable.recorded import called
 from orchestrator.errors import UnknownPromise
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 #: How many steps one request, or one step of a cancel, reads.
 PAGE: Final = 2000
 
-_PATH: Final = re.compile(r"[1-9][0-9]{0,17}(?:\.[1-9][0-9]{0,17}){0,999}", re.ASCII)
+_PATH: Final = re.compile(rf"[1-9][0-9]{{0,17}}(?:\.(?:{BELOW}\.)?[1-9][0-9]{{0,17}}){{0,999}}", re.ASCII)
 
 #: How many numbers in a row may be missing among siblings.
 GAP: Final = 16
@@ -37,12 +38,13 @@ async def walk(
 ) -> AsyncIterator[PromiseRecord]:
     """Yield the records below the root, parents before children, in the order the workflow made them.
 
-    With `after`, only what comes after that step in this order. With `unsettled`, nothing below a settled step, because
-    nothing waits there any more.
+    With `after`, only what comes after that step in this order. With `unsettled`, nothing that a settled step itself
+    has begun, because nothing waits there any more.
 
     The walk misses steps that are created where it has been already, steps after more than `GAP` missing numbers, and
-    the steps below a settled step whose first and second child are missing. It takes one read per record, and two more
-    for each settled step unless `unsettled`. Stop iterating to limit the reads.
+    the steps below a settled step whose first and second child are missing. It takes one read, one more per record, and
+    two more for each settled step unless `unsettled`; one more per record where parts of the code ran at once and began
+    several things each. Stop iterating to limit the reads.
 
     Raises:
         ValueError: `after` is not a step of this root.
@@ -50,6 +52,10 @@ async def walk(
     """
     # Each id with the number of missing siblings right before it.
     open_ids = [(join_id(root_id, "1"), 0)] if after is None else _following(root_id, after)
+    has_parts = await _exists(promises, marker_of(root_id))
+
+    if has_parts and after is not None:
+        open_ids.append(_of_part(after))
 
     while open_ids:
         promise_id, missing = open_ids.pop()
@@ -68,6 +74,9 @@ async def walk(
         if record.state == "pending" or not unsettled:
             open_ids += _children(record)
 
+        if has_parts:
+            open_ids.append(_of_part(promise_id))
+
 
 def name_of(record: PromiseRecord) -> str:
     """Return what a promise in the graph is for: a callback's or step's name, the function called, or `sleep`."""
@@ -83,6 +92,20 @@ def name_of(record: PromiseRecord) -> str:
         return "sleep"
 
     return called(record.param.data) or "step"
+
+
+async def _exists(promises: Promises, promise_id: str) -> bool:
+    try:
+        await promises.get(promise_id)
+    except UnknownPromise:
+        return False
+
+    return True
+
+
+def _of_part(promise_id: str) -> tuple[str, int]:
+    """Return where that begins which a part of the code has begun after this. None of its numbers is missing."""
+    return join_id(promise_id, f"{BELOW}.1"), GAP
 
 
 def _children(record: PromiseRecord) -> list[tuple[str, int]]:

@@ -7,10 +7,11 @@ reads their input schemas from the same values.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 from resonate.error import Suspended
 
@@ -39,7 +40,7 @@ from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import CrashWatch, EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending
-from orchestrator.runs.start import Start
+from orchestrator.runs.start import Start, is_numbered_by_part
 from orchestrator.runs.told_errors import told
 from orchestrator.text.crashes import describe_crash
 from orchestrator.tracing import trace_of
@@ -97,6 +98,9 @@ class Workflow[Request: BaseModel]:
 
         flow = Context.over(ctx)
         trace = trace_of(start)
+
+        if is_numbered_by_part(start):
+            flow.number_by_part()
 
         try:
             with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
@@ -161,7 +165,7 @@ class Workflow[Request: BaseModel]:
         flow.get_dependency(CrashWatch).watch(flow.info.id, error)
 
         if isinstance(error, Misused):
-            return replace(Ending.failed(told(error, self.body), unexpected=True), abandons=True)
+            return msgspec.structs.replace(Ending.failed(told(error, self.body), unexpected=True), abandons=True)
 
         described = told(error, self.body)
         # The tries of the step are in the log. The way of its error through the workflow is ours, not the author's.
@@ -200,7 +204,7 @@ class Workflow[Request: BaseModel]:
 
         ending = Ending.raised(WorkflowFailed(f"{reason}; {error}", **fields))
 
-        return replace(ending, shown=describe_crash(error), unexpected=True)
+        return msgspec.structs.replace(ending, shown=describe_crash(error), unexpected=True)
 
 
 def workflow[Request: BaseModel](

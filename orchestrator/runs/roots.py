@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard
+
+import msgspec
 
 from orchestrator import stored_names
 from orchestrator.durable.opened_at import MARK
@@ -37,8 +39,7 @@ ENDED_KINDS: Final = ("failed", "died", "expired", "cancelled")
 type State = Literal["running", "succeeded", "failed", "expired", "cancelled"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a workflow ended. `result` is JSON text, if its code returned; `error` a JSON object, unless it succeeded.
 
     `shown` is what a log line may say of the error; it is not stored. `unexpected` says that it was no error that a
@@ -100,9 +101,9 @@ class Ending:
         What it returned is kept, and so is the error that it raised.
         """
         if self.error is not None:
-            return replace(self, state="cancelled")
+            return msgspec.structs.replace(self, state="cancelled")
 
-        return replace(self, state="cancelled", error={"message": CANCELLED}, shown=CANCELLED)
+        return msgspec.structs.replace(self, state="cancelled", error={"message": CANCELLED}, shown=CANCELLED)
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's value."""
@@ -111,8 +112,7 @@ class Ending:
         return {"countersign": stored_names.FORMAT, "state": self.state, "result": self.result, "error": error}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RootView:
+class RootView(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow as its root promise shows it. `created` says whether this very call started it.
 
     `request` is the JSON text of its input, or None if the store was tampered with. `parent` is the step of another

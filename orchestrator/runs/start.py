@@ -1,15 +1,33 @@
-"""What a workflow is started with, as its root keeps it: the input, and which earlier run it was started again from."""
+"""What a workflow is started with, as its root keeps it: the input, and which earlier run it was started again from.
+
+The root also says that what parts of the code begin at once is numbered by part. Of a run that an earlier release has
+started it does not, and the run goes on as it was recorded.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
+
+import msgspec
 
 from orchestrator import stored_names
 from orchestrator.errors import WorkflowFailed
 from orchestrator.runs.root_ids import RootName, name_of_root
 from orchestrator.text.strict_json import loads_strict
 from orchestrator.tracing import trace_of
+
+#: How parts are numbered.
+_NUMBERED: Final = 1
+
+
+def is_numbered_by_part(start: object) -> bool:
+    """Return whether a run that was started like this numbers by part what its code begins at once."""
+    match start:
+        case {"parts": int(numbered)}:
+            return numbered == _NUMBERED
+        case _:
+            return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +53,7 @@ class Again:
                 return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
+class Start(msgspec.Struct, frozen=True, kw_only=True):
     """What a workflow is started with: the input's JSON text, bound to this root so that no other root accepts it.
 
     `trace` is the traceparent of its start. `again` is set if it was started again from an earlier run.
@@ -55,6 +72,7 @@ class Start:
     def stored(self) -> dict[str, Any]:
         """Return the form that is stored in the root's param."""
         stored: dict[str, Any] = {"countersign": stored_names.FORMAT, "root": self.root_id, "request": self.text}
+        stored["parts"] = _NUMBERED
 
         if self.again is not None:
             stored["again"] = asdict(self.again)

@@ -36,7 +36,7 @@ from orchestrator.runs.definition import Workflow, field_of
 from orchestrator.runs.loading import Loaded
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.runs.roots import Parent, start_root, view_root
-from orchestrator.sdk_internals import suspend_until_settled, task_of
+from orchestrator.sdk_internals import id_of, suspend_until_settled, task_of
 from orchestrator.stored_names import CHILD_TAG, DEPTH_TAG
 from orchestrator.text.json_writing import dumps_strict
 from orchestrator.text.strict_json import loads_strict
@@ -106,7 +106,7 @@ def run_workflow[Request: BaseModel](
     flow = Context.over(ctx)
     unlimited = flow.options(timeout=_UNLIMITED)
     future = unlimited.run_part(workflow.name, child, tags={CHILD_TAG: workflow.name})
-    flow.at_end(partial(_cancel_unless_over, flow, workflow, future))
+    flow.at_end(partial(_cancel_unless_over, flow, workflow, future), about=id_of(future))
 
     return Subworkflow(future)
 

@@ -7,10 +7,10 @@ ever decompressed, guessed or repaired.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
+import msgspec
 from starlette.requests import ClientDisconnect
 
 from orchestrator.text.strict_json import loads_strict
@@ -36,8 +36,7 @@ UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=utf8", 'ch
 INLINE_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class JsonBody:
+class JsonBody(msgspec.Struct, frozen=True, kw_only=True):
     """A body that was strict JSON: the `text` as it was sent, and its `value`."""
 
     text: str

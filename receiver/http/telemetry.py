@@ -49,6 +49,7 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _CALLBACK_KEY: Final = "countersign.callback"
 _CALLER_KEY: Final = "countersign.caller"
 _TOO_MANY: Final = 429
+_UNMATCHED: Final = "unmatched"
 
 
 def name_callback(scope: Scope, promise_id: str, callback: str) -> None:
@@ -86,7 +87,7 @@ def log_if_unknown(logger: logging.Logger, scope: Scope, root_id: str, action: s
 def route_template(scope: Scope) -> str:
     """Return the path as the route was declared, `/callbacks/{token}`, or `unmatched`; never the path as requested."""
     path = getattr(scope.get("route"), "path_format", None)
-    return path if isinstance(path, str) else "unmatched"
+    return path if isinstance(path, str) else _UNMATCHED
 
 
 def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
@@ -112,6 +113,17 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
         line = f"{line} {name}={value}"
 
     log_line(_access, level, line, {"method": method, "route": route, "status": status, "ms": milliseconds, **named})
+
+
+def log_refusal(peer: tuple[str, int] | None, status: int, reason: str) -> None:
+    """Write the access line of what was refused before it could be read as a request; `reason` quotes none of it.
+
+    Nothing is known of its method, its route and its proxies, so `client` is whoever opened the connection.
+    """
+    client = peer[0] if peer else "-"
+    line = f"other {_UNMATCHED} {status} client={client}: {reason}"
+    fields = {"method": "other", "route": _UNMATCHED, "status": status, "client": client, "error": reason}
+    log_line(_access, logging.INFO, line, fields)
 
 
 class Metrics:

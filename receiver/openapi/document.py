@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.callbacks.claims import PATHS
 from receiver.openapi.by_hand import by_hand_paths
+from receiver.openapi.callbacks import callback_paths
 from receiver.openapi.lists import list_paths, list_schemas
 from receiver.openapi.operation import KEY_PROBLEMS, operation
 from receiver.openapi.pages import approval_path
 from receiver.openapi.parts import (
     AFTER,
-    IKEY,
     PREFER,
-    PROOF,
     SCHEMAS,
     SOURCE,
     START_KEY,
@@ -71,7 +70,7 @@ def document(workflows: Iterable[Described], *, public_path: str = "", version: 
     """Return the OpenAPI document for these workflows, served below this path."""
     schemas = shared_schemas() | list_schemas()
     paths: Json = {
-        **_callback_paths(),
+        **callback_paths(),
         f"{PATHS['approver']}/{{token}}": approval_path(),
         **_webhook_paths(),
         **list_paths(),
@@ -101,67 +100,15 @@ def document(workflows: Iterable[Described], *, public_path: str = "", version: 
                     "scheme": "bearer",
                     "description": "A callback token, minted for one wait. It may be in the path instead.",
                 },
+                "progressToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The `countersign-progress` header of a callback's description.",
+                },
                 "apiKey": {"type": "http", "scheme": "bearer", "description": "A key of the workflow API."},
             },
         },
     }
-
-
-def _callback_paths() -> Json:
-    paths: Json = {}
-    places: tuple[tuple[str, list[Json], list[Json]], ...] = (
-        (PATHS["machine"], [], [{"callbackToken": []}]),
-        (f"{PATHS['machine']}/{{token}}", [TOKEN], []),
-    )
-    for path, parameters, security in places:
-        where = "in_path" if parameters else "bearer"
-        paths[path] = {
-            "get": operation(
-                f"show_callback_{where}",
-                "Describe this callback; settles nothing",
-                {"200": json_response("The callback.", ref("Callback"))},
-                ("invalid-token", "rate-limited", "two-tokens", "unknown-promise", "expired", "engine-unavailable"),
-                security=security,
-                parameters=parameters,
-            ),
-            "post": _settling(f"succeed_{where}", "Report a success; the body is the result", {}, security, parameters),
-        }
-        paths[f"{path}/failure"] = {
-            "post": _settling(
-                f"fail_{where}", "Report a failure; the body says why", ref("Failure"), security, parameters
-            )
-        }
-
-    return paths
-
-
-def _settling(name: str, summary: str, body: Json, security: list[Json], parameters: list[Json]) -> Json:
-    return operation(
-        name,
-        summary,
-        {
-            "200": json_response(
-                "Settled, by this request or by an earlier one with the same key and outcome.", ref("Settled")
-            )
-        },
-        (
-            "two-tokens",
-            "invalid-key",
-            "malformed-body",
-            "invalid-token",
-            "invalid-proof",
-            "unknown-promise",
-            "already-settled",
-            "expired",
-            "unsupported-media-type",
-            "ikey-reused",
-            "rate-limited",
-            "engine-unavailable",
-        ),
-        security=security,
-        parameters=[*parameters, IKEY, *PROOF],
-        body=body,
-    )
 
 
 def _webhook_paths() -> Json:

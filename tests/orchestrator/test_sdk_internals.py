@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 import pytest
 from resonate.connections import LocalConnection
 from resonate.connections.local import ServerState
@@ -33,6 +34,7 @@ from support.plant import PATIENCE, pause
 from orchestrator.engine import connect
 from orchestrator.runs.group_ping import PING, is_served, ping
 from orchestrator.sdk_internals import (
+    PlacedContext,
     acquire_task,
     as_written,
     effects_of,
@@ -42,6 +44,7 @@ from orchestrator.sdk_internals import (
     is_workflow,
     keep_as_workflow,
     no_longer_awaited,
+    omit_request_ids,
     provide,
     read_task,
     refuse_tasks,
@@ -161,8 +164,8 @@ def test_private_names_of_the_sdk_are_known_to_one_file() -> None:
 
     assert {file: names for file, names in found.items() if names} == {
         REACHES: [
-            *("_child", "_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat", "_id", "_map"),
-            *("_runtime", "_send_envelope", "_sender", "_state", "_task"),
+            *("_child", "_corr_id", "_created", "_deps", "_deserialize_error", "_encode_error", "_heartbeat"),
+            *("_id", "_map", "_runtime", "_send_envelope", "_sender", "_state", "_task"),
         ],
         # These are asyncio's. Whether a task group cancels its own task, and what a task waits for, is not public.
         "orchestrator/durable/body.py": ["_parent_cancel_requested"],
@@ -271,6 +274,32 @@ async def test_a_context_can_be_made_over_the_state_of_another() -> None:
         return await made.run(seven) + await ctx.run(seven)
 
     assert await called(body) == 14
+
+
+async def test_a_context_decides_itself_under_which_id_it_records_what_it_begins() -> None:
+    class Placed(PlacedContext):
+        def placed(self) -> str:
+            return f"{self.following()}.0.1"
+
+    connection = LocalConnection()
+    client = Resonate(network=connection, env={})
+
+    async def leaf(_: Context) -> str:
+        return "done"
+
+    async def function(ctx: Context) -> list[str]:
+        first, second = (Placed(state_of(ctx), ctx.opts).run(leaf) for _ in range(2))
+
+        return [await first, await first.id(), await second.id()]
+
+    client.register(function)
+    client.start()
+
+    try:
+        handle = client.run("placed", function)
+        assert await handle.result() == ["done", "placed:1.0.1", "placed:2.0.1"]
+    finally:
+        await client.stop()
 
 
 async def test_what_creates_and_settles_promises_can_be_replaced() -> None:
@@ -550,6 +579,26 @@ async def test_all_requests_of_a_client_can_be_sent_by_something_else() -> None:
     await resonate.stop()
 
     assert asked == ["promise.create", "promise.get"]
+
+
+async def test_the_requests_of_a_client_can_have_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = LocalConnection()
+    sent: list[str] = []
+    send = connection.send
+
+    async def watched(req: str, headers: dict[str, str] | None = None) -> str:
+        sent.append(msgspec.json.decode(req)["head"]["corrId"])
+        return await send(req, headers)
+
+    monkeypatch.setattr(connection, "send", watched)
+    resonate = Resonate(network=connection, env={}, subscription_refresh_secs=0)
+    await resonate.promises.create("p", 2**42, Value(), {})
+    omit_request_ids(resonate)
+    await resonate.promises.get("p")
+    await resonate.stop()
+
+    assert sent[0]
+    assert not any(sent[1:])
 
 
 async def test_dependencies_are_had_in_steps_by_the_types_given(tmp_path: Path) -> None:

@@ -28,8 +28,10 @@ from orchestrator.engine.embedded.requests import lineages_in_reply
 from orchestrator.engine.embedded.retention import Retention
 from orchestrator.engine.embedded.search import EmbeddedSearch
 from orchestrator.engine.embedded.settlement_waiters import SettlementWaiters
+from orchestrator.engine.embedded.state_records import as_record
 from orchestrator.engine.embedded.ticker import RESOLUTION, Ticker
 from orchestrator.engine.open_waits import OpenWaits
+from orchestrator.engine.tasks import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,6 +212,29 @@ class EmbeddedConnection:
             raise refusal
 
         return response
+
+    def at_hand(self, promise_id: str) -> PromiseRecord | None:
+        """Return a record that can be reported at once, payloads as stored; None if that takes a request.
+
+        A record that waits for the disk does, and so does one whose deadline has passed.
+        """
+        if not self._durable.is_written(origin_of(promise_id)):
+            return None
+
+        promise = self.state.promises.get(promise_id)
+
+        if promise is None or (promise.state == "pending" and promise.timeout_at <= self._durable.time()):
+            return None
+
+        record: PromiseRecord = as_record(promise.to_record())
+
+        return record
+
+    def held(self, task_id: str) -> TaskState | None:
+        """Return how a task stands in memory, None if there is no such task."""
+        task = self.state.tasks.get(task_id)
+
+        return None if task is None else TaskState(task.state, task.version)
 
     # Waiting
 

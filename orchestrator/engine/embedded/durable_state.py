@@ -144,12 +144,19 @@ class DurableState:
                 await self._recovery.make(partial(self._reload, self._commits))
                 continue
 
-            missing = first_of(self._housekeeping.archived, request)
+            archived = self._housekeeping.archived
+            missing = first_of(archived, request) if archived else None
 
             if missing is None:
                 return
 
             await self._bring_back(self._commits, missing)
+
+    def is_written(self, origin: str) -> bool:
+        """Return whether memory can be relied on, and holds of this lineage only what is on disk."""
+        commits = self._commits
+
+        return self._opened and not self._closed and not (commits and (commits.lost or commits.is_unwritten(origin)))
 
     def record(self) -> bool:
         """Queue the changes of the last step, then its messages. Return whether it changed anything."""

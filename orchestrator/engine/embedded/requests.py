@@ -41,9 +41,6 @@ def lineages_in_reply(request: dict[str, Any], response: dict[str, Any]) -> set[
 
 def first_of(origins: AbstractSet[str], request: Any) -> str | None:
     """Return one of these lineages that the request is about, None if it is about none of them."""
-    if not origins:
-        return None
-
     for promise_id in ids_in_request(request):
         origin = origin_of(promise_id)
 

@@ -17,7 +17,6 @@ from orchestrator.engine.embedded.disk.root_rows import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from collections.abc import Set as AbstractSet
 
     from orchestrator.engine.embedded.disk.group_commit import GroupCommit
     from orchestrator.engine.embedded.disk.images import LineageImage
@@ -69,22 +68,17 @@ class Housekeeping:
     def __init__(self, state: IndexedState, commits: GroupCommit, *, archived: set[str], retention: Retention) -> None:
         self._state = state
         self._commits = commits
-        self._archived = archived
+        self.archived: Final = archived
         self._retention = retention
         #: Lineages that were brought back into memory and have not changed, so they need not be written again.
         self._unchanged: set[str] = set()
 
-    @property
-    def archived(self) -> AbstractSet[str]:
-        """The lineages that are on disk only."""
-        return self._archived
-
     def bring_back(self, origin: str, image: LineageImage | None, now: int) -> None:
         """Load an archived lineage into memory again. Without an image it is only forgotten: it is not on disk."""
-        if origin not in self._archived:  # deleted in the meantime
+        if origin not in self.archived:  # deleted in the meantime
             return
 
-        self._archived.discard(origin)
+        self.archived.discard(origin)
         self._unchanged.add(origin)
 
         if image is not None:
@@ -109,15 +103,15 @@ class Housekeeping:
                 continue
 
             if self._state.drop(origin):
-                self._archived.add(origin)
+                self.archived.add(origin)
                 self._unchanged.discard(origin)
             else:
                 self._unchanged.add(origin)
 
     def delete(self, origins: list[str], now: int) -> None:
         """Queue the deletion of archived lineages, except those that are back in memory."""
-        gone = [origin for origin in origins if origin in self._archived]
-        self._archived.difference_update(gone)
+        gone = [origin for origin in origins if origin in self.archived]
+        self.archived.difference_update(gone)
         self._commits.drop(gone, now)
 
     def pending(self, now: int) -> bool:

@@ -22,8 +22,8 @@ def as_record(found: Any) -> Any:
         return PromiseRecord(
             id=found["id"],
             state=found["state"],
-            param=_value(found["param"]),
-            value=_value(found["value"]),
+            param=_EMPTY if found["param"] is None else _value(found["param"]),
+            value=_EMPTY if found["value"] is None else _value(found["value"]),
             tags=dict(found["tags"]),
             timeout_at=found["timeoutAt"],
             created_at=found["createdAt"],
@@ -35,7 +35,4 @@ def as_record(found: Any) -> Any:
 
 def _value(stored: Any) -> Value:
     """Return a param or a value in the SDK's type: as the state keeps it, or as the request under way brought it."""
-    if stored is None:
-        return _EMPTY
-
     return _decode_value(stored) if isinstance(stored, msgspec.Raw) else msgspec.convert(stored, Value)

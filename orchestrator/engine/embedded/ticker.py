@@ -61,7 +61,7 @@ class Ticker:
 
     def step_done(self) -> None:
         """Tick earlier than planned if a step has set an earlier deadline."""
-        self._alarm.ring_before(self._durable.state.next_due())
+        self._alarm.ring_before(self._durable.state.take_earliest_set())
 
     async def _run(self) -> None:
         while True:

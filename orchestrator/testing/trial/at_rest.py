@@ -66,6 +66,9 @@ def _is_at_rest(task: asyncio.Task[Any], is_nap: Callable[[object], bool]) -> bo
     if awaited is None or awaited.done():
         return False
 
+    if isinstance(awaited, under_way.Held):
+        return awaited.under_way.has_others
+
     if isinstance(awaited, asyncio.Task) or hasattr(awaited, "_children") or is_nap(awaited):
         return True
 

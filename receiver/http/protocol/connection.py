@@ -4,6 +4,8 @@ The application handles at most one request of a connection at a time. What foll
 `_AHEAD` bytes and what one more read returns. Everything beyond that stays in the network. Before a connection is
 closed, the client has some time to read its response and to stop sending: if it was closed at once, the network could
 discard the response (RFC 9112, section 9.6).
+
+Long because a connection is one state machine, and each of its steps may be the last one.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import urllib.parse
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
@@ -23,6 +26,7 @@ from receiver.http.protocol.framing import HeadTooLarge, RequestReader
 from receiver.http.protocol.heads import MalformedRequest
 from receiver.http.protocol.limits import LIMITS, Limits
 from receiver.http.protocol.response_heads import refusal
+from receiver.http.telemetry import log_refusal
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -59,12 +63,12 @@ class Protocol(asyncio.Protocol):
         self._send_deadline: asyncio.TimerHandle | None = None
         self._writable: Final = asyncio.Event()
         self._discarded = 0
-        self._in_head = self._paused = self._closing = self._has_responded = False
-        self.ended = False
+        self._in_head = self._paused = self._closing = self._has_responded = self.ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
         self._transport = transport
+        self._context = copy_context()  # whoever calls when a request is complete may be the one before it
         self._local, self._peer = get_local_addr(transport), get_remote_addr(transport)
         # uvicorn only calls `shutdown` on its connections, but its types allow only its own classes.
         self._server.connections.add(self)  # type: ignore[arg-type]
@@ -73,9 +77,8 @@ class Protocol(asyncio.Protocol):
         self._in_head = True
         self._deadline.set(self._limits.head_seconds, self._head_timed_out)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Cancel all deadlines, and wake the exchange that is under way."""
-        del exc
         self._server.connections.discard(self)
         self._closing = True
         self._deadline.end()
@@ -181,11 +184,9 @@ class Protocol(asyncio.Protocol):
         """Start the next request if its head has arrived."""
         try:
             head = self.reader.head()
-        except HeadTooLarge:
-            self.refuse(Problem("headers-too-large"))
-            return
-        except MalformedRequest:
-            self.refuse(Problem("malformed-body", "This is not an HTTP request."))
+        except MalformedRequest as error:
+            large, other = isinstance(error, HeadTooLarge), Problem("malformed-body", "This is not an HTTP request.")
+            self._refuse_head(Problem("headers-too-large") if large else other, str(error))
             return
 
         if head is not None:
@@ -209,6 +210,7 @@ class Protocol(asyncio.Protocol):
         task = asyncio.Task(
             self._exchange.run(self._app, self._scope(head)),
             loop=self._loop,
+            context=self._context.copy(),
             eager_start=asyncio.current_task(self._loop) is None,
         )
 
@@ -296,4 +298,8 @@ class Protocol(asyncio.Protocol):
             return
 
         detail = f"The headers did not arrive within {self._limits.head_seconds:g} seconds."
-        self.refuse(Problem("request-timeout", detail))
+        self._refuse_head(Problem("request-timeout", detail), detail)
+
+    def _refuse_head(self, problem: Problem, reason: str) -> None:
+        log_refusal(self._peer, problem.status, reason)  # the application, which logs all others, never sees this one
+        self.refuse(problem)

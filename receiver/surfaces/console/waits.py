@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from receiver.surfaces.console.reception import Reception, Visit
     from receiver.surfaces.edge import Edge
 
-_STEP: Final = re.compile(r"[1-9][0-9]{0,17}(?:\.[1-9][0-9]{0,17}){0,200}", re.ASCII)
+_STEP: Final = re.compile(r"[1-9][0-9]{0,17}(?:\.(?:0\.)?[1-9][0-9]{0,17}){0,200}", re.ASCII)
 _DONE: Final = {
     "answered": "Your answer is recorded.",
     "reminded": "The people are being reminded.",

@@ -49,6 +49,21 @@ async def test_a_step_gets_its_grace_after_the_cancel_is_known(interrupts: Inter
     assert not interrupts.active
 
 
+async def test_two_steps_with_one_id_may_run_at_once(interrupts: Interrupts) -> None:
+    async def first() -> int:
+        await pause(0)
+        return 1
+
+    async def second() -> int:
+        await pause(0.01)
+        return 2
+
+    steps = (interrupts.step("1~look", each, shielded=False) for each in (first, second))
+
+    assert await asyncio.gather(*steps) == [1, 2]
+    assert not interrupts.active
+
+
 async def test_a_pause_between_two_tries_ends_at_once(interrupts: Interrupts) -> None:
     async def pauses() -> None:
         await interrupts.pause("1", forever())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
@@ -38,6 +39,40 @@ async def test_the_signal_is_held_until_nothing_else_has_been_under_way_for_some
     second.set()
     await _turns(2 * TURNS)
     assert all(each.done() for each in held)
+    assert under_way.idle
+
+
+async def test_what_is_held_goes_on_by_rank_and_then_in_order_once_nothing_else_is_under_way() -> None:
+    under_way, other = UnderWay(), asyncio.Event()
+    under_way.add(asyncio.ensure_future(other.wait()))
+    seen: list[str] = []
+
+    async def noted(name: str, turn: Awaitable[None] | None) -> None:
+        if turn is not None:
+            await turn
+
+        seen.append(name)
+
+    assert under_way.failed(None, (9,)) is None
+    waits = [
+        noted("open", under_way.nothing_else()),
+        noted("answered later", under_way.over(2, (1,))),
+        noted("answered", under_way.over(1, (2,))),
+        noted("failed later", under_way.failed(5, (1,))),
+        noted("failed", under_way.failed(4, (2,))),
+    ]
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await _turns(1)
+    tasks.append(asyncio.ensure_future(noted("failed now", under_way.failed(None, (1,)))))
+    await _turns(2 * TURNS)
+    assert not seen
+
+    other.set()
+    await _turns(TURNS + TURNS // 2)
+    assert seen == ["failed", "failed later", "failed now"]
+
+    await _turns(3 * TURNS)
+    assert seen[3:] == ["answered", "answered later", "open"]
     assert under_way.idle
 
 

@@ -119,3 +119,48 @@ async def test_many_requests_about_one_promise_do_not_delay_those_about_others()
     # The wait for a turn counts towards the limit of a call.
     results = await asyncio.gather(*crowd, other, return_exceptions=True)
     assert {type(one) for one in results} == {EngineUnavailable}
+
+
+def at_hand(stored: PromiseRecord | None, answer: object = None) -> Promises:
+    """Return the client of an engine in this process, which has this record at hand."""
+    sdk = SDKPromises(Sender(answer), Codec(NoopEncryptor()))  # type: ignore[arg-type]
+
+    return Promises(sdk, seconds=0.05, at_hand=lambda _: stored)
+
+
+async def test_a_record_at_hand_takes_no_request() -> None:
+    stored = PromiseRecord(id="a", state="resolved", timeout_at=1, param=Value(data="MQ=="), value=Value(data="Mg=="))
+    record = await at_hand(stored, ZeroDivisionError()).get("a")
+
+    assert (record.param.data, record.value.data) == (1, 2)
+
+
+async def test_a_record_that_is_not_at_hand_is_asked_for() -> None:
+    with pytest.raises(UnknownPromise):
+        await at_hand(None, ServerError(404, "not found")).get("a")
+
+
+async def test_a_record_at_hand_that_cannot_be_read_is_no_answer() -> None:
+    with pytest.raises(EngineUnavailable):
+        await at_hand(PromiseRecord(id="a", state="pending", timeout_at=1, param=Value(data="not base64!"))).get("a")
+
+
+async def test_the_record_at_hand_is_unsealed_in_time_like_any_other() -> None:
+    async def never(_: PromiseRecord) -> PromiseRecord:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    sdk = SDKPromises(Sender(None), Codec(NoopEncryptor()))  # type: ignore[arg-type]
+    stored = PromiseRecord(id="a", state="pending", timeout_at=1)
+
+    with pytest.raises(EngineUnavailable):
+        await Promises(sdk, seconds=0.05, unseal=never, at_hand=lambda _: stored).get("a")
+
+
+async def test_requests_to_an_engine_in_this_process_take_no_turns() -> None:
+    engine = Crowded()
+    client = Promises(engine, seconds=0.2, at_hand=lambda _: None)  # type: ignore[arg-type]
+    results = await asyncio.gather(*[call for _ in range(10) for call in calls(client)], return_exceptions=True)
+
+    assert len(engine.asked) == 40
+    assert {type(one) for one in results} == {EngineUnavailable}

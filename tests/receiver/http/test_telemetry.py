@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.counts import Counts
 from orchestrator.engine.open_waits import OpenWaits
-from receiver.http.telemetry import Metrics, WorkMetrics, log_request, name_callback, name_caller, route_template
+from receiver.http.telemetry import (
+    Metrics,
+    WorkMetrics,
+    log_refusal,
+    log_request,
+    name_callback,
+    name_caller,
+    route_template,
+)
 
 if TYPE_CHECKING:
     from conftest import Start
@@ -54,6 +62,24 @@ def test_in_json_what_the_access_line_says_are_fields_too(start: Start) -> None:
         "ms": 1.2,
         "by": "nightly",
         "client": "2001:db8::1",
+    }
+
+
+def test_the_line_of_what_was_no_request_says_why_it_was_refused(start: Start) -> None:
+    stream = start("info", "json")
+    log_refusal(("192.0.2.1", 4711), 400, "a header is malformed")
+    entry = json.loads(stream.getvalue())
+
+    assert entry.pop("time")
+    assert entry == {
+        "level": "INFO",
+        "logger": "receiver.access",
+        "message": "other unmatched 400 client=192.0.2.1: a header is malformed",
+        "method": "other",
+        "route": "unmatched",
+        "status": 400,
+        "client": "192.0.2.1",
+        "error": "a header is malformed",
     }
 
 

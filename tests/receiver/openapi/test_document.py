@@ -19,6 +19,7 @@ METHODS = {"get", "put", "post", "delete"}
 PATHS = {
     "/callbacks": {"get", "post"},
     "/callbacks/failure": {"post"},
+    "/callbacks/progress": {"post"},
     "/callbacks/{token}": {"get", "post"},
     "/callbacks/{token}/failure": {"post"},
     "/approvals/{token}": {"get", "post"},
@@ -137,10 +138,22 @@ def test_workflow_operations_need_a_key_and_callbacks_a_token(described: dict[st
     for path, operation, _ in operations(described):
         if path.startswith("/workflows") or path in {"/metrics", "/waits"}:
             assert operation["security"] == [{"apiKey": []}]
+        elif path == "/callbacks/progress":
+            assert operation["security"] == [{"progressToken": []}]
         elif path.startswith("/callbacks") and "{token}" not in path:
             assert operation["security"] == [{"callbackToken": []}]
         else:
             assert operation["security"] == []
+
+
+def test_a_callback_s_description_says_where_the_progress_token_is(described: dict[str, Any]) -> None:
+    for path in ("/callbacks", "/callbacks/{token}"):
+        assert "countersign-progress" in described["paths"][path]["get"]["responses"]["200"]["headers"]
+
+    reported = described["paths"]["/callbacks/progress"]["post"]
+
+    assert set(reported["responses"]) >= {"200", "400", "401", "404", "410", "413", "415", "429", "503"}
+    assert "webhook-id" not in {parameter["name"] for parameter in reported.get("parameters", [])}
 
 
 def test_the_links_of_a_start_lead_to_operations_on_the_started_workflow(described: dict[str, Any]) -> None:

@@ -57,17 +57,13 @@ class GroupCommit:
         self._running: Batch | None = None
         self._scheduled = False
         self._closed = False
-        self._lost = False
+        #: Whether something could not be written, so that memory is ahead of the disk.
+        self.lost = False
         self._unwritten: dict[str, Batch] = {}
         self._first = 1
         self._last = 0
         #: Lineages with rows that no snapshot covers, each with its first such row, in order of that row.
         self._uncovered: dict[str, int] = {}
-
-    @property
-    def lost(self) -> bool:
-        """Whether something could not be written, so that memory is ahead of the disk."""
-        return self._lost
 
     @property
     def length(self) -> int:
@@ -94,13 +90,13 @@ class GroupCommit:
         """Continue from what the file holds, and accept changes again."""
         self._first, self._last = recovered.first, recovered.last
         self._uncovered = dict(recovered.uncovered)
-        self._lost = False
+        self.lost = False
 
     # What to write. While `lost`, nothing is queued: it would be numbered after rows that are not on disk.
 
     def add(self, rows: Iterable[tuple[str, bytes | None]], at: int) -> None:
         """Queue changes of lineages, made at `at` (milliseconds). None instead of images means it was dropped."""
-        if self._lost:
+        if self.lost:
             return
 
         for origin, images in rows:
@@ -117,7 +113,7 @@ class GroupCommit:
 
     def drop(self, origins: list[str], at: int) -> None:
         """Queue the deletion of lineages, at `at` (milliseconds)."""
-        if origins and not self._lost:
+        if origins and not self.lost:
             self.add([(origin, None) for origin in origins], at)
             self._open.writes.gone += origins
 
@@ -155,7 +151,7 @@ class GroupCommit:
 
     def announce(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         """Publish these once everything added so far is on disk; never, if that cannot be written."""
-        if self._lost:
+        if self.lost:
             return
 
         batch = self._newest()
@@ -185,6 +181,10 @@ class GroupCommit:
         batch.waiting.append(future)
         return future
 
+    def is_unwritten(self, origin: str) -> bool:
+        """Return whether a change of this lineage is not on disk yet."""
+        return origin in self._unwritten
+
     def nudge(self) -> None:
         """Call `fill` soon, even if nothing is waiting to be written."""
         if self._running is None:
@@ -196,7 +196,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Write what is queued, and close the file. Nothing may be added afterwards."""
-        while not self._lost and (everything := self.written()) is not None:
+        while not self.lost and (everything := self.written()) is not None:
             await asyncio.wait((everything,))
             everything.exception()
 
@@ -218,7 +218,7 @@ class GroupCommit:
     def _submit(self) -> None:
         self._scheduled = False
 
-        if self._running is not None or self._lost or self._closed:
+        if self._running is not None or self.lost or self._closed:
             return
 
         try:
@@ -266,7 +266,7 @@ class GroupCommit:
     def _fail(self, batches: list[Batch], error: BaseException) -> None:
         reason = "the disk" if isinstance(error, sqlite3.Error) else "the engine"
         unavailable = EngineUnavailable(f"{reason} failed: {one_line(str(error), LONGEST_REASON)}")
-        self._lost = True
+        self.lost = True
         waiting, self._open = self._open, Batch()
         self._unwritten.clear()
         logger.error("the engine refuses requests: %s", unavailable)

@@ -8,6 +8,7 @@ stop the whole process for a moment.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING, Final, cast
 
 from resonate.connections.local import DurablePromise, Task
@@ -75,7 +76,7 @@ class Compactor:
             state=promise.state,
             param=packed(promise.param),
             value=promise.value,
-            tags={self._shared(key): self._shared(value, promise.id) for key, value in promise.tags.items()},
+            tags={intern(key): self._shared(value, promise.id) for key, value in promise.tags.items()},
             timeout_at=promise.timeout_at,
             created_at=promise.created_at,
             settled_at=promise.settled_at,
@@ -83,7 +84,7 @@ class Compactor:
             subscribers=promise.subscribers or NO_IDS,
         )
 
-    def _shared(self, text: str, own_id: str = "") -> str:
+    def _shared(self, text: str, own_id: str) -> str:
         if text == own_id:
             return own_id
 

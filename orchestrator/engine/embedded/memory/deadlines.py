@@ -24,9 +24,11 @@ type Deadline = tuple[int, int, str, int]
 class Deadlines:
     """At most one deadline per id. `due` returns those that have passed, in the order in which their ids were added."""
 
-    __slots__ = ("_entries", "_heap", "_order")
+    __slots__ = ("_entries", "_heap", "_order", "earliest_set")
 
     def __init__(self) -> None:
+        #: The earliest deadline that was set since somebody reset this to None.
+        self.earliest_set: int | None = None
         self._entries: dict[str, Deadline] = {}
         self._heap: list[Deadline] = []
         self._order = 0
@@ -41,6 +43,9 @@ class Deadlines:
         entry = (at, self._order if old is None else old[1], id_, kind)
         self._entries[id_] = entry
         heapq.heappush(self._heap, entry)
+
+        if self.earliest_set is None or at < self.earliest_set:
+            self.earliest_set = at
 
         if len(self._heap) > 2 * len(self._entries) + SLACK:
             self._heap = list(self._entries.values())

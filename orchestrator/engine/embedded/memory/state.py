@@ -77,6 +77,17 @@ class IndexedState(Indexed):
 
         return min(promise, task)
 
+    def take_earliest_set(self) -> int | None:
+        """Return the earliest deadline that was set since the last call, in milliseconds; None if none was."""
+        promises, tasks = self._promise_deadlines, self._task_deadlines
+        promise, promises.earliest_set = promises.earliest_set, None
+        task, tasks.earliest_set = tasks.earliest_set, None
+
+        if promise is None or task is None:
+            return task if promise is None else promise
+
+        return min(promise, task)
+
     def take_outgoing(self) -> list[OutgoingMessage]:
         """Return the messages of the last step, and forget them."""
         outgoing, self.outgoing = self.outgoing, []

@@ -12,7 +12,21 @@ from resonate.error import DecodingError, ServerError
 from resonate.resonate import Resonate
 from resonate.types import TaskData, Value
 from resonate_base import ConnectorError, Network, Source
-from support.embedded import FAR, TARGET, create, engine, state_of, true_soon
+from support.embedded import (
+    FAR,
+    LARGE,
+    NOW,
+    TARGET,
+    Disk,
+    Time,
+    create,
+    engine,
+    full,
+    resolve,
+    state_of,
+    true_soon,
+    turns,
+)
 
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
@@ -106,3 +120,55 @@ async def test_workflows_run_on_after_a_restart(path: Path) -> None:
         assert steps == [1]
 
         await resonate.stop()
+
+
+async def test_only_what_is_on_disk_and_not_past_its_deadline_is_at_hand(either: Path | None) -> None:
+    time = Time()
+
+    async with engine(either, time) as connection:
+        await create(connection, "a", TARGET, timeout_at=NOW + 5000)
+        first = connection.at_hand("a")
+        time.clock.advance(seconds=5)
+
+        assert first is not None
+        assert (first.id, first.state, first.timeout_at) == ("a", "pending", NOW + 5000)
+        assert connection.at_hand("a") is None
+        assert await state_of(connection, "a") == "rejected_timedout"
+
+        settled = connection.at_hand("a")
+
+        assert settled is not None
+        assert settled.state == "rejected_timedout"
+        assert connection.at_hand("unknown") is None
+
+    assert connection.at_hand("a") is None
+
+
+async def test_what_waits_for_the_disk_is_not_at_hand_and_what_was_lost_never_is(path: Path, disk: Disk) -> None:
+    async with engine(path) as connection:
+        await create(connection, "a", TARGET)
+        await create(connection, "b", TARGET)
+        disk.free.clear()
+        settling = asyncio.create_task(resolve(connection, "a"))
+        await turns()
+
+        assert connection.at_hand("a") is None
+        assert connection.at_hand("b") is not None
+
+        disk.free.set()
+        await settling
+
+        assert connection.at_hand("a") is not None
+
+        async with full(connection):
+            with pytest.raises(ConnectorError):
+                await resolve(connection, "b", LARGE)
+
+            assert connection.at_hand("a") is None
+            assert connection.at_hand("b") is None
+
+        await create(connection, "c")
+        again = connection.at_hand("b")
+
+        assert again is not None
+        assert again.state == "pending"

@@ -13,6 +13,7 @@ from support.wire import MAX_BODY, REFUSING, Witness, answers, said, serving, to
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
+    from conftest import Start
     from starlette.types import Receive, Scope, Send
 
 
@@ -92,6 +93,32 @@ async def test_what_follows_a_malformed_request_is_not_read() -> None:
 
     assert (good.status, bad.status, bad.problem, bad.headers["connection"]) == (200, 400, "malformed-body", "close")
     assert witness.paths() == ["/"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (b"GET /secret HTTP/1.1\r\n\r\n", 400, "there must be exactly one well-formed Host"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "the request line is malformed"),
+        (GET[:-2] + b"X-Secret: secret\r\n" * 500 + b"\r\n", 431, "the head has too many lines"),
+        (b"GET /" + b"secret" * 20_000, 431, "the head is too large"),
+    ],
+    ids=["malformed", "tls", "many", "long"],
+)
+async def test_what_cannot_be_read_as_a_request_has_an_access_line_too(
+    start: Start, sent: bytes, status: int, reason: str
+) -> None:
+    log = start("info")
+
+    async with serving(Witness().app) as running:
+        (refused,) = await told(running, sent)
+
+    lines = [line for line in log.getvalue().splitlines() if " receiver.access " in line]
+
+    assert refused.status == status
+    assert [line.partition(" receiver.access ")[2] for line in lines] == [
+        f"other unmatched {status} client=127.0.0.1: {reason}"
+    ]
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["awaited", "answered already"])

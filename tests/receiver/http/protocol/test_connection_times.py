@@ -19,6 +19,7 @@ from receiver.http.protocol.server import Server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from conftest import Start
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -81,13 +82,16 @@ async def seconds_until_closed(line: Line) -> float:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n"])
-async def test_a_head_has_30_seconds(begun: bytes) -> None:
+async def test_a_head_has_30_seconds(start: Start, begun: bytes) -> None:
+    log = start("info")
+
     async with connected(Witness().app) as line:
         await line.send(begun)
         seconds, said = await seconds_until_nothing_comes(line)
 
     assert seconds == pytest.approx(30)
     assert [one.problem for one in answers(said)] == ["request-timeout"]
+    assert " other unmatched 408 client=-: The headers did not arrive within 30 seconds." in log.getvalue()
 
 
 async def test_an_idle_connection_has_75_seconds() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,3 +178,19 @@ async def test_a_large_body_is_received_no_faster_than_it_is_read() -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert sum(parts) == size
     assert max(parts) < 1024 * 1024
+
+
+async def test_a_request_knows_nothing_of_the_context_of_the_one_before() -> None:
+    variable = ContextVar("variable", default="its own")
+    seen: list[str] = []
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        seen.append(variable.get())
+        variable.set("that of another request")
+        await send(START)
+        await send(LAST)
+
+    await run(app, GET * 3)
+
+    assert seen == ["its own"] * 3

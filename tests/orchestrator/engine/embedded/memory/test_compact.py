@@ -61,3 +61,12 @@ def test_the_text_of_repeated_tags_is_held_once() -> None:
     assert first.tags["resonate:origin"] is first.id
     assert second.tags["resonate:parent"] is first.id
     assert second.tags["resonate:target"] is first.tags["resonate:target"]
+
+
+def test_the_name_of_a_tag_is_held_once() -> None:
+    state = IndexedState()
+    created(state, "a", {str(10**50): "1"})
+    created(state, "b", {str(10**50): "2"})
+    (first,), (second,) = state.promises["a"].tags, state.promises["b"].tags
+
+    assert first is second

@@ -118,3 +118,22 @@ def test_a_lease_of_another_version_is_not_kept() -> None:
     state.tick(100, leases={"a": 7})
 
     assert state.tasks["a"].state == "pending"
+
+
+def test_the_earliest_deadline_that_was_set_is_told_once() -> None:
+    state = IndexedState()
+    state.apply(10, {"kind": "promise.create", "id": "a", "timeoutAt": 70, "tags": {"resonate:external": "true"}})
+    state.apply(10, {"kind": "promise.create", "id": "b", "timeoutAt": 50, "tags": {"resonate:external": "true"}})
+
+    assert state.take_earliest_set() == 50
+    assert state.take_earliest_set() is None
+
+    state.apply(10, {"kind": "promise.create", "id": "c", "timeoutAt": 90, "tags": TARGET})
+    state.apply(10, {"kind": "task.acquire", "id": "c", "ttl": 5})
+
+    assert state.take_earliest_set() == 15
+
+    state.apply(10, {"kind": "promise.create", "id": "d", "timeoutAt": 90, "tags": {"resonate:external": "true"}})
+
+    assert state.take_earliest_set() == 90
+    assert state.next_due() == 15

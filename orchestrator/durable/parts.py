@@ -1,0 +1,138 @@
+"""Where things are recorded that several parts of a workflow's code begin at once, under `asyncio.gather` say.
+
+A workflow's steps and waits are numbered in the order in which its code asks for them. Parts that run at once ask in an
+order that depends on how long each step takes and who answers first, and a replay, which finds everything over, asks in
+another one. By that order alone, a part would be given what another one has on record.
+
+So what a part begins is numbered by itself, below the first thing that it has begun or awaited: the steps of a part
+that first awaited the wait `root:2` are `root:2.0.1`, `root:2.0.2`. The first thing that a part begins before it has
+awaited anything is numbered with what its maker begins, because the parts of a `gather` all come that far in the order
+in which they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from resonate.ids import join_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The segment of an id that separates what a part begins from what it is numbered below. No number is 0.
+BELOW: Final = "0"
+
+#: How asyncio names the coroutine by which `gather` awaits what is no coroutine, such as a single step or wait.
+_PLAIN: Final = "_wrap_awaitable"
+
+_current: ContextVar[_Part | None] = ContextVar("countersign_part", default=None)
+
+
+class Parts:
+    """The parts of the code of one function call. What is begun where is decided here, synchronously."""
+
+    def __init__(self) -> None:
+        # The task's context refers to this.
+        self._caller = _task()
+        self._taken: set[str] = set()
+
+    def place(self, following: Callable[[], str]) -> str:
+        """Return the id of what the current task begins. `following` numbers it with what the call itself begins."""
+        part = self._own()
+
+        return following() if part is None else self._next(part, following)
+
+    def reserve(self, following: Callable[[], str]) -> None:
+        """Keep a number for the current task, which has begun something that is not recorded, and awaits it."""
+        part = self._own()
+
+        if part is not None and part.anchor is None and part.reserved is None:
+            part.reserved = self._of_maker(part, following)
+
+    def awaits(self, promise_id: str) -> None:
+        """Take note that the current task awaits this promise."""
+        part = self._own()
+
+        if part is None or part.is_plain or part.reserved is not None:
+            return
+
+        if part.anchor is None and promise_id not in self._taken:
+            self._anchor(part, promise_id)
+
+    def _next(self, part: _Part, following: Callable[[], str]) -> str:
+        if part.anchor is not None:
+            part.begun += 1
+
+            return join_id(part.anchor, f"{BELOW}.{part.begun}")
+
+        place = self._of_maker(part, following) if part.reserved is None else part.reserved
+        self._anchor(part, place)
+
+        return place
+
+    def _of_maker(self, part: _Part, following: Callable[[], str]) -> str:
+        return following() if part.maker is None else self._next(part.maker, following)
+
+    def _anchor(self, part: _Part, promise_id: str) -> None:
+        part.anchor = promise_id
+        self._taken.add(promise_id)
+
+    def _own(self) -> _Part | None:
+        """Return the part that is the current task, None for the task of the call itself."""
+        task = asyncio.current_task()
+
+        if task is None or task is self._caller():
+            return None
+
+        found = _current.get()
+
+        # A task inherits the variables of its maker, which is another part or none of this call.
+        maker = found if found is not None and found.parts is self else None
+
+        if maker is not None and maker.task() is task:
+            return maker
+
+        part = _Part(self, task, maker)
+        _current.set(part)
+
+        return part
+
+
+class _Part:
+    """A task of a call's code, and how much it has begun below its anchor: what it has begun or awaited first."""
+
+    __slots__ = ("anchor", "begun", "is_plain", "maker", "parts", "reserved", "task")
+
+    def __init__(self, parts: Parts, task: asyncio.Task[Any], maker: _Part | None) -> None:
+        self.parts = parts
+        self.task = weakref.ref(task)
+        self.maker = maker
+        self.anchor: str | None = None
+        #: The number that was kept for what it begins first.
+        self.reserved: str | None = None
+        self.begun = 0
+        self.is_plain = getattr(task.get_coro(), "__name__", "") == _PLAIN
+
+
+def is_of_part(promise_id: str) -> bool:
+    """Return whether a part of a workflow's code has begun this, after it had begun or awaited something else."""
+    return f".{BELOW}." in promise_id.partition(":")[2]
+
+
+def order_of(promise_id: str) -> tuple[int, ...]:
+    """Return what sorts steps and waits of one workflow as their numbers do."""
+    return tuple(int(number) for number in promise_id.partition(":")[2].split(".") if number)
+
+
+def marker_of(root_id: str) -> str:
+    """Return the id of the promise that says that parts have begun something below this root."""
+    return join_id(root_id, BELOW)
+
+
+def _task() -> Callable[[], asyncio.Task[Any] | None]:
+    task = asyncio.current_task()
+
+    return (lambda: None) if task is None else weakref.ref(task)
