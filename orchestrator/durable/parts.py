@@ -4,10 +4,11 @@ A workflow's steps and waits are numbered in the order in which its code asks fo
 order that depends on how long each step takes and who answers first, and a replay, which finds everything over, asks in
 another one. By that order alone, a part would be given what another one has on record.
 
-So what a part begins is numbered by itself, below the first thing that it has begun or awaited: the steps of a part
-that first awaited the wait `root:2` are `root:2.0.1`, `root:2.0.2`. The first thing that a part begins before it has
-awaited anything is numbered with what its maker begins, because the parts of a `gather` all come that far in the order
-in which they were made.
+So what a part begins is numbered by itself, below the first thing that it has begun: after the wait `root:2`, a part
+begins `root:2.0.1`, `root:2.0.2`. That first thing is numbered with what the part's maker begins, because the parts of
+a `gather` all come that far in the order in which they were made. Where a part has awaited something before that, it is
+numbered below that: for two parts that await the wait `root:2`, they are `root:2.0.1` and `root:2.0.2`, since what
+several parts await is over for them in the order in which they have awaited it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class Parts:
     def __init__(self) -> None:
         # The task's context refers to this.
         self._caller = _task()
-        self._taken: set[str] = set()
+        #: How many parts have begun something below what they awaited first.
+        self._awaiting: dict[str, int] = {}
+        #: What parts have begun first. Only these number below it.
+        self._anchors: set[str] = set()
 
     def place(self, following: Callable[[], str]) -> str:
         """Return the id of what the current task begins. `following` numbers it with what the call itself begins."""
@@ -50,7 +54,7 @@ class Parts:
         part = self._own()
 
         if part is not None and part.anchor is None and part.reserved is None:
-            part.reserved = self._of_maker(part, following)
+            part.reserved = self._first(part, following)
 
     def awaits(self, promise_id: str) -> None:
         """Take note that the current task awaits this promise."""
@@ -59,8 +63,8 @@ class Parts:
         if part is None or part.is_plain or part.reserved is not None:
             return
 
-        if part.anchor is None and promise_id not in self._taken:
-            self._anchor(part, promise_id)
+        if part.anchor is None and promise_id not in self._anchors:
+            part.awaited = promise_id
 
     def _next(self, part: _Part, following: Callable[[], str]) -> str:
         if part.anchor is not None:
@@ -68,17 +72,24 @@ class Parts:
 
             return join_id(part.anchor, f"{BELOW}.{part.begun}")
 
-        place = self._of_maker(part, following) if part.reserved is None else part.reserved
-        self._anchor(part, place)
+        part.anchor = self._first(part, following)
+        self._anchors.add(part.anchor)
 
-        return place
+        return part.anchor
+
+    def _first(self, part: _Part, following: Callable[[], str]) -> str:
+        if part.reserved is not None:
+            return part.reserved
+
+        if part.awaited is None:
+            return self._of_maker(part, following)
+
+        number = self._awaiting[part.awaited] = self._awaiting.get(part.awaited, 0) + 1
+
+        return join_id(part.awaited, f"{BELOW}.{number}")
 
     def _of_maker(self, part: _Part, following: Callable[[], str]) -> str:
         return following() if part.maker is None else self._next(part.maker, following)
-
-    def _anchor(self, part: _Part, promise_id: str) -> None:
-        part.anchor = promise_id
-        self._taken.add(promise_id)
 
     def _own(self) -> _Part | None:
         """Return the part that is the current task, None for the task of the call itself."""
@@ -102,15 +113,18 @@ class Parts:
 
 
 class _Part:
-    """A task of a call's code, and how much it has begun below its anchor: what it has begun or awaited first."""
+    """A task of a call's code, and how much it has begun after its anchor."""
 
-    __slots__ = ("anchor", "begun", "is_plain", "maker", "parts", "reserved", "task")
+    __slots__ = ("anchor", "awaited", "begun", "is_plain", "maker", "parts", "reserved", "task")
 
     def __init__(self, parts: Parts, task: asyncio.Task[Any], maker: _Part | None) -> None:
         self.parts = parts
         self.task = weakref.ref(task)
         self.maker = maker
+        #: What it has begun first.
         self.anchor: str | None = None
+        #: What it has awaited last before that.
+        self.awaited: str | None = None
         #: The number that was kept for what it begins first.
         self.reserved: str | None = None
         self.begun = 0

@@ -90,6 +90,35 @@ async def opened_before(ctx: Context, request: Request) -> Any:
 
 
 @workflow()
+async def shared(ctx: Context, request: Request) -> Any:
+    """Save in several parts that await the same answers, of which some await a second one first."""
+    answers = [await open_callback(ctx, f"answer-{number}") for number in range(1, request.parts + 1)]
+
+    async def part(number: int, *awaited: int) -> Any:
+        for each in awaited:
+            await answers[each - 1]
+
+        return await ctx.run(save, number, await ctx.run(fetch, number))
+
+    return await asyncio.gather(part(1, 1), part(2, 1, 3), part(3, 2), part(4, 1, 2), part(5, 2), part(6, 1))
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize("order", [(1, 2, 3), (2, 3, 1), (3, 2, 1), (2, 1, 3)])
+async def test_parts_that_await_the_same_wait_first_get_their_own_results(
+    order: tuple[int, ...],
+    everywhere: bool,  # noqa: FBT001
+) -> None:
+    async with Trial(shared, crash_everywhere=everywhere) as trial:
+        run = await trial.start(shared, Request(parts=3))
+
+        for number in order:
+            await (await run.waiting(f"answer-{number}")).succeed(number)
+
+        assert await run.result() == [f"{number}: {number}" for number in range(1, 7)]
+
+
+@workflow()
 async def nested(ctx: Context, request: Request) -> Any:
     """Save each answer as it comes, in a part of a part that has done something before."""
 
@@ -241,7 +270,7 @@ async def test_what_the_calls_own_task_begins_is_numbered_as_ever() -> None:
     assert [parts.place(following) for _ in range(3)] == ["r:1", "r:2", "r:3"]
 
 
-async def test_a_part_is_numbered_below_what_it_began_or_awaited_first() -> None:
+async def test_a_part_is_numbered_below_what_it_began_first_and_that_below_what_it_awaited_before() -> None:
     parts, following = Parts(), Numbers()
 
     async def begins() -> list[str]:
@@ -255,12 +284,12 @@ async def test_a_part_is_numbered_below_what_it_began_or_awaited_first() -> None
 
     assert await both(begins(), awaits(), begins()) == [
         ["r:1", "r:1.0.1", "r:1.0.2"],
-        ["r:7.0.1", "r:7.0.2"],
+        ["r:8.0.1", "r:8.0.1.0.1"],
         ["r:2", "r:2.0.1", "r:2.0.2"],
     ]
 
 
-async def test_of_two_parts_that_first_awaited_the_same_one_is_numbered_below_it() -> None:
+async def test_two_parts_that_first_awaited_the_same_are_numbered_by_themselves_below_it() -> None:
     parts, following = Parts(), Numbers()
 
     async def awaits() -> list[str]:
@@ -268,7 +297,7 @@ async def test_of_two_parts_that_first_awaited_the_same_one_is_numbered_below_it
 
         return [parts.place(following) for _ in range(2)]
 
-    assert await both(awaits(), awaits()) == [["r:7.0.1", "r:7.0.2"], ["r:1", "r:1.0.1"]]
+    assert await both(awaits(), awaits()) == [["r:7.0.1", "r:7.0.1.0.1"], ["r:7.0.2", "r:7.0.2.0.1"]]
 
 
 async def test_a_part_of_a_part_is_numbered_with_what_that_begins() -> None:
