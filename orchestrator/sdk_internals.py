@@ -61,6 +61,25 @@ def replace_effects(ctx: Context, effects: Any) -> None:
     ctx._state.effects = effects
 
 
+def note_at_ends(effects: Any, headers: Callable[[], dict[str, str]]) -> None:
+    """Give each value that these effects settle a promise with from now on the headers that `headers` returns then."""
+    effects.sender = _Noting(effects.sender, headers)
+
+
+class _Noting:
+    """The SDK's sender for one function call, which gives each value that settles a promise some headers."""
+
+    def __init__(self, sender: Any, headers: Callable[[], dict[str, str]]) -> None:
+        self.task_fence_create = sender.task_fence_create
+        self._settle = sender.task_fence_settle
+        self._headers = headers
+
+    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> Any:  # noqa: A002 - the SDK's name
+        value = msgspec.structs.replace(req.value, headers=self._headers())
+
+        return await self._settle(id, version, msgspec.structs.replace(req, value=value))
+
+
 def keep_as_workflow(ctx: Context) -> None:
     """Make the SDK treat this function call as a workflow: if it raises, that is final and it is not tried again."""
     ctx._state.workflow = True
@@ -161,13 +180,12 @@ def watched(
     shape: Callable[[Any], Any] | None = None,
     awaited: Callable[[], object] | None = None,
     suspending: Callable[[], Coroutine[Any, Any, None]],
-    ending: Callable[[bool], Awaitable[None] | None] = lambda _: None,
+    ending: Callable[[], Awaitable[None] | None] = lambda: None,
 ) -> ResonateFuture[Any]:
     """Return the future, which `shape` makes the result of.
 
     Each await calls `awaited` first, and awaits `suspending` before it raises `Suspended`. Before it returns or raises
-    anything else, it awaits what `ending` returns, which is told whether the step has failed. Cancelling the await, or
-    that of the id, does not cancel the step.
+    anything else, it awaits what `ending` returns. Cancelling the await, or that of the id, does not cancel the step.
     """
     return _Watched(
         _id=future._id,
@@ -184,7 +202,7 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
     shape: Callable[[Any], Any] | None
     awaited: Callable[[], object] | None
     suspending: Callable[[], Coroutine[Any, Any, None]]
-    ending: Callable[[bool], Awaitable[None] | None]
+    ending: Callable[[], Awaitable[None] | None]
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self.awaited is not None:
@@ -196,12 +214,12 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
             yield from self.suspending().__await__()
             raise
         except Exception:
-            if (turn := self.ending(True)) is not None:
+            if (turn := self.ending()) is not None:
                 yield from turn.__await__()
 
             raise
 
-        if (turn := self.ending(False)) is not None:
+        if (turn := self.ending()) is not None:
             yield from turn.__await__()
 
         return result if self.shape is None else self.shape(result)
@@ -215,6 +233,11 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
 def id_of(future: ResonateFuture[Any]) -> str:
     """Return the id of a step or a wait that this function call has begun, before its promise is created."""
     return future._id
+
+
+def asked_of(future: ResonateFuture[Any]) -> asyncio.Future[None]:
+    """Return what is done when the record is known that this step or wait has already, or has now got."""
+    return future._created
 
 
 def task_of(future: ResonateFuture[Any]) -> Any:

@@ -37,6 +37,10 @@ NONCE_TAG: Final = "countersign:nonce"
 #: is shown is read from the value itself.
 STATE_HEADER: Final = "countersign:state"
 
+#: A header of the value of a step that has ended while parts of the workflow's code ran at once: a number that tells
+#: the order of those that ended in the same millisecond.
+ENDED_HEADER: Final = "countersign:ended"
+
 #: Marks every wait, and every workflow's root, that counts from the moment at which it was created.
 OPENING: Final = {"countersign:opening": "bound"}
 

@@ -20,7 +20,7 @@ from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.calls import Calls, Place, place_of_call, shown
-from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, asked_step, asked_wait, shielding
+from orchestrator.durable.effects import AskedStep, AskedWait, Ended, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK
@@ -34,6 +34,7 @@ from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused, WorkflowCancelled
 from orchestrator.sdk_internals import (
     PlacedContext,
+    asked_of,
     await_only,
     effects_of,
     forget_suspended,
@@ -345,19 +346,27 @@ class Context(PlacedContext):
         recorded: bool = True,
         is_step: bool = False,
     ) -> ResonateFuture[Any]:
-        self.under_way.add(task_of(future))
+        self.under_way.add(task_of(future), asked=asked_of(future) if recorded else None)
 
-        def ending(failed: bool) -> Awaitable[None] | None:  # noqa: FBT001 - what the future tells
-            if not self._watchful.by_part or self.under_way.is_alone or (is_step and not failed):
+        def ending() -> Awaitable[None] | None:
+            if not self.under_way.has_parts:
                 return None
 
-            over, place = self._watchful.over.get(id_of(future)), order_of(id_of(future)) if recorded else ()
+            ended = self._watchful.ended.get(id_of(future), Ended())
+            order = (ended.at, ended.number, order_of(id_of(future)) if recorded else ())
 
-            return self.under_way.failed(over, place) if is_step else self.under_way.over(over, place)
+            if is_step:
+                return self.under_way.step_over(order, recorded=ended.recorded)
+
+            return None if self.under_way.is_alone else self.under_way.over(order)
 
         def is_awaited() -> None:
-            if recorded and self._watchful.by_part:
-                self._parts.awaits(id_of(future))
+            if self._watchful.by_part and not self.under_way.is_alone:
+                self.under_way.has_parts = True
+                self._watchful.have_parts()
+
+                if recorded:
+                    self._parts.awaits(id_of(future))
 
             if awaited is not None:
                 awaited()

@@ -5,9 +5,12 @@ The SDK creates and settles them through an object of its own for each function 
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 from resonate.types import PromiseCreateReq, Value
@@ -19,7 +22,8 @@ from orchestrator.durable.storable import storable
 from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.errors import CANCELLED, CodeChanged, WorkflowCancelled
 from orchestrator.failures import error_of, failed_as_cancelled, failed_as_tampered, is_cancelled, is_tampered
-from orchestrator.stored_names import STEP_TAG
+from orchestrator.sdk_internals import note_at_ends
+from orchestrator.stored_names import ENDED_HEADER, STEP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,6 +74,34 @@ class AskedWait(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(req, timeout_at=timeout_at, tags=tags, param=param)
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """When a step or a wait ended, in milliseconds, and its number among those that ended in the same one.
+
+    `recorded` is whether it was over by the record when it was asked for.
+    """
+
+    at: float = math.inf
+    number: int = 0
+    recorded: bool = False
+
+    @classmethod
+    def of(cls, record: PromiseRecord, *, recorded: bool) -> Self:
+        """Return when the step or wait of this record, which is over, ended."""
+        number = (record.value.headers or {}).get(ENDED_HEADER, "")
+
+        return cls(record.settled_at or 0, int(number) if _NUMBER.fullmatch(number) else 0, recorded)
+
+
+#: The numbers of what ends in this process.
+_numbers: Final = itertools.count(1)
+
+_NUMBER: Final = re.compile("[0-9]{1,18}", re.ASCII)
+
+
+def _numbered() -> dict[str, str]:
+    return {ENDED_HEADER: str(next(_numbers))}
+
+
 class WatchfulEffects:
     """Adds to the promise of a step or a wait what the SDK does not, and checks what comes back."""
 
@@ -88,8 +120,15 @@ class WatchfulEffects:
         self.interrupts: Final = interrupts
         #: Whether what parts of the code begin at once is numbered by part, and whether the record says so already.
         self.by_part = self._is_marked = False
-        #: What was over by the record when it was asked for, and since when, in milliseconds.
-        self.over: Final[dict[str, int]] = {}
+        #: What is over, and since when.
+        self.ended: Final[dict[str, Ended]] = {}
+        self._has_parts = False
+
+    def have_parts(self) -> None:
+        """Note the order in which steps end from now on, because parts of the code run at once."""
+        if not self._has_parts:
+            self._has_parts = True
+            note_at_ends(self._effects, _numbered)
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         """Create a promise unless it exists, and return its record; one that says so if it is not what was written.
@@ -106,7 +145,7 @@ class WatchfulEffects:
         record = await self.interrupts.record(self._effects.create_promise(req))
 
         if self.by_part and record.state != "pending":
-            self.over[record.id] = record.settled_at or 0
+            self.ended[record.id] = Ended.of(record, recorded=True)
 
         if wait is not None:
             self.opened[record.id] = opened_at(record)
@@ -154,7 +193,12 @@ class WatchfulEffects:
         if isinstance(result, WorkflowCancelled):
             self._cancelled(result)
 
-        return await self.interrupts.record(self._effects.settle_promise(id, result))
+        record = await self.interrupts.record(self._effects.settle_promise(id, result))
+
+        if self._has_parts:
+            self.ended[id] = Ended.of(record, recorded=False)
+
+        return record
 
 
 def _as_step(req: PromiseCreateReq, step: AskedStep | None) -> PromiseCreateReq:

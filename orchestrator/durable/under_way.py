@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import math
+import heapq
+import itertools
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 #: How many turns of the event loop the code may take to go on after its last step has ended, through `gather` say.
 TURNS: Final = 30
 
+#: How many it may take after a step that is over by the record. A replay takes so many for each of them.
+STEP_TURNS: Final = 12
+
 SWALLOWED: Final = (
     "the workflow's code caught the signal that suspends it, with `except BaseException`, a bare `except` or an await "
     "in `finally`: write `except Exception`"
@@ -25,10 +29,10 @@ LATE: Final = "the workflow's code ended before a task that it had started: awai
 
 
 class Rank(enum.IntEnum):
-    """What comes first when nothing else is under way any more."""
+    """What comes first."""
 
-    #: A step has failed. Of several, the one that failed first by the record comes first.
-    FAILED = 0
+    #: A step is over by the record. Those come one at a time, in the order in which they ended.
+    RECORDED = 0
     #: A wait is over. Whoever saw it open saw everything else that is on record by now.
     OVER = 1
     #: A wait is open, or the workflow itself has ended it.
@@ -43,6 +47,11 @@ class Held(asyncio.Future[None]):
         self.under_way: Final = under_way
         self.rank: Final = rank
         self.order: Final = order
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether this goes on only when other steps and waits are over, which may take any time."""
+        return self.rank is not Rank.RECORDED and self.under_way.has_others
 
 
 class UnderWay:
@@ -59,7 +68,15 @@ class UnderWay:
         self._suspended_in: asyncio.Task[Any] | None = None
         # The task's context refers to this.
         self._caller = weakref.ref(caller) if (caller := asyncio.current_task()) is not None else lambda: None
+        #: Whether tasks of the code have run beside the one that runs this call.
+        self.has_parts = False
         self._held: list[Held] = []
+        #: The steps that are over by the record, as a heap: their order, and a number that tells equal ones apart.
+        self._recorded: list[tuple[tuple[Any, ...], int, Held]] = []
+        self._numbers = itertools.count()
+        #: When the record of what was begun last is known. That of all before is known then, too.
+        self._asked: asyncio.Future[None] | None = None
+        self._watched: asyncio.Future[None] | None = None
         self._release: asyncio.Handle | None = None
 
     def forbid(self, reason: str) -> None:
@@ -77,10 +94,13 @@ class UnderWay:
 
         return self._was_late
 
-    def add(self, task: asyncio.Future[Any]) -> None:
-        """Count this step or wait until it is over."""
+    def add(self, task: asyncio.Future[Any], *, asked: asyncio.Future[None] | None = None) -> None:
+        """Count this step or wait until it is over. Its record is known when `asked` is done."""
         self._count += 1
         task.add_done_callback(self._over)
+
+        if asked is not None:
+            self._asked = asked
 
     @property
     def idle(self) -> bool:
@@ -90,7 +110,7 @@ class UnderWay:
     @property
     def has_others(self) -> bool:
         """Whether a step or a wait is under way besides what is held until none is."""
-        return self._count > len(self._held[:1])
+        return self._count > bool(self._held or self._recorded)
 
     def when_idle(self, action: Callable[[], None] | None) -> None:
         """Call `action` once when none is under way any more, instead of what was to be called before."""
@@ -134,56 +154,93 @@ class UnderWay:
         """Whether the current task is the one that runs this call, so that nothing in its code runs beside it."""
         return asyncio.current_task() is self._caller()
 
-    def failed(self, at: int | None, place: tuple[int, ...]) -> Awaitable[None] | None:
-        """Return what a failed step is to await before its code learns of it, None if it need not await anything.
+    def step_over(self, order: tuple[Any, ...], *, recorded: bool) -> Awaitable[None] | None:
+        """Return what a step that is over is to await before its code learns of it, None if it need not await anything.
 
-        `at` is when it failed by the record (milliseconds), None if it has only failed now. In a replay all steps that
-        are on record are over at once, and the code must learn of the first failure first.
+        In a replay all steps that are on record are over at once, and the code must learn of them in the order in which
+        they ended, which `order` sorts by: parts may share something, such as a queue, and the first failure counts.
+        What has only ended now comes after all that.
         """
-        if at is None and not any(held.rank is Rank.FAILED for held in self._held):
-            return None
+        return self._in_turn(Rank.RECORDED, order) if recorded or self._recorded else None
 
-        return self._in_turn(Rank.FAILED, (math.inf if at is None else at, place))
-
-    def over(self, at: int | None, place: tuple[int, ...]) -> Awaitable[None]:
-        """Return what a wait that is over is to await before its code learns of it; `at` is as for `failed`."""
-        return self._in_turn(Rank.OVER, (math.inf if at is None else at, place))
+    def over(self, order: tuple[Any, ...]) -> Awaitable[None]:
+        """Return what a wait that is over is to await before its code learns of it; `order` is as for `step_over`."""
+        return self._in_turn(Rank.OVER, order)
 
     async def _in_turn(self, rank: Rank, order: tuple[Any, ...]) -> None:
         held = Held(self, rank, order)
-        self._held.append(held)
 
-        if len(self._held) == 1:
+        if not (self._held or self._recorded):
             self._count += 1
-            self._release_after(TURNS)
+
+        if rank is Rank.RECORDED:
+            heapq.heappush(self._recorded, (order, next(self._numbers), held))
+        else:
+            self._held.append(held)
+
+        if self._release is None:
+            self._release_later()
 
         await held
 
+    def _release_later(self) -> None:
+        self._release_after(STEP_TURNS if self._recorded else TURNS)
+
     def _release_after(self, turns: int) -> None:
-        """Release what comes first when nothing else has been under way for so many turns of the loop."""
+        """Release what comes first when nothing that must come before has happened for so many turns of the loop."""
         if self._release is not None:
             self._release.cancel()
+            self._release = None
 
-        if self.has_others:
+        if self._must_wait():
             return
 
         if turns:
             self._release = asyncio.get_running_loop().call_soon(self._release_after, turns - 1)
             return
 
-        self._release = None
-        first = min(held.rank for held in self._held)
+        if self._recorded:
+            self._release_recorded()
+        else:
+            self._release_held()
 
-        for held in sorted(self._held, key=lambda held: held.order if held.rank is first else ()):
-            if held.rank is first and not held.done():
-                held.set_result(None)
-
-        self._held = [held for held in self._held if held.rank is not first]
-
-        if self._held:
-            self._release_after(TURNS)
+        if self._held or self._recorded:
+            self._release_later()
         else:
             self._over()
+
+    def _must_wait(self) -> bool:
+        """Return whether nothing is to be released now, because this is called again later."""
+        if not self._recorded:
+            return self.has_others
+
+        if self._asked is None or self._asked.done():
+            return False
+
+        if self._watched is not self._asked:
+            self._watched = self._asked
+            self._watched.add_done_callback(self._known)
+
+        return True
+
+    def _known(self, _: asyncio.Future[None]) -> None:
+        if self._recorded:
+            self._release_later()
+
+    def _release_recorded(self) -> None:
+        first = self._recorded[0][0]
+
+        # Several tasks may await the same step.
+        while self._recorded and (self._recorded[0][0] == first or self._recorded[0][2].done()):
+            _release(heapq.heappop(self._recorded)[2])
+
+    def _release_held(self) -> None:
+        first = min(held.rank for held in self._held)
+        released = sorted((held for held in self._held if held.rank is first), key=lambda held: held.order)
+        self._held = [held for held in self._held if held.rank is not first]
+
+        for held in released:
+            _release(held)
 
     def suspended(self) -> None:
         """Note that the code in the current task was given the signal that suspends it."""
@@ -198,8 +255,13 @@ class UnderWay:
     def _over(self, _: asyncio.Future[Any] | None = None) -> None:
         self._count -= 1
 
-        if self._held:
-            self._release_after(TURNS)
+        if self._held or self._recorded:
+            self._release_later()
         elif self._count == 0 and self._when_idle is not None:
             action, self._when_idle = self._when_idle, None
             action()
+
+
+def _release(held: Held) -> None:
+    if not held.done():
+        held.set_result(None)

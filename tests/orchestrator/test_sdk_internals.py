@@ -44,6 +44,7 @@ from orchestrator.sdk_internals import (
     is_workflow,
     keep_as_workflow,
     no_longer_awaited,
+    note_at_ends,
     omit_request_ids,
     provide,
     read_task,
@@ -324,6 +325,28 @@ async def test_what_creates_and_settles_promises_can_be_replaced() -> None:
 
     assert await called(body) == 7
     assert asked[:2] == ["create", "settle"]
+
+
+async def test_what_a_function_call_settles_can_have_headers() -> None:
+    ends: list[Any] = []
+
+    async def body(ctx: Context) -> None:
+        settle = effects_of(ctx).settle_promise
+
+        async def noted(id: str, result: Any) -> Any:  # noqa: A002 - the SDK's name
+            ends.append(await settle(id, result))
+
+            return ends[-1]
+
+        await ctx.run(seven)
+        note_at_ends(effects_of(ctx), lambda: {"a": str(len(ends))})
+        effects_of(ctx).settle_promise = noted  # type: ignore[assignment, method-assign]
+        await ctx.run(seven)
+        await ctx.run(seven)
+
+    await called(body)
+
+    assert [(each.value.headers, each.value.data) for each in ends] == [({"a": "0"}, 7), ({"a": "1"}, 7)]
 
 
 async def test_a_function_kept_as_a_workflow_is_not_tried_again() -> None:

@@ -67,7 +67,7 @@ def _is_at_rest(task: asyncio.Task[Any], is_nap: Callable[[object], bool]) -> bo
         return False
 
     if isinstance(awaited, under_way.Held):
-        return awaited.under_way.has_others
+        return awaited.waits_for_others
 
     if isinstance(awaited, asyncio.Task) or hasattr(awaited, "_children") or is_nap(awaited):
         return True
