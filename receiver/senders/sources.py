@@ -195,7 +195,7 @@ def _tables(file: Path) -> dict[str, _Table]:
 
     named = document.pop("sources", {})
 
-    if document or not isinstance(named, dict):
+    if document or not isinstance(named, dict) or not all(isinstance(table, dict) for table in named.values()):
         raise ConfigurationError(VARIABLE, "names a file that contains something other than [sources.NAME] tables")
 
     return {name: _table(name, table) for name, table in named.items()}

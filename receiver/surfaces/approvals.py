@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from orchestrator.approvals.codes import ApprovalCodes
+    from orchestrator.callbacks.claims import Claims, Presented
     from orchestrator.callbacks.deliver import Wait
     from orchestrator.callbacks.outcomes import Settled
     from orchestrator.callbacks.settlement import Settlement
@@ -90,7 +91,7 @@ class Approvals:
         if (elsewhere := self._without_glue(request, request.path_params["token"])) is not None:
             return elsewhere
 
-        page = await self._page(request)
+        page = await self._page(self._presented(request), self._path(request.path_params["token"]))
 
         if (settled := page.wait.settled) is not None:
             return await self._recorded(page, settled)
@@ -114,8 +115,14 @@ class Approvals:
         if not is_same_origin(request, self._public_url):
             raise Notice(403)
 
-        page = await self._page(request)
-        fields = await read_form(request, _FIELDS, limit=self._edge.max_body)
+        presented, path = self._presented(request), self._path(request.path_params["token"])
+
+        try:
+            page = await self._page(presented, path)
+        except EngineUnavailable as error:
+            raise self._unrecorded(presented.claims, path, await self._fields(request), error) from None
+
+        fields = await self._fields(request)
         decision = fields.get("decision", "")
 
         if decision not in page.wait.claims.outcomes:
@@ -124,9 +131,14 @@ class Approvals:
         try:
             return await self._record(page, decision, fields, client=client_address(request.scope))
         except EngineUnavailable as error:
-            self._edge.metrics.engine_error()
-            logger.warning("%s: a decision was not recorded: %s", page.wait.claims.promise_id, error)
-            raise Notice(503, back=page.path, again=fields, headers=HEADERS[503]) from None
+            raise self._unrecorded(page.wait.claims, path, fields, error) from None
+
+    def _unrecorded(self, claims: Claims, path: str, fields: Mapping[str, str], error: EngineUnavailable) -> Notice:
+        """Return the page that sends the same form again: what the person wrote must not get lost."""
+        self._edge.metrics.engine_error()
+        logger.warning("%s: a decision was not recorded: %s", claims.promise_id, error)
+
+        return Notice(503, back=path, again=fields, headers=HEADERS[503])
 
     async def _record(self, page: _Page, decision: str, fields: Mapping[str, str], *, client: str | None) -> Response:
         claims = page.wait.claims
@@ -189,17 +201,20 @@ class Approvals:
     def _path(self, token: str) -> str:
         return f"{urlsplit(self._public_url).path}{_PATH}/{token}"
 
-    async def _page(self, request: Request) -> _Page:
-        token = request.path_params["token"]
-        presented = verify_token(
+    async def _fields(self, request: Request) -> Mapping[str, str]:
+        return await read_form(request, _FIELDS, limit=self._edge.max_body)
+
+    def _presented(self, request: Request) -> Presented:
+        return verify_token(
             self._edge,
             request.scope,
-            token,
+            request.path_params["token"],
             audience="approver",
             refusal="not-found",
             guessed=partial(self._edge.metrics.approval, "refused"),
         )
 
+    async def _page(self, presented: Presented, path: str) -> _Page:
         try:
             wait = await wait_of(self._edge.engine.promises, presented)
         except TokenExpired:
@@ -216,7 +231,7 @@ class Approvals:
             self._edge.metrics.approval("refused")
             raise Notice(404)
 
-        return _Page(wait=wait, asked=asked, path=self._path(token))
+        return _Page(wait=wait, asked=asked, path=path)
 
     async def _form(
         self,

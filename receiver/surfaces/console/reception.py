@@ -21,7 +21,7 @@ from receiver.pages.moments import Moments, zones
 from receiver.surfaces.console.door import Door, usable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -38,7 +38,12 @@ PATH: Final = "/console"
 
 _ELSEWHERE: Final = "This form was sent by another site. Nothing was done."
 _GONE: Final = "You are not signed in any more, so nothing was done. Sign in to go on."
+_UNKNOWN: Final = "The service did not respond in time, so perhaps nothing was done. Trying again is safe."
 _SAFE: Final = frozenset({"GET", "HEAD"})
+
+#: The fields of all forms of the console, and where a request keeps those that were read of it.
+_FIELDS: Final = ("body", "once", "outcome", "reason", "zone")
+_SENT: Final = "countersign.form"
 
 #: The parameter of a second request by a reader who came from another site.
 _ARRIVED: Final = "arrived"
@@ -93,7 +98,7 @@ class Reception:
             except EngineUnavailable as error:
                 self._edge.metrics.engine_error()
 
-                return refusal(frame, Problem("engine-unavailable", str(error)))
+                return await self._unanswered(request, frame, error)
 
         return handle
 
@@ -168,7 +173,26 @@ class Reception:
         Raises:
             Problem: as for `read_form`.
         """
-        return await read_form(request, names, limit=self._edge.max_body)
+        given = await read_form(request, names, limit=self._edge.max_body)
+        request.scope[_SENT] = given
+
+        return given
+
+    async def _unanswered(self, request: Request, frame: Frame, error: EngineUnavailable) -> Response:
+        """Return the page of a request that the engine did not answer.
+
+        A form is on it as it was sent, so that what somebody wrote does not get lost: no page of ours is stored, so
+        going back would show an empty one. Each form of the console does the same when it is sent again.
+        """
+        if request.method in _SAFE:
+            return refusal(frame, Problem("engine-unavailable", str(error)))
+
+        try:
+            given = request.scope[_SENT] if _SENT in request.scope else await self.fields(request, _FIELDS)
+        except Problem as unusable:
+            return refusal(frame, unusable)
+
+        return refusal(frame, Problem("engine-unavailable", _UNKNOWN), again=given)
 
     def _refuse_other_sites(self, request: Request) -> None:
         if request.method not in _SAFE and not is_same_origin(request, self._public_url):
@@ -200,8 +224,8 @@ class Reception:
         return self._door.forget(page)
 
 
-def refusal(frame: Frame, problem: Problem) -> Response:
-    """Return a refusal as a page of the console."""
+def refusal(frame: Frame, problem: Problem, *, again: Mapping[str, str] | None = None) -> Response:
+    """Return a refusal as a page of the console; one button sends the fields in `again` to the same address."""
     return console_page(
         "console_notice.html",
         frame,
@@ -210,4 +234,5 @@ def refusal(frame: Frame, problem: Problem) -> Response:
         title=problem.title,
         text=problem.detail or "",
         back=None,
+        again=again or {},
     )

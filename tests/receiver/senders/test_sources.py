@@ -85,6 +85,11 @@ def test_the_documents_own_example_is_taken(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["[sources]\n" + HUB, "sources = 'hub'", "[[sources]]\n" + HUB, "[hub]\n" + HUB])
+def test_settings_outside_of_a_source_s_own_table_are_named_as_that(tmp_path: Path, text: str) -> None:
+    assert "something other than [sources.NAME] tables" in str(refused(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("lines", "named"),
     [

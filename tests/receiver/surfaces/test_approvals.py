@@ -188,9 +188,19 @@ async def test_with_an_unreachable_engine_the_question_is_still_a_page(tmp_path:
         async def away(*_: object) -> Any:
             raise EngineUnavailable("the engine did not answer within 5 s")
 
+        get = here.engine.promises.get
         here.engine.promises.get = away  # type: ignore[assignment,method-assign]
         seen(await here.client.get(link), 503)
-        seen(await here.post(link), 503)
+        answer = await here.post(link, "reject", comment="so far")
+        seen(answer, 503)
+        assert answer.headers["retry-after"]
+
+        here.engine.promises.get = get  # type: ignore[method-assign]
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', answer.text))
+        assert fields == {"decision": "reject", "comment": "so far"}
+        (action,) = re.findall(r'<form method="post" action="([^"]+)"', answer.text)
+        assert link.endswith(action)
+        assert (await here.post(link, **fields)).status_code == 303
 
 
 async def test_nobody_reads_the_token_the_comment_or_the_code_in_the_log(here: Desk, start: Any) -> None:

@@ -96,6 +96,30 @@ async def test_an_engine_that_does_not_answer_is_a_page(here: Desk, monkeypatch:
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("call", ["get", "resolve"])
+async def test_a_form_that_the_engine_did_not_answer_can_be_sent_again_as_it_was(
+    here: Desk, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    await here.ask()
+    window = await signed_in(here.app)
+    form = await window.get("/workflows/consult/1/steps/1/answer")
+    given = {"outcome": "reject", "body": "Wait <b>for</b> spring.", "reason": "Ada is on holiday."}
+
+    async def silent(*_: object) -> None:
+        raise EngineUnavailable("it did not answer")
+
+    with monkeypatch.context() as away:
+        away.setattr(here.engine.promises, call, silent)
+        lost = await window.send(form, "Record this answer", **given)
+
+    assert "perhaps nothing was done" in seen(lost, 503)
+    assert lost.headers["retry-after"]
+    again = await window.send(lost, "Try again")
+    assert again.headers["location"] == "/console/workflows/consult/1/steps/1?done=answered"
+    page = seen(await window.get("/workflows/consult/1/steps/1"))
+    assert all(text in page for text in (given["body"], given["reason"]))
+
+
 async def test_all_links_are_right_below_a_path(tmp_path: Path) -> None:
     async with desk(tmp_path, PUBLIC_URL="http://127.0.0.1:8000/calls") as here:
         window = Window(here.app)
