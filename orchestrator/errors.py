@@ -72,8 +72,11 @@ class Misdefined(CountersignError, TypeError, ValueError):
     """A workflow or a step is defined in a way that cannot work. The message names it and says what it needs."""
 
 
-class Misused(CountersignError, TypeError):
-    """A workflow's code uses `ctx` or a step in a way that cannot work. The message names what, and what it needs."""
+class Misused(CountersignError, TypeError, ValueError):
+    """A workflow's code uses `ctx`, a step or a wait in a way that cannot work. The message names what it needs.
+
+    It quotes no value, because the log and the API show it.
+    """
 
 
 class CodeChanged(CountersignError):
@@ -97,6 +100,7 @@ class WorkflowEnded(CountersignError):
 
     def __init__(self, message: str, /, **error: object) -> None:
         super().__init__(message)
+        error.pop("message", None)
         self.error: dict[str, object] = {"message": message, **error}
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ from orchestrator.llm.chat import LanguageModel
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.cancel_record import CANCEL
 from orchestrator.runs.cancellation import drive_cancel
-from orchestrator.runs.end_log import EndLog
+from orchestrator.runs.end_log import CrashWatch, EndLog
 from orchestrator.runs.group_ping import PING, ping
 from orchestrator.runs.loading import Loaded, dependencies_of, groups_of, steps_called, with_subworkflows
 from orchestrator.sdk_internals import watch_ends
@@ -63,11 +63,12 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     pages: Pages | None = None,
     signer: TokenSigner | None = None,
     watch_tries: Callable[[FailedTry], None] | None = None,
+    crashes: CrashWatch | None = None,
 ) -> None:
     """Make this engine's process a worker for one group, or for all. It takes no task before `engine.start()`.
 
     What its steps get beyond our own objects is opened by `dependencies_opened`. `watch_tries` is called with each try
-    of a step that failed here; it must not raise.
+    of a step that failed here; it must not raise. `crashes` gets the errors of workflows' own code.
 
     Raises:
         ConfigurationError: a step cannot be registered, or has the same name as another step or a workflow.
@@ -90,6 +91,7 @@ def prepare_worker(  # noqa: PLR0913 - what a worker is made of, all of it named
     fetches = Pages(allowed=settings.fetch_allow, kept=kept, clock=engine.clock) if pages is None else pages
     resonate.with_dependency(fetches)
     resonate.with_dependency(TryWatch(functools.partial(_failed, engine, watch_tries)))
+    resonate.with_dependency(CrashWatch() if crashes is None else crashes)
     _log_ends(engine)
 
     if group is not None and group not in groups_of(loaded):

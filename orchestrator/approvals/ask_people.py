@@ -6,6 +6,7 @@ the other sees what was decided. If everybody must agree, each person has a wait
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -14,22 +15,20 @@ from orchestrator.approvals.decision import Decision
 from orchestrator.approvals.reminders import Reminder, mail_question
 from orchestrator.callbacks.callback import open_inquiry, withdraw_callback
 from orchestrator.callbacks.outcomes import CLOSED
-from orchestrator.callbacks.question import MAX_PEOPLE
-from orchestrator.durable.context import Context
+from orchestrator.callbacks.question import MAX_PEOPLE, Question
+from orchestrator.durable.context import Context, context_of
 from orchestrator.durable.persisting import persist
-from orchestrator.durable.steps import Step
-from orchestrator.errors import WorkflowFailed
+from orchestrator.durable.steps import Step, kind_of
+from orchestrator.errors import Misused, WorkflowFailed
 from orchestrator.text.mailbox import mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from resonate.context import Context as SDKContext
 
     from orchestrator.callbacks.address import Address
     from orchestrator.callbacks.callback import Callback
     from orchestrator.callbacks.outcomes import Outcome
-    from orchestrator.callbacks.question import Need, Question
+    from orchestrator.callbacks.question import Need
 
 _NOT_NEEDED: Final = "The question is settled without this answer."
 
@@ -65,7 +64,7 @@ class Answers:
     answers: tuple[Answer, ...]
 
 
-async def ask_people(  # noqa: PLR0913 - each with a default that is right for most questions
+def ask_people(  # noqa: PLR0913 - each with a default that is right for most questions
     ctx: Context,
     name: str,
     question: Question,
@@ -74,7 +73,7 @@ async def ask_people(  # noqa: PLR0913 - each with a default that is right for m
     need: Need = "any",
     deadline: timedelta = timedelta(days=7),
     remind_after: timedelta | None = None,
-) -> Answers:
+) -> Coroutine[Any, Any, Answers]:
     """Ask these people by mail and return what they decided, once it is decided, expired or cancelled.
 
     `name` distinguishes this question from the workflow's others. With `need` "any", the first answer counts. With
@@ -83,12 +82,28 @@ async def ask_people(  # noqa: PLR0913 - each with a default that is right for m
     the question is over.
 
     Raises:
-        ValueError: there is nobody to ask, there are too many people, somebody is named twice, an address is invalid,
-            or `open_callback` would refuse the name or the deadline.
+        Misused (a ValueError): there is nobody to ask, there are too many people, somebody is named twice, an address
+            is invalid, an argument is of another type, or `open_callback` would refuse the name or the deadline.
+            Nothing is recorded or mailed.
         WorkflowFailed: a mail was refused permanently; everybody's link is withdrawn. Outages are waited out.
     """
-    people = _addresses(people)
+    flow = context_of(ctx, "ask_people")
+    _check(question, need, remind_after)
+    asking = _asked(flow, name, question, _addresses(people), need=need, deadline=deadline, remind_after=remind_after)
 
+    return flow.calls.must_await(asking, "ask_people(ctx, ...)")
+
+
+async def _asked(  # noqa: PLR0913 - as above
+    ctx: Context,
+    name: str,
+    question: Question,
+    people: tuple[str, ...],
+    *,
+    need: Need,
+    deadline: timedelta,
+    remind_after: timedelta | None,
+) -> Answers:
     if need == "any" or len(people) == 1:
         opened = [await open_inquiry(ctx, name, question, people, need="any", deadline=deadline)]
     else:
@@ -174,11 +189,37 @@ def _answer(outcome: Outcome) -> Answer:
     return answer if outcome.reason is None else AnswerByHand(**asdict(answer), reason=outcome.reason)
 
 
-def _addresses(people: Sequence[str]) -> tuple[str, ...]:
+def _addresses(people: object) -> tuple[str, ...]:
     """Return everybody's address as `mailbox` spells it, so that two spellings of one address are recognised."""
-    addresses = tuple(map(mailbox, people[: MAX_PEOPLE + 1]))
+    if isinstance(people, str) or not isinstance(people, Sequence) or not all(isinstance(one, str) for one in people):
+        raise Misused('the people of a question are a list of addresses, such as ["ada@example.org"]')
 
-    if not 1 <= len(people) <= MAX_PEOPLE or len({address.casefold() for address in addresses}) < len(addresses):
-        raise ValueError(f"a question is put to 1 to {MAX_PEOPLE} people, each once")
+    if not 1 <= len(people) <= MAX_PEOPLE:
+        raise Misused(f"a question is put to 1 to {MAX_PEOPLE} people, not to {len(people)}")
 
-    return addresses
+    addresses: list[str] = []
+
+    for place, person in enumerate(people, start=1):
+        try:
+            addresses.append(mailbox(person))
+        except ValueError as error:
+            raise Misused(f"person {place} of the question has no address that mail can be sent to: {error}") from None
+
+    if len({address.casefold() for address in addresses}) < len(addresses):
+        raise Misused("a question is put to each of its people once, and one address is there twice")
+
+    return tuple(addresses)
+
+
+def _check(question: object, need: object, remind_after: object) -> None:
+    if not isinstance(question, Question):
+        raise Misused(f"ask_people takes a Question after the name, not {kind_of(question)}")
+
+    if need not in {"any", "all"}:
+        raise Misused('`need` of a question is "any" or "all"')
+
+    if remind_after is None:
+        return
+
+    if not isinstance(remind_after, timedelta) or remind_after <= timedelta(0):
+        raise Misused("`remind_after` of a question is a timedelta of more than 0, such as timedelta(days=1)")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.callbacks.claims import PATHS, Claims
 from orchestrator.callbacks.outcomes import Outcome, read_settled
 from orchestrator.callbacks.question import Inquiry, digest_of
 from orchestrator.callbacks.settlement import resolve
 from orchestrator.callbacks.terms import Terms
+from orchestrator.durable.context import context_of
 from orchestrator.durable.opened_at import read_wait
 from orchestrator.engine import Engine
 from orchestrator.errors import Misused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from resonate.context import Context as SDKContext
     from resonate.types import PromiseRecord
 
@@ -58,7 +61,7 @@ class Address:
         """Return the address at which this person answers the same wait."""
         return replace(self, subject=person)
 
-    async def url(self, ctx: SDKContext) -> str:
+    def url(self, ctx: SDKContext) -> Coroutine[Any, Any, str]:
         """Return the link, the same one every time. A step must hand it out at once and never return it.
 
         A wait that is over has a link too, but the response to it says that the wait is over.
@@ -68,14 +71,20 @@ class Address:
             UnknownPromise: as for `record`.
             Misused: no link may answer this wait.
         """
-        return ctx.get_dependency(Links).url(self.claims(await self.record(ctx)))
+        return self._made(ctx, Links.url, "address.url(ctx)")
 
-    async def token(self, ctx: SDKContext) -> str:
+    def token(self, ctx: SDKContext) -> Coroutine[Any, Any, str]:
         """Return what the link carries, for a machine that sends `Authorization: Bearer TOKEN` to `/callbacks`.
 
         It is as secret as the link, and raises what `url` raises.
         """
-        return ctx.get_dependency(Links).token(self.claims(await self.record(ctx)))
+        return self._made(ctx, Links.token, "address.token(ctx)")
+
+    def _made(self, ctx: SDKContext, make: Callable[[Links, Claims], str], call: str) -> Coroutine[Any, Any, str]:
+        async def made() -> str:
+            return make(ctx.get_dependency(Links), self.claims(await self.record(ctx)))
+
+        return context_of(ctx, call).calls.must_await(made(), call)
 
     async def record(self, ctx: SDKContext) -> PromiseRecord:
         """Return the record of the wait; for use in a step.

@@ -18,19 +18,20 @@ from orchestrator.callbacks.answerers import Answerers
 from orchestrator.callbacks.choices import USUAL, choice_tags
 from orchestrator.callbacks.outcomes import Outcome, body_of, is_envelope, read_outcome
 from orchestrator.callbacks.question import Inquiry
+from orchestrator.durable.context import Context, context_of
+from orchestrator.durable.steps import kind_of
 from orchestrator.engine import Engine
 from orchestrator.errors import CountersignError, Misused, StoreTampered, WorkflowFailed
 from orchestrator.sdk_internals import id_of, no_longer_awaited
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
 
     from orchestrator.callbacks.claims import Audience
     from orchestrator.callbacks.question import Need, Question
-    from orchestrator.durable.context import Context
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SHORTEST: Final = timedelta(seconds=1)
@@ -106,7 +107,7 @@ class Callback:
         return read_outcome(value)
 
 
-async def open_callback(  # noqa: PLR0913 - each with a default that is right for a job
+def open_callback(  # noqa: PLR0913 - each with a default that is right for a job
     ctx: Context,
     name: str,
     *,
@@ -114,7 +115,7 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     audience: Audience = "machine",
     subject: str = "",
     outcomes: tuple[str, ...] = USUAL,
-) -> Callback:
+) -> Coroutine[Any, Any, Callback]:
     """Open a wait for somebody outside to end, and return it: hand its `address` to a step, then await it.
 
     At the deadline, at least one second away and never later than the workflow's own, the wait ends as `expired`,
@@ -123,11 +124,15 @@ async def open_callback(  # noqa: PLR0913 - each with a default that is right fo
     workflow ends.
 
     Raises:
-        ValueError: a name that is not 1 to 64 of `A-Za-z0-9._-`, or a deadline under a second.
+        Misused (a ValueError): a name that is not 1 to 64 of `A-Za-z0-9._-`, a deadline under a second or that is no
+            timedelta, or an argument of another type. Nothing is recorded.
     """
+    flow = context_of(ctx, "open_callback")
+    _check_who(audience, subject, outcomes)
     answerers = Answerers(audience=audience, subject=subject)
+    opening = open_wait(flow, name, deadline, answerers=answerers, outcomes=outcomes)
 
-    return await open_wait(ctx, name, deadline, answerers=answerers, outcomes=outcomes)
+    return flow.calls.must_await(opening, "open_callback(ctx, ...)")
 
 
 async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
@@ -146,7 +151,7 @@ async def open_inquiry(  # noqa: PLR0913 - a question and whom it is put to
     this is, are kept for the page to show.
 
     Raises:
-        ValueError: as for `open_callback`.
+        Misused: as for `open_callback`.
     """
 
     def inquiry(promise_id: str) -> object:
@@ -174,14 +179,9 @@ async def open_wait(  # noqa: PLR0913 - the two ways above, put together
     """Open a wait; `holding` takes its promise's id and returns what its record keeps.
 
     Raises:
-        ValueError: as for `open_callback`.
+        Misused: as for `open_callback`.
     """
-    if _NAME.fullmatch(name) is None:
-        raise ValueError(f"a callback's name is 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r}")
-
-    if deadline < _SHORTEST:
-        raise ValueError(f"the callback {name!r} needs a deadline of at least 1 second")
-
+    _check(name, deadline)
     choices = choice_tags(outcomes) if holding is None else {}
 
     if holding is None and not answerers.is_usual:
@@ -208,6 +208,33 @@ async def open_wait(  # noqa: PLR0913 - the two ways above, put together
     opened.append(Callback(future, await address(), ctx))
 
     return opened[0]
+
+
+def _check_who(audience: object, subject: object, outcomes: object) -> None:
+    if audience not in {"machine", "approver"}:
+        raise Misused('the audience of a callback is "machine" or "approver"')
+
+    if not isinstance(subject, str):
+        raise Misused(f"the subject of a callback is a text, not {kind_of(subject)}")
+
+    several = isinstance(outcomes, list | tuple) and all(isinstance(each, str) for each in outcomes)
+
+    if not several or not outcomes:
+        raise Misused('the outcomes of a callback are texts, such as ("succeeded", "failed")')
+
+
+def _check(name: object, deadline: object) -> None:
+    if not isinstance(name, str):
+        raise Misused(f"the name of a wait is a text, not {kind_of(name)}")
+
+    if _NAME.fullmatch(name) is None:
+        raise Misused("the name of a wait is 1 to 64 of A-Z a-z 0-9 . _ -")
+
+    if not isinstance(deadline, timedelta):
+        raise Misused(f"the deadline of {name} is a timedelta, such as timedelta(hours=1), not {kind_of(deadline)}")
+
+    if deadline < _SHORTEST:
+        raise Misused(f"the deadline of {name} must be at least 1 second")
 
 
 async def _withdraw_unless_over(

@@ -10,11 +10,13 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from orchestrator import stored_names
+from orchestrator.errors import Misused
 from orchestrator.text.display import one_line, paragraphs
 
 if TYPE_CHECKING:
@@ -56,8 +58,8 @@ class Question:
     In texts, characters that do not print are replaced, and what is too long is cut.
 
     Raises:
-        ValueError: no title, too many rows, a reason required for what is no decision, or decisions or addresses that
-            cannot be used.
+        Misused (a ValueError): no title, too many rows, a reason required for what is no decision, decisions or
+            addresses that cannot be used, or a value of another type. The message quotes none of them.
     """
 
     title: str
@@ -70,8 +72,9 @@ class Question:
     requester: str = ""
 
     def __post_init__(self) -> None:
-        facts = tuple((one_line(label, MAX_LABEL), paragraphs(value, MAX_VALUE)) for label, value in self.facts)
-        links = tuple((one_line(label, MAX_LABEL), _usable(url)) for label, url in self.links)
+        self._check_types()
+        facts = tuple((one_line(label, MAX_LABEL), paragraphs(value, MAX_VALUE)) for label, value in _pairs(self.facts))
+        links = tuple((one_line(label, MAX_LABEL), _usable(url)) for label, url in _pairs(self.links))
         self._set("title", one_line(self.title, MAX_TITLE))
         self._set("text", paragraphs(self.text, MAX_TEXT))
         self._set("facts", facts)
@@ -80,14 +83,26 @@ class Question:
         self._set("requester", one_line(self.requester, MAX_LABEL * 2))
 
         if not self.title:
-            raise ValueError("a question needs a title")
+            raise Misused("a question needs a title")
 
         if max(len(facts), len(links)) > MAX_ROWS:
-            raise ValueError(f"a question has at most {MAX_ROWS} facts and as many links")
+            raise Misused(f"a question has at most {MAX_ROWS} facts and as many links")
 
         _check_decisions(self.decisions)
         _check_reasons(self.reason_required, self.decisions)
         self._set("reason_required", tuple(one for one in self.decisions if one in self.reason_required))
+
+    def _check_types(self) -> None:
+        for name in ("title", "text", "requester"):
+            if not isinstance(getattr(self, name), str):
+                raise Misused(f"the {name} of a question is a text")
+
+        if not _are_texts(self.decisions):
+            raise Misused('the decisions of a question are a list of texts, such as ["approve", "reject"]')
+
+        if not _are_texts(self.reason_required):
+            decisions = ", ".join(self.decisions)
+            raise Misused(f"the reason_required of a question is a list of some of its decisions: {decisions}")
 
     def needs_reason(self, decision: str, comment: str) -> bool:
         """Whether this decision is recorded only with a reason, and the comment holds none that can be read."""
@@ -185,6 +200,20 @@ class Asked:
         return claims.question == self.promise_id and hmac.compare_digest(self.digest.encode(), claimed)
 
 
+def _are_texts(given: object) -> bool:
+    return not isinstance(given, str | bytes) and isinstance(given, Iterable) and all(isinstance(x, str) for x in given)
+
+
+def _pairs(rows: Any) -> tuple[tuple[str, str], ...]:
+    is_list = isinstance(rows, Iterable) and not isinstance(rows, str | Mapping)
+    pairs = tuple(rows) if is_list else ()
+
+    if not is_list or not all(isinstance(pair, list | tuple) and len(pair) == 2 and _are_texts(pair) for pair in pairs):  # noqa: PLR2004 - a pair
+        raise Misused('the facts and links of a question are lists of pairs of texts, such as [("Version", "1.0")]')
+
+    return pairs
+
+
 def _place(stored: object) -> tuple[int, int] | None:
     match stored:
         case [int(number), int(of)] if 1 <= number <= of <= MAX_PEOPLE:
@@ -208,28 +237,28 @@ def digest_of(record: PromiseRecord) -> str:
 
 def _usable(url: str) -> str:
     if _URL.fullmatch(url) is None:
-        raise ValueError("a link of a question must be an http or https address in plain ASCII")
+        raise Misused("a link of a question must be an http or https address in plain ASCII")
 
     parts = urlsplit(url)
 
     if not parts.hostname or "@" in parts.netloc:
-        raise ValueError("a link of a question must name a host, and no user")
+        raise Misused("a link of a question must name a host, and no user")
 
     return url
 
 
 def _check_reasons(reason_required: Sequence[str], decisions: Sequence[str]) -> None:
-    if isinstance(reason_required, str) or not set(reason_required) <= set(decisions):
-        raise ValueError(f"a reason can be required for these decisions only: {', '.join(decisions)}")
+    if not set(reason_required) <= set(decisions):
+        raise Misused(f"a reason can be required for these decisions only: {', '.join(decisions)}")
 
 
 def _check_decisions(decisions: Sequence[str]) -> None:
     if not 1 <= len(decisions) <= _MAX_DECISIONS or len(set(decisions)) < len(decisions):
-        raise ValueError(f"a question has 1 to {_MAX_DECISIONS} decisions, all different")
+        raise Misused(f"a question has 1 to {_MAX_DECISIONS} decisions, all different")
 
     for decision in decisions:
         if _DECISION.fullmatch(decision) is None or decision in _RESERVED:
-            raise ValueError(
-                f"{decision!r} cannot be a decision: it needs a letter, then up to 31 of A-Z a-z 0-9 _ -, "
+            raise Misused(
+                "a decision is a letter, then up to 31 of A-Z a-z 0-9 _ -, "
                 f"and must not be {', '.join(sorted(_RESERVED))}"
             )

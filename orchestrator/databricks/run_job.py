@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import ValidationError
 from resonate.error import PlatformError, Suspended
@@ -20,12 +20,13 @@ from resonate_base import ConnectorError
 from orchestrator.callbacks.outcomes import body_of
 from orchestrator.databricks.attempts import Attempts
 from orchestrator.databricks.order import JobOrder
-from orchestrator.durable.context import Context
+from orchestrator.durable.context import Context, context_of
+from orchestrator.durable.steps import kind_of
 from orchestrator.errors import EngineUnavailable, JobCancelled, JobExpired, JobFailed, Misused
 from orchestrator.sdk_internals import id_of, task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
@@ -57,7 +58,7 @@ class JobResult:
     note: str | None = None
 
 
-async def run_job(  # noqa: PLR0913 - each with a default that is right for a job
+def run_job(  # noqa: PLR0913 - each with a default that is right for a job
     ctx: SDKContext,
     name: str,
     job_id: int,
@@ -68,7 +69,7 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
     attempts: int = 1,
     answer: Answer = "callback",
     output_of: str | None = None,
-) -> JobResult:
+) -> Coroutine[Any, Any, JobResult]:
     """Run a Databricks job as a step of this workflow, and return what it returned.
 
     There is one run per attempt, whatever crashes. It is cancelled at the `deadline`, which is that of each attempt,
@@ -90,10 +91,11 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
         JobFailed: no attempt succeeded.
         Misused: an argument is of another type or out of range; nothing is recorded.
     """
+    flow = context_of(ctx, "run_job")
     order = _order_of(
         name,
         job_id=job_id,
-        parameters={} if parameters is None else dict(parameters),
+        parameters={} if parameters is None else parameters,
         deadline=_seconds(deadline),
         watch_interval=_seconds(watch_interval),
         attempts=attempts,
@@ -103,6 +105,10 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
     if output_of is not None and answer == "callback":
         raise Misused(f"the job {name} is answered by its callback, so output_of has no meaning: set answer, too")
 
+    return flow.calls.must_await(_ended(flow, name, order, output_of), "run_job(ctx, ...)")
+
+
+async def _ended(flow: Context, name: str, order: JobOrder, output_of: str | None) -> JobResult:
     begun: list[Attempts] = []
 
     async def part(inner: SDKContext) -> dict[str, Any]:
@@ -110,8 +116,7 @@ async def run_job(  # noqa: PLR0913 - each with a default that is right for a jo
 
         return await begun[-1].ended()
 
-    flow = Context.over(ctx)
-    unlimited = cast("Context", flow.options(timeout=_UNLIMITED))
+    unlimited = flow.options(timeout=_UNLIMITED)
     future = unlimited.run_part(name, part, tags={})
     flow.at_end(partial(_stop_unless_over, flow, begun, future), about=id_of(future))
     end = await future
@@ -182,8 +187,11 @@ async def _stop_unless_over(flow: Context, begun: list[Attempts], future: Resona
 
 
 def _order_of(name: object, **fields: object) -> JobOrder:
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise Misused(f"the name of a job is 1 to 60 of A-Z a-z 0-9 . _ -, not {name!r}")
+    if not isinstance(name, str):
+        raise Misused(f"the name of a job is a text, not {kind_of(name)}")
+
+    if _NAME.fullmatch(name) is None:
+        raise Misused("the name of a job is 1 to 60 of A-Z a-z 0-9 . _ -")
 
     try:
         return JobOrder.model_validate(fields)

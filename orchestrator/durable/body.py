@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resonate.error import PlatformError, Suspended
 
+from orchestrator.durable.calls import shown
 from orchestrator.durable.under_way import SWALLOWED, TURNS
 from orchestrator.errors import Misused
 from orchestrator.text.crashes import short_name
@@ -42,6 +43,8 @@ class Body:
         self._code = code
         self.under_way = under_way
         self._fault: Misused | None = None
+        #: Where the code waited before it went on.
+        self._line: int | None = None
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Run the code.
@@ -54,6 +57,8 @@ class Body:
         while True:
             # A task group takes this signal back once its other tasks have ended.
             given = None if isinstance(signal, asyncio.CancelledError) and _of_a_task_group(self._code) else signal
+
+            self._line = getattr(getattr(self._code, "cr_frame", None), "f_lineno", None)
 
             try:
                 yielded = self._code.send(None) if signal is None else self._code.throw(signal)
@@ -112,11 +117,11 @@ class Body:
         """Return if the code may wait again, after it was given this signal."""
         if isinstance(signal, asyncio.CancelledError):
             self._close()
-            raise signal if _is_being_cancelled() else Misused(_CANCELLED)
+            raise signal if _is_being_cancelled() else self._misused(_CANCELLED)
 
         if isinstance(signal, Suspended) or self.under_way.was_suspended():
             self._close()
-            raise Misused(SWALLOWED)
+            raise self._misused(SWALLOWED)
 
         if self._fault is not None and self.under_way.idle:
             # It may go on after the error only to compensate, in a step.
@@ -131,13 +136,13 @@ class Body:
             raise Suspended from None
 
         if was_suspended and not isinstance(error, Suspended):
-            raise Misused(SWALLOWED) from error
+            raise self._misused(SWALLOWED) from error
 
         if _is_being_cancelled():
             raise signal if isinstance(signal, asyncio.CancelledError) else asyncio.CancelledError
 
         if isinstance(signal, asyncio.CancelledError) or isinstance(error, asyncio.CancelledError):
-            raise Misused(_CANCELLED) from error
+            raise self._misused(_CANCELLED) from error
 
         if self._fault is not None and error is not self._fault:
             raise self._fault
@@ -145,6 +150,12 @@ class Body:
         if error is not None and not isinstance(error, (Exception, SystemExit, Suspended, PlatformError)):
             # The worker would take it for its own end, or take up the workflow again and again.
             raise Misused(f"the workflow's code raised {short_name(type(error))}: raise WorkflowFailed") from error
+
+    def _misused(self, text: str) -> Misused:
+        """Return an error with this text and the line of the workflow where its code was given the signal."""
+        code = getattr(self._code, "cr_code", None)
+
+        return Misused(text if code is None or self._line is None else f"{text}{shown((code, self._line))}")
 
     def _close(self) -> None:
         """End the code, whatever it does about that: go on, or raise something, as a task group does."""

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import heapq
 import inspect
+import itertools
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, override
 
+from resonate.context import Context as SDKContext
 from resonate.error import Suspended
 from resonate.ids import join_id
 from resonate.types import PromiseCreateReq, Value
 
+from orchestrator.durable.calls import Calls, Place, place_of_call, shown
 from orchestrator.durable.effects import AskedStep, AskedWait, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.parts import Parts, order_of
 from orchestrator.durable.step_traces import traced_step
-from orchestrator.durable.steps import as_step, awaitable
+from orchestrator.durable.steps import as_step, awaitable, kind_of
 from orchestrator.durable.storable import check_storable
 from orchestrator.durable.tries import try_step
 from orchestrator.durable.under_way import LATE, TURNS, UnderWay
@@ -50,7 +54,6 @@ from orchestrator.stored_names import CALLBACK_TAG
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
     from resonate.retry import RetryPolicy
     from resonate.types import Info
@@ -104,10 +107,11 @@ class Context(PlacedContext):
         self.interrupts: Final = self._watchful.interrupts
         self._is_shielded = False
         # A context with other options is a shallow copy, so it shares these.
-        self._at_end: Final[list[tuple[str, Callable[[], Awaitable[None]]]]] = []
-        self._unawaited: Final[dict[object, str]] = {}
-        #: The id of each sleep, and whether it was awaited.
-        self._sleeps: Final[dict[str, bool]] = {}
+        self._at_end: Final[list[tuple[tuple[int, ...], int, Callable[[], Awaitable[None]]]]] = []
+        self._added: Final = itertools.count()
+        self.calls: Final = Calls()
+        #: The id of each sleep, and where it was begun, None once it was awaited.
+        self._sleeps: Final[dict[str, Place | None]] = {}
         self.under_way: Final = UnderWay()
         self._parts: Final = Parts()
 
@@ -126,17 +130,15 @@ class Context(PlacedContext):
         `about` is the promise id of the step or wait that it is about. Parts that run at once add their actions in any
         order, so these run in the order of what they are about, after those that are about none.
         """
-        self._at_end.append((about, action))
+        place = order_of(about) if self._watchful.by_part else ()
+        heapq.heappush(self._at_end, (place, next(self._added), action))
 
     async def run_end_actions(self) -> None:
         """Run the actions that `at_end` added, and let go of the sleeps that are not over."""
-        by_part = self._watchful.by_part
         self.under_way.is_ending = True
 
         while self._at_end:
-            first = min(self._at_end, key=lambda each: order_of(each[0])) if by_part else self._at_end[0]
-            self._at_end.remove(first)
-            await first[1]()
+            await heapq.heappop(self._at_end)[-1]()
 
         if self._sleeps:
             await self.flush_local_work()
@@ -147,6 +149,7 @@ class Context(PlacedContext):
     def end(self) -> None:
         """Let go of what refers back to this, so that no cycle is left for the garbage collector."""
         self._at_end.clear()
+        self.calls.end()
         self.under_way.forbid(LATE)
         forget_suspended(self)
 
@@ -215,6 +218,18 @@ class Context(PlacedContext):
 
         raise Suspended
 
+    @override
+    def options(self, *, timeout: timedelta | None = None, **others: Any) -> Self:
+        """Return this context with other options of the SDK for what it begins.
+
+        Raises:
+            Misused: the timeout is no timedelta.
+        """
+        if not isinstance(timeout, timedelta | None):
+            raise Misused(f"the timeout of ctx.options is a timedelta, not {kind_of(timeout)}")
+
+        return cast("Self", super().options(timeout=timeout, **others))
+
     async def await_nothing(self) -> None:
         """Let the workflow end although it has begun waits that are open. Whatever is running is awaited first."""
         await self.flush_local_work()
@@ -240,7 +255,7 @@ class Context(PlacedContext):
 
             future = unrecorded(self, step.name, attempt)
 
-            return self._noted(_unawaited("run", step.name), future, recorded=False)
+            return self._noted("run", step.name, future, recorded=False)
 
         mark = asked_step.set(AskedStep(name=step.name, any_record=step.any_record))
 
@@ -249,7 +264,7 @@ class Context(PlacedContext):
         finally:
             asked_step.reset(mark)
 
-        return self._noted(_unawaited("run", step.name), future, partial(self._read_result, step))
+        return self._noted("run", step.name, future, partial(self._read_result, step))
 
     def rpc(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Call a registered function by its name."""
@@ -268,7 +283,7 @@ class Context(PlacedContext):
         self._check_may_begin()
 
         if not isinstance(duration, timedelta):
-            raise Misused(f"ctx.sleep takes a timedelta, such as timedelta(seconds=5), not {_kind_of(duration)}")
+            raise Misused(f"ctx.sleep takes a timedelta, such as timedelta(seconds=5), not {kind_of(duration)}")
 
         mark = shielding.set(self._is_shielded)
 
@@ -277,9 +292,9 @@ class Context(PlacedContext):
         finally:
             shielding.reset(mark)
 
-        self._sleeps[id_of(future)] = False
+        self._sleeps[id_of(future)] = place_of_call()
 
-        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): True}))
+        return self._watched(future, awaited=lambda: self._sleeps.update({id_of(future): None}))
 
     def promise(self, timeout: timedelta | None = None) -> ResonateFuture[Any]:
         """Open a promise for somebody who can write to the engine; a callback needs `open_callback`.
@@ -290,7 +305,7 @@ class Context(PlacedContext):
         self._check_may_begin()
 
         if not isinstance(timeout, timedelta | None):
-            raise Misused(f"the timeout of ctx.promise is a timedelta, not {_kind_of(timeout)}")
+            raise Misused(f"the timeout of ctx.promise is a timedelta, not {kind_of(timeout)}")
 
         return self._watched(super().promise(timeout))
 
@@ -350,35 +365,31 @@ class Context(PlacedContext):
 
         return watched(future, shape=shape, awaited=is_awaited, suspending=self._suspending, ending=ending)
 
-    def _noted(
+    def _noted(  # noqa: PLR0913 - what the future is of
         self,
-        unawaited: str,
+        method: str,
+        step: str,
         future: ResonateFuture[Any],
         shape: Callable[[Any], Any] | None = None,
         *,
         recorded: bool = True,
         is_step: bool = True,
     ) -> ResonateFuture[Any]:
-        """Return the future of a step, which must be awaited. `unawaited` says what was forgotten if it is not."""
-        key = object()
-        self._unawaited[key] = unawaited
+        """Return the future of a step, which must be awaited, begun by this method."""
+        awaited = self.calls.step_begun(method, step)
 
-        return self._watched(
-            future,
-            shape=shape,
-            awaited=lambda: self._unawaited.pop(key, None),
-            recorded=recorded,
-            is_step=is_step,
-        )
+        return self._watched(future, shape=shape, awaited=awaited, recorded=recorded, is_step=is_step)
 
     def check_awaited(self) -> None:
-        """Return if every step that this function call has started was awaited.
+        """Return if everything that this function call has started and must await was awaited.
 
         Raises:
-            Misused: one was not, so nobody knows whether it failed; names it.
+            Misused: something was not, so nobody knows whether it failed; names it and the line.
         """
-        for unawaited in self._unawaited.values():
-            raise Misused(unawaited)
+        forgotten = self.calls.forgotten()
+
+        if forgotten is not None:
+            raise Misused(forgotten)
 
     def check_slept(self) -> None:
         """Return if every sleep that this function call has started was awaited.
@@ -386,8 +397,9 @@ class Context(PlacedContext):
         Raises:
             Misused: one was not, so the code has gone on at once.
         """
-        if not all(self._sleeps.values()):
-            raise Misused("a sleep was started and never awaited: write await ctx.sleep(...)")
+        for place in self._sleeps.values():
+            if place is not None:
+                raise Misused(f"a sleep was started and never awaited: write await ctx.sleep(...){shown(place)}")
 
     async def check_finished(self) -> None:
         """Return if the workflow's code, which has returned, has finished what it began; waits may be left open.
@@ -460,11 +472,13 @@ class Context(PlacedContext):
             NotJson: an argument cannot be written as JSON.
         """
         check_group_step(step).check_arguments(*args, **kwargs)
-        check_storable([args, kwargs], f"the arguments of {step.name}")
+
+        for number, value in enumerate((*args, *kwargs.values()), start=1):
+            check_storable(value, f"argument {number} of {step.name}")
 
         future = self.options(target=step.group).rpc(step.name, *args, **kwargs)
 
-        return self._noted(_unawaited("call", step.name), future, is_step=False)
+        return self._noted("call", step.name, future, is_step=False)
 
     def wait(
         self,
@@ -595,14 +609,18 @@ async def _with_its_end(ctx: Context, part: Awaitable[Any]) -> Any:
     return result
 
 
+def context_of(ctx: SDKContext, function: str) -> Context:
+    """Return what was given to this function of ours as `ctx`.
+
+    Raises:
+        Misused: it is something else.
+    """
+    if not isinstance(ctx, SDKContext):
+        raise Misused(f"{function} takes ctx as its first argument, not {kind_of(ctx)}")
+
+    return Context.over(ctx)
+
+
 def aside_id(workflow_id: str, until: int) -> str:
     """Return the id of the promise that `sleep_aside` waits for."""
     return join_id(workflow_id, f"until{until}")
-
-
-def _unawaited(method: str, step: str) -> str:
-    return f"the step {step} was started and never awaited: write await ctx.{method}({step}, ...)"
-
-
-def _kind_of(value: object) -> str:
-    return "None" if value is None else f"an object of the type {type(value).__name__}"

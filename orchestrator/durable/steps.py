@@ -214,7 +214,7 @@ def check_body(given: object, error: type[Misdefined | Misused]) -> None:
         raise error(f"pass the step {name} itself, with its arguments after it: {name}(...) has called it already")
 
     if isinstance(given, str) or not callable(given):
-        raise error(f"a step is an async function that takes ctx first, not {_kind_of(given)}")
+        raise error(f"a step is an async function that takes ctx first, not {_named(given)}")
 
     if inspect.isasyncgenfunction(given) or inspect.isgeneratorfunction(given):
         raise error(f"the step {name_of(given)} must be an async function that returns its result; it yields")
@@ -257,8 +257,13 @@ def _definable(name: str) -> str:
     return name if name.isidentifier() else "step"
 
 
-def _kind_of(given: object) -> str:
+def _named(given: object) -> str:
     return f"the name {given!r}" if isinstance(given, str) else f"an object of the type {type(given).__name__}"
+
+
+def kind_of(given: object) -> str:
+    """Return what sort of object was given, for the end of a sentence."""
+    return "None" if given is None else f"an object of the type {type(given).__name__}"
 
 
 def _shown(told: str, kwargs: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -146,12 +147,14 @@ class _Tries:
             pause=pause,
         )
         next_at = None if pause is None else at + int(pause * 1000)
-        self._tell(failed, error, next_at)
-        await self._records.add(number, at=at, error=f"{failed.kind} at {failed.place}", next_at=next_at)
+        # Only these texts of ours quote nothing.
+        told = str(error) if isinstance(error, Misused | NotJson) else failed.kind
+        self._tell(failed, error, told, next_at)
+        await self._records.add(number, at=at, error=f"{told} at {failed.place}", next_at=next_at)
 
         return failed
 
-    def _tell(self, failed: FailedTry, error: BaseException, next_at: int | None) -> None:
+    def _tell(self, failed: FailedTry, error: BaseException, told: str, next_at: int | None) -> None:
         then = "it is not tried again"
 
         if failed.pause is not None and next_at is not None:
@@ -163,7 +166,7 @@ class _Tries:
             failed.workflow_id,
             failed.number,
             failed.tries,
-            failed.kind,
+            told,
             failed.place,
             then,
             extra={"fields": _fields_of(failed, next_at)},
@@ -196,8 +199,10 @@ async def _limited(ctx: SDKContext, name: str, seconds: float | None, call: Call
     if seconds is None:
         return await call()
 
-    # The pause is the SDK's, because its clock may be one that a test moves.
+    # The pause is the SDK's, because its clock may be one that a test moves. That clock stands still while the step
+    # waits for something outside, which takes real time: so this time counts too. No test waits for the timer itself.
     work, limit = asyncio.ensure_future(call()), asyncio.ensure_future(sleeper_of(ctx)(seconds))
+    timer = asyncio.get_running_loop().call_later(seconds, limit.cancel, context=Context())
 
     try:
         await asyncio.wait((work, limit), return_when=asyncio.FIRST_COMPLETED)
@@ -208,6 +213,7 @@ async def _limited(ctx: SDKContext, name: str, seconds: float | None, call: Call
 
         return await work
     finally:
+        timer.cancel()
         work.cancel()
         limit.cancel()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,7 +24,6 @@ from orchestrator.engine import Engine
 from orchestrator.errors import (
     CANCELLED,
     CodeChanged,
-    CountersignError,
     Misdefined,
     Misused,
     NotJson,
@@ -39,12 +37,12 @@ from orchestrator.errors import (
 from orchestrator.runs.cancel_record import cancel_requested
 from orchestrator.runs.cancel_watch import watching
 from orchestrator.runs.changed_code import suspend_or_cancel
-from orchestrator.runs.end_log import EndLog
+from orchestrator.runs.end_log import CrashWatch, EndLog
 from orchestrator.runs.root_ids import is_workflow_name
 from orchestrator.runs.roots import Ending
 from orchestrator.runs.start import Start, is_numbered_by_part
-from orchestrator.text.crashes import describe_crash, leaves_of, place_in, short_name
-from orchestrator.text.redaction import redact
+from orchestrator.runs.told_errors import told
+from orchestrator.text.crashes import describe_crash
 from orchestrator.tracing import trace_of
 
 if TYPE_CHECKING:
@@ -54,9 +52,6 @@ if TYPE_CHECKING:
 
 
 _LAST_VERSION: Final = 1000
-
-#: How many errors of a task group the workflow's own error names.
-_LEAVES_SHOWN: Final = 3
 
 #: How long a workflow may take unless it says otherwise. Its waits cannot last longer.
 DEFAULT_TIMEOUT: Final = timedelta(days=400)
@@ -94,7 +89,13 @@ class Workflow[Request: BaseModel]:
         An unexpected error ends the workflow as failed, with the error's type and place, or as cancelled if somebody
         asked for that. So does a result that JSON cannot hold, with the place in the result. Code that returns after
         its cancel has reached it has been cancelled too, and keeps what it returned.
+
+        Raises:
+            Misused: an author's code has called this.
         """
+        if isinstance(ctx, Context):
+            raise Misused(f"{self.name} {self.instead}")
+
         flow = Context.over(ctx)
         trace = trace_of(start)
 
@@ -158,15 +159,21 @@ class Workflow[Request: BaseModel]:
             if await flow.shielded.run(cancel_requested):
                 return Ending.raised(WorkflowCancelled(CANCELLED))
 
-            return self._unexpected(error)
+            return self._unexpected(flow, error)
 
-    def _unexpected(self, error: BaseException) -> Ending:
+    def _unexpected(self, flow: Context, error: BaseException) -> Ending:
+        flow.get_dependency(CrashWatch).watch(flow.info.id, error)
+
         if isinstance(error, Misused):
-            return msgspec.structs.replace(Ending.failed(self._described(error), unexpected=True), abandons=True)
+            return msgspec.structs.replace(Ending.failed(told(error, self.body), unexpected=True), abandons=True)
 
-        described = self._described(error)
+        described = told(error, self.body)
         # The tries of the step are in the log. The way of its error through the workflow is ours, not the author's.
-        shown = described if isinstance(error, StepFailed) else describe_crash(error)
+        shown = described if isinstance(error, StepFailed | NotJson) else describe_crash(error)
+
+        if isinstance(error, TypeError | AttributeError) and (forgotten := flow.calls.forgotten()) is not None:
+            # What was not awaited was used, as the result that it would have had.
+            described, shown = f"{described}; {forgotten}", f"{shown}; {forgotten}"
 
         return Ending.failed(described, shown=shown, unexpected=True)
 
@@ -193,46 +200,19 @@ class Workflow[Request: BaseModel]:
             reason = str(cause)
             fields = {name: value for name, value in cause.error.items() if name != "message"}
         else:
-            reason = "" if cause is None else self._described(cause)
+            reason = "" if cause is None else told(cause, self.body)
 
         ending = Ending.raised(WorkflowFailed(f"{reason}; {error}", **fields))
 
         return msgspec.structs.replace(ending, shown=describe_crash(error), unexpected=True)
 
-    def _described(self, error: BaseException) -> str:
-        """Return what the workflow API says about an error. Only the texts of our own errors never quote a body."""
-        if isinstance(error, NotJson):
-            return str(error)
-
-        if isinstance(error, Misused):
-            return f"{error}{self._place(error)}"
-
-        if isinstance(error, StepFailed):
-            # Its message is the author's, and may quote what the step was given.
-            return f"a step raised {error.kind or 'an error'}" + (f": {error.where}" if error.where else "")
-
-        if isinstance(error, CountersignError):
-            return redact(f"{short_name(type(error))}: {error}")
-
-        raised = f"the workflow's code raised {short_name(type(error))}{self._place(error)}"
-
-        if isinstance(error, BaseExceptionGroup):
-            # What a step raised, for one. Other exceptions have their lines in the log.
-            ours = [each for each in leaves_of(error) if isinstance(each, CountersignError)]
-            told = [str(each) if isinstance(each, WorkflowEnded) else self._described(each) for each in ours]
-            raised += f": {'; '.join(told[:_LEAVES_SHOWN])}" if told else ""
-
-        return raised
-
-    def _place(self, error: BaseException) -> str:
-        file = inspect.unwrap(self.body).__code__.co_filename
-        place = place_in(error, file)
-
-        return f" at {Path(file).name}:{place[0]} in {place[1]}" if place is not None else ""
-
 
 def workflow[Request: BaseModel](
-    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT, version: int = 1
+    *misplaced: object,
+    name: str | None = None,
+    group: str = DEFAULT_GROUP,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    version: int = 1,
 ) -> Callable[[Callable[[Context, Request], Coroutine[Any, Any, Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
@@ -248,9 +228,16 @@ def workflow[Request: BaseModel](
 
     Raises:
         Misdefined: the function is not async, its second parameter is not annotated with a pydantic model, the name is
-            not 1 to 64 of `A-Za-z0-9_-`, the group's name is invalid, or the version is not 1 to 1000.
+            not 1 to 64 of `A-Za-z0-9_-`, the group's name is invalid, the timeout is no timedelta of more than 0, or
+            the version is not 1 to 1000. So does `@workflow` without parentheses.
     """
+    if misplaced:
+        raise Misdefined("write @workflow() with parentheses over the function, and name each argument in them")
+
     check_group(group)
+
+    if not _is_duration(timeout):
+        raise Misdefined("a workflow's timeout is a timedelta of more than 0, such as timedelta(days=30)")
 
     if type(version) is not int or not 1 <= version <= _LAST_VERSION:
         raise Misdefined(f"a workflow's version is 1 to {_LAST_VERSION}, not {version!r}")
@@ -279,6 +266,10 @@ def workflow[Request: BaseModel](
     return define
 
 
+def _is_duration(given: object) -> bool:
+    return isinstance(given, timedelta) and given > timedelta(0)
+
+
 def field_of(location: tuple[int | str, ...]) -> str:
     """Return the name of a field as an error shows it: `items.2`, or `input` for the input as a whole."""
     return ".".join(str(part) for part in location) or "input"
@@ -291,7 +282,13 @@ def _request_model(body: Callable[..., Any], name: str) -> Any:
     if len(parameters) == wanted:
         # Only this annotation is resolved. The others may name what is imported for type checkers only.
         alone = type("_", (), {"__annotations__": {"request": body.__annotations__.get(parameters[1])}})
-        model = inspect.get_annotations(alone, globals=body.__globals__, eval_str=True)["request"]
+
+        try:
+            model = inspect.get_annotations(alone, globals=body.__globals__, eval_str=True)["request"]
+        except NameError as error:
+            raise Misdefined(
+                f"the workflow {name} annotates request with what its module does not define: {error.name}"
+            ) from error
 
         if inspect.isclass(model) and issubclass(model, BaseModel):
             return model

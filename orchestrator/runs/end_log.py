@@ -7,6 +7,7 @@ error's type and place. The workflow API has the message.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.logs import log_line
@@ -28,6 +29,16 @@ logger = logging.getLogger(__name__)
 _MOST_UNRECORDED: Final = 10_000
 
 _LEVELS: Final = {"succeeded": logging.INFO, "cancelled": logging.INFO}
+
+
+@dataclass(frozen=True)
+class CrashWatch:
+    """A dependency of a worker: `watch` gets the root's id and the error of a workflow whose code raised unexpectedly.
+
+    It must not raise. It is for a test that shows the error's text, which no log and no response does.
+    """
+
+    watch: Callable[[str, BaseException], object] = lambda *_: None
 
 
 class EndLog:

@@ -87,6 +87,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
                 else:
                     left_out.append(str(fault))
 
+        if not isinstance(error["message"], str):
+            error["message"] = json.dumps(error["message"])
+
         if left_out:
             error["message"] = f"{error['message']} (left out: {'; '.join(left_out)})"
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 from resonate.error import PlatformError, Suspended
@@ -104,7 +104,7 @@ def run_workflow[Request: BaseModel](
         return await _ended(Context.over(inner), workflow, text)
 
     flow = Context.over(ctx)
-    unlimited = cast("Context", flow.options(timeout=_UNLIMITED))
+    unlimited = flow.options(timeout=_UNLIMITED)
     future = unlimited.run_part(workflow.name, child, tags={CHILD_TAG: workflow.name})
     flow.at_end(partial(_cancel_unless_over, flow, workflow, future), about=id_of(future))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_jsonable_python
@@ -130,6 +131,9 @@ def _text(text: str, place: str) -> str:
 
 def _converted(value: Any, place: str, convert: Callable[[Any], Any] | None, *, kind: type[Any] | None = None) -> Any:
     name = (kind or type(value)).__qualname__
+
+    if kind is None and isinstance(value, Awaitable):
+        raise NotJson(f"{place} is of the type {name}, which must be awaited first")
 
     if convert is None:
         # Already converted and still not a plain type: a subclass of one, which is written as its base.

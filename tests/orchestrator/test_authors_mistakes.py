@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +18,20 @@ import pytest
 from pydantic import BaseModel
 from support.plant import pause, plant
 
-from orchestrator import Context, WorkflowFailed, compensating, group_step, open_callback, run_workflow, step, workflow
+from orchestrator import (
+    Address,
+    Context,
+    Question,
+    WorkflowFailed,
+    ask_people,
+    compensating,
+    group_step,
+    open_callback,
+    run_job,
+    run_workflow,
+    step,
+    workflow,
+)
 from orchestrator.durable import policy
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing import Trial
@@ -326,6 +341,123 @@ async def raises_another_error_instead(ctx: Context) -> Any:
 
 async def no_name(ctx: Context) -> Any:
     _ = await open_callback(ctx, "the bank's answer")
+
+
+async def name_as_a_number(ctx: Context) -> Any:
+    _ = await open_callback(ctx, 5)  # type: ignore[arg-type]
+
+
+async def deadline_of_nothing(ctx: Context) -> Any:
+    _ = await open_callback(ctx, "bank", deadline=timedelta(0))
+
+
+async def no_ctx_for_a_callback(ctx: Context) -> Any:
+    _ = await open_callback("bank", ctx)  # type: ignore[arg-type]
+
+
+async def no_audience(ctx: Context) -> Any:
+    _ = await open_callback(ctx, "bank", audience="everybody")  # type: ignore[arg-type]
+
+
+async def no_subject(ctx: Context) -> Any:
+    _ = await open_callback(ctx, "bank", subject=None)  # type: ignore[arg-type]
+
+
+async def outcomes_as_a_text(ctx: Context) -> Any:
+    _ = await open_callback(ctx, "bank", outcomes="approve")  # type: ignore[arg-type]
+
+
+async def people_as_a_text(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", Question(title="?"), "ada@example.org")
+
+
+async def nobody(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", Question(title="?"), [])
+
+
+async def no_address(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", Question(title="?"), ["ada"])
+
+
+async def somebody_twice(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", Question(title="?"), ["ada@example.org", "ADA@example.org"])
+
+
+async def need_of_two(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", Question(title="?"), ["ada@example.org"], need="two")  # type: ignore[arg-type]
+
+
+async def question_as_a_text(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", "Ship it?", ["ada@example.org"])  # type: ignore[arg-type]
+
+
+async def reminders_as_a_number(ctx: Context) -> Any:
+    await ask_people(ctx, "ask", Question(title="?"), ["ada@example.org"], remind_after=5)  # type: ignore[arg-type]
+
+
+async def facts_as_a_mapping(ctx: Context) -> Any:
+    Question(title="?", facts={"Version": "1.0"})  # type: ignore[arg-type]
+
+
+async def title_as_a_number(ctx: Context) -> Any:
+    Question(title=5)  # type: ignore[arg-type]
+
+
+async def decisions_as_a_text(ctx: Context) -> Any:
+    Question(title="?", decisions="approve")
+
+
+async def job_with_a_list(ctx: Context) -> Any:
+    await run_job(ctx, "load", 7, parameters=["a"])  # type: ignore[arg-type]
+
+
+async def job_without_a_name(ctx: Context) -> Any:
+    await run_job(ctx, "load it", 7)
+
+
+async def timeout_as_a_number(ctx: Context) -> Any:
+    await ctx.options(timeout=5).run(charge, "a")  # type: ignore[arg-type]
+
+
+async def never_awaits_a_callback(ctx: Context) -> Any:
+    open_callback(ctx, "bank")  # type: ignore[unused-coroutine]
+
+
+async def never_awaits_a_question(ctx: Context) -> Any:
+    ask_people(ctx, "ask", Question(title="?"), ["ada@example.org"])  # type: ignore[unused-coroutine]
+
+
+async def never_awaits_a_job(ctx: Context) -> Any:
+    run_job(ctx, "load", 7)  # type: ignore[unused-coroutine]
+
+
+async def never_awaits_what_it_uses(ctx: Context) -> Any:
+    return open_callback(ctx, "bank").address  # type: ignore[attr-defined]
+
+
+async def adds_to_what_it_never_awaits(ctx: Context) -> Any:
+    return ctx.run(charge, "a") + "b"  # type: ignore[operator]
+
+
+async def hands_out_a_link_that_it_never_awaits(ctx: Context) -> Any:
+    async def hand_out(inner: Context, address: Address) -> None:
+        print(f"answer at {address.url(inner)}")  # noqa: T201 - the mistake
+
+    bank = await open_callback(ctx, "bank")
+    await ctx.run(hand_out, bank.address)
+
+
+class Unawaited:
+    def __await__(self) -> Any:
+        return charge(cast("Any", None), "a").__await__()
+
+
+async def gives_back_what_it_never_awaits(ctx: Context) -> Any:
+    return Unawaited()
+
+
+async def calls_a_workflow(ctx: Context) -> Any:
+    return await other(ctx, Nothing())
 
 
 async def deadline_as_a_number(ctx: Context) -> Any:
@@ -669,9 +801,9 @@ MISTAKES: list[tuple[Any, str]] = [
     (group_step_as_step, "look_up belongs to the worker group other: write await ctx.call(look_up, ...)"),
     (step_as_group_step, "charge belongs to no worker group: write await ctx.run(charge, ...)"),
     (group_step_without_argument, "the step look_up takes key after ctx: missing a required argument: 'key'"),
-    (group_step_with_an_object, "the arguments of look_up[0][0] is of the type object"),
+    (group_step_with_an_object, "argument 1 of look_up is of the type object: it, or something in it, cannot be"),
     (gives_an_object, "the result of measure is of the type object"),
-    (gives_nan, "the result of measure.a is NaN, which JSON cannot hold"),
+    (gives_nan, "the result of measure.a is NaN, which JSON cannot hold" + HERE),
     (gives_a_lone_surrogate, "the result of measure[0] holds a lone surrogate, which UTF-8 cannot hold"),
     (gives_a_huge_number, "the result of measure is an integer of more than"),
     (gives_something_else_than_it_says, "the result of count does not fit its annotation int"),
@@ -691,15 +823,54 @@ MISTAKES: list[tuple[Any, str]] = [
     (awaits_a_task_of_its_own, FOREIGN),
     (limits_a_step_itself, CANCELLED),
     (raises_cancelled, CANCELLED),
-    (never_awaits, "the step charge was started and never awaited: write await ctx.run(charge, ...)"),
+    (never_awaits, "the step charge was started and never awaited: write await ctx.run(charge, ...)" + HERE),
     (never_awaits_a_group_step, "the step look_up was started and never awaited: write await ctx.call(look_up, ...)"),
+    (
+        never_awaits_a_callback,
+        "open_callback(ctx, ...) was called and never awaited: write await open_callback(ctx, ...)" + HERE,
+    ),
+    (
+        never_awaits_a_question,
+        "ask_people(ctx, ...) was called and never awaited: write await ask_people(ctx, ...)" + HERE,
+    ),
+    (never_awaits_a_job, "run_job(ctx, ...) was called and never awaited: write await run_job(ctx, ...)" + HERE),
+    (
+        never_awaits_what_it_uses,
+        "open_callback(ctx, ...) was called and never awaited: write await open_callback(ctx, ",
+    ),
+    (adds_to_what_it_never_awaits, "the step charge was started and never awaited: write await ctx.run(charge, ...)"),
+    (hands_out_a_link_that_it_never_awaits, "address.url(ctx) was called and never awaited: write await address.url"),
+    (gives_back_what_it_never_awaits, "result is of the type Unawaited, which must be awaited first"),
+    (calls_a_workflow, "other is a workflow: write await run_workflow(ctx, other, request)" + HERE),
     (catches_everything, SWALLOWED),
     (catches_everything_and_runs_a_step, SWALLOWED),
     (cleans_up_with_a_step, SWALLOWED),
     (catches_everything_around_a_gather, SWALLOWED),
     (raises_another_error_instead, SWALLOWED),
-    (no_name, "the workflow's code raised ValueError"),
-    (deadline_as_a_number, "the workflow's code raised TypeError"),
+    (no_name, "the name of a wait is 1 to 64 of A-Z a-z 0-9 . _ -" + HERE),
+    (name_as_a_number, "the name of a wait is a text, not an object of the type int" + HERE),
+    (
+        deadline_as_a_number,
+        "the deadline of bank is a timedelta, such as timedelta(hours=1), not an object of the type int",
+    ),
+    (deadline_of_nothing, "the deadline of bank must be at least 1 second" + HERE),
+    (no_ctx_for_a_callback, "open_callback takes ctx as its first argument, not an object of the type str" + HERE),
+    (no_audience, 'the audience of a callback is "machine" or "approver"' + HERE),
+    (no_subject, "the subject of a callback is a text, not None" + HERE),
+    (outcomes_as_a_text, 'the outcomes of a callback are texts, such as ("succeeded", "failed")' + HERE),
+    (people_as_a_text, 'the people of a question are a list of addresses, such as ["ada@example.org"]' + HERE),
+    (nobody, "a question is put to 1 to 50 people, not to 0" + HERE),
+    (no_address, "person 1 of the question has no address that mail can be sent to: not an e-mail address"),
+    (somebody_twice, "a question is put to each of its people once, and one address is there twice" + HERE),
+    (need_of_two, '`need` of a question is "any" or "all"' + HERE),
+    (question_as_a_text, "ask_people takes a Question after the name, not an object of the type str" + HERE),
+    (reminders_as_a_number, "`remind_after` of a question is a timedelta of more than 0, such as timedelta(days=1)"),
+    (facts_as_a_mapping, "the facts and links of a question are lists of pairs of texts"),
+    (title_as_a_number, "the title of a question is a text" + HERE),
+    (decisions_as_a_text, 'the decisions of a question are a list of texts, such as ["approve", "reject"]' + HERE),
+    (job_with_a_list, "the job load cannot be run: parameters: Input should be a valid dictionary" + HERE),
+    (job_without_a_name, "the name of a job is 1 to 60 of A-Z a-z 0-9 . _ -" + HERE),
+    (timeout_as_a_number, "the timeout of ctx.options is a timedelta, not an object of the type int" + HERE),
     (gives_back_a_future, "result is of the type"),
     (
         sleeps_a_number,
@@ -743,7 +914,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (gives_back_its_ctx, "result is of the type Context"),
     (a_task_group_beside_a_sleep, "in a_task_group_beside_a_sleep: a step raised ValueError: fail" + HERE),
     (a_gather_beside_a_sleep, "a step raised ValueError: fail" + HERE),
-    (never_awaits_a_sleep, "a sleep was started and never awaited: write await ctx.sleep(...)"),
+    (never_awaits_a_sleep, "a sleep was started and never awaited: write await ctx.sleep(...)" + HERE),
     (never_awaits_a_task, UNFINISHED),
     (never_awaits_a_task_that_has_begun, UNFINISHED),
     (locks_itself_out, FOREIGN),
@@ -792,6 +963,43 @@ async def test_a_mistake_ends_its_workflow_with_a_text_that_names_it(
     assert state == "failed"
     assert text in error["message"]
     assert "mistaken.a" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(missing_argument, gives_nan, group_step_with_an_object, sleeps, catches_everything, limits_a_step_itself),
+        *(never_awaits, never_awaits_a_job, deadline_as_a_number, people_as_a_text, calls_a_workflow),
+        *(raises_another_error_instead, catches_everything_and_runs_a_step, raises_cancelled),
+    ],
+)
+async def test_the_log_says_the_same_as_the_api_in_one_line_with_the_authors_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: Any
+) -> None:
+    async with plant(tmp_path, "memory://", flow(body)) as works:
+        await works.start("a")
+        _, error = await works.ended("a")
+
+    assert HERE in error["message"]
+    assert f"workflow mistaken.a failed: {error['message']} (" in caplog.text
+
+
+async def test_nobody_is_warned_of_what_a_suspended_workflow_has_not_begun(tmp_path: Path) -> None:
+    async def body(ctx: Context) -> Any:
+        job = run_job(ctx, "load", 7, answer="run")
+        await ctx.sleep(timedelta(milliseconds=20))
+        job.close()
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+
+        async with plant(tmp_path, "memory://", flow(body)) as works:
+            await works.start("a")
+            assert (await works.ended("a"))[0] == "succeeded"
+
+        gc.collect()
+
+    assert [str(each.message) for each in seen if "never awaited" in str(each.message)] == []
 
 
 @pytest.mark.parametrize("body", ON_EVERY_ENGINE)

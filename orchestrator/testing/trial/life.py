@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.engine.connecting import embedded_engine
 from orchestrator.engine.embedded.connection import EmbeddedConnection
 from orchestrator.engine.process_time import ProcessTime
+from orchestrator.runs.end_log import CrashWatch
 from orchestrator.testing.trial.at_rest import busy_task
 from orchestrator.testing.trial.memory_journal import MemoryJournal
 from orchestrator.testing.trial.surroundings import NoNetwork
@@ -124,6 +125,7 @@ class Life:
             mailer=surroundings.mailer(clock.seconds),
             pages=Pages(transport=NoNetwork(), clock=clock.seconds),
             signer=surroundings.signer,
+            crashes=CrashWatch(surroundings.note_crash),
         )
 
         async with dependencies_opened(

@@ -222,10 +222,20 @@ class Run:
         return f"failed in try {last.number} with {last.error} and is tried again at {at}: `await trial.advance(...)`"
 
     async def _failures(self) -> list[str]:
-        """Return what failed in the run's steps, with the errors' texts, which the workflow API does not show."""
-        failed = [record for record in await self._records(unsettled=False) if record.state == "rejected"]
+        """Return what failed in the run and in those that it ran, with the texts, which the API does not show."""
+        found = []
 
-        return [f"the step {name_of(record)}: {error_of(record.value.data)}" for record in failed]
+        for record in await self._records(unsettled=False):
+            if record.state != "rejected":
+                continue
+
+            child = await self._child(record)
+            found += [] if child is None else await child._failures()  # noqa: SLF001 - of the same class
+            found += [f"the step {name_of(record)}: {error_of(record.value.data)}"] if child is None else []
+
+        crash = self._world.surroundings.crashes.get(self.root_id)
+
+        return found if crash is None else [*found, f"the code of {self.root_id}: {crash}"]
 
 
 def _is_part_of(record: PromiseRecord, question: str) -> bool:

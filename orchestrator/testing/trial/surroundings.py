@@ -15,12 +15,14 @@ from orchestrator.config.settings import Settings
 from orchestrator.databricks.jobs import Databricks
 from orchestrator.databricks.pace import Pace
 from orchestrator.durable.dependencies import Dependency, dependency
-from orchestrator.errors import StepRefused
+from orchestrator.durable.tries import text_of
+from orchestrator.errors import CountersignError, StepRefused
 from orchestrator.mail.mailer import Mailer
 from orchestrator.runs.definition import Workflow
 from orchestrator.runs.loading import with_subworkflows
 from orchestrator.testing.trial.jobs import TrialJobs
 from orchestrator.testing.trial.mail import Postbox
+from orchestrator.text.crashes import leaves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,11 +85,22 @@ class Surroundings:
         self.signer = RecordingSigner(self.settings.signing_keys, clock=clock)
         self.postbox = Postbox()
         self.jobs = TrialJobs(clock)
+        #: What the code of a workflow raised, by its root's id.
+        self.crashes: dict[str, str] = {}
         self._clock = clock
 
     def deploy(self, workflows: Iterable[Workflow[Any]]) -> None:
         """Let the lives of the process that begin from now on have these workflows, and no others."""
         self.workflows = _all_of(tuple(workflows))
+
+    def note_crash(self, root_id: str, error: BaseException) -> None:
+        """Keep the text of an error that the code of a workflow raised, for the test to show."""
+        leaves = leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]
+        # The texts of our own errors are in that of the workflow, or in those of its steps.
+        told = [f"{type(each).__name__}: {text_of(each)}" for each in leaves if not isinstance(each, CountersignError)]
+
+        if told:
+            self.crashes[root_id] = "; ".join(told)
 
     def databricks(self) -> Databricks:
         """Return the port to the Jobs API, for one life of the process."""

@@ -93,10 +93,15 @@ class World:
             TrialError: a step has waited for something else for half a minute.
         """
         began = time.monotonic()
-        calm = turns = 0
+        calm = turns = lives = 0
 
         while calm < _CALM:
             life = await self._alive()
+
+            if self.lives != lives:
+                # Replaying many steps after each of many crashes takes long, and yet it goes on.
+                lives, began = self.lives, time.monotonic()
+
             await asyncio.sleep(0)
             busy = life.busy()
             calm = 0 if life.dead or busy is not None else calm + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
@@ -95,7 +95,7 @@ async def busy(ctx: Context, request: Task) -> Any:
                 await ctx.run(prepare)
             case "retry":
                 policy = Exponential(delay=DAY, factor=1, max_delay=DAY, max_retries=9)
-                await cast("Context", ctx.options(retry_policy=policy)).run(fail)
+                await ctx.options(retry_policy=policy).run(fail)
             case "never":
                 await ctx.run(never_stop)
             case "both":

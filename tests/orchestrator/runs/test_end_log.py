@@ -95,7 +95,7 @@ async def only_line(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
         (cancelled, ("INFO", "cancelled", "WorkflowCancelled at test_end_log.py:")),
         (expired, ("WARNING", "expired", "WorkflowExpired at test_end_log.py:")),
         (crashing, ("ERROR", "failed", "builtins.ValueError at ")),
-        (lambda _: float("nan"), ("ERROR", "failed", "orchestrator.errors.NotJson at ")),
+        (lambda _: float("nan"), ("ERROR", "failed", "result is NaN, which JSON cannot hold")),
     ],
 )
 async def test_an_end_is_one_line_with_its_state_its_error_and_its_seconds(

@@ -33,6 +33,16 @@ async def fail(_: Context) -> None:
 
 
 @workflow()
+async def adding(ctx: Context, request: Nothing) -> None:
+    raise ValueError("the card 4711 is unknown")
+
+
+@workflow()
+async def twice(ctx: Context, request: Nothing) -> None:
+    await run_workflow(ctx, adding, Nothing())
+
+
+@workflow()
 async def waiting(ctx: Context, request: Nothing) -> str:
     return (await (await open_callback(ctx, "bank"))).kind
 
@@ -97,6 +107,24 @@ async def test_a_failed_step_is_shown_with_its_own_text_which_the_api_does_not_s
 
     assert "4711" not in str(raised.value)
     assert raised.value.__notes__ == ["the step fail: TypeError: the card 4711 is unknown"]
+
+
+async def test_an_error_of_the_code_is_shown_with_its_text_which_the_api_does_not_show() -> None:
+    async with Trial(adding, twice) as trial:
+        run = await trial.start(adding, Nothing())
+        parent = await trial.start(twice, Nothing())
+
+        with pytest.raises(WorkflowFailed) as raised:
+            await run.result()
+
+        with pytest.raises(WorkflowFailed) as of_the_parent:
+            await parent.result()
+
+    assert "4711" not in str(raised.value)
+    assert raised.value.__notes__ == ["the code of adding.trial-1: ValueError: the card 4711 is unknown"]
+    [child] = of_the_parent.value.__notes__
+    assert child.startswith("the code of adding.trial-2.")
+    assert child.endswith(": ValueError: the card 4711 is unknown")
 
 
 async def test_a_run_that_was_never_started_is_named() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from orchestrator import Context, WorkflowFailed, open_callback, workflow
+from orchestrator import Context, StepFailed, WorkflowFailed, open_callback, step, workflow
 from orchestrator.testing import Trial, TrialError
 from orchestrator.testing.trial import world
 
@@ -180,3 +181,33 @@ async def test_a_workflow_that_awaits_what_is_not_durable_is_told_so() -> None:
 
         with pytest.raises(WorkflowFailed, match="awaits something that is neither a step nor a wait of ctx"):
             await run.result()
+
+
+async def test_the_time_limit_of_a_step_counts_the_real_time_that_it_waits_for_something_outside() -> None:
+    @step(tries=1, timeout=0.01)
+    async def dawdle(ctx: Context) -> None:
+        await asyncio.sleep(3600)
+
+    @workflow(name="slow")
+    async def slow(ctx: Context, request: Nothing) -> str:
+        try:
+            await ctx.run(dawdle)
+        except StepFailed as error:
+            return error.kind
+
+        return "in time"
+
+    async with Trial(slow) as trial:
+        run = await trial.start(slow, Nothing())
+
+        assert await run.result() == "StepTimeout"
+
+
+async def test_many_crashes_one_after_the_other_may_take_as_long_as_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(long, dependencies=[Diary()], crash_everywhere=True)
+    # Each life takes more than half of the patience.
+    lives = trial._world
+    monkeypatch.setattr(world, "time", SimpleNamespace(monotonic=lambda: lives.lives * (0.6 * world.PATIENCE)))
+
+    async with trial:
+        assert await through(trial) == RESULT

@@ -1,0 +1,99 @@
+"""What a function call of a workflow or a step has begun and must await, and the author's lines where it was begun.
+
+A step that nobody awaits may have failed, and a coroutine that nobody awaits has not even begun: without a word, the
+workflow would succeed although its question was never asked. Python warns of the second on stderr, where nobody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from types import CodeType
+
+#: A line of an author's code.
+type Place = tuple[CodeType, int]
+
+#: Where the calls in between are: they are ours, and not the author's.
+_OURS: Final = str(Path(__file__).parents[1]) + "/"
+
+
+def place_of_call() -> Place:
+    """Return the innermost line outside of this package that led to here."""
+    frame = sys._getframe(1)  # noqa: SLF001 - documented, and there is no other way that is as fast
+
+    while frame.f_code.co_filename.startswith(_OURS) and frame.f_back is not None:
+        frame = frame.f_back
+
+    return frame.f_code, frame.f_lineno
+
+
+def shown(place: Place) -> str:
+    """Return the place for the end of a text: ` at shop.py:12 in fulfil`."""
+    code, line = place
+
+    return f" at {Path(code.co_filename).name}:{line} in {code.co_name}"
+
+
+class Calls:
+    """What one function call has begun and must await."""
+
+    def __init__(self) -> None:
+        self._steps: Final[dict[object, tuple[str, str, Place]]] = {}
+        self._coroutines: Final[deque[tuple[Coroutine[Any, Any, Any], str, Place]]] = deque()
+
+    def step_begun(self, method: str, step: str) -> Callable[[], object]:
+        """Note a step that `ctx.METHOD` has begun, and return what is to be called when it is awaited."""
+        key = object()
+        self._steps[key] = (method, step, place_of_call())
+
+        return lambda: self._steps.pop(key, None)
+
+    def must_await[Result](self, coroutine: Coroutine[Any, Any, Result], call: str) -> Coroutine[Any, Any, Result]:
+        """Return the coroutine, and note that this call, as an author writes it, has made it."""
+        while self._coroutines and not _is_new(self._coroutines[0][0]):
+            self._coroutines.popleft()
+
+        self._coroutines.append((coroutine, call, place_of_call()))
+
+        return coroutine
+
+    def forgotten(self) -> str | None:
+        """Return what was begun first and not awaited, as a sentence with the author's line; None if all was."""
+        for method, step, place in self._steps.values():
+            return f"the step {step} was started and never awaited: write await ctx.{method}({step}, ...){shown(place)}"
+
+        for coroutine, call, place in self._new():
+            coroutine.close()
+
+            return f"{call} was called and never awaited: write await {call}{shown(place)}"
+
+        return None
+
+    def end(self) -> None:
+        """Let go of the coroutines. Python does not warn of those that were not awaited."""
+        for coroutine, *_ in self._new():
+            coroutine.close()
+
+        self._coroutines.clear()
+
+    def _new(self) -> list[tuple[Coroutine[Any, Any, Any], str, Place]]:
+        """Return those that have not begun, and that no task will begin either."""
+        found = [each for each in self._coroutines if _is_new(each[0])]
+
+        if not found:
+            return []
+
+        scheduled = [task.get_coro() for task in asyncio.all_tasks()]
+
+        return [each for each in found if not any(each[0] is one for one in scheduled)]
+
+
+def _is_new(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    return inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
