@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from orchestrator.errors import WorkflowEnded
@@ -259,8 +258,8 @@ def release_standard_error() -> None:
 
 
 def _standard_error() -> TextIO:
-    """Return standard error. Where the process has none, return nowhere, so that no other file gets its number."""
-    return Path(os.devnull).open("w") if sys.stderr is None else sys.stderr
+    """Return standard error, or nowhere if it is closed; then no other file gets one of the numbers 0 to 2."""
+    return sys.stderr or os.fdopen([os.open(os.devnull, os.O_RDWR) for _ in range(3)][-1], "w")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
