@@ -531,6 +531,10 @@ class Context(PlacedContext):
         waiting = [isinstance(task.exception(), Suspended) for task in tasks]
 
         if all(waiting):
+            if (under_way := _calling.get()) is not None:
+                # As for a single wait: whatever is known comes first.
+                await under_way.suspending()
+
             await tasks[0]
 
 
