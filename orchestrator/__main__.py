@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from orchestrator.config.settings import group_name, load_settings
 from orchestrator.engine import connect
 from orchestrator.errors import EngineUnavailable, SchemaMissing, StartRefused
-from orchestrator.logs import configure_logging
+from orchestrator.logs import configure_logging, release_standard_error
 from orchestrator.runs.loading import load_workflows
 from orchestrator.worker import dependencies_opened, prepare_worker
 
@@ -59,6 +59,7 @@ def main(
         print(error, file=sys.stderr)  # noqa: T201 - one line for whoever started us
         return REFUSED
     finally:
+        release_standard_error()
         signals.ignore()
 
     return 0

@@ -12,6 +12,7 @@ import copy
 import functools
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -78,7 +79,7 @@ def configure_logging(level: Level, form: Form = "text", stream: TextIO | None =
     In the form `json` each record is one JSON object on one line, in ASCII: `time`, `level`, `logger` and `message`,
     `exception` where there is one, and what the record carries as `fields`.
     """
-    handler = _Handler(sys.stderr if stream is None else stream)
+    handler = _Handler(_standard_error() if stream is None else stream)
     handler.addFilter(_discreet)
     handler.setFormatter(_Formatter() if form == "text" else _JsonFormatter())
     # No line shows these, and collecting them takes time for every record.
@@ -242,6 +243,23 @@ def _may_hold_secrets(record: logging.LogRecord) -> bool:
 def _lines(text: str) -> str:
     """Return `text` with everything unprintable in it escaped, except the ends of its lines."""
     return "\n".join(escape_unprintable(line) for line in text.split("\n"))
+
+
+def release_standard_error() -> None:
+    """Drop what standard error did not take, at the end of a process.
+
+    Its reader may be gone, or its disk full. The interpreter would try to write the rest, and end with exit code 120.
+    """
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _standard_error() -> TextIO:
+    """Return standard error, or nowhere if it is closed; then no other file gets one of the numbers 0 to 2."""
+    return sys.stderr or os.fdopen([os.open(os.devnull, os.O_RDWR) for _ in range(3)][-1], "w")
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.settings import load_settings
 from orchestrator.errors import ConfigurationError, StartRefused
-from orchestrator.logs import configure_logging
+from orchestrator.logs import configure_logging, release_standard_error
 from receiver.app import connected
 from receiver.http.protocol.server import Server, allow_many_connections
 
@@ -56,6 +56,7 @@ def main(
         print(error, file=sys.stderr)  # noqa: T201 - the one line that explains a refused start
         return REFUSED
     finally:
+        release_standard_error()
         signals.ignore()
 
     return 0

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import heapq
 import inspect
+import itertools
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
@@ -106,7 +108,8 @@ class Context(PlacedContext):
         self.interrupts: Final = self._watchful.interrupts
         self._is_shielded = False
         # A context with other options is a shallow copy, so it shares these.
-        self._at_end: Final[list[tuple[str, Callable[[], Awaitable[None]]]]] = []
+        self._at_end: Final[list[tuple[tuple[int, ...], int, Callable[[], Awaitable[None]]]]] = []
+        self._added: Final = itertools.count()
         self.calls: Final = Calls()
         #: The id of each sleep, and where it was begun, None once it was awaited.
         self._sleeps: Final[dict[str, Place | None]] = {}
@@ -128,17 +131,15 @@ class Context(PlacedContext):
         `about` is the promise id of the step or wait that it is about. Parts that run at once add their actions in any
         order, so these run in the order of what they are about, after those that are about none.
         """
-        self._at_end.append((about, action))
+        place = order_of(about) if self._watchful.by_part else ()
+        heapq.heappush(self._at_end, (place, next(self._added), action))
 
     async def run_end_actions(self) -> None:
         """Run the actions that `at_end` added, and let go of the sleeps that are not over."""
-        by_part = self._watchful.by_part
         self.under_way.is_ending = True
 
         while self._at_end:
-            first = min(self._at_end, key=lambda each: order_of(each[0])) if by_part else self._at_end[0]
-            self._at_end.remove(first)
-            await first[1]()
+            await heapq.heappop(self._at_end)[-1]()
 
         if self._sleeps:
             await self.flush_local_work()
@@ -539,6 +540,10 @@ class Context(PlacedContext):
         waiting = [isinstance(task.exception(), Suspended) for task in tasks]
 
         if all(waiting):
+            if (under_way := _calling.get()) is not None:
+                # As for a single wait: whatever is known comes first.
+                await under_way.suspending()
+
             await tasks[0]
 
 

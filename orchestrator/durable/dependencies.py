@@ -141,6 +141,9 @@ def _defined(factory: Any, group: str | None) -> Dependency[Any]:
     )
 
 
+#: What `contextlib` says.
+_NOTHING_YIELDED: Final = "generator didn't yield"
+
 _NEEDED: Final = (
     *(inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD),
     inspect.Parameter.KEYWORD_ONLY,
@@ -235,6 +238,9 @@ async def _opened[T](one: Dependency[T]) -> tuple[AbstractAsyncContextManager[T]
     except TimeoutError as error:
         raise DependencyUnusable(f"{what}: it took longer than {OPENING:g} s, or raised TimeoutError") from error
     except (Exception, SystemExit) as error:
+        if str(error) == _NOTHING_YIELDED:
+            raise DependencyUnusable(f"{what}: the function yields nothing") from error
+
         place = place_in(error, one.file)
         where = f" at {Path(one.file).name}:{place[0]} in {place[1]}" if place is not None else ""
 

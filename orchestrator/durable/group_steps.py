@@ -100,5 +100,8 @@ def check_group(group: str) -> None:
     Raises:
         Misdefined: it is not 1 to 64 of `a-z0-9_-`.
     """
+    if not isinstance(group, str):
+        raise Misdefined('a worker group has a name: write @group_step("db") over a step')
+
     if not is_group_name(group):
         raise Misdefined(f"a worker group's name is 1 to 64 of a-z 0-9 _ -, not {group!r}")

@@ -223,7 +223,6 @@ class Engine:
         finally:
             for one in waits:
                 one.cancel()
-                one.add_done_callback(_forget)
 
     async def stop(self, *, seconds: float = 5) -> None:
         """Take no more tasks, give running steps so many seconds to finish, then disconnect from the engine.
@@ -252,9 +251,3 @@ class Engine:
 
             if self._close is not None:
                 await self._close()
-
-
-def _forget(wait: asyncio.Future[Any]) -> None:
-    """Retrieve the error of a wait: the read that follows has the same trouble, and its caller is told."""
-    if not wait.cancelled():
-        wait.exception()

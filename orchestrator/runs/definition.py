@@ -208,7 +208,11 @@ class Workflow[Request: BaseModel]:
 
 
 def workflow[Request: BaseModel](
-    *, name: str | None = None, group: str = DEFAULT_GROUP, timeout: timedelta = DEFAULT_TIMEOUT, version: int = 1
+    *misplaced: object,
+    name: str | None = None,
+    group: str = DEFAULT_GROUP,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    version: int = 1,
 ) -> Callable[[Callable[[Context, Request], Coroutine[Any, Any, Any]]], Workflow[Request]]:
     """Make a workflow of an async function `(ctx, request)`, `request` annotated with a pydantic model.
 
@@ -224,9 +228,16 @@ def workflow[Request: BaseModel](
 
     Raises:
         Misdefined: the function is not async, its second parameter is not annotated with a pydantic model, the name is
-            not 1 to 64 of `A-Za-z0-9_-`, the group's name is invalid, or the version is not 1 to 1000.
+            not 1 to 64 of `A-Za-z0-9_-`, the group's name is invalid, the timeout is no timedelta of more than 0, or
+            the version is not 1 to 1000. So does `@workflow` without parentheses.
     """
+    if misplaced:
+        raise Misdefined("write @workflow() with parentheses over the function, and name each argument in them")
+
     check_group(group)
+
+    if not _is_duration(timeout):
+        raise Misdefined("a workflow's timeout is a timedelta of more than 0, such as timedelta(days=30)")
 
     if type(version) is not int or not 1 <= version <= _LAST_VERSION:
         raise Misdefined(f"a workflow's version is 1 to {_LAST_VERSION}, not {version!r}")
@@ -255,6 +266,10 @@ def workflow[Request: BaseModel](
     return define
 
 
+def _is_duration(given: object) -> bool:
+    return isinstance(given, timedelta) and given > timedelta(0)
+
+
 def field_of(location: tuple[int | str, ...]) -> str:
     """Return the name of a field as an error shows it: `items.2`, or `input` for the input as a whole."""
     return ".".join(str(part) for part in location) or "input"
@@ -267,7 +282,13 @@ def _request_model(body: Callable[..., Any], name: str) -> Any:
     if len(parameters) == wanted:
         # Only this annotation is resolved. The others may name what is imported for type checkers only.
         alone = type("_", (), {"__annotations__": {"request": body.__annotations__.get(parameters[1])}})
-        model = inspect.get_annotations(alone, globals=body.__globals__, eval_str=True)["request"]
+
+        try:
+            model = inspect.get_annotations(alone, globals=body.__globals__, eval_str=True)["request"]
+        except NameError as error:
+            raise Misdefined(
+                f"the workflow {name} annotates request with what its module does not define: {error.name}"
+            ) from error
 
         if inspect.isclass(model) and issubclass(model, BaseModel):
             return model

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from pydantic.errors import PydanticUserError
+
 from orchestrator.durable.dependencies import Dependency
 from orchestrator.durable.group_steps import GroupStep
 from orchestrator.errors import ConfigurationError, Misdefined
@@ -142,8 +144,8 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
     Of several versions it is the highest, with the others as its `earlier` ones.
 
     Raises:
-        ConfigurationError: a module cannot be imported or has no workflow, or two workflows have the same name and
-            version.
+        ConfigurationError: a module cannot be imported or has no workflow, two workflows have the same name and
+            version, or no JSON schema describes the input of one.
     """
     found: list[Workflow[Any]] = []
 
@@ -157,6 +159,7 @@ def load_workflows(modules: Iterable[str]) -> dict[str, Workflow[Any]]:
         found += defined
 
     _refuse_twins(found)
+    _refuse_indescribable(found)
 
     return {one.name: one for one in with_subworkflows(found)}
 
@@ -168,6 +171,17 @@ def _refuse_twins(workflows: Iterable[Workflow[Any]]) -> None:
         if found.setdefault((one.name, one.version), one) is not one:
             which = one.name if one.version == 1 else f"{one.name}, version {one.version}"
             raise ConfigurationError("COUNTERSIGN_WORKFLOWS", f"has two workflows with the same name: {which}")
+
+
+def _refuse_indescribable(workflows: Iterable[Workflow[Any]]) -> None:
+    for one in workflows:
+        try:
+            one.request.model_json_schema()
+        except PydanticUserError as error:
+            raise ConfigurationError(
+                "COUNTERSIGN_WORKFLOWS",
+                f"has a workflow whose input has a field that JSON cannot describe, or of an unknown type: {one.name}",
+            ) from error
 
 
 def _imported(name: str, number: int) -> ModuleType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -510,3 +511,18 @@ def test_what_the_sdk_swallows_is_logged_without_what_it_was_working_on(start: S
     assert BODY not in stream.getvalue()
     assert "a task of the SDK failed: serialization error\n" in stream.getvalue()
     assert "preload-record of a.b:1: base64 decode error\n" in stream.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
+def test_a_process_ends_well_although_standard_error_takes_nothing(where: str) -> None:
+    program = (
+        "import logging, orchestrator.logs as logs; logs.configure_logging('info');"
+        "logging.getLogger('receiver').info('nobody reads this'); logs.release_standard_error();"
+        "import os; os.dup(2); os.dup(1); os.dup(0)"  # none of them is left for another file
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" {where}', sys.executable, program]
+
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+    assert subprocess.run(command, check=False, env=buffered).returncode == 0

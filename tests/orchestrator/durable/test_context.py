@@ -214,3 +214,28 @@ async def test_a_wait_that_nobody_awaits_any_more_is_not_reported_as_forgotten()
     gc.collect()
 
     assert reported == []
+
+
+async def test_what_parts_ask_for_at_the_end_is_done_in_the_order_of_the_record() -> None:
+    done: list[str] = []
+
+    async def body(ctx: Context) -> Any:
+        ctx.number_by_part()
+
+        for about in ("w.1:10", "w.1:2", "w.1:2.0.1", "", "w.1:1"):
+
+            async def action(about: str = about) -> None:
+                done.append(about)
+
+                if about == "w.1:1":
+                    ctx.at_end(action_added_late, about="w.1:3")
+
+            ctx.at_end(action, about=about)
+
+        async def action_added_late() -> None:
+            done.append("w.1:3")
+
+        await ctx.run_end_actions()
+
+    await records_of(body)
+    assert done == ["", "w.1:1", "w.1:2", "w.1:2.0.1", "w.1:3", "w.1:10"]

@@ -1,4 +1,7 @@
-"""Dependencies are opened before the first task, closed after the last one, and never named with what an error says."""
+"""Dependencies are opened before the first task, closed after the last one, and never named with what an error says.
+
+Long because each way in which a dependency can be wrong is a function of its own.
+"""
 
 from __future__ import annotations
 
@@ -228,6 +231,16 @@ async def test_our_own_errors_are_shown(client: Resonate) -> None:
 
     with pytest.raises(DependencyUnusable, match="could not be opened: SHOP_URL is missing"):
         await opened(client, [unset]).__aenter__()
+
+
+async def test_one_that_yields_nothing_is_told_so(client: Resonate) -> None:
+    @dependency
+    async def empty() -> AsyncIterator[Pool]:
+        for pool in list[Pool]():
+            yield pool
+
+    with pytest.raises(DependencyUnusable, match=r"dependency empty of .* could not be opened: the function yields no"):
+        await opened(client, [empty]).__aenter__()
 
 
 async def test_two_that_give_the_same_type_refuse_the_start(client: Resonate) -> None:

@@ -14,10 +14,13 @@ from support.plant import pause, plant
 from orchestrator import (
     Address,
     Context,
+    Question,
     StepFailed,
     WorkflowFailed,
+    ask_people,
     compensating,
     open_callback,
+    run_job,
     run_workflow,
     step,
     workflow,
@@ -187,6 +190,26 @@ async def undoes(_ctx: Context) -> None:
     if not UNDONE:
         UNDONE.append("tried")
         raise OSError("not now")
+
+
+@workflow()
+async def broken_beside_people(ctx: Context, request: How) -> None:
+    """Fail while people are asked, and while a job of another part runs."""
+    await asyncio.gather(
+        run_job(ctx, "job", 7, answer="run"),
+        ask_people(ctx, "ask", Question(title="Really?"), ["ada@example.org", "bob@example.org"], need="all"),
+        ctx.run(breaks, request.seconds),
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+async def test_a_step_that_fails_while_people_are_asked_ends_the_workflow(seconds: float) -> None:
+    async with Trial(broken_beside_people) as trial:
+        run = await trial.start(broken_beside_people, How(how="gather", seconds=seconds))
+        await trial.advance(timedelta(seconds=10))
+
+        assert await run.state() == "failed"
+        assert {each.state for each in await run.steps() if each.waits} == {"cancelled"}
 
 
 UNDONE: list[str] = []

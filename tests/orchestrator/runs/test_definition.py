@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 from support.plant import plant
 
-from orchestrator import Context, open_callback, step, workflow
+from orchestrator import Context, group_step, open_callback, step, workflow
+from orchestrator.errors import Misdefined
 from orchestrator.runs.definition import field_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,29 @@ def test_a_function_of_another_shape_is_refused() -> None:
     for body in (without_request, without_model, not_async):
         with pytest.raises(TypeError, match=body.__name__):
             workflow()(body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [5, timedelta(0), None])
+def test_a_timeout_that_ends_a_workflow_at_once_or_is_no_time_is_refused(timeout: Any) -> None:
+    with pytest.raises(Misdefined, match="timeout is a timedelta of more than 0"):
+        workflow(timeout=timeout)
+
+
+def test_a_decorator_without_its_parentheses_is_refused() -> None:
+    async def pay(ctx: Context, request: Request) -> None: ...
+
+    with pytest.raises(Misdefined, match=r"write @workflow\(\) with parentheses"):
+        workflow(pay)
+
+    with pytest.raises(Misdefined, match=r'write @group_step\("db"\)'):
+        group_step(pay)  # type: ignore[arg-type]
+
+
+def test_a_model_that_the_module_does_not_define_is_named() -> None:
+    async def pay(ctx: Context, request: Elsewhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(Misdefined, match="does not define: Elsewhere"):
+        workflow()(pay)
 
 
 async def test_a_result_may_hold_what_pydantic_can_write(tmp_path: Path) -> None:

@@ -135,6 +135,21 @@ def test_what_is_interrupted_is_no_fault_of_the_module(tmp_path: Path, monkeypat
         load_workflows(["tests_interrupted"])
 
 
+def test_an_input_that_no_schema_describes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(BaseModel):
+        kind: type = int
+
+    async def odd(ctx: Context, request: Any) -> None: ...
+
+    odd.__annotations__["request"] = Odd
+    module = ModuleType("odd_ones")
+    vars(module)["odd"] = workflow()(odd)
+    monkeypatch.setitem(sys.modules, "odd_ones", module)
+
+    with pytest.raises(ConfigurationError, match="a field that JSON cannot describe, or of an unknown type: odd"):
+        load_workflows(["odd_ones"])
+
+
 def test_two_workflows_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     twin: Workflow[Any] = workflow(name="plain")(plain.body)
 

@@ -210,6 +210,24 @@ async def test_only_the_number_of_a_step_gets_to_the_engine(
     assert [each for each in read if ":" in each] == []
 
 
+async def test_the_number_of_what_a_part_has_begun_gets_to_the_engine(
+    here: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.ask()
+    window = await signed_in(here.app, KEYS["admin"])
+    get, read = here.engine.promises.get, []
+
+    async def noticed(promise_id: str) -> object:
+        read.append(promise_id)
+
+        return await get(promise_id)
+
+    monkeypatch.setattr(here.engine.promises, "get", noticed)
+
+    seen(await window.get("/workflows/consult/1/steps/1.0.1"), 404)
+    assert "consult.1:1.0.1" in read
+
+
 async def test_a_machines_wait_is_answered_in_json(tmp_path: Path) -> None:
     async with edge(tmp_path, API_KEYS=key_setting()) as here:
         token = await here.asked()
