@@ -340,7 +340,7 @@ async def test_what_a_function_call_settles_can_have_headers() -> None:
 
         await ctx.run(seven)
         note_at_ends(effects_of(ctx), lambda: {"a": str(len(ends))})
-        effects_of(ctx).settle_promise = noted  # type: ignore[assignment, method-assign]
+        effects_of(ctx).settle_promise = noted  # type: ignore[method-assign]
         await ctx.run(seven)
         await ctx.run(seven)
 

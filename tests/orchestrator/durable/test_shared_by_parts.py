@@ -74,7 +74,7 @@ async def as_they_come(ctx: Context, request: Request) -> Any:
 async def fastest(ctx: Context, request: Request) -> Any:
     """Save the item that was there first."""
 
-    async def one(item: int, seconds: float) -> int:
+    async def one(item: int, seconds: float) -> Any:
         return await ctx.run(work, item, seconds)
 
     tasks = [asyncio.create_task(one(*each)) for each in request.items[:2]]
