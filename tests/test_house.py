@@ -104,6 +104,7 @@ SUBJECTS = {
     "tests/test_security_document.py": "a document",
     "tests/orchestrator/test_authors_mistakes.py": "what authors do wrong, wherever it is noticed",
     "tests/orchestrator/durable/test_gathering.py": "several things awaited at once, wherever that is noticed",
+    "tests/orchestrator/durable/test_shared_by_parts.py": "what parts that run at once share",
     "tests/orchestrator/engine/encryption/test_tampering.py": "what somebody who can write to the store can do",
     "tests/orchestrator/engine/encryption/test_tampering_with_workflows.py": "the same, through a whole workflow",
     "tests/orchestrator/engine/test_store.py": "the contents of the store, on every engine",
