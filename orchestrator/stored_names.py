@@ -41,6 +41,9 @@ STATE_HEADER: Final = "countersign:state"
 #: the order of those that ended in the same millisecond.
 ENDED_HEADER: Final = "countersign:ended"
 
+#: Marks a promise that is no step, and only keeps the place of a part that has begun with a step that is not stored.
+PLACE_TAG: Final = "countersign:place"
+
 #: Marks every wait, and every workflow's root, that counts from the moment at which it was created.
 OPENING: Final = {"countersign:opening": "bound"}
 

@@ -50,7 +50,7 @@ from orchestrator.sdk_internals import (
     unrecorded,
     watched,
 )
-from orchestrator.stored_names import CALLBACK_TAG
+from orchestrator.stored_names import CALLBACK_TAG, PLACE_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -251,10 +251,8 @@ class Context(PlacedContext):
         attempt = _Attempt(step, self.opts.retry_policy, args, kwargs, shielded=self._is_shielded)
 
         if not step.stored:
-            if self._watchful.by_part:
-                self._parts.reserve(self.following)
-
-            future = unrecorded(self, step.name, attempt)
+            place = self._parts.place_unrecorded(self.following) if self._watchful.by_part else None
+            future = unrecorded(self, step.name, attempt if place is None else partial(self._placing, place, attempt))
 
             return self._noted("run", step.name, future, recorded=False)
 
@@ -266,6 +264,22 @@ class Context(PlacedContext):
             asked_step.reset(mark)
 
         return self._noted("run", step.name, future, partial(self._read_result, step))
+
+    async def _placing(self, place: str, attempt: _Attempt, ctx: SDKContext) -> Any:
+        """Run a step that is not recorded once the place that its part has begun with is."""
+        info = self.info
+        tags = {
+            "resonate:scope": "local",
+            "resonate:branch": info.branch_id,
+            "resonate:parent": info.id,
+            "resonate:origin": info.origin_id,
+            PLACE_TAG: "kept",
+        }
+        await self._watchful.create_promise(
+            PromiseCreateReq(id=place, timeout_at=info.timeout_at, param=Value(), tags=tags)
+        )
+
+        return await attempt(ctx)
 
     def rpc(self, fn: Any, *args: Any, **kwargs: Any) -> ResonateFuture[Any]:
         """Call a registered function by its name."""

@@ -49,18 +49,21 @@ class Parts:
 
         return following() if part is None else self._next(part, following)
 
-    def reserve(self, following: Callable[[], str]) -> None:
-        """Keep a number for the current task, which has begun something that is not recorded, and awaits it."""
+    def place_unrecorded(self, following: Callable[[], str]) -> str | None:
+        """Return the id that the current task begins with, which has begun something that is not recorded.
+
+        None if it has begun something before, or is the task of the call itself. Without that place, the number of what
+        it begins next would depend on how long the unrecorded step takes.
+        """
         part = self._own()
 
-        if part is not None and part.anchor is None and part.reserved is None:
-            part.reserved = self._first(part, following)
+        return self._next(part, following) if part is not None and part.anchor is None else None
 
     def awaits(self, promise_id: str) -> None:
         """Take note that the current task awaits this promise."""
         part = self._own()
 
-        if part is None or part.is_plain or part.reserved is not None:
+        if part is None or part.is_plain:
             return
 
         if part.anchor is None and promise_id not in self._anchors:
@@ -78,9 +81,6 @@ class Parts:
         return part.anchor
 
     def _first(self, part: _Part, following: Callable[[], str]) -> str:
-        if part.reserved is not None:
-            return part.reserved
-
         if part.awaited is None:
             return self._of_maker(part, following)
 
@@ -115,7 +115,7 @@ class Parts:
 class _Part:
     """A task of a call's code, and how much it has begun after its anchor."""
 
-    __slots__ = ("anchor", "awaited", "begun", "is_plain", "maker", "parts", "reserved", "task")
+    __slots__ = ("anchor", "awaited", "begun", "is_plain", "maker", "parts", "task")
 
     def __init__(self, parts: Parts, task: asyncio.Task[Any], maker: _Part | None) -> None:
         self.parts = parts
@@ -125,8 +125,6 @@ class _Part:
         self.anchor: str | None = None
         #: What it has awaited last before that.
         self.awaited: str | None = None
-        #: The number that was kept for what it begins first.
-        self.reserved: str | None = None
         self.begun = 0
         self.is_plain = getattr(task.get_coro(), "__name__", "") == _PLAIN
 

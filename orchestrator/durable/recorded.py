@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
+from orchestrator.stored_names import CALLBACK_TAG, PLACE_TAG, STEP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,9 @@ def _shown(tags: Mapping[str, str], param: Any) -> str | None:
 
     if STEP_TAG in tags:
         return f'"{tags[STEP_TAG]}"'
+
+    if PLACE_TAG in tags:
+        return "a step with stored=False"
 
     if tags.get("resonate:scope") == "local":
         return None

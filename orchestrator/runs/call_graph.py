@@ -15,7 +15,7 @@ from resonate.ids import join_id
 from orchestrator.durable.parts import BELOW, marker_of
 from orchestrator.durable.recorded import called
 from orchestrator.errors import UnknownPromise
-from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
+from orchestrator.stored_names import CALLBACK_TAG, PLACE_TAG, STEP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,8 +68,10 @@ async def walk(
 
             continue
 
-        yield record
         open_ids.append((_next_sibling(promise_id), 0))
+
+        if PLACE_TAG not in record.tags:
+            yield record
 
         if record.state == "pending" or not unsettled:
             open_ids += _children(record)
@@ -110,7 +112,7 @@ def _of_part(promise_id: str) -> tuple[str, int]:
 
 def _children(record: PromiseRecord) -> list[tuple[str, int]]:
     """Return where the children of a record begin, if it can have any."""
-    if CALLBACK_TAG in record.tags or record.tags.get("resonate:timer") == "true":
+    if not {CALLBACK_TAG, PLACE_TAG}.isdisjoint(record.tags) or record.tags.get("resonate:timer") == "true":
         return []
 
     # Most settled steps never had any, so only the first two are looked for.

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 from support.plant import pause, plant
 
-from orchestrator import Context, open_callback, step, workflow
+from orchestrator import Context, WorkflowCancelled, open_callback, step, workflow
 from orchestrator.durable.parts import BELOW, Parts, is_of_part, marker_of, order_of
 from orchestrator.runs import start
 from orchestrator.runs.cancellation import request_cancel
@@ -44,7 +44,7 @@ async def fetch(_ctx: Context, number: int, *, slow: bool = False) -> int:
 @step(stored=False)
 async def look(_ctx: Context, number: int) -> int:
     """Return the number: the first time the higher ones come first, and later the lower ones do."""
-    await asyncio.sleep(0.05 * (number if number in LOOKED else 4 - number))
+    await asyncio.sleep(0.05 * (number % 4 if number in LOOKED else 4 - number))
     LOOKED.add(number)
 
     return number
@@ -228,6 +228,43 @@ async def test_a_cancel_finds_what_a_part_waits_for(tmp_path: Path, engine_url: 
         assert {record.state for record in await one.steps("a")} == {"resolved"}
 
 
+@workflow()
+async def only_looking(ctx: Context, request: Request) -> Any:
+    """Run parts that record nothing, and then open a wait, in the code and in a part of a part."""
+
+    async def part(number: int) -> Any:
+        return await ctx.run(look, number)
+
+    async def waiting() -> str:
+        await ctx.run(fetch, 1)
+        await asyncio.gather(*(part(number) for number in range(request.parts)))
+
+        return (await (await open_callback(ctx, "inner"))).kind
+
+    await asyncio.gather(*(part(number) for number in range(request.parts)))
+    outer = await open_callback(ctx, "outer")
+
+    return [(await outer).kind, *await asyncio.gather(waiting())]
+
+
+async def test_a_wait_is_found_behind_many_parts_that_record_nothing() -> None:
+    async with Trial(only_looking) as trial:
+        LOOKED.update(range(40))
+        run = await trial.start(only_looking, Request(parts=2))
+        await (await run.waiting("outer")).succeed(1)
+        await (await run.waiting("inner")).succeed(1)
+
+        assert await run.result() == ["succeeded", "succeeded"]
+        assert await numbers(run) == ["3", "4", "4.0.3"]
+
+        many = await trial.start(only_looking, Request(parts=20))
+        await many.waiting("outer")
+        await many.cancel()
+
+        with pytest.raises(WorkflowCancelled):
+            await many.result()
+
+
 async def test_a_run_that_an_earlier_release_started_goes_on_as_it_is_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Trial(paced) as trial:
         with monkeypatch.context() as earlier:
@@ -318,21 +355,21 @@ async def test_a_part_of_a_part_is_numbered_with_what_that_begins() -> None:
     ]
 
 
-async def test_a_number_is_kept_for_a_part_that_begins_with_what_is_not_recorded() -> None:
+async def test_a_part_that_begins_with_what_is_not_recorded_keeps_a_place_for_it() -> None:
     parts, following = Parts(), Numbers()
 
-    async def part(turns: int) -> list[str]:
-        parts.reserve(following)
-        parts.reserve(following)
+    async def part(turns: int) -> list[str | None]:
+        kept = [parts.place_unrecorded(following), parts.place_unrecorded(following)]
 
         for _ in range(turns):
             await asyncio.sleep(0)
 
         parts.awaits("r:7")
 
-        return [parts.place(following) for _ in range(2)]
+        return [*kept, parts.place(following), parts.place(following)]
 
-    assert await both(part(3), part(0)) == [["r:1", "r:1.0.1"], ["r:2", "r:2.0.1"]]
+    assert await both(part(3), part(0)) == [["r:1", None, "r:1.0.1", "r:1.0.2"], ["r:2", None, "r:2.0.1", "r:2.0.2"]]
+    assert parts.place_unrecorded(following) is None
 
 
 async def test_what_is_awaited_by_gather_itself_is_left_to_others() -> None:

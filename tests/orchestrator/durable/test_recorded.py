@@ -8,10 +8,11 @@ import pytest
 from resonate.types import PromiseCreateReq, PromiseRecord, TaskData, Value
 
 from orchestrator.durable.recorded import called, difference
-from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
+from orchestrator.stored_names import CALLBACK_TAG, PLACE_TAG, STEP_TAG
 
 LOCAL, GLOBAL = {"resonate:scope": "local"}, {"resonate:scope": "global"}
 STEP = LOCAL | {STEP_TAG: "charge"}
+PLACE = LOCAL | {PLACE_TAG: "kept"}
 WAIT = GLOBAL | {CALLBACK_TAG: "bank"}
 SLEEP = GLOBAL | {"resonate:timer": "true"}
 
@@ -23,7 +24,7 @@ def differs(asked: dict[str, str], recorded: dict[str, str], *, call: Any = None
     return difference(request, record)
 
 
-@pytest.mark.parametrize("tags", [STEP, WAIT, SLEEP, LOCAL, GLOBAL])
+@pytest.mark.parametrize("tags", [STEP, PLACE, WAIT, SLEEP, LOCAL, GLOBAL])
 def test_the_same_does_not_differ_whatever_else_is_tagged(tags: dict[str, str]) -> None:
     assert differs(tags, tags | {"countersign:life": "a"}) is None
 
@@ -37,6 +38,7 @@ def test_a_record_without_a_name_fits(recorded: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("asked", "recorded", "text"),
     [
+        (STEP, PLACE, 'recorded as a step with stored=False, the code now calls "charge"'),
         (LOCAL | {STEP_TAG: "validate"}, STEP, 'recorded as "charge", the code now calls "validate"'),
         (STEP, WAIT, 'recorded as the callback "bank", the code now calls "charge"'),
         (WAIT, SLEEP, 'recorded as a sleep, the code now calls the callback "bank"'),
