@@ -260,6 +260,7 @@ async def test_a_wait_is_found_behind_many_parts_that_record_nothing() -> None:
         many = await trial.start(only_looking, Request(parts=20))
         await many.waiting("outer")
         await many.cancel()
+        await trial.advance(timedelta(minutes=5))
 
         with pytest.raises(WorkflowCancelled):
             await many.result()
