@@ -61,6 +61,7 @@ class EmbeddedSearch:
         if absent:
             roots = await durable.run(partial(Journal.read_roots, origins=absent))
             records |= {id_: None if root is None else as_record(root.to_record()) for id_, root in roots.items()}
+            await durable.ready_for({})
             records |= self._in_memory(page)
 
         return await self._found(page, records, more=len(places) > len(page))
