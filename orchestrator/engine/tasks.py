@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from resonate.error import ResonateError, ServerError
+from resonate.types import PromiseSettleReq
 
 from orchestrator.errors import EngineUnavailable
 from orchestrator.sdk_internals import acquire_task, read_task
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _CONFLICTS: Final = frozenset({404, 409})
 
-#: Milliseconds for which a task is taken. It is ended at once, so this only matters if this process dies before.
+#: Milliseconds for which a task is taken. It is ended at once, so this only matters if this process is stopped before.
 _LEASE: Final = 10_000
 
 
@@ -56,15 +57,32 @@ class Tasks:
 
         return TaskState(str(task["state"]), int(task["version"])) if isinstance(task, dict) else None
 
-    async def take(self, task_id: str, version: int) -> bool:
-        """Take a pending task of this version, so that no worker can run it. Return False if it is another by now.
+    async def take(self, task_id: str, version: int) -> int | None:
+        """Take a pending task of this version for some seconds, so that no worker can run it.
+
+        Return what `end` must be passed, None if the task is of another version by now or is not pending.
 
         Raises:
             EngineUnavailable: whether it is taken is unknown; if so, it is given back after some seconds.
         """
         pid = f"countersign-{uuid.uuid4().hex}"
+        taken = await self._bounded(acquire_task(self._resonate, task_id, version, pid=pid, lease=_LEASE))
 
-        return await self._bounded(acquire_task(self._resonate, task_id, version, pid=pid, lease=_LEASE)) is not None
+        return None if taken is None else int(taken.task.version)
+
+    async def end(self, task_id: str, version: int, value: object) -> bool:
+        """Resolve the promise of a task that was taken. Return False if a worker may have the task by now.
+
+        Raises:
+            EngineUnavailable: whether it is resolved is unknown; if it is not, the task is given back.
+        """
+        if self._held is not None and self._held(task_id) != TaskState("acquired", version):
+            return False  # an engine in this process does not compare the version itself
+
+        promises = self._resonate.promises
+        action = PromiseSettleReq(id=task_id, state="resolved", value=promises.codec.encode(value))
+
+        return await self._bounded(promises.sender.task_fulfill(task_id, version, action)) is not None
 
     async def _bounded(self, request: Awaitable[Any]) -> Any:
         try:

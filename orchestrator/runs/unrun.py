@@ -64,19 +64,22 @@ async def end_if_unrun(
     since = int(str(before["since"]))
     grace = GRACE if steps else UNBEGUN_GRACE
 
-    if now - since < grace * 1000 or not await _take(engine, root.id, task):
+    if now - since < grace * 1000 or (taken := await _take(engine, root.id, task)) is None:
         return Idle(steps=steps, since=since, version=version)
 
     undone = "so what it had done is not undone" if steps else "before it had begun"
     message = f"{CANCELLED}: no worker ran its code for {grace:g} s, {undone}"
+
+    if not await engine.tasks.end(root.id, taken, Ending.raised(WorkflowCancelled(message)).stored()):
+        return Idle(steps=steps, since=since, version=version)
+
     logger.error("%s: %s", root.id, message)
-    await engine.promises.resolve(root.id, Ending.raised(WorkflowCancelled(message)).stored())
 
     return None
 
 
-async def _take(engine: Engine, task_id: str, task: TaskState | None) -> bool:
-    """Take the task, and return whether that succeeded.
+async def _take(engine: Engine, task_id: str, task: TaskState | None) -> int | None:
+    """Take the task, and return what ends it, None if it could not be taken.
 
     A worker without the workflow's code gives it back at once, and some engines hand it out again at once. So it is
     tried at several moments.
@@ -85,13 +88,13 @@ async def _take(engine: Engine, task_id: str, task: TaskState | None) -> bool:
         if task is None or task.state not in {"pending", "acquired"}:
             break
 
-        if await engine.tasks.take(task_id, task.version):
-            return True
+        if (taken := await engine.tasks.take(task_id, task.version)) is not None:
+            return taken
 
         await asyncio.sleep(random.uniform(0, _BETWEEN_TAKES))  # noqa: S311
         task = await engine.tasks.look(task_id)
 
-    return False
+    return None
 
 
 def _is_run(task: TaskState, version_before: object) -> bool:

@@ -25,18 +25,22 @@ async def test_a_pending_task_can_be_taken_once_and_ends_with_its_promise(tmp_pa
 
         assert found is not None
         assert found.state == "pending"
-        assert await tasks.take("gone.a", found.version)
-        assert not await tasks.take("gone.a", found.version)
+        lease = await tasks.take("gone.a", found.version)
+        assert lease is not None
+        assert await tasks.take("gone.a", found.version) is None
         taken = await tasks.look("gone.a")
         assert taken is not None
         assert taken.state == "acquired"
 
-        await one.engine.promises.resolve("gone.a", None)
+        assert not await tasks.end("gone.a", lease + 1, "not this")
+        assert await tasks.end("gone.a", lease, "this")
+        assert (await one.engine.promises.get("gone.a")).value.data == "this"
         over = await tasks.look("gone.a")
         assert over is not None
         assert over.state == "fulfilled"
         assert await tasks.look("nobody.1") is None
-        assert not await tasks.take("nobody.1", 0)
+        assert await tasks.take("nobody.1", 0) is None
+        assert not await tasks.end("nobody.1", 0, None)
 
 
 @pytest.mark.parametrize("error", [ServerError(500, "broken"), TimeoutError(), ValueError("not a task")])

@@ -104,21 +104,21 @@ async def test_a_workflow_is_not_ended_while_its_steps_change_or_a_worker_has_it
         before: Any = {"steps": "1", "since": 0}
 
         first = await end_if_unrun(one.engine, root, steps="2", before=before)
-        assert await one.engine.tasks.take(root.id, 0)
+        assert await one.engine.tasks.take(root.id, 0) is not None
         second = await end_if_unrun(one.engine, root, steps="1", before=before)
         assert first is not None
         assert second is not None
         assert (first["steps"], second["steps"]) == ("2", "1")
         assert first["since"] > 0
         assert second["since"] > 0
-        assert not await one.engine.tasks.take(root.id, 0)
+        assert await one.engine.tasks.take(root.id, 0) is None
         assert (await one.engine.promises.get(root.id)).state == "pending"
 
 
 async def test_a_task_that_is_taken_and_given_back_again_and_again_is_nobodys(tmp_path: Path) -> None:
     async with plant(tmp_path, "memory://", there, working=False) as one:
         root = await one.engine.promises.get(await gone(one, begun=True))
-        assert await one.engine.tasks.take(root.id, 0)
+        assert await one.engine.tasks.take(root.id, 0) is not None
         # At the last look it was another's, who has given it back since.
         before: Any = {"steps": "1", "since": 1, "version": -1}
 
@@ -133,18 +133,22 @@ async def test_a_task_that_is_taken_and_given_back_again_and_again_is_nobodys(tm
 class Handed:
     """Tasks of which one is looked at and taken: what is seen of it one after the other, and which take succeeds."""
 
-    def __init__(self, *states: str, taken_at: int = 0) -> None:
+    def __init__(self, *states: str, taken_at: int = 0, still_held: bool = True) -> None:
         self.states = list(states)
+        self.still_held = still_held
         self.taken_at = taken_at
         self.takes = 0
 
     async def look(self, _: str) -> TaskState:
         return TaskState(self.states.pop(0) if len(self.states) > 1 else self.states[0], 0)
 
-    async def take(self, *_: object) -> bool:
+    async def take(self, *_: object) -> int | None:
         self.takes += 1
 
-        return self.takes == self.taken_at
+        return 0 if self.takes == self.taken_at else None
+
+    async def end(self, *_: object) -> bool:
+        return self.still_held
 
 
 async def looked(one: Plant, tasks: Handed, monkeypatch: pytest.MonkeyPatch, *, steps: str = "1", idle: float) -> bool:
@@ -167,6 +171,17 @@ async def test_a_workflow_that_has_begun_is_given_more_time(
         tasks = Handed("pending", taken_at=1)
 
         assert await looked(one, tasks, monkeypatch, steps=steps, idle=900) == ended
+
+
+@pytest.mark.parametrize("still_held", [True, False])
+async def test_a_workflow_is_not_ended_by_whom_its_task_was_taken_from_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, still_held: bool
+) -> None:
+    async with plant(tmp_path, "memory://", there, working=False) as one:
+        tasks = Handed("pending", taken_at=1, still_held=still_held)
+
+        assert await looked(one, tasks, monkeypatch, idle=900) == still_held
+        assert (await one.engine.promises.get("gone.a")).state == "pending"
 
 
 async def test_a_task_that_is_handed_to_somebody_again_and_again_is_taken_between(
