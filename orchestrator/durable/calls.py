@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from types import CodeType
+    from types import CodeType, FrameType
 
 #: A line of an author's code.
 type Place = tuple[CodeType, int]
@@ -26,7 +25,7 @@ _OURS: Final = str(Path(__file__).parents[1]) + "/"
 
 def place_of_call() -> Place:
     """Return the innermost line outside of this package that led to here."""
-    frame = sys._getframe(1)  # noqa: SLF001 - documented, and there is no other way that is as fast
+    frame = cast("FrameType", inspect.currentframe())
 
     while frame.f_code.co_filename.startswith(_OURS) and frame.f_back is not None:
         frame = frame.f_back
