@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import BaseModel
 from support.approving import ADA, BOB, CAT, desk, seen
 
+from orchestrator import Context, Question, ask_people, workflow
 from orchestrator.approvals.others import standing
 from orchestrator.callbacks.question import Asked
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from support.approving import Desk
 
     from orchestrator.approvals.others import Standing
+
+
+class Nothing(BaseModel):
+    """No input."""
 
 
 async def standing_of(here: Desk, promise_id: str) -> Standing | None:
@@ -46,6 +52,29 @@ async def test_it_counts_who_has_answered_and_says_who_was_against_it(tmp_path: 
     assert after.against is not None
     assert after.against.outcome.subject == CAT
     assert over == after, "a question that was withdrawn is no answer"
+
+
+@workflow()
+async def twice(ctx: Context, request: Nothing) -> list[str]:
+    """Put two questions at once, in parts of the code that each begin with their waits."""
+
+    async def part(name: str, people: list[str]) -> str:
+        return (await ask_people(ctx, name, Question(title=name), people, need="all")).decision
+
+    return await asyncio.gather(part("first", [ADA, BOB, CAT]), part("second", [CAT, ADA, BOB]))
+
+
+async def test_it_counts_who_has_answered_a_question_of_a_part(tmp_path: Path) -> None:
+    async with desk(tmp_path, workflows=[twice]) as here:
+        await here.start(twice, "1")
+        links = {person: [await here.link(person, number=number) for number in (0, 1)] for person in (ADA, BOB, CAT)}
+        (first,) = [link for link in links[ADA] if "first" in seen(await here.client.get(link))]
+        await here.post(first, "approve")
+
+        asked = ("twice.1:1", "twice.1:1.0.1", "twice.1:1.0.2", "twice.1:2", "twice.1:2.0.2")
+        found = [await standing_of(here, promise_id) for promise_id in asked]
+
+    assert [one and (one.asked, one.answered) for one in found] == [(3, 1), (3, 1), (3, 1), (3, 0), (3, 0)]
 
 
 async def test_of_a_question_that_one_answer_settles_it_says_nothing(tmp_path: Path) -> None:
