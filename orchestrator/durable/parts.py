@@ -134,6 +134,13 @@ def is_of_part(promise_id: str) -> bool:
     return f".{BELOW}." in promise_id.partition(":")[2]
 
 
+def depth_of(promise_id: str) -> int:
+    """Return how many steps run what this is. What a part has begun after something else is beside that, not in it."""
+    path = promise_id.partition(":")[2]
+
+    return path.count(".") - 2 * path.count(f".{BELOW}.")
+
+
 def order_of(promise_id: str) -> tuple[int, ...]:
     """Return what sorts steps and waits of one workflow as their numbers do."""
     return tuple(int(number) for number in promise_id.partition(":")[2].split(".") if number)

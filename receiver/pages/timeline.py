@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
+from orchestrator.durable.parts import depth_of
 from orchestrator.runs.root_ids import root_id_of
 from orchestrator.text.times import duration, utc
 from receiver.pages.moments import Moments
@@ -175,7 +176,7 @@ def _row(step: TimelineStep, begin: datetime, end: datetime, as_of: datetime, mo
     row: dict[str, object] = {
         "name": _clean(step.name, _MAX_NAME),
         "state": _state(step.state),
-        "depth": min(step.id.rpartition(":")[2].count("."), _MAX_DEPTH),
+        "depth": min(depth_of(step.id), _MAX_DEPTH),
         "started": _moment(started, moments),
         "closed": ended is not None,
         "took": "",

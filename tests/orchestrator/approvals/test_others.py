@@ -61,7 +61,7 @@ async def twice(ctx: Context, request: Nothing) -> list[str]:
     async def part(name: str, people: list[str]) -> str:
         return (await ask_people(ctx, name, Question(title=name), people, need="all")).decision
 
-    return await asyncio.gather(part("first", [ADA, BOB, CAT]), part("second", [CAT, ADA, BOB]))
+    return list(await asyncio.gather(part("first", [ADA, BOB, CAT]), part("second", [CAT, ADA, BOB])))
 
 
 async def test_it_counts_who_has_answered_a_question_of_a_part(tmp_path: Path) -> None:

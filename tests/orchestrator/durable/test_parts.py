@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from support.plant import pause, plant
 
 from orchestrator import Context, WorkflowCancelled, open_callback, step, workflow
-from orchestrator.durable.parts import BELOW, Parts, is_of_part, marker_of, order_of
+from orchestrator.durable.parts import BELOW, Parts, depth_of, is_of_part, marker_of, order_of
 from orchestrator.runs import start
 from orchestrator.runs.cancellation import request_cancel
 from orchestrator.testing import Trial
@@ -398,3 +398,11 @@ def test_ids_of_parts_are_known_by_a_number_that_nothing_else_has() -> None:
     ]
     assert marker_of("r.0.1") == f"r.0.1:{BELOW}"
     assert sorted(["r:10", "r:2", "r:2.1", "r:2.0.1"], key=order_of) == ["r:2", "r:2.0.1", "r:2.1", "r:10"]
+
+
+@pytest.mark.parametrize(
+    ("promise_id", "depth"),
+    [("w.1:2", 0), ("w.1:2.3", 1), ("w.1:2.0.1", 0), ("w.1:2.0.1.0.3", 0), ("w.1:2.0.10.3", 1), ("w.1:10.20.30", 2)],
+)
+def test_what_a_part_has_begun_after_something_else_is_beside_that(promise_id: str, depth: int) -> None:
+    assert depth_of(promise_id) == depth
