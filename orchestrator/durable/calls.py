@@ -12,6 +12,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.text.crashes import at_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import CodeType, FrameType
@@ -34,10 +36,10 @@ def place_of_call() -> Place:
 
 
 def shown(place: Place) -> str:
-    """Return the place for the end of a text: ` at shop.py:12 in fulfil`."""
+    """Return the place for the end of a text."""
     code, line = place
 
-    return f" at {Path(code.co_filename).name}:{line} in {code.co_name}"
+    return at_line(code.co_filename, line, code.co_name)
 
 
 class Calls:

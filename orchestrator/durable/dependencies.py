@@ -14,7 +14,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from orchestrator.durable.group_steps import check_group
@@ -241,10 +240,7 @@ async def _opened[T](one: Dependency[T]) -> tuple[AbstractAsyncContextManager[T]
         if str(error) == _NOTHING_YIELDED:
             raise DependencyUnusable(f"{what}: the function yields nothing") from error
 
-        place = place_in(error, one.file)
-        where = f" at {Path(one.file).name}:{place[0]} in {place[1]}" if place is not None else ""
-
-        raise DependencyUnusable(f"{what}: {name_of_kind(error)}{where}") from error
+        raise DependencyUnusable(f"{what}: {name_of_kind(error)}{place_in(error, one.file)}") from error
 
 
 async def _close(opened_ones: list[tuple[Dependency[Any], AbstractAsyncContextManager[Any]]]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import CountersignError, Misused, NotJson, StepFailed, WorkflowEnded
@@ -50,11 +49,4 @@ def told(error: BaseException, body: Callable[..., Any]) -> str:
 
 
 def _place(error: BaseException, body: Callable[..., Any]) -> str:
-    place = place_in(error, inspect.unwrap(body).__code__.co_filename)
-
-    if place is None:
-        return ""
-
-    line, function = place
-
-    return f" at {Path(inspect.unwrap(body).__code__.co_filename).name}:{line} in {function}"
+    return place_in(error, inspect.unwrap(body).__code__.co_filename)

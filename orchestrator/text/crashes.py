@@ -54,7 +54,7 @@ def describe_end(error: BaseException) -> str:
     said = f": {message}" if any(message in frame.f_code.co_consts for frame, _ in trace) else ""
     passed = _places(error.__traceback__)
     authors = [each for each in passed if not each[0].startswith(("<", *_LIBRARIES))]
-    where = [f" at {Path(file).name}:{line} in {function}" for file, line, function in authors or passed]
+    where = [at_line(*each) for each in authors or passed]
 
     return f"{short_name(type(error))}{said}{''.join(where[-1:])}"
 
@@ -78,11 +78,16 @@ def _shown(name: str) -> str:
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 
-def place_in(error: BaseException, file: str) -> tuple[int, str] | None:
-    """Return the innermost line of this file that the exception passed through, and its function, or None."""
-    found = [(line, function) for name, line, function in _places(error.__traceback__) if name == file]
+def at_line(file: str, line: int, function: str) -> str:
+    """Return a line of code for the end of a text: ` at shop.py:12 in fulfil`."""
+    return f" at {Path(file).name}:{line} in {function}"
 
-    return found[-1] if found else None
+
+def place_in(error: BaseException, file: str) -> str:
+    """Return the innermost line of this file that the exception passed through, as `at_line` shows it, or nothing."""
+    found = [each for each in _places(error.__traceback__) if each[0] == file]
+
+    return at_line(*found[-1]) if found else ""
 
 
 def own_places(error: BaseException, home: str) -> list[tuple[str, int, str]]:
