@@ -1,8 +1,9 @@
 """What the SDK reports instead of raising, logged without its quotes, which may contain a payload.
 
-Three lines that the SDK logs by itself would mislead. Two call something a fault that is none: a workflow that ends
-while a wait of its own is open, and one that somebody else has ended. The third says that an execution failed, also
-when the engine was unreachable for a moment; the workflow goes on with its next delivery.
+Some lines that the SDK logs by itself would mislead. They call something a fault that is none: a workflow that ends
+while a wait of its own is open, and one that somebody else has ended or taken over while its code ran here. Another
+says that an execution failed, also when the engine was unreachable for a moment; the workflow goes on with its next
+delivery.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
+from resonate.error import PlatformError, ServerError
 from resonate.observability import BackgroundTaskFailed, Dropped
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ def observe(event: Event) -> None:
 #: How the format strings of those lines begin.
 _NO_FAULT: Final = ("core: workflow returned done with pending remote todos", "core: promise already settled")
 _GIVEN_UP: Final = "core: execution failed, releasing task"
+_NOT_GIVEN_BACK: Final = "core: failed to release task after error"
+
+_CONFLICT: Final = 409
 
 
 def correct_lines() -> None:
@@ -54,6 +59,9 @@ def _corrected(record: logging.LogRecord) -> logging.LogRecord | bool:
     if text.startswith(_NO_FAULT):
         return False
 
+    if text.startswith((_GIVEN_UP, _NOT_GIVEN_BACK)) and _is_of_a_task_lost(record):
+        return False
+
     match record.args:
         case (task_id, *_) if text.startswith(_GIVEN_UP):
             changed = copy.copy(record)
@@ -63,6 +71,16 @@ def _corrected(record: logging.LogRecord) -> logging.LogRecord | bool:
             return changed
         case _:
             return True
+
+
+def _is_of_a_task_lost(record: logging.LogRecord) -> bool:
+    """Return whether the engine refused something because this process does not have the task any more."""
+    error = record.exc_info[1] if record.exc_info else None
+
+    if isinstance(error, PlatformError):
+        error = error.cause
+
+    return isinstance(error, ServerError) and error.code == _CONFLICT
 
 
 def _without_quotes(cause: str) -> str:

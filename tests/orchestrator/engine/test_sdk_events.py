@@ -72,10 +72,31 @@ async def test_a_workflow_that_the_engine_did_not_hear_of_is_said_to_go_on(
     assert "a body" not in lines[0]
 
 
+@workflow(name="late", timeout=timedelta(seconds=1))
+async def late(ctx: Context, request: Nothing) -> None:
+    """Is over before its step is."""
+    await ctx.run(rest)
+
+
+async def rest(_: Context) -> None:
+    await asyncio.sleep(1.5)
+
+
+async def test_a_workflow_whose_code_runs_on_after_its_timeout_is_no_fault(tmp_path: Path, start: Start) -> None:
+    stream = start("info")
+
+    async with plant(tmp_path, "memory://", late) as here:
+        await here.start("1")
+        assert (await here.ended("1"))[0] == "expired"
+
+    assert "workflow late.1 expired" in stream.getvalue()
+    assert " resonate.core " not in stream.getvalue()
+
+
 def test_the_sdk_still_writes_these_lines() -> None:
     source = Path(resonate.core.__file__).read_text()
 
-    for beginning in (*sdk_events._NO_FAULT, sdk_events._GIVEN_UP):
+    for beginning in (*sdk_events._NO_FAULT, sdk_events._GIVEN_UP, sdk_events._NOT_GIVEN_BACK):
         assert f'"{beginning}' in source
 
 
