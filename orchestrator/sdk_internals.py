@@ -179,13 +179,14 @@ def watched(
     *,
     shape: Callable[[Any], Any] | None = None,
     awaited: Callable[[], object] | None = None,
-    suspending: Callable[[], Coroutine[Any, Any, None]],
+    suspending: Callable[[], Coroutine[Any, Any, PromiseRecord | None]],
     ending: Callable[[], Awaitable[None] | None] = lambda: None,
 ) -> ResonateFuture[Any]:
     """Return the future, which `shape` makes the result of.
 
-    Each await calls `awaited` first, and awaits `suspending` before it raises `Suspended`. Before it returns or raises
-    anything else, it awaits what `ending` returns. Cancelling the await, or that of the id, does not cancel the step.
+    Each await calls `awaited` first, and awaits `suspending` before it raises `Suspended`; if that returns the settled
+    record of the promise, it goes on with it instead. Before it returns or raises anything else, it awaits what
+    `ending` returns. Cancelling the await, or that of the id, does not cancel the step.
     """
     return _Watched(
         _id=future._id,
@@ -201,23 +202,30 @@ def watched(
 class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
     shape: Callable[[Any], Any] | None
     awaited: Callable[[], object] | None
-    suspending: Callable[[], Coroutine[Any, Any, None]]
+    suspending: Callable[[], Coroutine[Any, Any, PromiseRecord | None]]
     ending: Callable[[], Awaitable[None] | None]
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self.awaited is not None:
             self.awaited()
 
+        result, record = None, None
+
         try:
             result = yield from asyncio.shield(self._task).__await__()
         except Suspended:
-            yield from self.suspending().__await__()
-            raise
+            record = yield from self.suspending().__await__()
+
+            if record is None:
+                raise
         except Exception:
             if (turn := self.ending()) is not None:
                 yield from turn.__await__()
 
             raise
+
+        if record is not None:
+            result = decode_settled(record)
 
         if (turn := self.ending()) is not None:
             yield from turn.__await__()
@@ -337,6 +345,11 @@ def watch_ends(
 def refuse_tasks(client: Resonate) -> None:
     """Make the client take no more tasks. Its `stop` does so too, but closes the connections first."""
     client._runtime.stopping = True
+
+
+def permits_of(client: Resonate) -> asyncio.Semaphore:
+    """Return what bounds how many tasks of this client run at once; each holds one permit."""
+    return client._runtime.execute_sema
 
 
 def has_active_tasks(client: Resonate) -> bool:

@@ -25,8 +25,20 @@ VARIABLES: Final = tuple(
     PREFIX + name
     for name in (
         *("ENGINE", "SIGNING_KEYS", "PUBLIC_URL", "PAYLOAD_KEYS", "API_KEYS", "CALLER_SECRETS", "SOURCES", "WORKFLOWS"),
-        *("NAME", "GROUP", "MAIL", "LLM", "FETCH_ALLOW", "LOG", "HOST", "PORT", "MAX_BODY", "ENGINE_TIMEOUT"),
-        "PROXIES",
+        *(
+            "NAME",
+            "GROUP",
+            "MAIL",
+            "LLM",
+            "FETCH_ALLOW",
+            "LOG",
+            "HOST",
+            "PORT",
+            "MAX_BODY",
+            "ENGINE_TIMEOUT",
+            "PROXIES",
+        ),
+        "CACHED_WORKFLOWS",
     )
 )
 _SHOWN: Final = 64

@@ -39,6 +39,7 @@ _LARGEST_BODY: Final = 2**30
 _SMALLEST_BODY: Final = 1024
 _LONGEST_TIMEOUT: Final = 300
 _LONGEST_NAME: Final = 100
+_MOST_CACHED: Final = 100_000
 
 #: The networks of this machine itself.
 LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -76,6 +77,7 @@ class Settings:
     port: int = 8000
     max_body: int = 65536
     engine_timeout: float = 5.0
+    cached_workflows: int = 1000
     resonate_token: Secret | None = None
     databricks: Mapping[str, Secret] = MappingProxyType({})
     traces: bool = False
@@ -139,6 +141,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         port=_whole(*given.pick("COUNTERSIGN_PORT", "8000"), 0, 65535),
         max_body=_whole(*given.pick("COUNTERSIGN_MAX_BODY", "65536"), _SMALLEST_BODY, _LARGEST_BODY),
         engine_timeout=_seconds(*given.pick("COUNTERSIGN_ENGINE_TIMEOUT", "5")),
+        cached_workflows=_whole(*given.pick("COUNTERSIGN_CACHED_WORKFLOWS", "1000"), 0, _MOST_CACHED),
         databricks=MappingProxyType(given.of_others("DATABRICKS_")),
         # The library reads its variables itself, and knows no `.env`.
         traces=is_wanted(process_environment(environ)),

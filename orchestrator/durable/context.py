@@ -25,6 +25,7 @@ from orchestrator.durable.calls import Calls, Place, place_of_call, shown
 from orchestrator.durable.effects import AskedStep, AskedWait, Ended, WatchfulEffects, asked_step, asked_wait, shielding
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
+from orchestrator.durable.keeping import kept_until_over
 from orchestrator.durable.opened_at import MARK
 from orchestrator.durable.parts import Parts, order_of
 from orchestrator.durable.step_traces import traced_step
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
     from resonate.context import ResonateFuture
     from resonate.retry import RetryPolicy
-    from resonate.types import Info
+    from resonate.types import Info, PromiseRecord
 
     from orchestrator.durable.group_steps import GroupStep
     from orchestrator.durable.steps import Step
@@ -345,12 +346,24 @@ class Context(PlacedContext):
         """Whether the code that runs here belongs to another function call than this context."""
         return _calling.get() not in {None, self.under_way}
 
-    async def _suspending(self) -> None:
+    async def _suspending(self, promise_id: str) -> PromiseRecord | None:
+        """Return the record of what is awaited once it is over, None when the code is to be suspended until then."""
         if self._is_of_another_call:
             # The wait would be held until the step is over, and the step until the wait is.
             raise Misused(_AWAITED_ELSEWHERE)
 
+        if promise_id in self._watchful.opened:
+            engine = self.get_dependency(Engine)
+            record = await kept_until_over(promise_id, engine, self.info, self.under_way, self.interrupts)
+
+            if record is not None:
+                no_longer_awaited(self, promise_id)
+
+                return self._watchful.answered(record)
+
         await self.under_way.suspending()
+
+        return None
 
     def _watched(
         self,
@@ -386,7 +399,9 @@ class Context(PlacedContext):
             if awaited is not None:
                 awaited()
 
-        return watched(future, shape=shape, awaited=is_awaited, suspending=self._suspending, ending=ending)
+        suspending = partial(self._suspending, id_of(future))
+
+        return watched(future, shape=shape, awaited=is_awaited, suspending=suspending, ending=ending)
 
     def _noted(  # noqa: PLR0913 - what the future is of
         self,

@@ -166,6 +166,16 @@ class WatchfulEffects:
 
         return record
 
+    def answered(self, record: PromiseRecord) -> PromiseRecord:
+        """Return the record of a wait that is over by now, as `create_promise` returns it in a replay."""
+        self.ended[record.id] = Ended.of(record, recorded=True)
+        record = without_error(record)
+
+        if is_tampered(record):
+            self.tampered[record.id] = None
+
+        return record
+
     async def _mark(self, req: PromiseCreateReq) -> None:
         """Record that parts of this workflow begin something, so that a walk of its steps looks for that."""
         if self._is_marked:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from orchestrator.errors import CANCELLED, WorkflowCancelled
 
@@ -34,6 +34,16 @@ class _Running:
     stopped: bool = False
 
 
+class Watch(Protocol):
+    """What looks for a cancel now and then."""
+
+    def begin(self) -> None:
+        """Look from now on."""
+
+    def end(self) -> None:
+        """Look no longer."""
+
+
 class Interrupts:
     """What of one workflow runs in this process, and the cancel that ends it. `clock` counts seconds."""
 
@@ -51,8 +61,8 @@ class Interrupts:
         self.told = False
         #: Looks the cancel up, and calls `request` if there is one; None where nothing watches for it.
         self.look: Callable[[], Awaitable[None]] | None = None
-        #: What looks for the cancel, kept from the garbage collector.
-        self.watch: asyncio.Task[None] | None = None
+        #: What looks for the cancel while the code runs.
+        self.watch: Watch | None = None
 
     @property
     def requested(self) -> bool:
@@ -63,6 +73,16 @@ class Interrupts:
     def active(self) -> bool:
         """Whether code of the workflow runs here."""
         return self._has_body or bool(self._running)
+
+    def begin_watch(self) -> None:
+        """Look for the cancel again: the code goes on."""
+        if self.watch is not None:
+            self.watch.begin()
+
+    def end_watch(self) -> None:
+        """Look for the cancel no longer: the code waits for what a cancel ends."""
+        if self.watch is not None:
+            self.watch.end()
 
     def request(self) -> None:
         """Take note that the workflow is to be cancelled."""

@@ -70,6 +70,8 @@ class UnderWay:
         self._caller = weakref.ref(caller) if (caller := asyncio.current_task()) is not None else lambda: None
         #: Whether tasks of the code have run beside the one that runs this call.
         self.has_parts = False
+        #: Has the code suspended that waits in memory.
+        self._drop_kept: Callable[[], None] | None = None
         self._held: list[Held] = []
         #: The steps that are over by the record, as a heap: their order, and a number that tells equal ones apart.
         self._recorded: list[tuple[tuple[Any, ...], int, Held]] = []
@@ -101,6 +103,16 @@ class UnderWay:
 
         if asked is not None:
             self._asked = asked
+
+    def begin_keeping(self, drop: Callable[[], None]) -> None:
+        """Count that the code waits in memory until `end_keeping`. `drop` ends that at once."""
+        self._count += 1
+        self._drop_kept = drop
+
+    def end_keeping(self) -> None:
+        """Count it no longer."""
+        self._drop_kept = None
+        self._over()
 
     @property
     def idle(self) -> bool:
@@ -139,7 +151,11 @@ class UnderWay:
 
         Under `asyncio.gather` say, what is known comes first: the signal of one wait is held until all others are over
         and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
+        Code that waits in memory is suspended first, because it would not learn that this wait is over.
         """
+        if self._drop_kept is not None:
+            self._drop_kept()
+
         if not self.is_alone:
             await self.nothing_else()
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.promises import AtHand, Unseal
     from orchestrator.engine.search import Search
     from orchestrator.engine.tasks import TaskState
+    from orchestrator.engine.workflow_cache import WorkflowCache
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,14 @@ class Engine:
         clock: Callable[[], float] = time.time,
         process_time: ProcessTime | None = None,
         held: Callable[[str], TaskState | None] | None = None,
+        cache: WorkflowCache | None = None,
     ) -> None:
         self.resonate: Final = resonate
         #: Whether the engine lives in this process, so that workers must too.
         self.embedded: Final = embedded
         self.seconds: Final = seconds
+        #: Where workflows wait in memory, None if all of them are suspended.
+        self.cache: Final = cache
         self.promises: Final = Promises(resonate.promises, seconds=seconds, unseal=unseal, at_hand=at_hand)
         self.tasks: Final = Tasks(resonate, seconds=seconds, held=held)
         self.marks: Final = marks if marks is not None else PromiseMarks(self.promises)
@@ -236,6 +240,9 @@ class Engine:
 
         # The SDK's own `stop` closes the connections first, so the result of a step that ends later would be lost.
         refuse_tasks(self.resonate)
+
+        if self.cache is not None:
+            self.cache.close()
 
         try:
             async with asyncio.timeout(seconds):

@@ -6,8 +6,6 @@ engine). The embedded engine lives in the process that opened it, and that proce
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
 from datetime import timedelta
 from functools import partial
@@ -27,10 +25,12 @@ from orchestrator.engine.embedded.direct_send import send_directly
 from orchestrator.engine.embedded.lease_keeper import LeaseKeeper
 from orchestrator.engine.embedded.memory.lineages import origin_of
 from orchestrator.engine.encryption.cipher import PayloadCipher
+from orchestrator.engine.encryption.readable import is_readable
 from orchestrator.engine.encryption.record_reader import TAMPERED, PayloadMarker
 from orchestrator.engine.encryption.sealing import seal, unsealed
 from orchestrator.engine.open_waits import SharedLook, waits_by_search
 from orchestrator.engine.people import PeopleDigests
+from orchestrator.engine.process_time import ProcessTime
 from orchestrator.engine.remote.batching import BatchingNetwork
 from orchestrator.engine.remote.outbox import Outbox
 from orchestrator.engine.remote.postgres_search import PostgresSearch
@@ -40,8 +40,10 @@ from orchestrator.engine.remote.server import ServerListener
 from orchestrator.engine.remote.server_search import ServerSearch
 from orchestrator.engine.remote.short_replies import ShortReplies
 from orchestrator.engine.sdk_events import correct_lines, observe
+from orchestrator.engine.workflow_cache import WorkflowCache
 from orchestrator.errors import ConfigurationError, EngineInUse, JournalUnusable, StartRefused
 from orchestrator.failures import forbid_pickles
+from orchestrator.sdk_internals import permits_of
 from orchestrator.stored_names import OPENING
 from orchestrator.tracing import Tracing
 
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from resonate_base.connections import Network
 
     from orchestrator.config.settings import Settings
-    from orchestrator.engine.process_time import ProcessTime
 
 
 #: How long a worker's lease on a task lasts without a heartbeat. After a `kill -9`, another worker takes the task over
@@ -67,6 +68,9 @@ STEP_RETRIES: Final = Exponential(delay=1, factor=2, max_delay=60, max_retries=8
 #: How many tasks one worker runs at once. On Postgres their requests share batches, which hold as many: with 8 tasks a
 #: workflow took a third more of the processor until its end than with 32, and 64 were no better.
 _TASKS: Final = {"embedded": 64, "memory": 64, "server": 64, "postgres": 32}
+
+
+_PROCESS_TIME: Final = ProcessTime()
 
 
 async def connect(settings: Settings, *, group: str | None = None, work: bool) -> Engine:
@@ -93,7 +97,7 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
             embedded = EmbeddedConnection(address.path)
             await _opened(embedded, address.path)
 
-            return await embedded_engine(settings, embedded)
+            return await embedded_engine(settings, embedded, cached=settings.cached_workflows)
         case "server":
             network = _network(settings, _server(settings), work=work)
             resonate = _over_server(settings, network, group=own_group, work=work)
@@ -142,15 +146,18 @@ async def connect(settings: Settings, *, group: str | None = None, work: bool) -
             )
 
 
-async def embedded_engine(
+async def embedded_engine(  # noqa: PLR0913 - the connection, and seams with a default
     settings: Settings,
     embedded: EmbeddedConnection,
     *,
     clock: Clock = now_ms,
     sleeper: Sleeper = sleep,
-    process_time: ProcessTime | None = None,
+    process_time: ProcessTime = _PROCESS_TIME,
+    cached: int = 0,
 ) -> Engine:
     """Return the engine behind an open connection, with the clock and the sleeper that the connection uses.
+
+    Up to `cached` workflows wait in memory.
 
     Raises:
         ConfigurationError: the payload keys cannot read the workflows under way; the connection is closed.
@@ -165,6 +172,12 @@ async def embedded_engine(
     resonate = _resonate(
         settings, embedded, network=embedded, heartbeat=LeaseKeeper(embedded), clock=clock, sleeper=sleeper
     )
+    cache = None
+
+    if cached:
+        permits = permits_of(resonate)
+        cache = WorkflowCache(embedded.waiters, limit=cached, permits=permits, process_time=process_time)
+        embedded.watch_reloads(cache.drop_all)
 
     return Engine(
         resonate,
@@ -177,6 +190,7 @@ async def embedded_engine(
         marks=embedded.marks(seconds=seconds),
         clock=lambda: clock() / 1000,
         process_time=process_time,
+        cache=cache,
         held=embedded.held,
         watch_expired=embedded.watch_expired,
         open_waits=embedded.open_waits,
@@ -235,30 +249,9 @@ def _require_readable(embedded: EmbeddedConnection, settings: Settings) -> None:
         if promise.state == "pending" and promise.param is not None and origin_of(promise.id) == promise.id:
             param = msgspec.json.decode(promise.param, type=Value)
 
-            if not _is_readable(param, cipher):
+            if not is_readable(param, cipher):
                 reason = f"cannot read {promise.id}, which is under way: was a key taken out, or encryption switched?"
                 raise ConfigurationError("COUNTERSIGN_PAYLOAD_KEYS", reason)
-
-
-def _is_readable(param: Value, cipher: PayloadCipher | None) -> bool:
-    """Return whether these keys are the right ones for a payload.
-
-    A payload that was tampered with may pass: its workflow fails on it later. Where there is none, any keys are right.
-    """
-    if param.data is None:
-        return True
-
-    try:
-        payload = base64.b64decode(param.data, validate=True)
-
-        if cipher is not None:
-            return cipher.knows(payload)
-
-        msgspec.json.decode(payload)
-    except (binascii.Error, msgspec.DecodeError):
-        return False
-    else:
-        return True
 
 
 def _resonate(settings: Settings, embedded: EmbeddedConnection | None = None, **connection: Any) -> Resonate:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from resonate.types import PromiseRecord
 
     from orchestrator.durable.context import Context
+    from orchestrator.engine.process_time import Timer
 
 logger = logging.getLogger(__name__)
 
@@ -41,54 +42,74 @@ LAST: Final = 60.0
 @contextlib.contextmanager
 def watching(flow: Context) -> Iterator[None]:
     """Watch for a cancel while the block runs, and until the steps that it leaves running have ended."""
-    left: list[asyncio.Task[Any]] = []
-    look = flow.interrupts.look = _looking(flow)
-
-    def active() -> bool:
-        return flow.interrupts.active or not all(task.done() for task in left)
-
-    def start() -> None:
-        flow.interrupts.watch = asyncio.ensure_future(_watch(flow, look, active))
-
-    timer = flow.get_dependency(Engine).process_time.later(FIRST_LOOK, start)
+    watch = flow.interrupts.watch = _Watch(flow)
+    flow.interrupts.look = watch.look
+    watch.begin()
 
     try:
         yield
     finally:
         # The SDK waits for these, whether or not the workflow's code awaited them.
-        left += unfinished(flow)
+        watch.left += unfinished(flow)
 
-        if not active():
-            timer.cancel()
-
-            if flow.interrupts.watch is not None:
-                flow.interrupts.watch.cancel()
-
+        if not watch.is_active:
+            watch.end()
             # Both refer back to what refers to them, and would be left for the garbage collector.
             flow.interrupts.look = flow.interrupts.watch = None
 
 
-async def _watch(flow: Context, look: Callable[[], Awaitable[None]], active: Callable[[], bool]) -> None:
-    interrupts = flow.interrupts
-    sleep, seconds = sleeper_of(flow), FIRST_LOOK
+class _Watch:
+    """Looks for the cancel of one workflow, the first time after `FIRST_LOOK` seconds."""
 
-    while active():
-        await look()
+    def __init__(self, flow: Context) -> None:
+        self._flow = flow
+        self.look: Final = _looking(flow)
+        #: What runs on when the workflow's code has ended.
+        self.left: list[asyncio.Task[Any]] = []
+        self._timer: Timer | None = None
+        self._watch: asyncio.Task[None] | None = None
 
-        if interrupts.requested:
-            break
+    @property
+    def is_active(self) -> bool:
+        """Whether anything of the workflow runs that a cancel may have to end."""
+        return self._flow.interrupts.active or not all(task.done() for task in self.left)
 
-        await sleep(seconds)
-        seconds = min(seconds * 1.5, SLOWEST_LOOK)
+    def begin(self) -> None:
+        self._timer = self._flow.get_dependency(Engine).process_time.later(FIRST_LOOK, self._start)
 
-    while active():
-        late = interrupts.enforce()
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
-        if late is not None and late > LAST:
-            await _end_without(flow.get_dependency(Engine), flow.info.id)
-            return
+        if self._watch is not None:
+            self._watch.cancel()
 
-        await sleep(_STEP)
+        self._timer = self._watch = None
+
+    def _start(self) -> None:
+        self._watch = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        interrupts = self._flow.interrupts
+        sleep, seconds = sleeper_of(self._flow), FIRST_LOOK
+
+        while self.is_active:
+            await self.look()
+
+            if interrupts.requested:
+                break
+
+            await sleep(seconds)
+            seconds = min(seconds * 1.5, SLOWEST_LOOK)
+
+        while self.is_active:
+            late = interrupts.enforce()
+
+            if late is not None and late > LAST:
+                await _end_without(self._flow.get_dependency(Engine), self._flow.info.id)
+                return
+
+            await sleep(_STEP)
 
 
 def _looking(flow: Context) -> Callable[[], Awaitable[None]]:

@@ -27,8 +27,9 @@ QUICK = {"callback_delay": "0.1"}
 
 #: How many times a pipeline that succeeds changes the engine: start, take the task, open the wait, begin and record the
 #: check whether it is still wanted, begin the trigger, schedule the watcher, record the trigger, suspend, settle, take
-#: the task again, end.
+#: the task again, end. One that waits in memory is neither suspended nor taken again.
 CHANGES = 12
+CHANGES_IN_MEMORY = 10
 
 
 @pytest.fixture
@@ -37,8 +38,10 @@ def emulator() -> Iterator[Emulator]:
         yield one
 
 
-def environment(emulator: Emulator) -> dict[str, str]:
-    return {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
+def environment(emulator: Emulator, *, cached: int = 1000) -> dict[str, str]:
+    access = {"DATABRICKS_HOST": emulator.url, "DATABRICKS_TOKEN": emulator.token}
+
+    return access | {"COUNTERSIGN_CACHED_WORKFLOWS": str(cached)}
 
 
 def start(service: Service, name: str, **request: object) -> int:
@@ -76,22 +79,31 @@ def runs_of(emulator: Emulator, job: int) -> list[Run]:
 
 
 @pytest.mark.timeout(900)  # dozens of starts of the receiver, on a busy machine ten seconds each
+@pytest.mark.parametrize("kept", [False, True], ids=["suspended", "in memory"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_kill_at_any_change_of_the_engine_starts_no_second_run_and_loses_no_answer(
-    tmp_path: Path, emulator: Emulator, moment: str
+    tmp_path: Path, emulator: Emulator, moment: str, *, kept: bool
 ) -> None:
+    # The first pipeline of a process is suspended in any case.
+    first = range(1, CHANGES + 1)
+    numbers = range(len(first) + 1, len(first) + CHANGES_IN_MEMORY + 1) if kept else first
     crashes = 0
 
-    for number in range(1, CHANGES + 1):
+    for number in numbers:
         folder = tmp_path / str(number)
         folder.mkdir()
         created = emulator.workspace.runs_created()
         engine = f"sqlite:///{folder}/engine.db"
         # One workspace for all: the same id would have the same token, and so get the existing run.
         name = f"a{number}"
+        values = environment(emulator, cached=1000 if kept else 0)
 
-        with Service(folder, engine, environment=environment(emulator), command=[CRASHING]) as crashing:
+        with Service(folder, engine, environment=values, command=[CRASHING]) as crashing:
             crashing.start(str(number), moment)
+
+            if kept:
+                start(crashing, f"{name}-first", job_id=NOTEBOOK, parameters=QUICK)
+                assert ended(crashing, f"{name}-first")["state"] == "succeeded"
 
             with contextlib.suppress(OSError):
                 crashing.ask("PUT", f"/workflows/databricks_pipeline/{name}", {"job_id": NOTEBOOK, "parameters": QUICK})
@@ -102,15 +114,17 @@ def test_a_kill_at_any_change_of_the_engine_starts_no_second_run_and_loses_no_an
             start(crashing, name, job_id=NOTEBOOK, parameters=QUICK)
 
             assert ended(crashing, name)["state"] == "succeeded"
-            assert emulator.workspace.runs_created() == created + 1
+            assert emulator.workspace.runs_created() == created + 1 + kept
 
-    assert crashes == CHANGES
+    assert crashes == len(numbers)
 
 
 @pytest.mark.timeout(900)  # dozens of starts of the receiver, on a busy machine ten seconds each
-@pytest.mark.parametrize("kind", ["sqlite", "server", "postgres"])
+@pytest.mark.parametrize(
+    ("kind", "cached"), [("sqlite", 1000), ("sqlite", 1), ("sqlite", 0), ("server", 1000), ("postgres", 1000)]
+)
 def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_nothing(
-    tmp_path: Path, emulator: Emulator, kind: str, request: pytest.FixtureRequest
+    tmp_path: Path, emulator: Emulator, kind: str, cached: int, request: pytest.FixtureRequest
 ) -> None:
     chance = random.Random(kind)  # noqa: S311 - the same moments every time
     pipelines = {f"p{n}": (NOTEBOOK, HOLDS, DIES)[n % 3] for n in range(18)}
@@ -124,7 +138,7 @@ def test_kills_at_random_moments_with_many_pipelines_under_way_lose_and_repeat_n
             case _:
                 engine = f"sqlite:///{tmp_path}/engine.db"
 
-        service = stack.enter_context(Service(tmp_path, engine, environment=environment(emulator)))
+        service = stack.enter_context(Service(tmp_path, engine, environment=environment(emulator, cached=cached)))
         service.start()
         emulator.workspace.fail_next(Fault(kind="lost", on="run-now", count=4))
         acknowledged = 0

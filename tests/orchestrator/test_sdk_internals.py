@@ -27,7 +27,7 @@ from resonate.effects import Effects
 from resonate.error import ServerError
 from resonate.resonate import Resonate
 from resonate.retry import Exponential
-from resonate.types import Value
+from resonate.types import PromiseRecord, Value
 from support.configuration import settings
 from support.plant import PATIENCE, pause
 
@@ -46,6 +46,7 @@ from orchestrator.sdk_internals import (
     no_longer_awaited,
     note_at_ends,
     omit_request_ids,
+    permits_of,
     provide,
     read_task,
     refuse_tasks,
@@ -398,6 +399,24 @@ async def test_the_result_of_a_future_can_be_made_into_another_one() -> None:
     assert await called(body) == ["7", "7", "f.1:1", 2]
 
 
+async def test_a_future_goes_on_with_the_record_that_it_is_given_instead_of_suspending_its_code() -> None:
+    async def body(ctx: Context) -> list[Any]:
+        settled = PromiseRecord(
+            id="f.1:1", state="resolved", param=Value(), value=Value(data=7), tags={}, timeout_at=1, created_at=1
+        )
+
+        async def over() -> PromiseRecord:
+            return settled
+
+        future = watched(ctx.promise(), suspending=over)
+        got = await future
+        no_longer_awaited(ctx, "f.1:1")
+
+        return [got, await future]
+
+    assert await called(body) == [7, 7]
+
+
 async def test_code_that_stops_waiting_for_an_id_does_not_disturb_the_step() -> None:
     async def unused() -> None:
         raise AssertionError
@@ -652,6 +671,25 @@ async def test_a_client_that_refuses_tasks_takes_none(tmp_path: Path) -> None:
     refuse_tasks(engine.resonate)
 
     assert not await is_served(engine, "default", seconds=0.1)
+
+    await engine.stop()
+
+
+async def test_each_task_that_runs_holds_a_permit(tmp_path: Path) -> None:
+    engine = await connect(settings(tmp_path, "memory://"), work=True)
+    permits = permits_of(engine.resonate)
+    free, seen = permits._value, []
+
+    async def body(_: Context) -> int:
+        seen.append(permits._value)
+        return 7
+
+    engine.resonate.register(body, name="f")
+    engine.start()
+
+    assert await engine.resonate.run("f.1", body).result() == 7
+    assert seen == [free - 1]
+    assert permits._value == free
 
     await engine.stop()
 

@@ -10,7 +10,6 @@ The engine belongs to one process: a second process is refused. It does not rout
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,11 +77,13 @@ class EmbeddedConnection:
             restored=self._restored,
         )
         self._delivery = MessageDelivery()
-        self._waiters = SettlementWaiters()
+        #: Who waits in this process for a promise to be settled.
+        self.waiters: Final = SettlementWaiters(self._durable)
         self._ticker = Ticker(
             self._durable, self._delivery, clock=clock, sleeper=sleeper, interval=tick_interval, resolution=resolution
         )
         self._expired: Callable[[PromiseRecord], None] | None = None
+        self._reloaded: Callable[[], None] | None = None
         self._stopped = False
 
     @property
@@ -112,6 +113,10 @@ class EmbeddedConnection:
     def watch_expired(self, watch: Callable[[PromiseRecord], None]) -> None:
         """Call `watch` with the root of each workflow that ends at its own timeout, once that is on disk."""
         self._expired = watch
+
+    def watch_reloads(self, watch: Callable[[], None]) -> None:
+        """Call `watch` when the engine has gone back to what is on disk."""
+        self._reloaded = watch
 
     # Life
 
@@ -244,19 +249,7 @@ class EmbeddedConnection:
         Raises:
             ConnectorError: the engine is unavailable.
         """
-        await self._durable.ready_for({"id": promise_id})
-        promise = self.state.promises.get(promise_id)
-
-        if promise is None or promise.state == "pending":
-            return await self._waiters.wait(promise_id, seconds)
-
-        written = self._durable.written([origin_of(promise_id)])
-
-        if written is None:
-            return True
-
-        await asyncio.wait((written,), timeout=seconds)
-        return written.done() and written.exception() is None
+        return await self.waiters.wait(promise_id, seconds)
 
     # Progress and messages
 
@@ -272,7 +265,7 @@ class EmbeddedConnection:
 
     def _publish(self, messages: list[OutgoingMessage], settled: list[str]) -> None:
         self._delivery.send(messages, self.state, self._durable.time())
-        self._waiters.settled(settled)
+        self.waiters.settled(settled)
 
         if self._expired is not None:
             for root in expired_roots(self.state.promises, settled):
@@ -281,3 +274,6 @@ class EmbeddedConnection:
     def _restored(self, task_ids: list[str]) -> None:
         self._delivery.restart(task_ids)
         self._ticker.wake()
+
+        if self._reloaded is not None:
+            self._reloaded()

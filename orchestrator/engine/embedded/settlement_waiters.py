@@ -1,39 +1,81 @@
-"""Waiting in this process for a promise to be settled."""
+"""Waiting in this process for a promise to be settled, on disk."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from orchestrator.engine.embedded.memory.lineages import origin_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from orchestrator.engine.embedded.durable_state import DurableState
 
 
 class SettlementWaiters:
     """The waiters of each promise. A waiter that has given up leaves nothing behind."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+    def __init__(self, durable: DurableState) -> None:
+        self._durable = durable
+        self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
 
     async def wait(self, promise_id: str, seconds: float) -> bool:
-        """Wait at most so many seconds; return whether `settled` was called with the promise."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(promise_id, [])
-        waiting.append(future)
+        """Wait at most so many seconds; return whether the promise is settled on disk.
 
-        try:
-            await asyncio.wait((future,), timeout=seconds)
-        finally:
-            waiting.remove(future)
+        Raises:
+            ConnectorError: the engine is unavailable.
+        """
+        await self._durable.ready_for({"id": promise_id})
+        promise = self._durable.state.promises.get(promise_id)
 
-            if not waiting and self._waiting.get(promise_id) is waiting:
+        if promise is None or promise.state == "pending":
+            waiter = self._add(promise_id)
+
+            try:
+                await asyncio.wait((waiter,), timeout=seconds)
+            finally:
+                self.remove(promise_id, waiter)
+
+            return waiter.done()
+
+        written = self._durable.written([origin_of(promise_id)])
+
+        if written is None:
+            return True
+
+        await asyncio.wait((written,), timeout=seconds)
+        return written.done() and written.exception() is None
+
+    def add(self, promise_id: str) -> asyncio.Future[bool] | None:
+        """Return a future that becomes True once this promise is settled; None if there is nothing to wait for.
+
+        `remove` it in the end. It may stay silent once the engine has gone back to what is on disk.
+        """
+        promise = self._durable.state.promises.get(promise_id)
+        is_open = promise is not None and promise.state == "pending"
+
+        return self._add(promise_id) if is_open or not self._durable.is_written(origin_of(promise_id)) else None
+
+    def _add(self, promise_id: str) -> asyncio.Future[bool]:
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(promise_id, []).append(waiter)
+
+        return waiter
+
+    def remove(self, promise_id: str, waiter: asyncio.Future[bool]) -> None:
+        """Forget a future that nobody awaits any more."""
+        waiting = self._waiting.get(promise_id)
+
+        if waiting is not None and waiter in waiting:
+            waiting.remove(waiter)
+
+            if not waiting:
                 del self._waiting[promise_id]
-
-        return future.done()
 
     def settled(self, promise_ids: Iterable[str]) -> None:
         """Wake the waiters of these promises."""
         for promise_id in promise_ids:
-            for future in self._waiting.pop(promise_id, ()):
-                if not future.done():
-                    future.set_result(None)
+            for waiter in self._waiting.pop(promise_id, ()):
+                if not waiter.done():
+                    waiter.set_result(True)

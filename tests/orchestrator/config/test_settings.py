@@ -79,6 +79,7 @@ def test_two_variables_are_enough_and_the_rest_has_the_defaults_of_the_contract(
     assert (loaded.host, loaded.port) == ("127.0.0.1", 8000)
     assert loaded.max_body == 65536
     assert loaded.engine_timeout == 5.0
+    assert loaded.cached_workflows == 1000
     assert loaded.resonate_token is None
     assert loaded.databricks == {}
 
@@ -101,6 +102,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             PORT="0",
             MAX_BODY="1024",
             ENGINE_TIMEOUT="0.5",
+            CACHED_WORKFLOWS="0",
             RESONATE_TOKEN="a.b.c",
             DATABRICKS_HOST="https://dbc.example.org",
         ),
@@ -117,6 +119,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert loaded.fetch_allow == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
     assert (loaded.log, loaded.log_form) == ("debug", "json")
     assert (loaded.host, loaded.port, loaded.max_body, loaded.engine_timeout) == ("::", 0, 1024, 0.5)
+    assert loaded.cached_workflows == 0
     assert loaded.resonate_token is not None
     assert loaded.resonate_token.text() == "a.b.c"
     assert loaded.databricks["DATABRICKS_HOST"].text() == "https://dbc.example.org"
@@ -262,6 +265,7 @@ BAD = {
     "PORT": ["-1", "65536", "8_000", "+1", "0x50", "http", "1.0", "٣"],
     "MAX_BODY": ["1023", "0", "-1", "64k", "1e6", "9" * 11],
     "ENGINE_TIMEOUT": ["0", "0.0", "-1", "nan", "inf", "300.1", "1e1", "5s"],
+    "CACHED_WORKFLOWS": ["-1", "100001", "many", "1e3", "off"],
     "RESONATE_TOKEN": ["changeme", "SECRET"],
 }
 

@@ -115,6 +115,22 @@ async def _given(under_way: UnderWay) -> None:
     under_way.suspended()
 
 
+async def test_code_that_waits_in_memory_counts_as_under_way_and_is_dropped_when_another_part_of_it_waits() -> None:
+    under_way, dropped = UnderWay(), asyncio.Event()
+    under_way.begin_keeping(dropped.set)
+    assert not under_way.idle
+
+    waiting = asyncio.ensure_future(under_way.suspending())
+    await _turns(2 * TURNS)
+    assert dropped.is_set()
+    assert not waiting.done()
+
+    under_way.end_keeping()
+    await _turns(2 * TURNS)
+    assert waiting.done()
+    assert under_way.idle
+
+
 async def _turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)

@@ -21,7 +21,7 @@ async def test_waiting_ends_with_the_settlement(either: Path | None) -> None:
 
         assert await asyncio.gather(*waiting) == [True, True, True]
         assert await connection.wait_settled("a", 0)
-        assert not connection._waiters._waiting
+        assert not connection.waiters._waiting
 
 
 async def test_waiting_ends_with_the_time_and_leaves_nothing_behind(either: Path | None) -> None:
@@ -38,4 +38,4 @@ async def test_waiting_ends_with_the_time_and_leaves_nothing_behind(either: Path
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-        assert not connection._waiters._waiting
+        assert not connection.waiters._waiting

@@ -1,0 +1,346 @@
+"""A workflow that waits in memory goes on as one that was suspended would, only without a replay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from pydantic import BaseModel
+from resonate.types import Value
+from support.configuration import fresh_key, settings
+from support.plant import PATIENCE, Plant, pause, worker
+
+from orchestrator import Context, open_callback, workflow
+from orchestrator.runs import cancel_watch
+from orchestrator.runs.cancel_record import find_cancel
+from orchestrator.runs.cancellation import request_cancel
+from orchestrator.runs.definition import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from conftest import Start
+
+    from orchestrator.testing.emulator.jobs_api import Emulator
+
+
+class Nothing(BaseModel):
+    """No input."""
+
+
+#: How often the code of each workflow was called, and what it did.
+CALLS: dict[str, int] = {}
+DONE: list[str] = []
+
+
+def called(ctx: Context) -> None:
+    CALLS[ctx.info.id] = CALLS.get(ctx.info.id, 0) + 1
+
+
+async def note(_: Context, what: str) -> str:
+    DONE.append(what)
+    return what
+
+
+@workflow()
+async def asks_twice(ctx: Context, _: Nothing) -> Any:
+    """Do something, ask, do something, ask again, and look at the first answer once more."""
+    called(ctx)
+    await ctx.run(note, f"{ctx.info.id} began")
+    first = await open_callback(ctx, "first")
+    one = await first
+    await ctx.run(note, f"{ctx.info.id} got {one.kind}")
+    second = await open_callback(ctx, "second", deadline=timedelta(seconds=3))
+    two = await second
+    again = await first
+
+    return [one.kind, one.value, one.by, two.kind, two.value, two.by, again == one]
+
+
+@workflow(timeout=timedelta(seconds=2))
+async def ends_early(ctx: Context, _: Nothing) -> None:
+    """Ask for longer than the workflow may take."""
+    called(ctx)
+    await (await open_callback(ctx, "first"))
+    DONE.append(f"{ctx.info.id} went on")
+    await ctx.run(note, f"{ctx.info.id} ran")
+
+
+async def rest(_: Context, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@workflow()
+async def ends_busy(ctx: Context, _: Nothing) -> None:
+    """Ask, and be busy then until the cancel comes."""
+    called(ctx)
+    await (await open_callback(ctx, "first"))
+    await ctx.run(rest, 60)
+
+
+WORKFLOWS = (asks_twice, ends_early, ends_busy)
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> None:
+    CALLS.clear()
+    DONE.clear()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    directory: Path, flow: Workflow[Any], *, cached: int = 1000, url: str = "memory://", key: str = "off"
+) -> AsyncIterator[Plant]:
+    """Run a worker that may keep so many workflows in memory. The first of each flow is suspended all the same."""
+    chosen = settings(directory, url, CACHED_WORKFLOWS=str(cached), PAYLOAD_KEYS=key)
+
+    async with worker(directory, chosen, WORKFLOWS) as engine:
+        yield Plant(engine, chosen, flow, cast("Emulator", None))  # it runs no job
+
+
+async def proven(works: Plant, *, waits: tuple[str, ...] = ("first",)) -> None:
+    """Let one run be suspended at each of these waits of the workflow."""
+    await works.start("0")
+
+    for name in waits:
+        await answered(works, "0", name)
+
+    await works.end("0")
+
+
+def wait_id(works: Plant, workflow_id: str, name: str) -> str:
+    number = {"asks_twice first": "2", "asks_twice second": "4"}.get(f"{works.workflow.name} {name}", "1")
+
+    return f"{works.root(workflow_id)}:{number}"
+
+
+async def answered(works: Plant, workflow_id: str, name: str, body: str = "1") -> None:
+    """Answer this wait once its workflow waits in it."""
+    promise_id = wait_id(works, workflow_id, name)
+    await works.opened(promise_id)
+    await at_rest(works, workflow_id)
+    await works.answer(promise_id, body, name=name)
+
+
+async def at_rest(works: Plant, workflow_id: str) -> str:
+    """Return how the workflow waits."""
+    async with asyncio.timeout(PATIENCE):
+        while (way := way_of(works, workflow_id)) == "runs":
+            await pause(0.01)
+
+    return way
+
+
+def way_of(works: Plant, workflow_id: str) -> str:
+    cache, root_id = works.engine.cache, works.root(workflow_id)
+    held = works.engine.tasks._held
+    assert held is not None
+    task = held(root_id)
+    assert task is not None
+
+    if task.state == "suspended":
+        return "suspended"
+
+    kept = () if cache is None else cache._kept
+
+    return "kept" if any(each.startswith(f"{root_id}:") for each in kept) else "runs"
+
+
+@pytest.mark.parametrize("key", ["off", fresh_key()], ids=["plain", "encrypted"])
+async def test_it_goes_on_without_a_replay_and_ends_as_a_suspended_one_does(tmp_path: Path, key: str) -> None:
+    async with running(tmp_path, asks_twice, key=key) as works:
+        for workflow_id, way, calls in (("0", "suspended", 3), ("1", "kept", 1), ("2", "kept", 1)):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == way
+            await answered(works, workflow_id, "first", '{"n": 1}')
+            await answered(works, workflow_id, "second", '"x"')
+            state, result = await works.ended(workflow_id)
+
+            assert (state, result) == (
+                "succeeded",
+                ["succeeded", {"n": 1}, "callback", "succeeded", "x", "callback", True],
+            )
+            assert CALLS[works.root(workflow_id)] == calls
+            assert [each.state for each in await works.steps(workflow_id)] == ["resolved"] * 4
+
+        assert len(works.engine.cache or ()) == 0
+        assert [f"asks_twice.{n} {what}" for n in "012" for what in ("began", "got succeeded")] == DONE
+
+
+async def test_its_deadline_ends_it_as_expired(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice) as works:
+        await proven(works, waits=("first", "second"))
+        await works.start("1")
+        await answered(works, "1", "first")
+        await works.opened(wait_id(works, "1", "second"))
+        assert await at_rest(works, "1") == "kept"
+
+        _, result = await works.ended("1")
+        assert result[3:6] == ["expired", None, "deadline"]
+        assert CALLS["asks_twice.1"] == 1
+
+
+async def test_a_cancel_reaches_it(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice) as works:
+        await proven(works, waits=("first", "second"))
+        await works.start("1")
+        await works.opened(wait_id(works, "1", "first"))
+        assert await at_rest(works, "1") == "kept"
+        await request_cancel(works.engine, works.root("1"))
+
+        assert (await works.ended("1"))[0] == "cancelled"
+        assert CALLS["asks_twice.1"] == 1
+
+
+async def test_nothing_of_it_runs_any_more_once_the_workflow_itself_has_expired(tmp_path: Path, start: Start) -> None:
+    stream = start("info")
+
+    async with running(tmp_path, ends_early) as works:
+        for workflow_id, way in (("0", "suspended"), ("1", "kept")):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == way
+            assert (await works.ended(workflow_id))[0] == "expired"
+
+        await pause(0.2)
+
+    assert DONE == []
+    lines = [line.partition(" ends_early.")[2] for line in stream.getvalue().splitlines() if " uvicorn" not in line]
+    assert [line[:10] for line in lines] == ["0 expired:", "1 expired:"]
+
+
+async def test_somebody_with_access_to_the_engine_cannot_answer_it(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice) as works:
+        await proven(works, waits=("first", "second"))
+
+        for workflow_id, settle in (("1", works.engine.resonate.promises.resolve), ("2", works.engine.promises.cancel)):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == "kept"
+            arguments = (Value(data="yes"),) if workflow_id == "1" else ()
+            await settle(wait_id(works, workflow_id, "first"), *arguments)
+            await answered(works, workflow_id, "second")
+            _, result = await works.ended(workflow_id)
+            assert result[:3] == ["cancelled", None, "engine"]
+
+
+async def test_its_record_of_a_cancel_is_looked_up_while_it_runs_but_not_while_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    find = find_cancel
+
+    async def counted(promises: Any, root: Any) -> Any:
+        looks.append(root.id)
+
+        return await find(promises, root)
+
+    monkeypatch.setattr(cancel_watch, "find_cancel", counted)
+    monkeypatch.setattr(cancel_watch, "FIRST_LOOK", 0.1)
+
+    async with running(tmp_path, ends_busy) as works:
+        await works.start("0")
+        await works.opened(wait_id(works, "0", "first"))
+        assert await at_rest(works, "0") == "suspended"
+        await works.start("1")
+        await works.opened(wait_id(works, "1", "first"))
+        assert await at_rest(works, "1") == "kept"
+        await pause(0.5)
+        assert looks == []
+
+        await works.answer(wait_id(works, "1", "first"), name="first")
+        await request_cancel(works.engine, works.root("1"))
+        assert (await works.ended("1"))[0] == "cancelled"
+        assert set(looks) == {"ends_busy.1"}
+
+
+async def test_more_can_wait_than_can_run_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice) as works:
+        await proven(works, waits=("first", "second"))
+        many = [str(number) for number in range(1, 101)]
+
+        for workflow_id in many:
+            await works.start(workflow_id)
+
+        for workflow_id in many:
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == "kept"
+
+        await asyncio.gather(*(works.answer(wait_id(works, each, "first"), name="first") for each in many))
+        await asyncio.gather(*(answered(works, each, "second") for each in many))
+        assert {(await works.ended(each))[0] for each in many} == {"succeeded"}
+        assert set(CALLS.values()) == {1, 3}
+
+
+async def test_those_above_the_limit_are_suspended(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice, cached=1) as works:
+        await proven(works, waits=("first", "second"))
+
+        for workflow_id, way in (("1", "kept"), ("2", "suspended")):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == way
+
+
+async def test_without_a_cache_all_are_suspended(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice, cached=0) as works:
+        await proven(works, waits=("first", "second"))
+        await works.start("1")
+        await works.opened(wait_id(works, "1", "first"))
+
+        assert await at_rest(works, "1") == "suspended"
+        assert works.engine.cache is None
+
+
+async def test_a_worker_that_stops_suspends_them_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    url, key = f"sqlite:///{tmp_path}/engine.db", fresh_key()
+
+    async with running(tmp_path, asks_twice, url=url, key=key) as works:
+        await proven(works, waits=("first", "second"))
+
+        for workflow_id in ("1", "2"):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == "kept"
+
+        held = works.engine.tasks._held
+        await works.engine.stop()
+        assert held is not None
+        assert [task and task.state for task in map(held, map(works.root, "12"))] == ["suspended"] * 2
+
+    async with running(tmp_path, asks_twice, url=url, key=key) as works:
+        for workflow_id in ("1", "2"):
+            await answered(works, workflow_id, "first")
+            await answered(works, workflow_id, "second")
+            assert (await works.ended(workflow_id))[0] == "succeeded"
+
+    assert DONE.count("asks_twice.1 began") == 1
+
+
+async def test_it_leaves_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    async with running(tmp_path, asks_twice) as works:
+        await proven(works, waits=("first", "second"))
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+
+        try:
+            for workflow_id in ("1", "2", "3"):
+                await works.start(workflow_id)
+                await answered(works, workflow_id, "first")
+                await answered(works, workflow_id, "second")
+                await works.ended(workflow_id)
+
+            assert CALLS["asks_twice.3"] == 1
+            gc.collect()
+            left = [found for found in gc.garbage if type(found).__module__.startswith("orchestrator.")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+    assert left == []
