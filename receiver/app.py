@@ -181,7 +181,8 @@ def assemble(
         ConfigurationError: that file cannot be used.
     """
     host = settings.databricks.get("DATABRICKS_HOST")
-    metrics = Metrics(WorkMetrics(engine.counts, workflows, works=engine.embedded))
+    work = WorkMetrics(engine.counts, workflows, works=engine.embedded, cached=engine.cache or ())
+    metrics = Metrics(work)
     api_keys = ApiKeys(settings.api_keys, BadTokens())
     edge = Edge(
         engine=engine,

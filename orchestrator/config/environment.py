@@ -25,20 +25,8 @@ VARIABLES: Final = tuple(
     PREFIX + name
     for name in (
         *("ENGINE", "SIGNING_KEYS", "PUBLIC_URL", "PAYLOAD_KEYS", "API_KEYS", "CALLER_SECRETS", "SOURCES", "WORKFLOWS"),
-        *(
-            "NAME",
-            "GROUP",
-            "MAIL",
-            "LLM",
-            "FETCH_ALLOW",
-            "LOG",
-            "HOST",
-            "PORT",
-            "MAX_BODY",
-            "ENGINE_TIMEOUT",
-            "PROXIES",
-        ),
-        "CACHED_WORKFLOWS",
+        *("NAME", "GROUP", "MAIL", "LLM", "FETCH_ALLOW", "LOG", "HOST", "PORT", "MAX_BODY", "ENGINE_TIMEOUT"),
+        *("PROXIES", "CACHED_WORKFLOWS"),
     )
 )
 _SHOWN: Final = 64

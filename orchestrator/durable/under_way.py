@@ -114,6 +114,15 @@ class UnderWay:
         self._drop_kept = None
         self._over()
 
+    def drop_kept(self) -> bool:
+        """Have the code suspended that waits in memory, and return whether it does."""
+        if self._drop_kept is None:
+            return False
+
+        self._drop_kept()
+
+        return True
+
     @property
     def idle(self) -> bool:
         """Whether none is under way, and nothing is held until none is."""
@@ -153,8 +162,7 @@ class UnderWay:
         and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
         Code that waits in memory is suspended first, because it would not learn that this wait is over.
         """
-        if self._drop_kept is not None:
-            self._drop_kept()
+        self.drop_kept()
 
         if not self.is_alone:
             await self.nothing_else()

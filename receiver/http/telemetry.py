@@ -24,7 +24,7 @@ from orchestrator.runs.root_ids import name_of_root
 from receiver.http.client_addresses import client_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 
     from prometheus_client.metrics_core import Metric
     from starlette.types import Scope
@@ -213,15 +213,22 @@ class WorkMetrics(Collector):
     """What workflows and their steps do, as far as this process knows; what it does not know is absent.
 
     `workflows` are the names of those that may be started. Without `works`, other processes run them, so only what this
-    one started is known. `waits` is what was found out for the next `collect`.
+    one started is known. `cached` is how many wait in memory. `waits` is what was found out for the next `collect`.
     """
 
     def __init__(
-        self, counts: Counts, workflows: Iterable[str], *, works: bool, clock: Callable[[], float] = time.time
+        self,
+        counts: Counts,
+        workflows: Iterable[str],
+        *,
+        works: bool,
+        cached: Sized = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._counts = counts
         self._workflows = tuple(workflows)
         self._works = works
+        self._cached = cached
         self._clock = clock
         self.waits: OpenWaits | None = None
 
@@ -239,6 +246,8 @@ class WorkMetrics(Collector):
             yield self._counter("mails", "Mails by what the mail server made of them.", ("result",), results)
             yield self._counter("databricks_calls", "Calls of the Jobs API.", ("call", "result"), calls)
             yield self._counter("model_calls", "Questions to the language model.", ("result",), results)
+            waiting = len(self._cached)
+            yield GaugeMetricFamily("countersign_cached_workflows", "Workflows that wait in memory.", waiting)
 
         if self.waits is not None:
             oldest = self.waits.oldest_at

@@ -3,152 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel
 from resonate.types import Value
-from support.configuration import fresh_key, settings
-from support.plant import PATIENCE, Plant, pause, worker
+from support.configuration import fresh_key
+from support.keeping import (
+    CALLS,
+    DONE,
+    answered,
+    asks_twice,
+    at_rest,
+    ends_busy,
+    ends_early,
+    has_timers,
+    proven,
+    running,
+    wait_id,
+)
+from support.plant import pause
 
-from orchestrator import Context, open_callback, workflow
 from orchestrator.runs import cancel_watch
 from orchestrator.runs.cancel_record import find_cancel
 from orchestrator.runs.cancellation import request_cancel
-from orchestrator.runs.definition import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from conftest import Start
-
-    from orchestrator.testing.emulator.jobs_api import Emulator
-
-
-class Nothing(BaseModel):
-    """No input."""
-
-
-#: How often the code of each workflow was called, and what it did.
-CALLS: dict[str, int] = {}
-DONE: list[str] = []
-
-
-def called(ctx: Context) -> None:
-    CALLS[ctx.info.id] = CALLS.get(ctx.info.id, 0) + 1
-
-
-async def note(_: Context, what: str) -> str:
-    DONE.append(what)
-    return what
-
-
-@workflow()
-async def asks_twice(ctx: Context, _: Nothing) -> Any:
-    """Do something, ask, do something, ask again, and look at the first answer once more."""
-    called(ctx)
-    await ctx.run(note, f"{ctx.info.id} began")
-    first = await open_callback(ctx, "first")
-    one = await first
-    await ctx.run(note, f"{ctx.info.id} got {one.kind}")
-    second = await open_callback(ctx, "second", deadline=timedelta(seconds=3))
-    two = await second
-    again = await first
-
-    return [one.kind, one.value, one.by, two.kind, two.value, two.by, again == one]
-
-
-@workflow(timeout=timedelta(seconds=2))
-async def ends_early(ctx: Context, _: Nothing) -> None:
-    """Ask for longer than the workflow may take."""
-    called(ctx)
-    await (await open_callback(ctx, "first"))
-    DONE.append(f"{ctx.info.id} went on")
-    await ctx.run(note, f"{ctx.info.id} ran")
-
-
-async def rest(_: Context, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
-
-@workflow()
-async def ends_busy(ctx: Context, _: Nothing) -> None:
-    """Ask, and be busy then until the cancel comes."""
-    called(ctx)
-    await (await open_callback(ctx, "first"))
-    await ctx.run(rest, 60)
-
-
-WORKFLOWS = (asks_twice, ends_early, ends_busy)
 
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> None:
     CALLS.clear()
     DONE.clear()
-
-
-@contextlib.asynccontextmanager
-async def running(
-    directory: Path, flow: Workflow[Any], *, cached: int = 1000, url: str = "memory://", key: str = "off"
-) -> AsyncIterator[Plant]:
-    """Run a worker that may keep so many workflows in memory. The first of each flow is suspended all the same."""
-    chosen = settings(directory, url, CACHED_WORKFLOWS=str(cached), PAYLOAD_KEYS=key)
-
-    async with worker(directory, chosen, WORKFLOWS) as engine:
-        yield Plant(engine, chosen, flow, cast("Emulator", None))  # it runs no job
-
-
-async def proven(works: Plant, *, waits: tuple[str, ...] = ("first",)) -> None:
-    """Let one run be suspended at each of these waits of the workflow."""
-    await works.start("0")
-
-    for name in waits:
-        await answered(works, "0", name)
-
-    await works.end("0")
-
-
-def wait_id(works: Plant, workflow_id: str, name: str) -> str:
-    number = {"asks_twice first": "2", "asks_twice second": "4"}.get(f"{works.workflow.name} {name}", "1")
-
-    return f"{works.root(workflow_id)}:{number}"
-
-
-async def answered(works: Plant, workflow_id: str, name: str, body: str = "1") -> None:
-    """Answer this wait once its workflow waits in it."""
-    promise_id = wait_id(works, workflow_id, name)
-    await works.opened(promise_id)
-    await at_rest(works, workflow_id)
-    await works.answer(promise_id, body, name=name)
-
-
-async def at_rest(works: Plant, workflow_id: str) -> str:
-    """Return how the workflow waits."""
-    async with asyncio.timeout(PATIENCE):
-        while (way := way_of(works, workflow_id)) == "runs":
-            await pause(0.01)
-
-    return way
-
-
-def way_of(works: Plant, workflow_id: str) -> str:
-    cache, root_id = works.engine.cache, works.root(workflow_id)
-    held = works.engine.tasks._held
-    assert held is not None
-    task = held(root_id)
-    assert task is not None
-
-    if task.state == "suspended":
-        return "suspended"
-
-    kept = () if cache is None else cache._kept
-
-    return "kept" if any(each.startswith(f"{root_id}:") for each in kept) else "runs"
 
 
 @pytest.mark.parametrize("key", ["off", fresh_key()], ids=["plain", "encrypted"])
@@ -258,6 +147,23 @@ async def test_its_record_of_a_cancel_is_looked_up_while_it_runs_but_not_while_i
         await request_cancel(works.engine, works.root("1"))
         assert (await works.ended("1"))[0] == "cancelled"
         assert set(looks) == {"ends_busy.1"}
+
+
+async def test_timers_around_it_do_nothing_as_around_one_that_is_suspended(tmp_path: Path) -> None:
+    async with running(tmp_path, has_timers) as works:
+        for workflow_id, way in (("0", "suspended"), ("1", "kept")):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == way
+            await pause(0.6)
+            assert await at_rest(works, workflow_id) == "suspended"
+            await answered(works, workflow_id, "first")
+            assert await works.ended(workflow_id) == ("succeeded", "succeeded")
+
+        await works.start("2")
+        await answered(works, "2", "first")
+        assert await works.ended("2") == ("succeeded", "succeeded")
+        assert CALLS["has_timers.2"] == 1
 
 
 async def test_more_can_wait_than_can_run_at_once(tmp_path: Path) -> None:

@@ -159,7 +159,15 @@ def test_what_other_processes_do_is_absent_and_never_zero() -> None:
 
     assert 'countersign_workflows_started_total{workflow="ask"} 1.0' in text
 
-    for absent in ("workflows_ended", "step_failures", "mails", "databricks_calls", "open_waits", "oldest_wait"):
+    for absent in (
+        "workflows_ended",
+        "step_failures",
+        "mails",
+        "databricks_calls",
+        "cached",
+        "open_waits",
+        "oldest_wait",
+    ):
         assert f"countersign_{absent}" not in text
 
 
@@ -174,6 +182,15 @@ def test_open_waits_are_shown_where_they_are_known() -> None:
     assert "countersign_open_waits 0.0" in lines
     assert "countersign_oldest_wait_seconds 0.0" in lines
     assert "countersign_open_waits" not in metrics.render()[0].decode()
+
+
+def test_workflows_that_wait_in_memory_are_counted() -> None:
+    waiting = ["a"]
+    metrics = Metrics(WorkMetrics(Counts(), ["ask"], works=True, cached=waiting))
+    assert "countersign_cached_workflows 1.0" in metrics.render()[0].decode().splitlines()
+
+    waiting.append("b")
+    assert "countersign_cached_workflows 2.0" in metrics.render()[0].decode().splitlines()
 
 
 def test_two_sets_of_metrics_do_not_mix() -> None:
