@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -47,7 +46,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._steps: Final[dict[object, tuple[str, str, Place]]] = {}
-        self._coroutines: Final[deque[tuple[Coroutine[Any, Any, Any], str, Place]]] = deque()
+        self._coroutines: Final[list[tuple[Coroutine[Any, Any, Any], str, Place]]] = []
 
     def step_begun(self, method: str, step: str) -> Callable[[], object]:
         """Note a step that `ctx.METHOD` has begun, and return what is to be called when it is awaited."""
@@ -59,7 +58,7 @@ class Calls:
     def must_await[Result](self, coroutine: Coroutine[Any, Any, Result], call: str) -> Coroutine[Any, Any, Result]:
         """Return the coroutine, and note that this call, as an author writes it, has made it."""
         while self._coroutines and not _is_new(self._coroutines[0][0]):
-            self._coroutines.popleft()
+            del self._coroutines[0]
 
         self._coroutines.append((coroutine, call, place_of_call()))
 

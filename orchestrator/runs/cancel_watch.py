@@ -19,8 +19,6 @@ from orchestrator.runs.roots import Ending
 from orchestrator.sdk_internals import sleeper_of, unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
     from resonate.types import PromiseRecord
 
     from orchestrator.durable.context import Context
@@ -39,45 +37,43 @@ _STEP: Final = 0.25
 LAST: Final = 60.0
 
 
-@contextlib.contextmanager
-def watching(flow: Context) -> Iterator[None]:
-    """Watch for a cancel while the block runs, and until the steps that it leaves running have ended."""
-    watch = flow.interrupts.watch = _Watch(flow)
-    flow.interrupts.look = watch.look
-    watch.begin()
-
-    try:
-        yield
-    finally:
-        # The SDK waits for these, whether or not the workflow's code awaited them.
-        watch.left += unfinished(flow)
-
-        if not watch.is_active:
-            watch.end()
-            # Both refer back to what refers to them, and would be left for the garbage collector.
-            flow.interrupts.look = flow.interrupts.watch = None
-
-
-class _Watch:
-    """Looks for the cancel of one workflow, the first time after `FIRST_LOOK` seconds."""
+class CancelWatch:
+    """Watches for a cancel while the block runs, and until the steps that it leaves running have ended."""
 
     def __init__(self, flow: Context) -> None:
         self._flow = flow
-        self.look: Final = _looking(flow)
+        self._engine = flow.get_dependency(Engine)
+        self._root: PromiseRecord | None = None
         #: What runs on when the workflow's code has ended.
-        self.left: list[asyncio.Task[Any]] = []
+        self._left: list[asyncio.Task[Any]] = []
         self._timer: Timer | None = None
         self._watch: asyncio.Task[None] | None = None
 
+    def __enter__(self) -> None:
+        interrupts = self._flow.interrupts
+        interrupts.watch, interrupts.look = self, self.look
+        self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        # The SDK waits for these, whether or not the workflow's code awaited them.
+        self._left = unfinished(self._flow)
+
+        if not self._is_active:
+            self.end()
+            # Both refer back to what refers to them, and would be left for the garbage collector.
+            self._flow.interrupts.look = self._flow.interrupts.watch = None
+
     @property
-    def is_active(self) -> bool:
+    def _is_active(self) -> bool:
         """Whether anything of the workflow runs that a cancel may have to end."""
-        return self._flow.interrupts.active or not all(task.done() for task in self.left)
+        return self._flow.interrupts.active or not all(task.done() for task in self._left)
 
     def begin(self) -> None:
-        self._timer = self._flow.get_dependency(Engine).process_time.later(FIRST_LOOK, self._start)
+        """Look from now on, the first time after `FIRST_LOOK` seconds."""
+        self._timer = self._engine.process_time.later(FIRST_LOOK, self._start)
 
     def end(self) -> None:
+        """Look no longer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -86,6 +82,14 @@ class _Watch:
 
         self._timer = self._watch = None
 
+    async def look(self) -> None:
+        """Look the cancel up. While the engine does not respond, that finds nothing."""
+        with contextlib.suppress(EngineUnavailable, UnknownPromise):
+            self._root = self._root or await self._engine.promises.get(self._flow.info.id)
+
+            if await find_cancel(self._engine.promises, self._root) is not None:
+                self._flow.interrupts.request()
+
     def _start(self) -> None:
         self._watch = asyncio.ensure_future(self._run())
 
@@ -93,7 +97,7 @@ class _Watch:
         interrupts = self._flow.interrupts
         sleep, seconds = sleeper_of(self._flow), FIRST_LOOK
 
-        while self.is_active:
+        while self._is_active:
             await self.look()
 
             if interrupts.requested:
@@ -102,31 +106,14 @@ class _Watch:
             await sleep(seconds)
             seconds = min(seconds * 1.5, SLOWEST_LOOK)
 
-        while self.is_active:
+        while self._is_active:
             late = interrupts.enforce()
 
             if late is not None and late > LAST:
-                await _end_without(self._flow.get_dependency(Engine), self._flow.info.id)
+                await _end_without(self._engine, self._flow.info.id)
                 return
 
             await sleep(_STEP)
-
-
-def _looking(flow: Context) -> Callable[[], Awaitable[None]]:
-    """Return what looks the cancel up. While the engine does not respond, that finds nothing."""
-    engine, root_id = flow.get_dependency(Engine), flow.info.id
-    root: PromiseRecord | None = None
-
-    async def look() -> None:
-        nonlocal root
-
-        with contextlib.suppress(EngineUnavailable, UnknownPromise):
-            root = root or await engine.promises.get(root_id)
-
-            if await find_cancel(engine.promises, root) is not None:
-                flow.interrupts.request()
-
-    return look
 
 
 async def _end_without(engine: Engine, root_id: str) -> None:

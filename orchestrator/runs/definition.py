@@ -35,7 +35,7 @@ from orchestrator.errors import (
     WorkflowFailed,
 )
 from orchestrator.runs.cancel_record import cancel_requested
-from orchestrator.runs.cancel_watch import watching
+from orchestrator.runs.cancel_watch import CancelWatch
 from orchestrator.runs.changed_code import suspend_or_cancel
 from orchestrator.runs.end_log import CrashWatch, EndLog
 from orchestrator.runs.root_ids import is_workflow_name
@@ -103,7 +103,7 @@ class Workflow[Request: BaseModel]:
             flow.number_by_part()
 
         try:
-            with flow.get_dependency(Engine).tracing.within(trace), watching(flow):
+            with flow.get_dependency(Engine).tracing.within(trace), CancelWatch(flow):
                 ending = await self._ending(flow, start)
         finally:
             flow.end()
