@@ -55,6 +55,8 @@ class TokenSigner:
         self._signers: Final = {
             (version, audience): _signer(secrets, version, audience) for version in VERSIONS for audience in audiences
         }
+        #: The keys that verify, the newest first.
+        self._keys: Final = {of: signer.secret_keys[::-1] for of, signer in self._signers.items()}
 
     def mint(self, claims: Claims) -> str:
         """Return the token of these claims: the same text every time, until the signing key is rotated.
@@ -99,7 +101,7 @@ class TokenSigner:
             raise TokenInvalid
 
         payload, _, signature = token.encode().rpartition(b".")
-        version = self._version(payload, signature, audience)
+        version = self._version(payload, base64_decode(signature), audience)
 
         if version is None:
             raise TokenInvalid
@@ -115,10 +117,11 @@ class TokenSigner:
 
     def _version(self, payload: bytes, signature: bytes, audience: Audience) -> Version | None:
         """Return the format version under whose salt the token is signed, or None."""
+        # The library's signer would decode the signature once for each version, and its errors hold it.
         for version in VERSIONS:
-            # This does not raise: the library's error holds the presented signature, which must not get out.
-            if self._signers[version, audience].verify_signature(payload, signature):
-                return version
+            for key in self._keys[version, audience]:
+                if _HMAC.verify_signature(key, payload, signature):
+                    return version
 
         return None
 
@@ -128,6 +131,9 @@ class _Hmac(SigningAlgorithm):
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
         return hmac.digest(key, value, "sha256")
+
+
+_HMAC: Final = _Hmac()
 
 
 def _signer(secrets: list[bytes], version: Version, audience: Audience) -> Signer:
@@ -141,7 +147,7 @@ def _signer(secrets: list[bytes], version: Version, audience: Audience) -> Signe
     # The keys are derived here, once, and not again for every token.
     keys = [deriving.derive_key(secret) for secret in secrets]
 
-    return Signer(keys, sep=".", key_derivation="none", algorithm=_Hmac())
+    return Signer(keys, sep=".", key_derivation="none", algorithm=_HMAC)
 
 
 def _encode(claims: Claims) -> bytes:

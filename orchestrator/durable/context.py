@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import heapq
-import inspect
 import itertools
 from contextvars import ContextVar
 from dataclasses import replace
@@ -23,6 +22,7 @@ from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.calls import Calls, Place, place_of_call, shown
 from orchestrator.durable.effects import AskedStep, AskedWait, Ended, WatchfulEffects, asked_step, asked_wait, shielding
+from orchestrator.durable.fixed_signature import FixedSignature
 from orchestrator.durable.group_steps import check_group_step
 from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.keeping import kept_until_over
@@ -580,7 +580,7 @@ class _Attempt:
     """A step with its arguments, as the function that the SDK calls."""
 
     # The SDK reads it for each call, and would otherwise work it out each time.
-    __signature__ = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
+    __signature__ = FixedSignature.of("ctx")
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from resonate.error import Suspended
 from orchestrator.config.groups import DEFAULT_GROUP
 from orchestrator.durable.body import Body
 from orchestrator.durable.context import Context
+from orchestrator.durable.fixed_signature import FixedSignature
 from orchestrator.durable.group_steps import check_group
 from orchestrator.durable.under_way import LATE
 from orchestrator.engine import Engine
@@ -73,6 +74,8 @@ class Workflow[Request: BaseModel]:
     version: int = 1
     #: The definitions of lower versions, the highest first, that runs began under and end under.
     earlier: tuple[Workflow[Any], ...] = ()
+
+    __signature__ = FixedSignature.of("ctx", "start")
 
     def of_version(self, version: int) -> Workflow[Any]:
         """Return the definition for runs that began under this version: that version, or the next higher one kept."""

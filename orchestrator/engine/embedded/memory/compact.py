@@ -76,7 +76,7 @@ class Compactor:
             state=promise.state,
             param=packed(promise.param),
             value=promise.value,
-            tags={intern(key): self._shared(value, promise.id) for key, value in promise.tags.items()},
+            tags=self._shared(promise.tags, promise.id),
             timeout_at=promise.timeout_at,
             created_at=promise.created_at,
             settled_at=promise.settled_at,
@@ -84,21 +84,22 @@ class Compactor:
             subscribers=promise.subscribers or NO_IDS,
         )
 
-    def _shared(self, text: str, own_id: str) -> str:
-        if text == own_id:
-            return own_id
+    def _shared(self, tags: Mapping[str, str], own_id: str) -> dict[str, str]:
+        shared = {}
 
-        held = self._strings.get(text)
+        for key, text in tags.items():
+            if text == own_id:
+                kept = own_id
+            elif (word := self._strings.get(text)) is not None:
+                kept = word
+            elif (other := self._held.get(text)) is not None:
+                kept = other.id
+            else:
+                kept = text
 
-        if held is not None:
-            return held
+                if len(self._strings) < SHARED_STRINGS and ORIGIN_SEP + "//" in text:
+                    self._strings[text] = text
 
-        other = self._held.get(text)
+            shared[intern(key)] = kept
 
-        if other is not None:
-            return other.id
-
-        if len(self._strings) < SHARED_STRINGS and ORIGIN_SEP + "//" in text:
-            self._strings[text] = text
-
-        return text
+        return shared

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from resonate.error import DecodingError, ServerError
 from resonate.resonate import Resonate
@@ -90,10 +91,13 @@ async def both(path: Path) -> AsyncIterator[tuple[Sender, Sender]]:
 
 
 async def answer(sender: Sender, request: Request) -> object:
+    """Return the fields of the reply, whatever holds them, or the refusal."""
     try:
-        return await request(sender)
+        reply = await request(sender)
     except ServerError as error:
         return error.code, error.message
+
+    return msgspec.structs.asdict(reply) if isinstance(reply, msgspec.Struct) else reply
 
 
 async def test_every_reply_and_refusal_is_that_of_the_sdks_own_way(both: tuple[Sender, Sender]) -> None:
@@ -145,3 +149,20 @@ async def test_a_param_that_is_not_the_sdks_is_refused_by_the_sdk(path: Path) ->
             await resonate.promises.get("w")
 
         assert await state_of(connection, "w") == "pending"
+
+
+async def test_such_a_record_is_left_out_of_what_comes_with_a_task_and_reported(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with engine(path) as connection:
+        resonate = Resonate(network=connection, env={}, subscription_refresh_secs=0, autostart=False)
+        send_directly(resonate, connection)
+        sender = resonate.promises.sender
+        await sender.promise_create(creation("w"))
+        tags = {"resonate:branch": "w"}
+        await connection.ask({"kind": "promise.create", "id": "w:1", "timeoutAt": FAR, "param": 7, "tags": tags})
+        await sender.promise_create(creation("w:2", tags))
+        taken = await sender.task_acquire("w", 0, "p", 50)
+
+        assert [record.id for record in taken.preload] == ["w:2"]
+        assert "the SDK dropped a preload-record of w:1" in caplog.text
