@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from orchestrator.config.settings import group_name, load_settings
 from orchestrator.engine import connect
@@ -24,7 +24,7 @@ from orchestrator.runs.loading import load_workflows
 from orchestrator.worker import dependencies_opened, prepare_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from orchestrator.config.settings import Settings
     from orchestrator.engine import Engine
@@ -117,7 +117,7 @@ async def _wait_for_engine(engine: Engine, stop: asyncio.Event) -> None:
 
     while not stop.is_set():
         try:
-            await engine.check()
+            await _unless(stop, engine.check())
         except SchemaMissing as error:
             raise StartRefused(str(error)) from error
         except EngineUnavailable as error:
@@ -128,6 +128,20 @@ async def _wait_for_engine(engine: Engine, stop: asyncio.Event) -> None:
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _PAUSE)
+
+
+async def _unless(stop: asyncio.Event, call: Coroutine[Any, Any, None]) -> None:
+    """Await this call, but no longer than until `stop` is set."""
+    calling, stopping = asyncio.ensure_future(call), asyncio.ensure_future(stop.wait())
+
+    try:
+        await asyncio.wait({calling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+
+        if calling.done():
+            calling.result()
+    finally:
+        calling.cancel()
+        stopping.cancel()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,9 +25,29 @@ from receiver.benchmark.subjects import Ours, ids, killed
 from receiver.benchmark.usage import resident_mib
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from receiver.benchmark.plan import SoakPlan
 
 _SHORT_RETENTION: Final = ("-m", "receiver.benchmark.short_retention")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Yield what is set by Ctrl-C, which also ends the block."""
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Soak:
@@ -53,8 +75,13 @@ class Soak:
         with killed(Ours(self._folder, engine, command=command, environment=quiet)) as ours:
             ours.start()
 
-            with contextlib.suppress(KeyboardInterrupt):
-                self._waves(ours)
+            with _interruptible() as interrupted:
+                try:
+                    self._waves(ours)
+                except NotAsExpected:
+                    # Ctrl-C ends the service and the load generator too.
+                    if not interrupted.is_set():
+                        raise
 
     def _waves(self, ours: Ours) -> None:
         began = reported = time.monotonic()

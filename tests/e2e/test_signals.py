@@ -139,7 +139,16 @@ def test_a_stop_early_in_the_start_of_a_command_ends_with_exit_code_0(launch: La
         one.send(signal.SIGTERM)
 
         assert one.code() == 0, (offset, one.log.read_text())
-        assert not one.log.read_text()
+        # On a fast machine it may have come so far that it has something to stop, which is no fault.
+        assert {line.split()[1] for line in one.log.read_text().splitlines()} <= {"INFO"}
+
+
+def test_a_stop_does_not_wait_for_an_engine_that_does_not_answer(launch: Launch) -> None:
+    one = launch("orchestrator", ENGINE_TIMEOUT="300")
+    time.sleep(3)  # it says nothing before it has asked in vain
+    one.send(signal.SIGTERM)
+
+    assert one.code() == 0
 
 
 @pytest.mark.parametrize("module", [*MODULES, *COMMANDS])
