@@ -219,18 +219,19 @@ class _Watched(ResonateFuture[Any], frozen=True, kw_only=True):
             if record is None:
                 raise
         except Exception:
-            if (turn := self.ending()) is not None:
-                yield from turn.__await__()
-
+            yield from self._end()
             raise
+
+        yield from self._end()
 
         if record is not None:
             result = decode_settled(record)
 
+        return result if self.shape is None else self.shape(result)
+
+    def _end(self) -> Generator[Any, None, None]:
         if (turn := self.ending()) is not None:
             yield from turn.__await__()
-
-        return result if self.shape is None else self.shape(result)
 
     async def id(self) -> str:
         await asyncio.shield(self._created)

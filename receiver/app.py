@@ -181,7 +181,8 @@ def assemble(
         ConfigurationError: that file cannot be used.
     """
     host = settings.databricks.get("DATABRICKS_HOST")
-    work = WorkMetrics(engine.counts, workflows, works=engine.embedded, cached=engine.cache or ())
+    cached = () if engine.cache is None else engine.cache
+    work = WorkMetrics(engine.counts, workflows, works=engine.embedded, cached=cached)
     metrics = Metrics(work)
     api_keys = ApiKeys(settings.api_keys, BadTokens())
     edge = Edge(

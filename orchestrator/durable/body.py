@@ -87,7 +87,7 @@ class Body:
         try:
             yield from waiter
         except asyncio.CancelledError as cancelled:
-            if not _of_a_task_group(self._code) and self.under_way.drop_kept():
+            if not _of_a_task_group(self._code) and self.under_way.kept.drop():
                 # Suspended code has no timers, so those of code that waits in memory do nothing either.
                 return (yield from self._until_over(yielded))
 

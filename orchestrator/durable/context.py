@@ -352,14 +352,18 @@ class Context(PlacedContext):
             # The wait would be held until the step is over, and the step until the wait is.
             raise Misused(_AWAITED_ELSEWHERE)
 
+        if (known := self.under_way.kept.answers.get(promise_id)) is not None:
+            return known
+
         if promise_id in self._watchful.opened:
             engine = self.get_dependency(Engine)
             record = await kept_until_over(promise_id, engine, self.info, self.under_way, self.interrupts)
 
             if record is not None:
                 no_longer_awaited(self, promise_id)
+                answer = self.under_way.kept.answers[promise_id] = self._watchful.answered(record)
 
-                return self._watchful.answered(record)
+                return answer
 
         await self.under_way.suspending()
 
@@ -564,12 +568,14 @@ class Context(PlacedContext):
         """
         tasks = [task_of(future) for future in futures]
         await asyncio.wait(tasks)
+        under_way = _calling.get()
 
         # Each exception is retrieved, so that the loop does not report one that nobody awaits any more.
         waiting = [isinstance(task.exception(), Suspended) for task in tasks]
+        answered = under_way is not None and any(id_of(future) in under_way.kept.answers for future in futures)
 
-        if all(waiting):
-            if (under_way := _calling.get()) is not None:
+        if all(waiting) and not answered:
+            if under_way is not None:
                 # As for a single wait: whatever is known comes first.
                 await under_way.suspending()
 

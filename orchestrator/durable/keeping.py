@@ -33,7 +33,12 @@ async def kept_until_over(
     try:
         place = workflow_of(promise_id), promise_id.removeprefix(run.id)
         is_settled = await engine.cache.settled(promise_id, place=place)
-        record = await engine.promises.get(promise_id) if is_settled else None
+        under_way.kept.end()
+
+        if not is_settled or not await _is_running(engine, run.id):
+            return None
+
+        record = await engine.promises.get(promise_id)
     except (EngineUnavailable, UnknownPromise):
         # A replay finds out.
         return None
@@ -41,10 +46,11 @@ async def kept_until_over(
         interrupts.begin_watch()
         under_way.end_keeping()
 
-    if record is None or record.state == "pending":
-        return None
+    return None if record.state == "pending" else record
 
-    # The workflow has ended at the same moment, so none of its code may run any more.
-    has_ended = record.state == "rejected_timedout" and record.timeout_at >= run.timeout_at
 
-    return None if has_ended else record
+async def _is_running(engine: Engine, root_id: str) -> bool:
+    """Return whether the workflow has not ended meanwhile, by its own timeout say: then none of its code may run."""
+    task = await engine.tasks.look(root_id)
+
+    return task is not None and task.state == "acquired"

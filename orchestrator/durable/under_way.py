@@ -9,6 +9,7 @@ import itertools
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.durable.kept import Kept
 from orchestrator.errors import Misused
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class UnderWay:
         self._caller = weakref.ref(caller) if (caller := asyncio.current_task()) is not None else lambda: None
         #: Whether tasks of the code have run beside the one that runs this call.
         self.has_parts = False
-        #: Has the code suspended that waits in memory.
-        self._drop_kept: Callable[[], None] | None = None
+        self.kept: Final = Kept()
         self._held: list[Held] = []
         #: The steps that are over by the record, as a heap: their order, and a number that tells equal ones apart.
         self._recorded: list[tuple[tuple[Any, ...], int, Held]] = []
@@ -105,23 +105,14 @@ class UnderWay:
             self._asked = asked
 
     def begin_keeping(self, drop: Callable[[], None]) -> None:
-        """Count that the code waits in memory until `end_keeping`. `drop` ends that at once."""
+        """Count that the code waits in memory until `end_keeping`. `drop` has it suspended."""
         self._count += 1
-        self._drop_kept = drop
+        self.kept.begin(drop)
 
     def end_keeping(self) -> None:
         """Count it no longer."""
-        self._drop_kept = None
+        self.kept.end()
         self._over()
-
-    def drop_kept(self) -> bool:
-        """Have the code suspended that waits in memory, and return whether it does."""
-        if self._drop_kept is None:
-            return False
-
-        self._drop_kept()
-
-        return True
 
     @property
     def idle(self) -> bool:
@@ -155,6 +146,9 @@ class UnderWay:
         if self._suspended_in is not None and self._suspended_in is asyncio.current_task():
             raise Misused(SWALLOWED)
 
+        # A replay would not get here before the wait is over.
+        self.kept.drop()
+
     async def suspending(self) -> None:
         """Return when the code in the current task is to be given the signal that suspends it, and note that it is.
 
@@ -162,7 +156,7 @@ class UnderWay:
         and the code has taken that in. Else the code would suspend although a step has failed, and never learn of it.
         Code that waits in memory is suspended first, because it would not learn that this wait is over.
         """
-        self.drop_kept()
+        self.kept.drop()
 
         if not self.is_alone:
             await self.nothing_else()

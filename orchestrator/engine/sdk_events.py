@@ -59,28 +59,35 @@ def _corrected(record: logging.LogRecord) -> logging.LogRecord | bool:
     if text.startswith(_NO_FAULT):
         return False
 
-    if text.startswith((_GIVEN_UP, _NOT_GIVEN_BACK)) and _is_of_a_task_lost(record):
-        return False
-
     match record.args:
-        case (task_id, *_) if text.startswith(_GIVEN_UP):
-            changed = copy.copy(record)
-            changed.levelno, changed.levelname = logging.WARNING, "WARNING"
-            changed.msg, changed.args = "%s stopped before its end and is delivered again", (task_id,)
+        case _ if text.startswith(_NOT_GIVEN_BACK) and _is_of_a_task_lost(record):
+            return False
+        case (task_id, *_) if text.startswith(_GIVEN_UP) and _is_of_a_task_lost(record):
+            changed = _changed(record, logging.INFO, "%s was ended, or taken over, while its code ran here", task_id)
+            changed.exc_info = None
 
             return changed
+        case (task_id, *_) if text.startswith(_GIVEN_UP):
+            return _changed(record, logging.WARNING, "%s stopped before its end and is delivered again", task_id)
         case _:
             return True
+
+
+def _changed(record: logging.LogRecord, level: int, line: str, task_id: object) -> logging.LogRecord:
+    changed = copy.copy(record)
+    changed.levelno, changed.levelname = level, logging.getLevelName(level)
+    changed.msg, changed.args = line, (task_id,)
+
+    return changed
 
 
 def _is_of_a_task_lost(record: logging.LogRecord) -> bool:
     """Return whether the engine refused something because this process does not have the task any more."""
     error = record.exc_info[1] if record.exc_info else None
 
-    if isinstance(error, PlatformError):
-        error = error.cause
+    causes = error.causes if isinstance(error, PlatformError) else [error]
 
-    return isinstance(error, ServerError) and error.code == _CONFLICT
+    return all(isinstance(cause, ServerError) and cause.code == _CONFLICT for cause in causes)
 
 
 def _without_quotes(cause: str) -> str:

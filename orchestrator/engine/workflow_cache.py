@@ -8,6 +8,7 @@ again. Temporal calls this its workflow cache.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.engine.process_time import ProcessTime, Timer
+
+logger = logging.getLogger(__name__)
 
 #: For how many seconds a workflow is kept at most.
 LONGEST: Final = 60.0
@@ -96,6 +99,10 @@ class WorkflowCache:
         if len(self._kept) >= self._limit or self._is_too_large(now) or not self._is_proven(place):
             return False
 
+        if promise_id in self._kept:
+            # Another run of the same workflow, which can no longer record anything, has not noticed that yet.
+            return False
+
         waiter = self._waiters.add(promise_id)
 
         if waiter is None:
@@ -171,9 +178,10 @@ class WorkflowCache:
         """Return whether this process has no memory left for this. What is kept is dropped then."""
         if now >= self._looked_at + BETWEEN_LOOKS:
             self._looked_at = now
-            self._is_large = self._resident() > self._most
+            was_large, self._is_large = self._is_large, self._resident() > self._most
 
-            if self._is_large:
+            if self._is_large and not was_large:
+                logger.warning("this process has grown by %d MiB: no workflow waits in memory now", MOST_GROWTH >> 20)
                 self.drop_all()
 
         return self._is_large

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from support.configuration import settings
 from support.plant import PATIENCE, Plant, pause, worker
 
-from orchestrator import Context, open_callback, workflow
+from orchestrator import Context, open_callback, step, workflow
 from orchestrator.runs.definition import Workflow
 
 if TYPE_CHECKING:
@@ -79,6 +79,43 @@ async def has_timers(ctx: Context, _: Nothing) -> Any:
     return outcome.kind
 
 
+@workflow(timeout=timedelta(seconds=2))
+async def ends_at_once(ctx: Context, _: Nothing) -> None:
+    """Ask for half the time that the workflow may take."""
+    called(ctx)
+    await (await open_callback(ctx, "first", deadline=timedelta(seconds=1)))
+    DONE.append(f"{ctx.info.id} went on")
+    await ctx.run(look, f"{ctx.info.id} looked")
+
+
+@step(stored=False)
+async def look(_: Context, what: str) -> None:
+    """Do what leaves no record."""
+    DONE.append(what)
+
+
+@workflow()
+async def looks_again(ctx: Context, _: Nothing) -> Any:
+    """Await an answer again: in parts of the code, beside a step, and after it."""
+    called(ctx)
+    first = await open_callback(ctx, "first")
+    second = await open_callback(ctx, "second")
+
+    async def part(number: int) -> Any:
+        outcome = await first
+
+        return await ctx.run(note, f"{ctx.info.id} {number} {outcome.value}")
+
+    one = await first
+    parts = await asyncio.gather(part(1), part(2))
+    running = ctx.run(rest, 0.2)
+    again = await first
+    await running
+    await Context.first_over([first.future, second.future])
+
+    return [one == again == await first, *parts, (await second).value]
+
+
 @workflow()
 async def ends_busy(ctx: Context, _: Nothing) -> None:
     """Ask, and be busy then until the cancel comes."""
@@ -87,7 +124,7 @@ async def ends_busy(ctx: Context, _: Nothing) -> None:
     await ctx.run(rest, 60)
 
 
-WORKFLOWS = (asks_twice, ends_early, has_timers, ends_busy)
+WORKFLOWS = (asks_twice, ends_early, ends_at_once, looks_again, has_timers, ends_busy)
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +149,8 @@ async def proven(works: Plant, *, waits: tuple[str, ...] = ("first",)) -> None:
 
 
 def wait_id(works: Plant, workflow_id: str, name: str) -> str:
-    number = {"asks_twice first": "2", "asks_twice second": "4"}.get(f"{works.workflow.name} {name}", "1")
+    numbers = {"asks_twice first": "2", "asks_twice second": "4", "looks_again second": "2"}
+    number = numbers.get(f"{works.workflow.name} {name}", "1")
 
     return f"{works.root(workflow_id)}:{number}"
 

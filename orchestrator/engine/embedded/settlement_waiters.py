@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.embedded.memory.lineages import origin_of
@@ -50,12 +51,24 @@ class SettlementWaiters:
     def add(self, promise_id: str) -> asyncio.Future[bool] | None:
         """Return a future that becomes True once this promise is settled; None if there is nothing to wait for.
 
-        `remove` it in the end. It may stay silent once the engine has gone back to what is on disk.
+        It becomes False if the settlement could not be written. `remove` it in the end. It may stay silent once the
+        engine has gone back to what is on disk.
         """
         promise = self._durable.state.promises.get(promise_id)
-        is_open = promise is not None and promise.state == "pending"
 
-        return self._add(promise_id) if is_open or not self._durable.is_written(origin_of(promise_id)) else None
+        if promise is not None and promise.state == "pending":
+            return self._add(promise_id)
+
+        # It may have been told already that this is settled, while the last change of its lineage is not written.
+        written = self._durable.written([origin_of(promise_id)])
+
+        if written is None:
+            return None
+
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        written.add_done_callback(partial(_pass_on, waiter))
+
+        return waiter
 
     def _add(self, promise_id: str) -> asyncio.Future[bool]:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -79,3 +92,10 @@ class SettlementWaiters:
             for waiter in self._waiting.pop(promise_id, ()):
                 if not waiter.done():
                     waiter.set_result(True)
+
+
+def _pass_on(waiter: asyncio.Future[bool], written: asyncio.Future[None]) -> None:
+    is_written = not written.cancelled() and written.exception() is None
+
+    if not waiter.done():
+        waiter.set_result(is_written)

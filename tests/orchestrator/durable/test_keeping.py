@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +16,11 @@ from support.keeping import (
     answered,
     asks_twice,
     at_rest,
+    ends_at_once,
     ends_busy,
     ends_early,
     has_timers,
+    looks_again,
     proven,
     running,
     wait_id,
@@ -101,7 +104,41 @@ async def test_nothing_of_it_runs_any_more_once_the_workflow_itself_has_expired(
 
     assert DONE == []
     lines = [line.partition(" ends_early.")[2] for line in stream.getvalue().splitlines() if " uvicorn" not in line]
-    assert [line[:10] for line in lines] == ["0 expired:", "1 expired:"]
+    assert [line[:10] for line in lines] == ["0 expired:", "1 expired:", "1 was ende"]
+
+
+async def test_nothing_of_it_runs_either_when_both_times_have_passed_before_anybody_looked(tmp_path: Path) -> None:
+    async with running(tmp_path, ends_at_once) as works:
+        for workflow_id, way in (("0", "suspended"), ("1", "kept")):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "first"))
+            assert await at_rest(works, workflow_id) == way
+            time.sleep(2.5)  # noqa: ASYNC251 - as where the machine was asleep
+            assert (await works.ended(workflow_id))[0] == "expired"
+
+        await pause(0.2)
+
+    assert DONE == []
+
+
+async def test_an_answer_that_it_has_got_is_there_however_often_it_is_awaited(tmp_path: Path) -> None:
+    async with running(tmp_path, looks_again) as works:
+        for workflow_id, calls in (("0", 3), ("1", 1)):
+            await works.start(workflow_id)
+            await works.opened(wait_id(works, workflow_id, "second"))
+            await answered(works, workflow_id, "first", "7")
+
+            async with asyncio.timeout(10):
+                while f"looks_again.{workflow_id} 2 7" not in DONE:
+                    await pause(0.02)
+
+            await answered(works, workflow_id, "second", "8")
+
+            async with asyncio.timeout(10):
+                names = [f"looks_again.{workflow_id} {number} 7" for number in (1, 2)]
+                assert await works.ended(workflow_id) == ("succeeded", [True, *names, 8])
+
+            assert CALLS[works.root(workflow_id)] == calls
 
 
 async def test_somebody_with_access_to_the_engine_cannot_answer_it(tmp_path: Path) -> None:

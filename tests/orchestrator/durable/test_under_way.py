@@ -115,6 +115,19 @@ async def _given(under_way: UnderWay) -> None:
     under_way.suspended()
 
 
+async def test_code_that_waits_in_memory_is_dropped_when_another_part_of_it_begins_something() -> None:
+    under_way, dropped = UnderWay(), asyncio.Event()
+    under_way.begin_keeping(dropped.set)
+    under_way.check()
+    assert dropped.is_set()
+
+    dropped.clear()
+    under_way.kept.end()
+    under_way.check()
+    assert not dropped.is_set()
+    assert not under_way.idle
+
+
 async def test_code_that_waits_in_memory_counts_as_under_way_and_is_dropped_when_another_part_of_it_waits() -> None:
     under_way, dropped = UnderWay(), asyncio.Event()
     under_way.begin_keeping(dropped.set)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import resonate.core
 from pydantic import BaseModel
-from resonate.error import ServerError
+from resonate.error import PlatformError, ServerError
 from support.plant import plant
 
 from orchestrator import Context, open_callback, workflow
@@ -90,7 +90,19 @@ async def test_a_workflow_whose_code_runs_on_after_its_timeout_is_no_fault(tmp_p
         assert (await here.ended("1"))[0] == "expired"
 
     assert "workflow late.1 expired" in stream.getvalue()
-    assert " resonate.core " not in stream.getvalue()
+    (line,) = [line for line in stream.getvalue().splitlines() if " resonate.core " in line]
+    assert line.endswith(" INFO resonate.core late.1 was ended, or taken over, while its code ran here")
+
+
+async def test_a_conflict_beside_another_failure_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    correct_lines()
+
+    for causes in ([ServerError(409, "a")], [ServerError(409, "a"), ServerError(500, "b")]):
+        logging.getLogger("resonate.core").error(
+            "core: execution failed, releasing task task_id=%s", "a.1", exc_info=PlatformError([*causes])
+        )
+
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
 
 
 def test_the_sdk_still_writes_these_lines() -> None:

@@ -224,6 +224,16 @@ async def test_one_can_be_dropped_by_what_it_waits_for() -> None:
     assert not two.done()
 
 
+async def test_a_second_one_that_waits_for_the_same_is_suspended() -> None:
+    machine = Machine()
+    await machine.prove()
+    (one,) = await machine.wait("a")
+    assert await machine.run("a") is False
+
+    machine.waiters.settle("a")
+    assert await one is True
+
+
 async def test_once_closed_it_keeps_nothing() -> None:
     machine = Machine()
     await machine.prove()
@@ -235,7 +245,7 @@ async def test_once_closed_it_keeps_nothing() -> None:
     assert machine.timers.due == []
 
 
-async def test_nothing_is_kept_while_the_process_has_grown_too_large() -> None:
+async def test_nothing_is_kept_while_the_process_has_grown_too_large(caplog: pytest.LogCaptureFixture) -> None:
     machine = Machine(resident=50)
     await machine.prove()
     (one,) = await machine.wait("a")
@@ -246,6 +256,10 @@ async def test_nothing_is_kept_while_the_process_has_grown_too_large() -> None:
     machine.timers.pass_(BETWEEN_LOOKS)
     assert await machine.run("c") is False
     assert [await one, await two] == [False, False]
+
+    machine.timers.pass_(BETWEEN_LOOKS)
+    assert await machine.run("c") is False
+    assert caplog.messages == ["this process has grown by 256 MiB: no workflow waits in memory now"]
 
     machine.resident = 50 + MOST_GROWTH
     assert await machine.run("d") is False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 from support.edge import Edge, edge, get, problem
+from support.plant import PATIENCE, pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +50,17 @@ async def test_metrics_say_what_workflows_do_and_what_is_open(here: Edge) -> Non
     assert 'countersign_workflows_ended_total{state="succeeded",workflow="ask"} 1.0' in text
     assert "countersign_open_waits 1.0" in text
     assert "countersign_oldest_wait_seconds " in text
+
+
+async def test_metrics_say_how_many_workflows_wait_in_memory(here: Edge) -> None:
+    # The first is suspended, whatever it waits for.
+    await here.client.post(f"/callbacks/{await here.asked()}", json=1)
+    await here.ended()
+    await here.asked("2")
+
+    async with asyncio.timeout(PATIENCE):
+        while "countersign_cached_workflows 1.0" not in (await get(here, "/metrics")).text:
+            await pause(0.02)
 
 
 async def test_the_description_of_the_api_is_public_and_names_the_workflows(here: Edge) -> None:

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.embedded import calm, create, engine, resolve
+from resonate_base import ConnectorError
+from support.embedded import LARGE, Disk, calm, create, engine, full, resolve, turns
 
 
 async def test_waiting_ends_with_the_settlement(either: Path | None) -> None:
@@ -39,3 +40,44 @@ async def test_waiting_ends_with_the_time_and_leaves_nothing_behind(either: Path
             await waiting
 
         assert not connection.waiters._waiting
+
+
+async def test_what_was_settled_before_is_told_when_the_last_change_of_its_lineage_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine(path) as connection:
+        for id_ in ("w", "w:1", "w:2"):
+            await create(connection, id_)
+
+        await resolve(connection, "w:1")
+        await calm(connection)
+        assert connection.waiters.add("w:1") is None
+
+        disk = Disk(monkeypatch)
+        disk.free.clear()
+        answering = asyncio.create_task(resolve(connection, "w:2"))
+        await turns()
+        waiter = connection.waiters.add("w:1")
+        assert waiter is not None
+        assert not waiter.done()
+
+        disk.free.set()
+        await answering
+        assert await asyncio.wait_for(waiter, 5)
+        connection.waiters.remove("w:1", waiter)
+
+
+async def test_what_could_not_be_written_is_told_too(path: Path) -> None:
+    async with engine(path) as connection:
+        await create(connection, "w")
+
+        async with full(connection):
+            answering = asyncio.create_task(resolve(connection, "w", LARGE))
+            await turns()
+            waiter = connection.waiters.add("w")
+            assert waiter is not None
+
+            with pytest.raises(ConnectorError):
+                await answering
+
+            assert await asyncio.wait_for(waiter, 5) is False
