@@ -46,7 +46,7 @@ class Waiters(Protocol):
     """Who waits for promises to be settled; see `SettlementWaiters`."""
 
     def add(self, promise_id: str) -> asyncio.Future[bool] | None:
-        """Return a future that becomes True once this promise is settled; None if there is nothing to wait for."""
+        """Return a future that becomes True once this promise is settled on disk; None if it is."""
 
     def remove(self, promise_id: str, waiter: asyncio.Future[bool]) -> None:
         """Forget a future that nobody awaits any more."""

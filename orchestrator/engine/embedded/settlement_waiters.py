@@ -28,36 +28,31 @@ class SettlementWaiters:
             ConnectorError: the engine is unavailable.
         """
         await self._durable.ready_for({"id": promise_id})
-        promise = self._durable.state.promises.get(promise_id)
+        waiter = self.add(promise_id)
 
-        if promise is None or promise.state == "pending":
-            waiter = self._add(promise_id)
-
-            try:
-                await asyncio.wait((waiter,), timeout=seconds)
-            finally:
-                self.remove(promise_id, waiter)
-
-            return waiter.done()
-
-        written = self._durable.written([origin_of(promise_id)])
-
-        if written is None:
+        if waiter is None:
             return True
 
-        await asyncio.wait((written,), timeout=seconds)
-        return written.done() and written.exception() is None
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self.remove(promise_id, waiter)
+
+        return waiter.done() and waiter.result()
 
     def add(self, promise_id: str) -> asyncio.Future[bool] | None:
-        """Return a future that becomes True once this promise is settled; None if there is nothing to wait for.
+        """Return a future that becomes True once this promise is settled on disk; None if it is.
 
         It becomes False if the settlement could not be written. `remove` it in the end. It may stay silent once the
         engine has gone back to what is on disk.
         """
         promise = self._durable.state.promises.get(promise_id)
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-        if promise is not None and promise.state == "pending":
-            return self._add(promise_id)
+        if promise is None or promise.state == "pending":
+            self._waiting.setdefault(promise_id, []).append(waiter)
+
+            return waiter
 
         # It may have been told already that this is settled, while the last change of its lineage is not written.
         written = self._durable.written([origin_of(promise_id)])
@@ -65,14 +60,7 @@ class SettlementWaiters:
         if written is None:
             return None
 
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         written.add_done_callback(partial(_pass_on, waiter))
-
-        return waiter
-
-    def _add(self, promise_id: str) -> asyncio.Future[bool]:
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(promise_id, []).append(waiter)
 
         return waiter
 
