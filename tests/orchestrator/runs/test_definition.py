@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 from support.garbage import leaving_none
-from support.plant import plant
+from support.plant import pause, plant
 
 from orchestrator import Context, group_step, open_callback, step, workflow
 from orchestrator.errors import Misdefined
+from orchestrator.runs.cancel_watch import FIRST_LOOK
 from orchestrator.runs.definition import field_of
 
 if TYPE_CHECKING:
@@ -137,3 +138,6 @@ async def test_a_run_leaves_no_cycles_for_the_garbage_collector(tmp_path: Path) 
                 await one.opened(f"waits.{number}:2")
                 await one.answer(f"waits.{number}:2", name="answer")
                 assert await one.ended(f"{number}") == ("succeeded", "hello ada")
+
+            # Until its time has come, the loop keeps a cancelled timer, and what that was set from.
+            await pause(FIRST_LOOK + 0.2)
