@@ -178,7 +178,8 @@ class DurableState:
     def written(self, origins: Iterable[str] | None = None) -> asyncio.Future[None] | None:
         """Return a future that completes when all changes of these lineages (None: of all lineages) are on disk.
 
-        Return None if they are on disk already.
+        Return None if they are on disk already. The future raises `ConnectorError` if they cannot be written, or could
+        not.
         """
         return self._commits.written(origins) if self._commits is not None else None
 

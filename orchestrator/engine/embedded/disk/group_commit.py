@@ -57,8 +57,8 @@ class GroupCommit:
         self._running: Batch | None = None
         self._scheduled = False
         self._closed = False
-        #: Whether something could not be written, so that memory is ahead of the disk.
-        self.lost = False
+        #: Why something could not be written, so that memory is ahead of the disk; None while all could.
+        self.lost: EngineUnavailable | None = None
         self._unwritten: dict[str, Batch] = {}
         self._first = 1
         self._last = 0
@@ -90,7 +90,7 @@ class GroupCommit:
         """Continue from what the file holds, and accept changes again."""
         self._first, self._last = recovered.first, recovered.last
         self._uncovered = dict(recovered.uncovered)
-        self.lost = False
+        self.lost = None
 
     # What to write. While `lost`, nothing is queued: it would be numbered after rows that are not on disk.
 
@@ -166,8 +166,14 @@ class GroupCommit:
     def written(self, origins: Iterable[str] | None = None) -> asyncio.Future[None] | None:
         """Return a future that completes when all changes of these lineages (None: of all lineages) are on disk.
 
-        Return None if they are on disk already. The future raises `ConnectorError` when they cannot be written.
+        Return None if they are on disk already. The future raises `ConnectorError` when they cannot be written: while
+        `lost`, at once.
         """
+        if self.lost is not None:
+            failed: asyncio.Future[None] = self._loop.create_future()
+            failed.set_exception(ConnectorError(self.lost))
+            return failed
+
         if origins is None:
             batch = self._newest()
         else:
@@ -265,8 +271,7 @@ class GroupCommit:
 
     def _fail(self, batches: list[Batch], error: BaseException) -> None:
         reason = "the disk" if isinstance(error, sqlite3.Error) else "the engine"
-        unavailable = EngineUnavailable(f"{reason} failed: {one_line(str(error), LONGEST_REASON)}")
-        self.lost = True
+        self.lost = unavailable = EngineUnavailable(f"{reason} failed: {one_line(str(error), LONGEST_REASON)}")
         waiting, self._open = self._open, Batch()
         self._unwritten.clear()
         logger.error("the engine refuses requests: %s", unavailable)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from resonate_base import ConnectorError
-from support.embedded import LARGE, Disk, calm, create, engine, full, resolve, turns
+from support.embedded import LARGE, Disk, calm, create, engine, full, in_memory, resolve, turns
 
 
 async def test_waiting_ends_with_the_settlement(either: Path | None) -> None:
@@ -67,17 +67,36 @@ async def test_what_was_settled_before_is_told_when_the_last_change_of_its_linea
         connection.waiters.remove("w:1", waiter)
 
 
-async def test_what_could_not_be_written_is_told_too(path: Path) -> None:
+async def test_what_cannot_be_written_is_told_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with engine(path) as connection:
         await create(connection, "w")
 
         async with full(connection):
+            disk = Disk(monkeypatch)
+            disk.free.clear()
             answering = asyncio.create_task(resolve(connection, "w", LARGE))
             await turns()
             waiter = connection.waiters.add("w")
             assert waiter is not None
+            assert not waiter.done()
+
+            disk.free.set()
 
             with pytest.raises(ConnectorError):
                 await answering
 
+            assert await asyncio.wait_for(waiter, 5) is False
+
+
+async def test_what_could_not_be_written_does_not_count_as_settled(path: Path) -> None:
+    async with engine(path) as connection:
+        await create(connection, "w")
+
+        async with full(connection):
+            with pytest.raises(ConnectorError):
+                await resolve(connection, "w", LARGE)
+
+            assert in_memory(connection, "w") == "resolved"
+            waiter = connection.waiters.add("w")
+            assert waiter is not None
             assert await asyncio.wait_for(waiter, 5) is False

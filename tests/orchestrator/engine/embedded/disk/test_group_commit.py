@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+from resonate_base import ConnectorError
 from support.embedded import Disk, create, engine, turns
 from support.journals import images, reopened, versions
 
@@ -49,9 +51,13 @@ async def test_after_a_failed_write_nothing_is_numbered_after_rows_that_are_not_
     commits.drop(["b"], at=3)
     commits.announce([], ["b"])
 
-    assert commits.written() is None
+    for origins in (None, ["a"], ["b"], ["unknown"]):
+        with pytest.raises(ConnectorError, match="no space"):
+            await written(commits, origins)
 
     commits.restart(await commits.run(Journal.reload))
+    assert commits.written() is None
+
     commits.add([("a", images(3))], at=4)
     await written(commits)
     await commits.close()
@@ -98,7 +104,7 @@ async def test_rows_that_no_lineage_needs_are_deleted_except_the_newest(path: Pa
     assert versions(recovered) == {"a": 9, "b": 9, "c": 9, "d": 9}
 
 
-async def written(commits: GroupCommit) -> None:
-    future = commits.written()
+async def written(commits: GroupCommit, origins: list[str] | None = None) -> None:
+    future = commits.written(origins)
     assert future is not None
     await future
