@@ -11,10 +11,11 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.errors import Misused
 from orchestrator.text.crashes import at_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from types import CodeType, FrameType
 
 #: A line of an author's code.
@@ -47,6 +48,12 @@ class Calls:
     def __init__(self) -> None:
         self._steps: Final[dict[object, tuple[str, str, Place]]] = {}
         self._coroutines: Final[list[tuple[Coroutine[Any, Any, Any], str, Place]]] = []
+        self._sleeps: Final[dict[str, Place | None]] = {}
+
+    @property
+    def sleeps(self) -> Iterable[str]:
+        """The ids of the sleeps, awaited or not."""
+        return self._sleeps
 
     def step_begun(self, method: str, step: str) -> Callable[[], object]:
         """Note a step that `ctx.METHOD` has begun, and return what is to be called when it is awaited."""
@@ -54,6 +61,12 @@ class Calls:
         self._steps[key] = (method, step, place_of_call())
 
         return lambda: self._steps.pop(key, None)
+
+    def sleep_begun(self, promise_id: str) -> Callable[[], object]:
+        """Note a sleep that was begun, and return what is to be called when it is awaited."""
+        self._sleeps[promise_id] = place_of_call()
+
+        return lambda: self._sleeps.update({promise_id: None})
 
     def must_await[Result](self, coroutine: Coroutine[Any, Any, Result], call: str) -> Coroutine[Any, Any, Result]:
         """Return the coroutine, and note that this call, as an author writes it, has made it."""
@@ -75,6 +88,25 @@ class Calls:
             return f"{call} was called and never awaited: write await {call}{shown(place)}"
 
         return None
+
+    def check_awaited(self) -> None:
+        """Return if everything that was begun and must be awaited was.
+
+        Raises:
+            Misused: something was not, so nobody knows whether it failed; names it and the line.
+        """
+        if (forgotten := self.forgotten()) is not None:
+            raise Misused(forgotten)
+
+    def check_slept(self) -> None:
+        """Return if every sleep was awaited.
+
+        Raises:
+            Misused: one was not, so the code has gone on at once; names the line.
+        """
+        for place in self._sleeps.values():
+            if place is not None:
+                raise Misused(f"a sleep was started and never awaited: write await ctx.sleep(...){shown(place)}")
 
     def end(self) -> None:
         """Let go of the coroutines. Python does not warn of those that were not awaited."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from resonate.error import PlatformError, StoppedError
 
-from orchestrator.durable.context import aside_id
+from orchestrator.durable.sleep_aside import aside_id, sleep_aside
 from orchestrator.durable.try_records import ALL_UP_TO, TryRecords, read_tries
 from orchestrator.engine import Engine
 from orchestrator.errors import EngineUnavailable, UnknownPromise, WorkflowCancelled
@@ -70,7 +70,7 @@ async def suspend_or_cancel(flow: Context, changed: str) -> WorkflowCancelled:
             extra={"fields": {"event": "code-changed", "workflow": flow.info.id, "next_at": rfc3339(next_at)}},
         )
         await records.add(number, at=at, error=changed, next_at=next_at)
-        await flow.sleep_aside(next_at)
+        await sleep_aside(flow, next_at)
 
     except (EngineUnavailable, UnknownPromise) as error:
         raise PlatformError([StoppedError()]) from error

@@ -145,7 +145,7 @@ class Workflow[Request: BaseModel]:
             result = await flow.interrupts.drive(Body(self.body(flow, self._request(flow, start)), flow.under_way))
             await flow.check_finished()
             ending = Ending.succeeded(result)
-            flow.check_slept()
+            flow.calls.check_slept()
 
             return await self._after_cancel(flow, ending)
 
