@@ -54,6 +54,7 @@ Long because Databricks imports a single file.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import email.utils
@@ -200,6 +201,7 @@ TRY_TIMEOUT = 30.0
 TRACE_TIMEOUT = 5.0
 LONGEST_DELAY = 60.0
 PROGRESS_PAUSE = 10.0
+EXIT_PAUSE = 2.0
 PROGRESS_HEADER = "countersign-progress"
 MAX_MESSAGE = 200
 
@@ -420,6 +422,8 @@ class Progress:
 
                 with contextlib.suppress(RuntimeError):  # no thread is to be had
                     self._thread.start()
+                    # Python may crash if it ends while a thread opens a connection.
+                    atexit.register(self._thread.join, EXIT_PAUSE)
 
     def close(self) -> None:
         """Send nothing more. What is not sent by now is left out: the result follows."""

@@ -205,3 +205,23 @@ def test_the_work_reports_its_progress(receiver: Receiver, run: Run, working: Ca
     report: Received = receiver.received[-1]
     assert sent(receiver) == [{"fraction": 0.25, "message": "a quarter"}]
     assert (report.path, report.json) == (f"/base/callbacks/{TOKEN}", 7)
+
+
+@pytest.mark.slow
+def test_the_process_does_not_end_while_its_thread_opens_a_connection(
+    run: Run, working: Callable[[str], Path], tmp_path: Path
+) -> None:
+    code = (
+        "made = urllib.request.build_opener\n"
+        "def slow(*arguments):\n"
+        "    if threading.current_thread().name == 'progress':\n"
+        "        time.sleep(0.5)\n"
+        f"        open({str(tmp_path / 'opened')!r}, 'w').close()\n"
+        "    return made(*arguments)\n"
+        "urllib.request.build_opener = slow\n"
+        "report_progress(0.5, 'half')\n"
+        "return 7"
+    )
+
+    assert run(working(code)).code == 0
+    assert (tmp_path / "opened").exists()
