@@ -11,7 +11,8 @@ Long because it is the only file that may do this.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NoReturn, override
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, override
 
 import msgspec
 import resonate.codec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from resonate.effects import Effects
     from resonate.resonate import Resonate
     from resonate.types import PromiseRecord, PromiseSettleReq
+
+SDK_FOLDER: Final = Path(resonate.codec.__file__).parent
 
 
 class PlacedContext(Context):

@@ -17,6 +17,7 @@ from orchestrator.callbacks.callback import open_inquiry, withdraw_callback
 from orchestrator.callbacks.outcomes import CLOSED
 from orchestrator.callbacks.question import MAX_PEOPLE, Question
 from orchestrator.durable.context import Context, context_of
+from orchestrator.durable.first_over import first_over
 from orchestrator.durable.persisting import persist
 from orchestrator.durable.steps import Step, kind_of
 from orchestrator.errors import Misused, WorkflowFailed
@@ -143,7 +144,7 @@ async def _unanimous(ctx: Context, opened: list[Callback], question: Question) -
     against: list[str] = []
 
     while waiting and not against:
-        await Context.first_over([opened[place].future for place in waiting])
+        await first_over([opened[place].future for place in waiting])
         # Which ones are over by now may differ in a replay, so a step records in which order to read them. What they
         # say is read from the waits themselves, so the record of the step decides nothing.
         over: list[list[Any]] = await ctx.run(_TALLY, [opened[place].address for place in waiting])

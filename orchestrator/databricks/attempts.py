@@ -16,7 +16,7 @@ from orchestrator.callbacks.choices import USUAL
 from orchestrator.databricks.job_wait import JobWait
 from orchestrator.databricks.run import job_subject
 from orchestrator.databricks.run_steps import Job, Later, Refused, Triggered, read_trigger, stop_run, trigger_job
-from orchestrator.durable.context import Context
+from orchestrator.durable.first_over import first_over
 from orchestrator.durable.persisting import FIRST_PAUSE, SLOWEST, pause, persist
 from orchestrator.engine import Engine
 from orchestrator.errors import StoreTampered, WorkflowCancelled
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.callbacks.address import Address
     from orchestrator.callbacks.outcomes import Outcome
     from orchestrator.databricks.order import Answer, JobOrder
+    from orchestrator.durable.context import Context
 
 #: The longest pause before a further attempt, in seconds.
 _LONGEST_PAUSE: Final = 600.0
@@ -128,7 +129,7 @@ class Attempts:
     async def _wanted_after_pause(self, callback: Callback, seconds: float) -> bool:
         """Pause durably before a further attempt; return whether it is still wanted then. A cancel ends the pause."""
         nap = self._ctx.sleep(timedelta(seconds=seconds))
-        await Context.first_over([callback.future, nap])
+        await first_over([callback.future, nap])
         wanted: bool = await self._ctx.run(end_pause, callback.address, await nap.id())
 
         with contextlib.suppress(WorkflowCancelled):  # cut short

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from resonate.error import PlatformError, Suspended
 
 from orchestrator.durable.calls import shown
-from orchestrator.durable.under_way import SWALLOWED, TURNS
+from orchestrator.durable.turns import TURNS
+from orchestrator.durable.under_way import SWALLOWED
 from orchestrator.errors import Misused
 from orchestrator.text.crashes import short_name
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast, override
-
-from resonate.error import Suspended
 
 from orchestrator.durable import running_code
 from orchestrator.durable.calls import Calls
@@ -16,7 +13,8 @@ from orchestrator.durable.interrupts import Interrupts
 from orchestrator.durable.keeping import kept_until_over
 from orchestrator.durable.parts import Parts, order_of
 from orchestrator.durable.storable import check_storable
-from orchestrator.durable.under_way import LATE, TURNS, UnderWay
+from orchestrator.durable.turns import TURNS
+from orchestrator.durable.under_way import LATE, UnderWay
 from orchestrator.engine import Engine
 from orchestrator.errors import Misused
 from orchestrator.sdk_internals import (
@@ -34,7 +32,7 @@ from orchestrator.sdk_internals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from resonate.context import Context as SDKContext
     from resonate.context import ResonateFuture
@@ -88,7 +86,18 @@ class CallContext(PlacedContext):
     @override
     def placed(self) -> str:
         """Return the id of what the current task begins; see `parts`."""
-        return self._parts.place(self.following) if self._watchful.by_part else self.following()
+        if not self._watchful.by_part:
+            return self.following()
+
+        place = self._parts.place(self.following)
+        self._watchful.keep(self._parts.take_kept(), self.info)
+
+        return place
+
+    def _keep_place(self) -> None:
+        """Have the current task number by itself what it begins from now on: it begins nothing now, but may go on."""
+        self._parts.keep_place(self.following)
+        self._watchful.keep(self._parts.take_kept(), self.info)
 
     @cached_property
     @override
@@ -159,7 +168,7 @@ class CallContext(PlacedContext):
         self.under_way.add(task_of(future), asked=asked_of(future) if recorded else None)
 
         def ending() -> Awaitable[None] | None:
-            if not self.under_way.has_parts:
+            if not (self._watchful.by_part and self._parts.run_at_once):
                 return None
 
             ended = self._watchful.ended.get(id_of(future), Ended())
@@ -168,15 +177,14 @@ class CallContext(PlacedContext):
             if is_step:
                 return self.under_way.step_over(order, recorded=ended.recorded)
 
-            return None if self.under_way.is_alone else self.under_way.over(order)
+            return self.under_way.spaced() if self.under_way.is_alone else self.under_way.over(order)
 
         def is_awaited() -> None:
             if self._watchful.by_part and not self.under_way.is_alone:
-                self.under_way.has_parts = True
+                self._parts.run_at_once = True
                 self._watchful.have_parts()
 
-                if recorded:
-                    self._parts.awaits(id_of(future))
+                self._keep_place()
 
             if awaited is not None:
                 awaited()
@@ -207,27 +215,6 @@ class CallContext(PlacedContext):
         await self.under_way.suspending()
 
         return None
-
-    @staticmethod
-    async def first_over(futures: Sequence[ResonateFuture[Any]]) -> None:
-        """Return when at least one of these waits is over; suspend the workflow until then.
-
-        Which ones are over may differ when the workflow is replayed. Find that out in a step, and decide by its result.
-        """
-        tasks = [task_of(future) for future in futures]
-        await asyncio.wait(tasks)
-        under_way = running_code.calling()
-
-        # Each exception is retrieved, so that the loop does not report one that nobody awaits any more.
-        waiting = [isinstance(task.exception(), Suspended) for task in tasks]
-        answered = under_way is not None and any(id_of(future) in under_way.kept.answers for future in futures)
-
-        if all(waiting) and not answered:
-            if under_way is not None:
-                # As for a single wait: whatever is known comes first.
-                await under_way.suspending()
-
-            await tasks[0]
 
     async def await_nothing(self) -> None:
         """Let the workflow end although it has begun waits that are open. Whatever is running is awaited first."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, cast, override
 
 from resonate.context import Context as SDKContext
 from resonate.error import Suspended
-from resonate.types import PromiseCreateReq, Value
 
 from orchestrator.durable.call_context import CallContext
 from orchestrator.durable.effects import AskedStep, AskedWait, asked_step, asked_wait, shielding
@@ -21,7 +20,7 @@ from orchestrator.durable.storable import check_storable
 from orchestrator.engine import Engine
 from orchestrator.errors import CodeChanged, Misused
 from orchestrator.sdk_internals import id_of, unrecorded
-from orchestrator.stored_names import CALLBACK_TAG, PLACE_TAG
+from orchestrator.stored_names import CALLBACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -80,8 +79,10 @@ class Context(CallContext):
         attempt = StepRun(step, self.opts.retry_policy, args, kwargs, over=Context.over, shielded=self._is_shielded)
 
         if not step.stored:
-            place = self._parts.place_unrecorded(self.following) if self._watchful.by_part else None
-            future = unrecorded(self, step.name, attempt if place is None else partial(self._placing, place, attempt))
+            if self._watchful.by_part:
+                self._keep_place()
+
+            future = unrecorded(self, step.name, attempt)
 
             return self._noted("run", step.name, future, recorded=False)
 
@@ -102,22 +103,6 @@ class Context(CallContext):
             self._watchful.changed.append(str(error))
 
             raise CodeChanged(str(error)) from None
-
-    async def _placing(self, place: str, attempt: StepRun, ctx: SDKContext) -> Any:
-        """Run a step that is not recorded once the place that its part has begun with is."""
-        info = self.info
-        tags = {
-            "resonate:scope": "local",
-            "resonate:branch": info.branch_id,
-            "resonate:parent": info.id,
-            "resonate:origin": info.origin_id,
-            PLACE_TAG: "kept",
-        }
-        await self._watchful.create_promise(
-            PromiseCreateReq(id=place, timeout_at=info.timeout_at, param=Value(), tags=tags)
-        )
-
-        return await attempt(ctx)
 
     def call[**Parameters, Result](
         self, step: GroupStep[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs

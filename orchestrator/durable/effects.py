@@ -5,6 +5,7 @@ The SDK creates and settles them through an object of its own for each function 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import re
@@ -23,13 +24,13 @@ from orchestrator.durable.wait_end import until_deadline, without_error
 from orchestrator.errors import CANCELLED, CodeChanged, WorkflowCancelled
 from orchestrator.failures import error_of, failed_as_cancelled, failed_as_tampered, is_cancelled, is_tampered
 from orchestrator.sdk_internals import note_at_ends
-from orchestrator.stored_names import ENDED_HEADER, STEP_TAG
+from orchestrator.stored_names import ENDED_HEADER, PLACE_TAG, STEP_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from resonate.effects import Effects
-    from resonate.types import PromiseRecord
+    from resonate.types import Info, PromiseRecord
 
     from orchestrator.durable.interrupts import Interrupts
     from orchestrator.engine import Engine
@@ -123,12 +124,27 @@ class WatchfulEffects:
         #: What is over, and since when.
         self.ended: Final[dict[str, Ended]] = {}
         self._has_parts = False
+        #: The places of parts that are not recorded yet, by id.
+        self._kept: Final[dict[str, PromiseCreateReq]] = {}
+        self._keeping: Final = asyncio.Lock()
 
     def have_parts(self) -> None:
         """Note the order in which steps end from now on, because parts of the code run at once."""
         if not self._has_parts:
             self._has_parts = True
             note_at_ends(self._effects, _numbered)
+
+    def keep(self, places: Sequence[str], call: Info) -> None:
+        """Record these places of parts of a function call before anything else is recorded."""
+        for place in places:
+            tags = {
+                "resonate:scope": "local",
+                "resonate:branch": call.branch_id,
+                "resonate:parent": call.id,
+                "resonate:origin": call.origin_id,
+                PLACE_TAG: "kept",
+            }
+            self._kept[place] = PromiseCreateReq(id=place, timeout_at=call.timeout_at, param=Value(), tags=tags)
 
     async def create_promise(self, req: PromiseCreateReq) -> PromiseRecord:
         """Create a promise unless it exists, and return its record; one that says so if it is not what was written.
@@ -140,6 +156,9 @@ class WatchfulEffects:
 
         if self.by_part and is_of_part(req.id):
             await self._mark(req)
+
+        if self._kept:
+            await self._keep_all()
 
         req = _as_step(req, step) if wait is None else await wait.asked_by(req)
         record = await self.interrupts.record(self._effects.create_promise(req))
@@ -175,6 +194,24 @@ class WatchfulEffects:
             self.tampered[record.id] = None
 
         return record
+
+    async def _keep_all(self) -> None:
+        async with self._keeping:
+            places = list(self._kept.values())
+            records = await asyncio.gather(*(self._keep(place) for place in places))
+
+            for place, record in zip(places, records, strict=True):
+                if (changed := difference(place, record)) is not None:
+                    self.changed.append(changed)
+                    raise CodeChanged(changed)
+
+                del self._kept[place.id]
+
+    async def _keep(self, place: PromiseCreateReq) -> PromiseRecord:
+        if is_of_part(place.id):
+            await self._mark(place)
+
+        return await self.interrupts.record(self._effects.create_promise(place))
 
     async def _mark(self, req: PromiseCreateReq) -> None:
         """Record that parts of this workflow begin something, so that a walk of its steps looks for that."""

@@ -6,127 +6,99 @@ another one. By that order alone, a part would be given what another one has on 
 
 So what a part begins is numbered by itself, below the first thing that it has begun: after the wait `root:2`, a part
 begins `root:2.0.1`, `root:2.0.2`. That first thing is numbered with what the part's maker begins, because the parts of
-a `gather` all come that far in the order in which they were made. Where a part has awaited something before that, it is
-numbered below that: for two parts that await the wait `root:2`, they are `root:2.0.1` and `root:2.0.2`, since what
-several parts await is over for them in the order in which they have awaited it.
+a `gather` all come that far in the order in which they were made. A part that first awaits something, begins something
+that is not recorded, or makes parts that do so, takes a number at that moment in the same way, and what it begins is
+numbered below that. A small promise keeps such a place: a walk of the steps counts on finding no number missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from resonate.ids import join_id
 
+from orchestrator.durable.part_tasks import call_begins, part_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.durable.part_tasks import Part
 
 #: The segment of an id that separates what a part begins from what it is numbered below. No number is 0.
 BELOW: Final = "0"
 
-#: How asyncio names the coroutine by which `gather` awaits what is no coroutine, such as a single step or wait.
-_PLAIN: Final = "_wrap_awaitable"
-
-_current: ContextVar[_Part | None] = ContextVar("countersign_part", default=None)
-
 
 class Parts:
-    """The parts of the code of one function call. What is begun where is decided here, synchronously."""
+    """The parts of the code of one function call, the current task's. What is begun where is decided here, at once.
+
+    `following` numbers something with what the call itself begins.
+    """
 
     def __init__(self) -> None:
         # The task's context refers to this.
         self._caller = _task()
-        #: How many parts have begun something below what they awaited first.
-        self._awaiting: dict[str, int] = {}
-        #: What parts have begun first. Only these number below it.
-        self._anchors: set[str] = set()
+        self._kept: list[str] = []
+        #: Whether tasks of the code run, or have run, beside the one that runs this call.
+        self.run_at_once = False
+        call_begins(self)
 
     def place(self, following: Callable[[], str]) -> str:
-        """Return the id of what the current task begins. `following` numbers it with what the call itself begins."""
+        """Return the id of what the current task begins."""
         part = self._own()
 
-        return following() if part is None else self._next(part, following)
+        if part is None:
+            return following()
 
-    def place_unrecorded(self, following: Callable[[], str]) -> str | None:
-        """Return the id that the current task begins with, which has begun something that is not recorded.
+        if part.anchor is None:
+            part.anchor = self._next_of(part.maker, following)
 
-        None if it has begun something before, or is the task of the call itself. Without that place, the number of what
-        it begins next would depend on how long the unrecorded step takes.
-        """
+            return part.anchor
+
+        return _below(part)
+
+    def keep_place(self, following: Callable[[], str]) -> None:
+        """Take note that the current task awaits something, or begins something that is not recorded."""
         part = self._own()
 
-        return self._next(part, following) if part is not None and part.anchor is None else None
+        if part is not None:
+            self._keep_place(part.maker if part.is_plain else part, following)
 
-    def awaits(self, promise_id: str) -> None:
-        """Take note that the current task awaits this promise."""
-        part = self._own()
+    def take_kept(self) -> Sequence[str]:
+        """Return, once, the places that parts have taken in which nothing of theirs is recorded."""
+        if not self._kept:
+            return ()
 
-        if part is None or part.is_plain:
-            return
+        kept, self._kept = self._kept, []
 
-        if part.anchor is None and promise_id not in self._anchors:
-            part.awaited = promise_id
+        return kept
 
-    def _next(self, part: _Part, following: Callable[[], str]) -> str:
-        if part.anchor is not None:
-            part.begun += 1
+    def _keep_place(self, part: Part | None, following: Callable[[], str]) -> None:
+        if part is not None and part.anchor is None:
+            part.anchor = self._next_of(part.maker, following)
+            self._kept.append(part.anchor)
 
-            return join_id(part.anchor, f"{BELOW}.{part.begun}")
+    def _next_of(self, maker: Part | None, following: Callable[[], str]) -> str:
+        """Return the number of what a part or, if None, the call itself begins next."""
+        if maker is None:
+            return following()
 
-        part.anchor = self._first(part, following)
-        self._anchors.add(part.anchor)
+        self._keep_place(maker, following)
 
-        return part.anchor
+        return _below(maker)
 
-    def _first(self, part: _Part, following: Callable[[], str]) -> str:
-        if part.awaited is None:
-            return self._of_maker(part, following)
-
-        number = self._awaiting[part.awaited] = self._awaiting.get(part.awaited, 0) + 1
-
-        return join_id(part.awaited, f"{BELOW}.{number}")
-
-    def _of_maker(self, part: _Part, following: Callable[[], str]) -> str:
-        return following() if part.maker is None else self._next(part.maker, following)
-
-    def _own(self) -> _Part | None:
+    def _own(self) -> Part | None:
         """Return the part that is the current task, None for the task of the call itself."""
         task = asyncio.current_task()
 
-        if task is None or task is self._caller():
-            return None
-
-        found = _current.get()
-
-        # A task inherits the variables of its maker, which is another part or none of this call.
-        maker = found if found is not None and found.parts is self else None
-
-        if maker is not None and maker.task() is task:
-            return maker
-
-        part = _Part(self, task, maker)
-        _current.set(part)
-
-        return part
+        return None if task is None or task is self._caller() else part_of(task, self)
 
 
-class _Part:
-    """A task of a call's code, and how much it has begun after its anchor."""
+def _below(part: Part) -> str:
+    part.begun += 1
 
-    __slots__ = ("anchor", "awaited", "begun", "is_plain", "maker", "parts", "task")
-
-    def __init__(self, parts: Parts, task: asyncio.Task[Any], maker: _Part | None) -> None:
-        self.parts = parts
-        self.task = weakref.ref(task)
-        self.maker = maker
-        #: What it has begun first.
-        self.anchor: str | None = None
-        #: What it has awaited last before that.
-        self.awaited: str | None = None
-        self.begun = 0
-        self.is_plain = getattr(task.get_coro(), "__name__", "") == _PLAIN
+    return join_id(str(part.anchor), f"{BELOW}.{part.begun}")
 
 
 def is_of_part(promise_id: str) -> bool:

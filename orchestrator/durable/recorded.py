@@ -40,7 +40,7 @@ def _shown(tags: Mapping[str, str], param: Any) -> str | None:
         return f'"{tags[STEP_TAG]}"'
 
     if PLACE_TAG in tags:
-        return "a step with stored=False"
+        return "a part that begins with nothing recorded"
 
     if tags.get("resonate:scope") == "local":
         return None

@@ -12,6 +12,7 @@ from support.configuration import settings
 from support.plant import PATIENCE, Plant, pause, worker
 
 from orchestrator import Context, open_callback, step, workflow
+from orchestrator.durable.first_over import first_over
 from orchestrator.runs.definition import Workflow
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ async def looks_again(ctx: Context, _: Nothing) -> Any:
     running = ctx.run(rest, 0.2)
     again = await first
     await running
-    await Context.first_over([first.future, second.future])
+    await first_over([first.future, second.future])
 
     return [one == again == await first, *parts, (await second).value]
 

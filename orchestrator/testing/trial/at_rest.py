@@ -17,7 +17,7 @@ import anyio
 import resonate.context
 
 from orchestrator import sdk_internals
-from orchestrator.durable import body, under_way
+from orchestrator.durable import body, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ _WAIT: Final = (f"{_ASYNCIO}/tasks.py", "_wait")
 
 #: Where a step or a wait is awaited, and where a workflow's own code is.
 _STEP: Final = (sdk_internals.__file__, "__await__")
-_BODY: Final = (body.__file__, under_way.__file__)
+_BODY: Final = (body.__file__, turns.__file__)
 
 
 def busy_task(
@@ -66,7 +66,7 @@ def _is_at_rest(task: asyncio.Task[Any], is_nap: Callable[[object], bool]) -> bo
     if awaited is None or awaited.done():
         return False
 
-    if isinstance(awaited, under_way.Held):
+    if isinstance(awaited, turns.Held):
         return awaited.waits_for_others
 
     if isinstance(awaited, asyncio.Task) or hasattr(awaited, "_children") or is_nap(awaited):
@@ -97,7 +97,7 @@ def _waits_inside(coroutine: Any) -> bool:
     if file in _BODY:
         # With no step under way, the code is about to be suspended, or told that it awaits something foreign.
         frame = getattr(coroutine, "cr_frame", None) or coroutine.gi_frame
-        waiter: body.Body | under_way.UnderWay = frame.f_locals["self"]
+        waiter: body.Body | turns.Turns = frame.f_locals["self"]
 
         return (waiter.under_way if isinstance(waiter, body.Body) else waiter).has_others
 

@@ -10,6 +10,8 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from orchestrator.durable.part_tasks import PartTaskFactory
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from contextvars import Context
@@ -29,10 +31,8 @@ class Members:
         self._context = copy_context()
         self._context.run(_members.set, self)
         self._loop = asyncio.get_running_loop()
-        current = self._loop.get_task_factory()
-        self._tracking = current if isinstance(current, _Tracking) else _Tracking(current)
+        self._tracking = _tracking_of(self._loop)
         self._tracking.users += 1
-        self._loop.set_task_factory(self._tracking)
 
     def spawn[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do this work as a member."""
@@ -60,7 +60,7 @@ class Members:
 
         self._tracking.users -= 1
 
-        if not self._tracking.users and self._loop.get_task_factory() is self._tracking:
+        if not self._tracking.users and _without_parts(self._loop) is self._tracking:
             self._loop.set_task_factory(self._tracking.before)
 
 
@@ -82,6 +82,26 @@ class _Tracking:
             members.add(task)
 
         return task
+
+
+def _tracking_of(loop: asyncio.AbstractEventLoop) -> _Tracking:
+    """Return the factory of this loop that tracks; the loop has one from now on."""
+    current = _without_parts(loop)
+
+    if isinstance(current, _Tracking):
+        return current
+
+    tracking = _Tracking(loop.get_task_factory())
+    loop.set_task_factory(tracking)
+
+    return tracking
+
+
+def _without_parts(loop: asyncio.AbstractEventLoop) -> Any:
+    """Return the loop's task factory, or the one behind it if the workflows of a trial have put theirs in front."""
+    current = loop.get_task_factory()
+
+    return current.before if isinstance(current, PartTaskFactory) else current
 
 
 def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:

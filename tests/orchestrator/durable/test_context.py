@@ -16,6 +16,7 @@ from resonate.resonate import Resonate
 from resonate.types import PromiseRecord, Value
 
 from orchestrator.durable.context import Context
+from orchestrator.durable.first_over import first_over
 from orchestrator.durable.opened_at import MARK
 from orchestrator.engine import Engine
 from orchestrator.stored_names import CALLBACK_TAG, STEP_TAG
@@ -75,7 +76,7 @@ async def test_a_wait_keeps_what_it_was_first_opened_with_under_its_own_id(*, pl
 async def test_the_first_of_several_waits_lets_a_workflow_go_on() -> None:
     async def body(ctx: Context) -> Any:
         waits = [ctx.wait(f"approval-{n}", deadline=timedelta(seconds=60)) for n in range(2)]
-        await Context.first_over(waits)
+        await first_over(waits)
         await ctx.run(a_step)
 
         return [await one for one in waits]
@@ -209,7 +210,7 @@ async def test_a_wait_that_nobody_awaits_any_more_is_not_reported_as_forgotten()
         raise Suspended
 
     futures: Any = [SimpleNamespace(_task=asyncio.ensure_future(one())) for one in (over, pending)]
-    await Context.first_over(futures)
+    await first_over(futures)
     del futures
     gc.collect()
 

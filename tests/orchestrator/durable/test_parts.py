@@ -151,6 +151,40 @@ async def test_each_part_gets_its_own_answer_in_whichever_order_they_come(
 
 
 @workflow()
+async def parts_first(ctx: Context, request: Request) -> Any:
+    """Make parts in each part before it does anything itself, and let the second part come first."""
+
+    async def napping(hours: int) -> None:
+        await ctx.sleep(timedelta(hours=hours))
+
+    async def saving(number: int) -> Any:
+        return await ctx.run(save, number, number)
+
+    async def first() -> Any:
+        await asyncio.gather(napping(2 * request.parts))
+
+        return await ctx.run(save, 1, 1)
+
+    async def second() -> Any:
+        await asyncio.gather(napping(request.parts))
+
+        return await asyncio.gather(saving(2))
+
+    return await asyncio.gather(first(), second())
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_parts_that_make_parts_first_get_their_own_results(everywhere: bool) -> None:  # noqa: FBT001
+    async with Trial(parts_first, crash_everywhere=everywhere) as trial:
+        run = await trial.start(parts_first, Request())
+
+        for _ in range(3):
+            await trial.advance(timedelta(hours=2))
+
+        assert await run.result() == ["1: 1", ["2: 2"]]
+
+
+@workflow()
 async def paced(ctx: Context, request: Request) -> Any:
     """Run two steps in each part, the first part being the slowest, and sleep: a replay finds all of them over."""
 
@@ -197,7 +231,7 @@ async def test_each_part_gets_its_own_answer_on_every_engine(tmp_path: Path, eng
             await pause(0.3)
 
         assert await one.ended("a") == ("succeeded", ["1: 1", "2: 2"])
-        assert [record.id.partition(":")[2] for record in await one.steps("a")] == ["1", "1.0.1", "2", "2.0.1"]
+        assert [record.id.partition(":")[2] for record in await one.steps("a")] == ["1", "2", "3.0.1", "4.0.1"]
 
 
 @workflow()
@@ -303,39 +337,38 @@ async def both(*parts: Coroutine[Any, Any, Any]) -> list[Any]:
 
 async def test_what_the_calls_own_task_begins_is_numbered_as_ever() -> None:
     parts, following = Parts(), Numbers()
-    parts.awaits("r:7")
+    parts.keep_place(following)
 
     assert [parts.place(following) for _ in range(3)] == ["r:1", "r:2", "r:3"]
+    assert parts.take_kept() == ()
 
 
-async def test_a_part_is_numbered_below_what_it_began_first_and_that_below_what_it_awaited_before() -> None:
+async def test_a_part_is_numbered_below_what_it_began_first() -> None:
     parts, following = Parts(), Numbers()
 
     async def begins() -> list[str]:
         return [parts.place(following) for _ in range(3)]
 
-    async def awaits() -> list[str]:
-        parts.awaits("r:7")
-        parts.awaits("r:8")
-
-        return [parts.place(following) for _ in range(2)]
-
-    assert await both(begins(), awaits(), begins()) == [
-        ["r:1", "r:1.0.1", "r:1.0.2"],
-        ["r:8.0.1", "r:8.0.1.0.1"],
-        ["r:2", "r:2.0.1", "r:2.0.2"],
-    ]
+    assert await both(begins(), begins()) == [["r:1", "r:1.0.1", "r:1.0.2"], ["r:2", "r:2.0.1", "r:2.0.2"]]
+    assert parts.take_kept() == ()
 
 
-async def test_two_parts_that_first_awaited_the_same_are_numbered_by_themselves_below_it() -> None:
+async def test_a_part_that_first_does_something_else_keeps_a_place() -> None:
     parts, following = Parts(), Numbers()
 
-    async def awaits() -> list[str]:
-        parts.awaits("r:7")
+    async def part(turns: int) -> list[str]:
+        parts.keep_place(following)
+
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+        parts.keep_place(following)
 
         return [parts.place(following) for _ in range(2)]
 
-    assert await both(awaits(), awaits()) == [["r:7.0.1", "r:7.0.1.0.1"], ["r:7.0.2", "r:7.0.2.0.1"]]
+    assert await both(part(3), part(0)) == [["r:1.0.1", "r:1.0.2"], ["r:2.0.1", "r:2.0.2"]]
+    assert parts.take_kept() == ["r:1", "r:2"]
+    assert parts.take_kept() == ()
 
 
 async def test_a_part_of_a_part_is_numbered_with_what_that_begins() -> None:
@@ -347,48 +380,49 @@ async def test_a_part_of_a_part_is_numbered_with_what_that_begins() -> None:
     async def outer() -> Any:
         return [parts.place(following), *await both(inner(), inner()), parts.place(following)]
 
-    async def has_begun_nothing() -> Any:
-        return await both(inner())
-
-    assert await both(outer(), has_begun_nothing()) == [
+    assert await both(outer()) == [
         ["r:1", ["r:1.0.1", "r:1.0.1.0.1"], ["r:1.0.2", "r:1.0.2.0.1"], "r:1.0.3"],
-        [["r:2", "r:2.0.1"]],
     ]
 
 
-async def test_a_part_that_begins_with_what_is_not_recorded_keeps_a_place_for_it() -> None:
+@pytest.mark.parametrize("turns", [(0, 5), (5, 0)])
+async def test_a_part_that_has_made_parts_before_anything_else_keeps_a_place(turns: tuple[int, int]) -> None:
     parts, following = Parts(), Numbers()
 
-    async def part(turns: int) -> list[str | None]:
-        kept = [parts.place_unrecorded(following), parts.place_unrecorded(following)]
+    async def inner(turns: int) -> list[str]:
+        first = parts.place(following)
 
         for _ in range(turns):
             await asyncio.sleep(0)
 
-        parts.awaits("r:7")
+        return [first, parts.place(following)]
 
-        return [*kept, parts.place(following), parts.place(following)]
+    async def outer(turns: int) -> Any:
+        return [*await both(inner(turns), inner(0)), parts.place(following)]
 
-    assert await both(part(3), part(0)) == [["r:1", None, "r:1.0.1", "r:1.0.2"], ["r:2", None, "r:2.0.1", "r:2.0.2"]]
-    assert parts.place_unrecorded(following) is None
+    assert await both(outer(turns[0]), outer(turns[1])) == [
+        [["r:1.0.1", "r:1.0.1.0.1"], ["r:1.0.2", "r:1.0.2.0.1"], "r:1.0.3"],
+        [["r:2.0.1", "r:2.0.1.0.1"], ["r:2.0.2", "r:2.0.2.0.1"], "r:2.0.3"],
+    ]
+    assert parts.take_kept() == ["r:1", "r:2"]
 
 
-async def test_what_is_awaited_by_gather_itself_is_left_to_others() -> None:
+async def test_what_is_awaited_by_gather_itself_counts_for_the_part_that_calls_it() -> None:
     parts, following = Parts(), Numbers()
 
     class Awaitable:
         def __await__(self) -> Any:
-            parts.awaits("r:7")
+            parts.keep_place(following)
             yield from asyncio.sleep(0).__await__()
 
     async def part() -> str:
-        parts.awaits("r:7")
+        await asyncio.gather(Awaitable(), Awaitable())
 
         return parts.place(following)
 
-    _, begun = await asyncio.gather(Awaitable(), part())
-
-    assert begun == "r:7.0.1"
+    assert await both(part(), part()) == ["r:1.0.1", "r:2.0.1"]
+    await asyncio.gather(Awaitable(), Awaitable())
+    assert parts.place(following) == "r:3"
 
 
 def test_ids_of_parts_are_known_by_a_number_that_nothing_else_has() -> None:

@@ -38,7 +38,7 @@ def test_a_record_without_a_name_fits(recorded: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("asked", "recorded", "text"),
     [
-        (STEP, PLACE, 'recorded as a step with stored=False, the code now calls "charge"'),
+        (STEP, PLACE, 'recorded as a part that begins with nothing recorded, the code now calls "charge"'),
         (LOCAL | {STEP_TAG: "validate"}, STEP, 'recorded as "charge", the code now calls "validate"'),
         (STEP, WAIT, 'recorded as the callback "bank", the code now calls "charge"'),
         (WAIT, SLEEP, 'recorded as a sleep, the code now calls the callback "bank"'),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 
 import pytest
 
-from orchestrator.durable.under_way import STEP_TURNS, TURNS, UnderWay
+from orchestrator.durable.turns import TURNS
+from orchestrator.durable.under_way import UnderWay
 from orchestrator.errors import Misused
 
 
@@ -40,57 +40,6 @@ async def test_the_signal_is_held_until_nothing_else_has_been_under_way_for_some
     await _turns(2 * TURNS)
     assert all(each.done() for each in held)
     assert under_way.idle
-
-
-async def test_what_is_held_goes_on_by_rank_and_then_in_order_once_nothing_else_is_under_way() -> None:
-    under_way, other = UnderWay(), asyncio.Event()
-    under_way.add(asyncio.ensure_future(other.wait()))
-    seen: list[str] = []
-
-    async def noted(name: str, turn: Awaitable[None] | None) -> None:
-        if turn is not None:
-            await turn
-
-        seen.append(name)
-
-    assert under_way.step_over((9,), recorded=False) is None
-    waits = [
-        noted("open", under_way.nothing_else()),
-        noted("answered later", under_way.over((2, 1))),
-        noted("answered", under_way.over((1, 2))),
-        noted("step later", under_way.step_over((5, 1), recorded=True)),
-        noted("step", under_way.step_over((4, 2), recorded=True)),
-        noted("step for another", under_way.step_over((4, 2), recorded=True)),
-    ]
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    await _turns(1)
-    tasks.append(asyncio.ensure_future(noted("step over now", under_way.step_over((6, 1), recorded=False))))
-    await _turns(STEP_TURNS + STEP_TURNS // 2)
-    assert seen == ["step", "step for another"]
-
-    await _turns(3 * TURNS)
-    assert seen[2:] == ["step later", "step over now"]
-    assert not under_way.idle
-
-    other.set()
-    await _turns(3 * TURNS)
-    assert seen[4:] == ["answered", "answered later", "open"]
-    assert under_way.idle
-
-
-async def test_a_step_on_record_goes_on_once_the_record_of_all_that_was_begun_is_known() -> None:
-    under_way, asked = UnderWay(), asyncio.get_running_loop().create_future()
-    under_way.add(asyncio.get_running_loop().create_future(), asked=asked)
-    turn = under_way.step_over((1,), recorded=True)
-    assert turn is not None
-
-    held = asyncio.ensure_future(turn)
-    await _turns(2 * TURNS)
-    assert not held.done()
-
-    asked.set_result(None)
-    await _turns(2 * TURNS)
-    assert held.done()
 
 
 async def test_the_signal_is_given_at_once_to_the_code_that_nothing_runs_beside() -> None:
