@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from pydantic import BaseModel
+from support.plant import pause, plant
 
 from orchestrator import Context, group_step, open_callback, run_workflow, step, workflow
+from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.testing import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: The answers that all parts may await.
 SHARED: Final = (901, 902, 903)
@@ -213,3 +217,28 @@ async def test_each_part_gets_its_own_results(seed: int, everywhere: bool) -> No
             assert "code was changed" not in await run.describe()
 
         assert await run.result() == [[[result for _, result in made]], list(BEGUN)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 4])
+async def test_each_part_gets_its_own_results_on_every_engine(tmp_path: Path, engine_url: str, seed: int) -> None:
+    maker = Maker(seed)
+    made = [maker.program(2, (*STEPS, "child", "answer", "shared")) for _ in range(2)]
+
+    async with plant(tmp_path, engine_url, anything, also=[child]) as one:
+        await one.start("a", program=[["gather", [part for part, _ in made]]])
+        patience = time.monotonic() + 60
+
+        while (await one.engine.promises.get(one.root("a"))).state == "pending":
+            assert time.monotonic() < patience
+            # The walk finds whatever is open.
+            waits = [each for each in await one.steps("a") if each.state == "pending" and CALLBACK_TAG in each.tags]
+
+            if waits:
+                wait = maker.random.choice(waits)
+                name = wait.tags[CALLBACK_TAG]
+                await one.answer(wait.id, name.removeprefix("answer-"), name=name)
+
+            await pause(0.05)
+
+        assert await one.ended("a") == ("succeeded", [[[result for _, result in made]], list(BEGUN)])
