@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import CodeType
 
-
 #: How asyncio names the coroutine by which `gather` awaits what is no coroutine, such as a single step or wait.
 _PLAIN: Final = "_wrap_awaitable"
 
@@ -42,8 +41,7 @@ class Call(Protocol):
 class Part:
     """A task of a call's code, or the call itself, and how much it has begun after its anchor.
 
-    `maker` is the part whose code has made this one, None if the
-    call itself has.
+    `maker` is the part whose code has made this one, None if the call itself has.
     """
 
     __slots__ = ("_task", "anchor", "begun", "call", "is_call", "is_plain", "maker")

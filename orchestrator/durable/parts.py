@@ -39,6 +39,7 @@ class Parts:
     def __init__(self) -> None:
         # The task's context refers to this.
         self._caller = _task()
+        #: The places that parts have taken in which nothing of theirs is recorded, until somebody takes them from here.
         self._kept: list[str] = []
         #: Whether tasks of the code run, or have run, beside the one that runs this call.
         self.run_at_once = False
