@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from support.plant import pause, plant
 
 from orchestrator import Context, group_step, open_callback, run_workflow, step, workflow
+from orchestrator.runs.call_graph import walk
 from orchestrator.stored_names import CALLBACK_TAG
 from orchestrator.testing import Trial
 
@@ -242,3 +243,8 @@ async def test_each_part_gets_its_own_results_on_every_engine(tmp_path: Path, en
             await pause(0.05)
 
         assert await one.ended("a") == ("succeeded", [[[result for _, result in made]], list(BEGUN)])
+
+        whole = [record.id for record in await one.steps("a")]
+        middle = len(whole) // 2
+        rest = walk(one.engine.promises, one.root("a"), after=whole[middle])
+        assert [record.id async for record in rest] == whole[middle + 1 :]
