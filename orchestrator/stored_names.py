@@ -41,7 +41,7 @@ STATE_HEADER: Final = "countersign:state"
 #: the order of those that ended in the same millisecond.
 ENDED_HEADER: Final = "countersign:ended"
 
-#: Marks a promise that is no step, and only keeps the place of a part that has begun with a step that is not stored.
+#: Marks a promise that is no step, and only keeps the place of a part that did not begin with anything recorded.
 PLACE_TAG: Final = "countersign:place"
 
 #: Marks every wait, and every workflow's root, that counts from the moment at which it was created.
