@@ -183,7 +183,6 @@ class CallContext(PlacedContext):
             if self._watchful.by_part and not self.under_way.is_alone:
                 self._parts.run_at_once = True
                 self._watchful.have_parts()
-
                 self._keep_place()
 
             if awaited is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: How many turns of the event loop the code may take to go on after its last step has ended, through `gather` say.
 TURNS: Final = 30
 
-#: How many it may take after a step that is over by the record. A replay takes so many for each of them.
+#: How many it may take to come as far as its next step after one that is over. Parts take so many for each of them.
 STEP_TURNS: Final = 12
 
 
@@ -102,10 +102,10 @@ class Turns:
         return self._in_turn(Rank.OVER, order)
 
     async def spaced(self) -> None:
-        """Return when what is over, but was not yet when it was asked for, may be told to the code.
+        """Return when the code may learn of something that is over and that nothing on record must come after.
 
         One comes after the other, so that for each the code has come as far as its next step before it learns of the
-        next: a replay tells it so, too.
+        next, as it does in a replay.
         """
         self._count += 1
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import resonate.context
 
 from orchestrator import sdk_internals
 from orchestrator.durable import body, turns
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _ASYNCIO: Final = str(Path(asyncio.__file__).parent)
 _ANYIO: Final = str(Path(anyio.__file__).parent)
-_SDK: Final = str(Path(resonate.context.__file__).parent)
+_SDK: Final = str(sdk_internals.SDK_FOLDER)
 
 #: Where code waits for what another task of the same process does: files of asyncio, with functions where only these.
 _LOCKS: Final = (f"{_ASYNCIO}/locks.py", f"{_ASYNCIO}/queues.py", f"{_ASYNCIO}/taskgroups.py")

@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from support.loops import NotingFactory
 
 from orchestrator import Context, step, workflow
 from orchestrator.durable.part_tasks import Part, PartTaskFactory, call_begins, part_of
@@ -135,19 +136,14 @@ async def test_a_step_or_a_wait_under_gather_is_no_function_that_runs_at_once() 
 async def test_the_factory_that_a_loop_had_makes_the_tasks() -> None:
     with begun() as call:
         loop = asyncio.get_running_loop()
-        made: list[Any] = []
-
-        def factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
-            made.append(work)
-            return asyncio.Task(work, loop=loop, **options)
-
+        factory = NotingFactory()
         loop.set_task_factory(factory)
         call_begins(call)
         call_begins(call)
         current: Any = loop.get_task_factory()
 
         assert len(await nested(call, 2)) == 2
-        assert len(made) == 2
+        assert len(factory.made) == 2
         assert isinstance(current, PartTaskFactory)
         assert current.before is factory
 

@@ -5,6 +5,7 @@ import gc
 from typing import Any
 
 import pytest
+from support.loops import NotingFactory
 
 from orchestrator.testing.trial.tracking import Members
 
@@ -50,19 +51,14 @@ async def test_the_loop_is_left_as_it_was_whoever_ends_first() -> None:
 
 async def test_a_task_factory_that_is_there_makes_the_tasks() -> None:
     loop = asyncio.get_running_loop()
-    made: list[Any] = []
-
-    def factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
-        made.append(work)
-        return asyncio.Task(work, loop=loop, **options)
-
+    factory = NotingFactory()
     loop.set_task_factory(factory)
 
     try:
         members = Members()
         await members.spawn(asyncio.sleep(0))
         members.close()
-        assert len(made) == 1
+        assert len(factory.made) == 1
         assert loop.get_task_factory() is factory
     finally:
         loop.set_task_factory(None)
